@@ -1,0 +1,66 @@
+// The interface every foreign layout implements, one row per layout in registry.cpp. Converters map foreign <-> neutral only.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/base/progress.h"
+#include "format/tensor/model.h"
+
+namespace ingot::convert {
+
+/// How much of the truth survives (promise P1).
+enum class ProofClass : std::uint8_t { exact, codes, requantized, refused };
+[[nodiscard]] std::string_view name(ProofClass value) noexcept;
+
+/// What happens, or happened, to one tensor.
+struct TensorOutcome {
+  std::string name;
+  ProofClass forecast = ProofClass::exact;
+  std::string source_scheme;    // tensor::describe()
+  std::string target_scheme;    // as the target names it ("bf16", "Q4_0", ...)
+  std::uint64_t source_bytes = 0, target_bytes = 0;
+  std::string reason;           // why it is not exact, or refused
+};
+
+/// Options of `ingot convert` that a writer may need.
+struct WriteOptions {
+  std::string scheme;                     // --scheme: wanted element type ("f32", "bf16", "f16", "q8_0"); empty: keep
+  std::uint64_t shard_bytes = 0;          // --shard-size; 0: one file
+  bool sync = true;
+  Progress progress;
+};
+
+struct ReadOptions {
+  Progress progress;
+};
+
+/// What a writer would do, decided by checking the data, before a byte is written.
+struct Forecast {
+  std::vector<TensorOutcome> tensors;
+  std::uint64_t output_bytes = 0;
+};
+
+struct Layout {
+  std::string_view name;           // "hf", "gguf", "ingot", ...
+  std::string_view description;    // one line for --help and README
+  /// Does this path (file or directory) hold this layout? Looks at the bytes, never throws for foreign content.
+  bool (*detect)(const std::filesystem::path& path);
+  /// Opens without reading tensor data; the result streams. Throws Error.
+  tensor::Model (*read)(const std::filesystem::path& path, const ReadOptions& options);
+  /// Null when the layout is read-only.
+  Forecast (*forecast)(const tensor::Model& model, const WriteOptions& options);
+  void (*write)(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options);
+  /// Emits the bytes of one restore segment of kind tensor (spec/restore.md): the tensor packed as this layout stored it, bytes
+  /// [begin, begin + out.size()) of the segment. Null when the layout never produces tensor segments.
+  void (*pack_segment)(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin, std::span<std::byte> out);
+  bool is_directory = false;       // what write() makes
+};
+
+}  // namespace ingot::convert

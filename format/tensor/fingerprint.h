@@ -1,0 +1,39 @@
+// The fingerprint of values, not of bytes (promise P2). Implements spec/fingerprint.md.
+#pragma once
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "format/base/hash.h"
+#include "format/tensor/model.h"
+
+namespace ingot::tensor {
+
+/// Elements per block hash; blocks are independent, so a tensor is hashed in parallel.
+inline constexpr std::uint64_t kFingerprintBlockElems = 65536;
+
+/// XXH3-128 over: "ingot-fp1" NUL, rank u32, extents u64 each, then the XXH3-128 of every block of canonical little-endian binary32
+/// (-0 -> +0, every NaN -> 0x7FC00000) of the logical tensor in row-major order. Opaque tensors hash their raw bytes under "ingot-fp0".
+/// Parallel inside; bounded memory.
+[[nodiscard]] Hash128 fingerprint(const Tensor& tensor);
+
+/// Incremental form for writers that have the values in hand: blocks may be added from several threads in any order.
+class FingerprintBuilder {
+ public:
+  explicit FingerprintBuilder(const Shape& logical_shape);
+  /// values: logical elements [block*kFingerprintBlockElems, ...), the full block except for the last one. Canonicalizes a copy.
+  void add_block(std::uint64_t block, std::span<const float> values);
+  [[nodiscard]] Hash128 finish() const;
+
+ private:
+  Shape shape_;
+  std::vector<Hash128> blocks_;
+};
+
+/// Of a whole model: XXH3-128 over the (name, fingerprint) pairs sorted by name bytes, without derived tensors and without a tied head
+/// whose values equal the embedding's. `of_tensors` are the per-tensor fingerprints in model order.
+[[nodiscard]] Hash128 model_fingerprint(const Model& model, const std::vector<Hash128>& of_tensors);
+
+}  // namespace ingot::tensor

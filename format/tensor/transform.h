@@ -1,0 +1,32 @@
+// Declared, invertible relations between the tensor as stored and the logical tensor. Implements spec/transforms.md.
+// "stored = T(logical)": the fingerprint and the decoded values are those of the logical tensor.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "format/base/json.h"
+
+namespace ingot::tensor {
+
+enum class TransformKind : std::uint8_t {
+  /// Rows of each head reordered so that RoPE pairs are neighbours (GGUF llama):  stored row h*d + 2*i + j = logical row h*d + j*(d/2) + i.
+  rope_interleave,
+  /// stored [a, b] is the logical [b, a] transposed (GPT-2 Conv1D in Hugging Face files).
+  transpose,
+  /// stored = round32(logical + 1) (Gemma norms in GGUF); logical = round32(stored - 1).
+  add_one,
+};
+
+struct Transform {
+  TransformKind kind;
+  std::uint64_t heads = 0;  ///< rope_interleave: number of heads; rows must be heads * even
+  bool operator==(const Transform&) const = default;
+};
+
+[[nodiscard]] std::string_view name(TransformKind kind) noexcept;
+[[nodiscard]] Json to_json(const std::vector<Transform>& transforms);
+[[nodiscard]] std::vector<Transform> transforms_from_json(const Json& json, std::string_view where);
+
+}  // namespace ingot::tensor
