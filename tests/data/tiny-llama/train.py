@@ -171,6 +171,36 @@ def save_state(path, obj):
     os.replace(str(path) + ".tmp", path)
 
 
+def write_classic_files(out):
+    """transformers 5 renamed some fields and dropped special_tokens_map.json. Add what version 4 wrote, which
+    is what most published checkpoints look like; both versions load the result."""
+    def edit(name, change):
+        data = json.loads((out / name).read_text(encoding="utf-8"))
+        change(data)
+        (out / name).write_text(json.dumps(data, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+    def config(c):
+        c["rope_theta"] = c["rope_parameters"]["rope_theta"]
+        c["rope_scaling"] = None
+        c["torch_dtype"] = c["dtype"]
+
+    tok = json.loads((out / "tokenizer.json").read_text(encoding="utf-8"))
+
+    def tokenizer_config(c):
+        c["tokenizer_class"] = "PreTrainedTokenizerFast"
+        c["additional_special_tokens"] = c.pop("extra_special_tokens", [IM_START, IM_END])
+        c["added_tokens_decoder"] = {str(t["id"]): {k: v for k, v in t.items() if k != "id"}
+                                     for t in tok["added_tokens"]}
+
+    edit("config.json", config)
+    edit("tokenizer_config.json", tokenizer_config)
+    (out / "special_tokens_map.json").write_text(json.dumps(
+        {"additional_special_tokens": [IM_START, IM_END], "bos_token": BOS, "eos_token": EOS}, indent=2) + "\n")
+    for f in out.iterdir():
+        if f.is_file():
+            f.chmod(0o644)
+
+
 def export(work, out, val_ids):
     best = torch.load(work / "best.pt", weights_only=True)
     model = LlamaForCausalLM(make_config())
@@ -185,6 +215,7 @@ def export(work, out, val_ids):
         additional_special_tokens=[IM_START, IM_END], chat_template=CHAT_TEMPLATE,
         model_max_length=512, clean_up_tokenization_spaces=False, padding_side="left",
     ).save_pretrained(out, save_jinja_files=False)
+    write_classic_files(out)
     bf16, _ = val_loss(LlamaForCausalLM.from_pretrained(out, dtype=torch.float32), val_ids)
     info = {"step": best["step"], "tokens_seen": best["tokens"], "val_tokens": cnt,
             "val_nll_f32": f32, "val_nll_bf16": bf16,
