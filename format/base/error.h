@@ -29,8 +29,8 @@ class Error : public std::runtime_error {
  public:
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
-  Error(ErrorKind kind, const std::string& message, std::uint64_t offset = kNoOffset)
-      : std::runtime_error(message), kind(kind), offset(offset) {}
+  Error(ErrorKind error_kind, const std::string& message, std::uint64_t at_offset = kNoOffset)
+      : std::runtime_error(message), kind(error_kind), offset(at_offset) {}
 
   ErrorKind kind;
   std::uint64_t offset;

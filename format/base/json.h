@@ -20,14 +20,16 @@ using JsonArray = std::vector<Json>;
 using JsonMember = std::pair<std::string, Json>;
 using JsonObject = std::vector<JsonMember>;  // in source order; names unique
 
-/// Value semantics. Integers keep 64-bit exactness; a number with fraction or exponent is a double.
+/// Value semantics. Integers keep 64-bit exactness; a number with fraction or exponent is a double, and so is an integer outside
+/// [-2^63, 2^64) (foreign configs hold 10^30 as "no limit"). Objects compare in member order.
 class Json {
  public:
   Json() noexcept = default;  // null
   Json(bool value) : value_(value) {}
   Json(std::int64_t value) : value_(value) {}
-  Json(std::uint64_t value) : value_(value) {}
+  Json(std::uint64_t value);  // stored as std::int64_t when it fits, so that equal numbers compare equal
   Json(int value) : value_(static_cast<std::int64_t>(value)) {}
+  Json(unsigned value) : value_(static_cast<std::int64_t>(value)) {}
   Json(double value) : value_(value) {}
   Json(std::string value) : value_(std::move(value)) {}
   Json(std::string_view value) : value_(std::string(value)) {}
@@ -75,11 +77,12 @@ struct JsonLimits {
 };
 
 /// Strict RFC 8259: throws invalid_value (syntax, duplicate member name, invalid UTF-8, trailing text) or limit_exceeded.
-/// Error::offset is the byte offset inside `text` where known. Memory is bounded by a small multiple of text.size().
+/// Error::offset is the byte offset inside `text` where known. Memory is bounded by 32 times text.size() (numbers of one digit are the worst).
 [[nodiscard]] Json parse_json(std::string_view text, std::string_view where, const JsonLimits& limits = {});
 
 /// Canonical form (spec/index.md section 2): members sorted by UTF-8 bytes, no white space, shortest escapes. Doubles are written in
-/// shortest round-trip form (never present in an .ingot index).
+/// shortest round-trip form (never present in an .ingot index). Both writers throw invalid_value for a non-finite double, a string that
+/// is not UTF-8 and a repeated member name.
 [[nodiscard]] std::string canonical_json(const Json& value);
 /// For people and for configs that we write: source member order, two-space indent, trailing newline.
 [[nodiscard]] std::string pretty_json(const Json& value);

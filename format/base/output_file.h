@@ -8,8 +8,10 @@
 
 namespace ingot {
 
-/// Write `<path>.<pid>.tmp`, then commit() makes it durable and renames it onto `path`. Destruction without commit() removes the
-/// temporary file. Throws ErrorKind::io with the path and the system's reason (also for a full disk).
+/// Writes `<path>.<pid>.tmp` (with a number added where that exists), then commit() makes it durable and renames it onto `path`. Destruction without commit() removes the
+/// temporary file. Throws ErrorKind::io with the path and the system's reason (also for a full disk), also
+/// when `path` exists and is no regular file. An existing target keeps its permission bits and may be mapped meanwhile: its bytes
+/// stay as they are until the last mapping goes. The file ends at the furthest byte written or reserved.
 class OutputFile {
  public:
   explicit OutputFile(std::filesystem::path path);
@@ -24,7 +26,7 @@ class OutputFile {
   /// Moves the append position (a gap reads as zero).
   void seek(std::uint64_t offset) noexcept { position_ = offset; }
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
-  /// Announces the final size so that the file system can reserve it; throws io when the disk cannot hold it.
+  /// Sets the size to at least `size_bytes` and has the file system reserve it; throws io when the disk cannot hold it.
   void reserve(std::uint64_t size_bytes);
   /// Path of the temporary file, for reading back before commit().
   [[nodiscard]] const std::filesystem::path& temporary_path() const noexcept { return temporary_path_; }

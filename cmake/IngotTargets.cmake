@@ -1,0 +1,37 @@
+# The two functions with which folders declare their targets, and the warning flags.
+
+add_library(ingot_warnings INTERFACE)
+# Not -Wsign-conversion: index arithmetic between size_t and the signed types of intrinsics would drown the rest.
+target_compile_options(ingot_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+# Results must not depend on whether a compiler fuses a multiplication and an addition.
+add_compile_options(-ffp-contract=off)
+
+# ingot_add_layer(name SOURCES file... [LINKS target...] [PRIVATE_LINKS target...])
+# A layer of the table in CONTRIBUTING.md as a static library. LINKS are the layers whose headers it may include.
+function(ingot_add_layer name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS;PRIVATE_LINKS")
+  if(NOT arg_SOURCES)  # header-only
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+    target_link_libraries(${name} INTERFACE ${arg_LINKS})
+    return()
+  endif()
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_compile_features(${name} PUBLIC cxx_std_20)
+  target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:include/ingot>)
+  target_link_libraries(${name} PUBLIC ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS} $<BUILD_INTERFACE:ingot_warnings>)
+endfunction()
+
+# ingot_add_isa_source(target source definition flag...)
+# A file for one x86 instruction-set extension: only this file gets the flags. `definition` tells the rest of the target that it exists.
+function(ingot_add_isa_source target source definition)
+  if(NOT INGOT_ISA OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    return()
+  endif()
+  target_sources(${target} PRIVATE ${source})
+  # g++ 12 calls the undefined operands inside its own AVX-512 headers uninitialized.
+  set_source_files_properties(${source} PROPERTIES
+    COMPILE_OPTIONS "${ARGN};-fno-exceptions;-Wno-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>")
+  target_compile_definitions(${target} PRIVATE ${definition})
+  set_property(GLOBAL APPEND PROPERTY INGOT_ISA_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+endfunction()

@@ -1,0 +1,127 @@
+#include "format/base/output_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace ingot {
+namespace {
+
+[[noreturn]] void throw_io(const std::filesystem::path& path, std::string_view action, int error_number,
+                           std::uint64_t offset = Error::kNoOffset) {
+  throw Error(ErrorKind::io, path.string() + ": " + std::string(action) + ": " + std::generic_category().message(error_number),
+              offset);
+}
+
+/// Creates `<path>.<pid>.tmp` or, where another writer holds that name, `<path>.<pid>.<n>.tmp`.
+int create_beside(const std::filesystem::path& path, std::filesystem::path& temporary_path) {
+  const std::string stem = path.string() + "." + std::to_string(::getpid());
+  constexpr int kMaxAttempts = 1000;
+  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
+    temporary_path = stem + (attempt == 0 ? std::string() : "." + std::to_string(attempt)) + ".tmp";
+    const int descriptor = ::open(temporary_path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor >= 0) return descriptor;
+    if (errno != EEXIST && errno != EINTR) throw_io(temporary_path, "cannot create", errno);
+  }
+  throw_io(temporary_path, "cannot create", EEXIST);
+}
+
+/// The rename is durable once the directory is. File systems that cannot sync a directory say EINVAL.
+void sync_directory_of(const std::filesystem::path& path) {
+  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;  // a directory that may be written but not read
+  const int error_number = ::fsync(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP) throw_io(directory, "cannot sync", error_number);
+}
+
+}  // namespace
+
+OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
+  struct stat status {};
+  const bool exists = ::stat(path_.c_str(), &status) == 0;
+  if (exists && !S_ISREG(status.st_mode)) throw Error(ErrorKind::io, path_.string() + ": exists and is not a regular file");
+  descriptor_ = create_beside(path_, temporary_path_);
+  if (exists) (void)::fchmod(descriptor_, status.st_mode & 0777);
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_path_(std::move(other.temporary_path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      position_(other.position_) {}
+
+OutputFile::~OutputFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_path_.c_str());
+}
+
+void OutputFile::write(Bytes bytes) {
+  write_at(position_, bytes);
+  position_ += bytes.size();
+}
+
+void OutputFile::write_at(std::uint64_t offset, Bytes bytes) {
+  if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": written to after commit");
+  constexpr auto kMaxOffset = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
+  if (offset > kMaxOffset || bytes.size() > kMaxOffset - offset) throw_io(path_, "cannot write", EFBIG, offset);
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_io(path_, "cannot write at byte " + std::to_string(offset), errno, offset);
+    if (count == 0) throw_io(path_, "cannot write at byte " + std::to_string(offset), ENOSPC, offset);
+    offset += static_cast<std::uint64_t>(count);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void OutputFile::reserve(std::uint64_t size_bytes) {
+  if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": reserved after commit");
+  if (size_bytes == 0) return;
+  if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) throw_io(path_, "cannot reserve", EFBIG);
+  const auto size = static_cast<off_t>(size_bytes);
+  // fallocate and not posix_fallocate: glibc imitates the latter by writing every block where the file system cannot reserve.
+  int result = 0;
+  do {
+    result = ::fallocate(descriptor_, 0, 0, size);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) return;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) throw_io(path_, "cannot reserve " + std::to_string(size_bytes) + " bytes", errno);
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) throw_io(path_, "cannot read its status", errno);
+  if (status.st_size < size && ::ftruncate(descriptor_, size) != 0) throw_io(path_, "cannot extend", errno);
+}
+
+void OutputFile::commit() {
+  if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": committed twice");
+  if (::fsync(descriptor_) != 0) throw_io(path_, "cannot sync", errno);
+  // Some file systems report a failed write only here; after close the descriptor is gone whatever it says.
+  const int close_error = ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
+  if (close_error != 0 && close_error != EINTR) {
+    ::unlink(temporary_path_.c_str());
+    throw_io(path_, "cannot close", close_error);
+  }
+  if (::rename(temporary_path_.c_str(), path_.c_str()) != 0) {
+    const int rename_error = errno;
+    ::unlink(temporary_path_.c_str());
+    throw_io(path_, "cannot rename " + temporary_path_.string() + " onto it", rename_error);
+  }
+  sync_directory_of(path_);
+}
+
+void write_file_atomically(const std::filesystem::path& path, Bytes bytes) {
+  OutputFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+}  // namespace ingot
