@@ -33,8 +33,11 @@ struct TensorOutcome {
 struct WriteOptions {
   std::string scheme;                     // --scheme: wanted element type ("f32", "bf16", "f16", "q8_0"); empty: keep
   std::uint64_t shard_bytes = 0;          // --shard-size; 0: one file
+  bool compress = false;                  // --compress: zstd chunks (only the ingot layout)
   bool sync = true;
   Progress progress;
+  /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others leave it empty.
+  std::vector<Hash128>* fingerprints = nullptr;
 };
 
 struct ReadOptions {
@@ -61,6 +64,9 @@ struct Layout {
   /// [begin, begin + out.size()) of the segment. Null when the layout never produces tensor segments.
   void (*pack_segment)(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin, std::span<std::byte> out);
   bool is_directory = false;       // what write() makes
+  /// Fills what reading left open in model.source because it costs a pass over the files: SourceFile::hash and patches. The engine calls it
+  /// before a model read from this layout is written as .ingot. Null when read() leaves nothing open.
+  void (*complete_source)(tensor::Model& model, const Progress& progress) = nullptr;
 };
 
 }  // namespace ingot::convert

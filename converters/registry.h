@@ -21,7 +21,6 @@ struct ConvertOptions {
   std::string from, to;                    // layout names; from may be empty
   WriteOptions write;
   ProofClass allow = ProofClass::exact;    // worst class the user consents to
-  bool compress = false;                   // zstd chunks (only --to ingot)
   bool prove = true;                       // read the result back and compare fingerprints
 };
 

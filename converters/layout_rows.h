@@ -1,0 +1,12 @@
+// One function per layout, each defined in the layout's own file. Included by registry.cpp and by those files, by nobody else.
+#pragma once
+
+#include "converters/layout.h"
+
+namespace ingot::convert {
+
+[[nodiscard]] const Layout& ingot_layout() noexcept;
+[[nodiscard]] const Layout& hf_layout() noexcept;
+[[nodiscard]] const Layout& gguf_layout() noexcept;
+
+}  // namespace ingot::convert

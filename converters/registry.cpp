@@ -1,0 +1,70 @@
+// The table of layouts, and detection by looking at the bytes. A new layout is one row here.
+#include "converters/registry.h"
+
+#include <array>
+
+#include "converters/layout_rows.h"
+
+namespace ingot::convert {
+namespace {
+
+// Order of detection: file formats with a magic first, directories last.
+using LayoutRow = const Layout& (*)() noexcept;
+constexpr std::array<LayoutRow, 3> kRows = {ingot_layout, gguf_layout, hf_layout};
+
+constexpr std::array<std::string_view, 4> kProofNames = {"exact", "codes", "requantized", "refused"};
+
+std::string known_names() {
+  std::string names;
+  for (const Layout& layout : layouts()) {
+    if (!names.empty()) names += ", ";
+    names += layout.name;
+  }
+  return names;
+}
+
+}  // namespace
+
+std::string_view name(ProofClass value) noexcept { return kProofNames[static_cast<std::size_t>(value)]; }
+
+std::span<const Layout> layouts() noexcept {
+  static const std::vector<Layout> table = [] {
+    std::vector<Layout> rows;
+    for (const LayoutRow row : kRows) rows.push_back(row());
+    return rows;
+  }();
+  return table;
+}
+
+const Layout* find_layout(std::string_view name) noexcept {
+  for (const Layout& layout : layouts())
+    if (layout.name == name) return &layout;
+  return nullptr;
+}
+
+const Layout& detect_layout(const std::filesystem::path& path) {
+  std::error_code status;
+  if (!std::filesystem::exists(path, status)) {
+    throw Error(ErrorKind::io, path.string() + ": no such file or directory");
+  }
+  for (const Layout& layout : layouts())
+    if (layout.detect(path)) return layout;
+  const bool directory = std::filesystem::is_directory(path, status);
+  throw Error(ErrorKind::unsupported,
+              path.string() + ": no layout recognises this " + (directory ? "directory" : "file") + " (looked for: " + known_names() + ")");
+}
+
+tensor::Model read_model(const std::filesystem::path& path, std::string_view from, const ReadOptions& options) {
+  const Layout* layout = nullptr;
+  if (from.empty()) {
+    layout = &detect_layout(path);
+  } else {
+    layout = find_layout(from);
+    if (layout == nullptr) {
+      throw Error(ErrorKind::unsupported, "unknown layout '" + std::string(from) + "' (known: " + known_names() + ")");
+    }
+  }
+  return layout->read(path, options);
+}
+
+}  // namespace ingot::convert
