@@ -1,9 +1,12 @@
 // XXH3 by the widest vector unit of this CPU.
 #include "format/base/hash.h"
 
+#include <algorithm>
 #include <new>
 
+#include "format/base/checked_math.h"
 #include "format/base/hash_variant.h"
+#include "format/base/parallel.h"
 
 namespace ingot {
 namespace {
@@ -71,5 +74,45 @@ void Hasher128::update(Bytes bytes) noexcept {
 }
 
 Hash128 Hasher128::digest() const noexcept { return to_canonical(XXH3_128bits_digest(static_cast<const XXH3_state_t*>(state_))); }
+
+void hash128_blocks(Bytes bytes, std::span<Hash128> blocks) {
+  parallel_for(blocks.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t i = begin; i < end; ++i) {
+      const std::uint64_t at = i * kTreeBlockBytes;
+      blocks[i] = hash128(bytes.subspan(at, std::min(kTreeBlockBytes, bytes.size() - at)));
+    }
+  });
+}
+
+Hash128 hash128_of_blocks(std::span<const Hash128> blocks) noexcept { return hash128(std::as_bytes(blocks)); }
+
+Hash128 hash128_tree(Bytes bytes) {
+  std::vector<Hash128> blocks(ceil_div(bytes.size(), kTreeBlockBytes));
+  hash128_blocks(bytes, blocks);
+  return hash128_of_blocks(blocks);
+}
+
+void TreeHasher128::update(Bytes bytes) {
+  if (!pending_.empty()) {
+    const std::size_t taken = std::min<std::size_t>(kTreeBlockBytes - pending_.size(), bytes.size());
+    pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
+    bytes = bytes.subspan(taken);
+    if (pending_.size() < kTreeBlockBytes) return;
+    blocks_.push_back(hash128(pending_));
+    pending_.clear();
+  }
+  const std::size_t whole = bytes.size() / kTreeBlockBytes;
+  const std::size_t first = blocks_.size();
+  blocks_.resize(first + whole);
+  hash128_blocks(bytes.first(whole * kTreeBlockBytes), std::span(blocks_).subspan(first));
+  bytes = bytes.subspan(whole * kTreeBlockBytes);
+  pending_.assign(bytes.begin(), bytes.end());
+}
+
+Hash128 TreeHasher128::digest() const {
+  std::vector<Hash128> blocks = blocks_;
+  if (!pending_.empty()) blocks.push_back(hash128(pending_));
+  return hash128_of_blocks(blocks);
+}
 
 }  // namespace ingot
