@@ -27,6 +27,7 @@ struct TensorOutcome {
   std::string target_scheme;    // as the target names it ("bf16", "Q4_0", ...)
   std::uint64_t source_bytes = 0, target_bytes = 0;
   std::string reason;           // why it is not exact, or refused
+  double expected_seconds = 0;  // filled by the engine, not by the layout
 };
 
 /// Options of `ingot convert` that a writer may need.
@@ -67,6 +68,8 @@ struct Layout {
   /// Fills what reading left open in model.source because it costs a pass over the files: SourceFile::hash and patches. The engine calls it
   /// before a model read from this layout is written as .ingot. Null when read() leaves nothing open.
   void (*complete_source)(tensor::Model& model, const Progress& progress) = nullptr;
+  bool compresses = false;         // write() obeys WriteOptions::compress
+  bool keeps_source = false;       // write() records model.source, so that `restore` can give the original files back
 };
 
 }  // namespace ingot::convert

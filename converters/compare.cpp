@@ -1,0 +1,165 @@
+// Two tensors, value by value, whatever their schemes: errors, counts and both fingerprints in one parallel pass with bounded memory.
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <mutex>
+
+#include "converters/registry.h"
+#include "converters/step_source.h"
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/fingerprint.h"
+
+namespace ingot::convert {
+namespace {
+
+using tensor::kFingerprintBlockElems;
+using tensor::Tensor;
+
+/// What one worker has seen.
+struct Tally {
+  std::uint64_t differing = 0;
+  double worst_error = 0, worst_steps = 0, squared_error = 0, squared_value = 0;
+  std::uint64_t worst_element = 0;
+  std::vector<float> a, b, steps;
+};
+
+/// Distance between neighbouring numbers of a float type around `value`.
+double last_place(double value, const FloatGrid& grid) noexcept {
+  const double magnitude = std::fabs(value);
+  int exponent = grid.min_exponent;
+  if (std::isfinite(magnitude) && magnitude > 0) exponent = std::max(exponent, std::ilogb(magnitude));
+  return std::ldexp(1.0, exponent - grid.mantissa_bits);
+}
+
+bool same_value(float a, float b) noexcept { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+/// Reads blocks of both tensors and of b's steps.
+class Comparison {
+ public:
+  Comparison(const Tensor& a, const Tensor& b)
+      : a_(a), b_(b), steps_(step_tensor(b)), grid_(float_grid(b.scheme)), builder_a_(a.shape), builder_b_(b.shape),
+        tallies_(static_cast<std::size_t>(thread_count())) {}
+
+  void add_block(std::uint64_t block, std::uint64_t elements, int worker) {
+    Tally& tally = tallies_[static_cast<std::size_t>(worker)];
+    const std::uint64_t begin = block * kFingerprintBlockElems;
+    const std::size_t count = static_cast<std::size_t>(std::min(kFingerprintBlockElems, elements - begin));
+    tally.a.resize(count);
+    tally.b.resize(count);
+    tensor::decode_logical_range(a_, begin, tally.a);
+    tensor::decode_logical_range(b_, begin, tally.b);
+    builder_a_.add_block(block, tally.a);
+    builder_b_.add_block(block, tally.b);
+    for (const float value : tally.a)
+      if (std::isfinite(value)) tally.squared_value += static_cast<double>(value) * value;
+    add_differences(tally, begin, count);
+  }
+
+  [[nodiscard]] ValueComparison finish(std::uint64_t elements) const {
+    ValueComparison result;
+    result.elements = elements;
+    result.fingerprint_a = builder_a_.finish();
+    result.fingerprint_b = builder_b_.finish();
+    double squared_error = 0, squared_value = 0;
+    for (const Tally& tally : tallies_) {
+      result.differing += tally.differing;
+      squared_error += tally.squared_error;
+      squared_value += tally.squared_value;
+      result.worst_error_steps = std::max(result.worst_error_steps, tally.worst_steps);
+      const bool earlier = tally.worst_error == result.worst_error && tally.worst_element < result.worst_element;
+      if (tally.worst_error > result.worst_error || earlier) {
+        result.worst_error = tally.worst_error;
+        result.worst_element = tally.worst_element;
+      }
+    }
+    if (elements > 0) {
+      result.rms_error = std::sqrt(squared_error / static_cast<double>(elements));
+      result.rms_value = std::sqrt(squared_value / static_cast<double>(elements));
+    }
+    return result;
+  }
+
+ private:
+  void add_differences(Tally& tally, std::uint64_t begin, std::size_t count) {
+    bool have_steps = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      const float a = tally.a[i], b = tally.b[i];
+      if (same_value(a, b)) continue;
+      if (steps_ && !have_steps) {
+        tally.steps.resize(count);
+        tensor::decode_logical_range(*steps_, begin, tally.steps);
+        have_steps = true;
+      }
+      ++tally.differing;
+      double error = std::fabs(static_cast<double>(b) - a);
+      if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
+      tally.squared_error += error * error;
+      if (error > tally.worst_error) {
+        tally.worst_error = error;
+        tally.worst_element = begin + i;
+      }
+      double step = 0;
+      if (have_steps) step = std::fabs(static_cast<double>(tally.steps[i]));
+      if (grid_) step = last_place(a, *grid_);
+      if (steps_ || grid_) tally.worst_steps = std::max(tally.worst_steps, error / step);
+    }
+  }
+
+  const Tensor& a_;
+  const Tensor& b_;
+  std::optional<Tensor> steps_;
+  std::optional<FloatGrid> grid_;
+  tensor::FingerprintBuilder builder_a_, builder_b_;
+  std::vector<Tally> tallies_;
+};
+
+ValueComparison compare_opaque(const Tensor& a, const Tensor& b) {
+  ValueComparison result;
+  result.elements = a.elements();
+  result.fingerprint_a = tensor::fingerprint(a);
+  result.fingerprint_b = tensor::fingerprint(b);
+  if (result.fingerprint_a != result.fingerprint_b) {
+    result.differing = result.elements;
+    result.worst_error = result.rms_error = std::numeric_limits<double>::infinity();
+  }
+  return result;
+}
+
+std::string shape_text(const tensor::Shape& shape) {
+  std::string text = "[";
+  for (const std::uint64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+  return text + "]";
+}
+
+}  // namespace
+
+ValueComparison compare_values(const Tensor& a, const Tensor& b, const std::function<void(std::uint64_t)>& progress) {
+  if (a.shape != b.shape) {
+    throw Error(ErrorKind::mismatch, a.name + ": shapes differ: " + shape_text(a.shape) + " and " + shape_text(b.shape));
+  }
+  const std::uint64_t stored = a.stored_bytes() + b.stored_bytes();
+  if (a.scheme.codes.kind == tensor::CodeKind::opaque || b.scheme.codes.kind == tensor::CodeKind::opaque) {
+    ValueComparison result = compare_opaque(a, b);
+    if (progress) progress(stored);
+    return result;
+  }
+  const std::uint64_t elements = a.elements();
+  Comparison comparison(a, b);
+  std::mutex progress_mutex;
+  std::uint64_t done = 0;
+  const std::uint64_t blocks = elements / kFingerprintBlockElems + (elements % kFingerprintBlockElems != 0);
+  parallel_for(blocks, 1, [&](std::uint64_t block_begin, std::uint64_t block_end, int worker) {
+    for (std::uint64_t block = block_begin; block < block_end; ++block) comparison.add_block(block, elements, worker);
+    if (!progress) return;
+    const std::scoped_lock lock(progress_mutex);
+    done += block_end - block_begin;
+    progress(static_cast<std::uint64_t>(static_cast<double>(stored) * static_cast<double>(done) / static_cast<double>(blocks)));
+  });
+  for (const Tensor* tensor : {&a, &b}) tensor->planes->done_with(0, tensor->geometry().units);
+  return comparison.finish(elements);
+}
+
+}  // namespace ingot::convert

@@ -1,0 +1,170 @@
+// `convert`: forecast, consent, write into a staging place, proof by an independent read, publication. Knows no layout by name.
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "converters/proof.h"
+#include "converters/registry.h"
+#include "converters/staging.h"
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/fingerprint.h"
+
+namespace ingot::convert {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+const Layout& target_layout(const ConvertOptions& options) {
+  const Layout* layout = find_layout(options.to);
+  if (layout == nullptr) throw Error(ErrorKind::unsupported, "unknown layout '" + options.to + "' (--to)");
+  if (layout->write == nullptr) throw Error(ErrorKind::unsupported, "layout " + options.to + " can be read, not written");
+  return *layout;
+}
+
+/// Seconds of one core to decode and hash one element of this tensor, from a sample of it.
+double sampled_seconds_per_element(const tensor::Tensor& tensor) {
+  constexpr std::uint64_t kSampleElems = 2 * tensor::kFingerprintBlockElems;
+  if (tensor.scheme.codes.kind == tensor::CodeKind::opaque) return 0;
+  std::vector<float> values(std::min(tensor.elements(), kSampleElems));
+  if (values.empty()) return 0;
+  const Clock::time_point start = Clock::now();
+  tensor::decode_logical_range(tensor, 0, values);
+  (void)hash128(std::as_bytes(std::span(values)));
+  return seconds_since(start) / static_cast<double>(values.size());
+}
+
+/// Expected times: sampled decoding once for writing and once for the proof, plus an assumed rate of the disk. An estimate for people.
+void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) {
+  constexpr double kCopyBytesPerSecond = 1.2e9;
+  std::map<std::string, const tensor::Tensor*> largest;  // by source scheme
+  std::vector<const tensor::Tensor*> tensors;
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    const tensor::Tensor* tensor = model.find(outcome.name);
+    tensors.push_back(tensor);
+    if (tensor == nullptr) continue;
+    const tensor::Tensor*& best = largest[outcome.source_scheme];
+    if (best == nullptr || tensor->elements() > best->elements()) best = tensor;
+  }
+  std::map<std::string, double> cost;
+  for (const auto& [scheme, tensor] : largest) cost[scheme] = sampled_seconds_per_element(*tensor);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    TensorOutcome& outcome = forecast.tensors[i];
+    if (tensors[i] == nullptr) continue;
+    const double passes = prove ? 2 : 1;
+    const double decoding = passes * cost[outcome.source_scheme] * static_cast<double>(tensors[i]->elements()) / thread_count();
+    outcome.expected_seconds = decoding + static_cast<double>(outcome.target_bytes) / kCopyBytesPerSecond;
+  }
+}
+
+/// Throws when some tensor is worse than the user allows.
+void require_consent(const Forecast& forecast, ProofClass allow) {
+  constexpr std::size_t kNamed = 5;
+  std::size_t count = 0;
+  ProofClass worst = ProofClass::exact;
+  std::string names, reason;
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    if (outcome.forecast <= allow && outcome.forecast != ProofClass::refused) continue;
+    if (count++ < kNamed) names += (names.empty() ? "" : ", ") + outcome.name;
+    if (outcome.forecast > worst) {
+      worst = outcome.forecast;
+      reason = outcome.reason;
+    }
+  }
+  if (count == 0) return;
+  if (count > kNamed) names += ", and " + std::to_string(count - kNamed) + " more";
+  std::string message = worst == ProofClass::refused ? "the target cannot hold " : "not exact without consent: ";
+  message += std::to_string(count) + (count == 1 ? " tensor (" : " tensors (") + names + ")";
+  if (!reason.empty()) message += ": " + reason;
+  if (worst != ProofClass::refused) message += "; pass --allow " + std::string(name(worst)) + " to accept it";
+  throw Error(ErrorKind::mismatch, message);
+}
+
+/// Whether reading left the hashes (and patches) of the source files to be computed.
+bool needs_completion(const tensor::Model& model) {
+  if (!model.source) return false;
+  return std::any_of(model.source->files.begin(), model.source->files.end(),
+                     [](const tensor::SourceFile& file) { return file.hash == Hash128{}; });
+}
+
+void complete_source(tensor::Model& model, const Progress& progress) {
+  const Layout* layout = find_layout(model.source->layout);
+  if (layout == nullptr || layout->complete_source == nullptr) {
+    throw Error(ErrorKind::unsupported, model.path.string() + ": the hashes of its source files are unknown (layout '" +
+                                            model.source->layout + "')");
+  }
+  layout->complete_source(model, progress);
+}
+
+std::uint64_t stored_bytes(const tensor::Model& model) {
+  std::uint64_t total = 0;
+  for (const tensor::Tensor& tensor : model.tensors) total += tensor.stored_bytes();
+  return total;
+}
+
+void refuse_output_over_input(const tensor::Model& model, const std::filesystem::path& output) {
+  std::error_code status;
+  if (!model.path.empty() && std::filesystem::equivalent(model.path, output, status)) {
+    throw Error(ErrorKind::invalid_value, output.string() + ": the output is the input");
+  }
+}
+
+}  // namespace
+
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
+  const Layout& layout = target_layout(options);
+  if (options.write.compress && !layout.compresses) {
+    throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
+  }
+  Forecast result = layout.forecast(model, options.write);
+  estimate_times(model, options.prove, result);
+  return result;
+}
+
+ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output, const ConvertOptions& options) {
+  const Layout& layout = target_layout(options);
+  ConversionReport report;
+  report.source_bytes = stored_bytes(model);
+
+  Clock::time_point start = Clock::now();
+  report.forecast = forecast(model, options);
+  report.forecast_seconds = seconds_since(start);
+  if (options.on_forecast) options.on_forecast(report.forecast);
+  require_consent(report.forecast, options.allow);
+
+  refuse_output_over_input(model, output);
+  Staging staging(output, options.overwrite);
+  start = Clock::now();
+  tensor::Model completed;
+  const bool completes = layout.keeps_source && needs_completion(model);
+  if (completes) {
+    completed = model;
+    complete_source(completed, options.write.progress);
+  }
+  const tensor::Model& source = completes ? completed : model;
+  std::vector<Hash128> source_fingerprints;
+  WriteOptions write_options = options.write;
+  write_options.sync = false;  // staging.publish() syncs once, after the proof
+  write_options.fingerprints = &source_fingerprints;
+  layout.write(source, staging.target(), write_options);
+  staging.start_writeback();
+  report.write_seconds = seconds_since(start);
+
+  if (options.prove) {
+    start = Clock::now();
+    const tensor::Model written = layout.read(staging.readable(), {});
+    prove(source, written, source_fingerprints, options, report);
+    report.prove_seconds = seconds_since(start);
+  }
+  report.written_bytes = staging.bytes();
+  start = Clock::now();
+  staging.publish(options.write.sync);
+  report.write_seconds += seconds_since(start);
+  return report;
+}
+
+}  // namespace ingot::convert

@@ -1,0 +1,67 @@
+// The `ingot` row: format/container seen as a layout. Every scheme is kept as it is, so every forecast is exact.
+#include <array>
+#include <fstream>
+
+#include "converters/layout_rows.h"
+#include "format/container/container.h"
+#include "format/tensor/scheme.h"
+
+namespace ingot::convert {
+namespace {
+
+bool detect(const std::filesystem::path& path) {
+  std::error_code status;
+  if (!std::filesystem::is_regular_file(path, status)) return false;
+  std::array<char, 16> first{};
+  std::ifstream file(path, std::ios::binary);
+  file.read(first.data(), first.size());
+  return container::looks_like_ingot(std::as_bytes(std::span(first.data(), static_cast<std::size_t>(file.gcount()))));
+}
+
+tensor::Model read(const std::filesystem::path& path, const ReadOptions&) { return container::open(path); }
+
+Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
+  if (!options.scheme.empty()) {
+    throw Error(ErrorKind::unsupported, "--scheme " + options.scheme +
+                                            ": an .ingot keeps the schemes of its source; convert to gguf or hf to change them");
+  }
+  if (options.shard_bytes != 0) throw Error(ErrorKind::unsupported, "--shard-size: an .ingot is written as one file");
+  Forecast result;
+  result.tensors.reserve(model.tensors.size());
+  for (const tensor::Tensor& tensor : model.tensors) {
+    TensorOutcome outcome;
+    outcome.name = tensor.name;
+    outcome.source_scheme = outcome.target_scheme = tensor::describe(tensor.scheme);
+    outcome.source_bytes = outcome.target_bytes = tensor.stored_bytes();
+    result.output_bytes += outcome.target_bytes;
+    result.tensors.push_back(std::move(outcome));
+  }
+  for (const tensor::Attachment& attachment : model.attachments) result.output_bytes += attachment.bytes.size();
+  return result;
+}
+
+void write(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options) {
+  container::WriteOptions container_options;
+  container_options.compression = options.compress ? container::Compression::zstd : container::Compression::none;
+  container_options.sync = options.sync;
+  container_options.progress = options.progress;
+  container::WriteResult result = container::write(model, path, container_options);
+  if (options.fingerprints != nullptr) *options.fingerprints = std::move(result.fingerprints);
+}
+
+}  // namespace
+
+const Layout& ingot_layout() noexcept {
+  static const Layout row = {.name = "ingot",
+                             .description = "Ingot container: one self-checking file, any scheme, restorable to its source",
+                             .detect = detect,
+                             .read = read,
+                             .forecast = forecast,
+                             .write = write,
+                             .pack_segment = nullptr,
+                             .compresses = true,
+                             .keeps_source = true};
+  return row;
+}
+
+}  // namespace ingot::convert

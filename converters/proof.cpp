@@ -1,0 +1,155 @@
+#include "converters/proof.h"
+
+#include <map>
+#include <set>
+
+#include "format/tensor/fingerprint.h"
+
+namespace ingot::convert {
+namespace {
+
+using tensor::Tensor;
+
+constexpr std::string_view kPhase = "proving";
+
+/// The proof of one tensor, and what is wrong with it (empty: nothing).
+struct Verdict {
+  TensorProof proof;
+  std::string failure;
+};
+
+std::uint64_t opened_bytes(const Tensor& tensor) { return tensor.stored_bytes(); }
+
+/// Everything that prove() carries from tensor to tensor.
+class Prover {
+ public:
+  Prover(const ConvertOptions& options, std::uint64_t total_bytes) : options_(options), total_bytes_(total_bytes) {}
+
+  Verdict check(const Tensor& source, const Tensor* written, const Hash128* known_before, ProofClass forecast) {
+    Verdict verdict;
+    verdict.proof.name = source.name;
+    verdict.proof.reached = ProofClass::refused;
+    if (written == nullptr) {
+      verdict.failure = "missing in the written file";
+    } else if (written->shape != source.shape) {
+      verdict.failure = "another shape in the written file";
+    } else if (forecast == ProofClass::exact) {
+      check_equality(source, *written, known_before, verdict);
+    } else {
+      check_errors(source, *written, forecast, verdict);
+    }
+    return verdict;
+  }
+
+  void report(std::uint64_t more_bytes) {
+    done_bytes_ += more_bytes;
+    show(0);
+  }
+
+ private:
+  void check_equality(const Tensor& source, const Tensor& written, const Hash128* known_before, Verdict& verdict) {
+    TensorProof& proof = verdict.proof;
+    if (known_before != nullptr) {
+      proof.before = *known_before;
+    } else {
+      proof.before = source.fingerprint ? *source.fingerprint : tensor::fingerprint(source);
+    }
+    proof.after = tensor::fingerprint(written);
+    written.planes->done_with(0, written.geometry().units);
+    report(opened_bytes(source) + opened_bytes(written));
+    if (proof.before == proof.after) {
+      proof.reached = ProofClass::exact;
+    } else {
+      verdict.failure = "the values differ (fingerprint before " + proof.before.hex() + ", after " + proof.after.hex() + ")";
+      if (source.fingerprint && tensor::fingerprint(source) != *source.fingerprint) {
+        verdict.failure += "; the source's bytes do not match its own recorded fingerprint";
+      }
+    }
+  }
+
+  void check_errors(const Tensor& source, const Tensor& written, ProofClass forecast, Verdict& verdict) {
+    const ValueComparison comparison = compare_values(source, written, [this](std::uint64_t bytes) { show(bytes); });
+    report(opened_bytes(source) + opened_bytes(written));
+    TensorProof& proof = verdict.proof;
+    proof.before = comparison.fingerprint_a;
+    proof.after = comparison.fingerprint_b;
+    proof.worst_error = comparison.worst_error;
+    proof.worst_error_steps = comparison.worst_error_steps;
+    if (proof.before == proof.after) {
+      proof.reached = ProofClass::exact;
+    } else if (forecast == ProofClass::codes && comparison.worst_error_steps > 0 && comparison.worst_error_steps <= 0.5) {
+      proof.reached = ProofClass::codes;
+    } else {
+      proof.reached = ProofClass::requantized;
+    }
+    if (proof.reached > options_.allow) {
+      verdict.failure = "forecast " + std::string(name(forecast)) + ", reached only " + std::string(name(proof.reached));
+    }
+  }
+
+  void show(std::uint64_t bytes_of_current) const {
+    if (options_.write.progress) options_.write.progress(kPhase, done_bytes_ + bytes_of_current, total_bytes_);
+  }
+
+  const ConvertOptions& options_;
+  std::uint64_t total_bytes_;
+  std::uint64_t done_bytes_ = 0;
+};
+
+/// Tensors that the written file must not have: neither in the source (under any name) nor computable.
+std::vector<std::string> unexpected(const tensor::Model& source, const tensor::Model& written) {
+  std::vector<std::string> names;
+  for (const Tensor& tensor : written.tensors)
+    if (!tensor.derived && source.find(tensor.name) == nullptr) names.push_back(tensor.name + ": not in the source");
+  return names;
+}
+
+void throw_failures(const std::vector<std::string>& failures) {
+  constexpr std::size_t kNamed = 5;
+  std::string message = "the proof failed, nothing was written";
+  for (std::size_t i = 0; i < failures.size() && i < kNamed; ++i) message += "; " + failures[i];
+  if (failures.size() > kNamed) message += "; and " + std::to_string(failures.size() - kNamed) + " more";
+  throw Error(ErrorKind::mismatch, message);
+}
+
+}  // namespace
+
+void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<Hash128>& source_fingerprints,
+           const ConvertOptions& options, ConversionReport& report) {
+  std::map<std::string, ProofClass> forecasts;
+  for (const TensorOutcome& outcome : report.forecast.tensors) forecasts.emplace(outcome.name, outcome.forecast);
+  std::uint64_t total_bytes = 0;
+  for (const tensor::Model* model : {&source, &written})
+    for (const Tensor& tensor : model->tensors) total_bytes += opened_bytes(tensor);
+
+  Prover prover(options, total_bytes);
+  std::vector<std::string> failures = unexpected(source, written);
+  std::vector<Hash128> before;
+  std::map<const Tensor*, Hash128> after;
+  for (std::size_t i = 0; i < source.tensors.size(); ++i) {
+    const Tensor& tensor = source.tensors[i];
+    const Tensor* counterpart = written.find(tensor.name);
+    if (counterpart == nullptr && tensor.derived) {  // the target computes it
+      before.push_back(tensor.fingerprint ? *tensor.fingerprint : tensor::fingerprint(tensor));
+      continue;
+    }
+    const auto forecast = forecasts.find(tensor.name);
+    const Hash128* known = source_fingerprints.size() == source.tensors.size() ? &source_fingerprints[i] : nullptr;
+    Verdict verdict = prover.check(tensor, counterpart, known, forecast == forecasts.end() ? ProofClass::exact : forecast->second);
+    before.push_back(verdict.proof.before);
+    if (!verdict.failure.empty()) failures.push_back(tensor.name + ": " + verdict.failure);
+    if (counterpart != nullptr) after[counterpart] = verdict.proof.after;
+    report.proofs.push_back(std::move(verdict.proof));
+  }
+  if (!failures.empty()) throw_failures(failures);
+  std::vector<Hash128> after_in_order;
+  for (const Tensor& tensor : written.tensors) {
+    const auto known = after.find(&tensor);
+    after_in_order.push_back(known != after.end() ? known->second : tensor::fingerprint(tensor));
+  }
+  report.model_before = tensor::model_fingerprint(source, before);
+  report.model_after = tensor::model_fingerprint(written, after_in_order);
+  report.proven = true;
+}
+
+}  // namespace ingot::convert

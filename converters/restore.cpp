@@ -1,0 +1,209 @@
+// `restore`: the files that a model was read from, byte for byte. Implements spec/restore.md section 2. Every block of a file is filled from
+// its segments and patches in parallel; the hash decides whether the file gets its name.
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <set>
+
+#include "converters/registry.h"
+#include "format/base/checked_math.h"
+#include "format/base/output_file.h"
+#include "format/base/parallel.h"
+
+namespace ingot::convert {
+namespace {
+
+namespace fs = std::filesystem;
+using tensor::Segment;
+using tensor::SourceFile;
+
+constexpr std::uint64_t kBlockBytes = kTreeBlockBytes;
+
+/// A relative path that stays inside the directory: no absolute, empty, "." or ".." component, no backslash, no NUL.
+void require_safe_path(const std::string& path, const std::string& where) {
+  bool safe = !path.empty() && path.find('\\') == std::string::npos && path.find('\0') == std::string::npos;
+  for (std::size_t begin = 0; safe && begin <= path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view component = std::string_view(path).substr(begin, end - begin);
+    safe = !component.empty() && component != "." && component != "..";
+    begin = end + 1;
+  }
+  if (!safe) throw Error(ErrorKind::invalid_value, where + ": source path '" + path + "' would leave the directory");
+}
+
+/// One file, checked: segments with their offsets, attachments and tensors resolved.
+class FilePlan {
+ public:
+  FilePlan(const tensor::Model& model, const Layout& layout, const SourceFile& file)
+      : layout_(layout), file_(file), where_(model.path.string() + ": source file " + file.path) {
+    std::uint64_t offset = 0;
+    for (const Segment& segment : file.segments) {
+      Piece piece{offset, &segment, {}, nullptr};
+      if (segment.kind == Segment::Kind::literal) piece.bytes = attachment_bytes(model, segment.attachment, segment.begin, segment.size);
+      if (segment.kind == Segment::Kind::tensor) piece.tensor = packable_tensor(model, segment);
+      pieces_.push_back(piece);
+      offset = checked_add(offset, segment.size, "source segments");
+    }
+    if (offset != file.size) {
+      throw Error(ErrorKind::invalid_value,
+                  where_ + ": segments give " + std::to_string(offset) + " bytes, the file has " + std::to_string(file.size));
+    }
+    std::uint64_t patched_to = 0;
+    for (const SourceFile::Patch& patch : file.patches) {
+      const std::uint64_t end = checked_add(patch.offset, patch.size, "patch");
+      if (patch.offset < patched_to || end > file.size) {
+        throw Error(ErrorKind::invalid_value, where_ + ": patch at " + std::to_string(patch.offset) + " overlaps or leaves the file");
+      }
+      patched_to = end;
+      patches_.push_back({patch.offset, attachment_bytes(model, patch.attachment, patch.begin, patch.size)});
+    }
+  }
+
+  /// Bytes [offset, offset + out.size()) of the original file. Thread-safe.
+  void fill(std::uint64_t offset, std::span<std::byte> out) const {
+    const std::uint64_t end = offset + out.size();
+    auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset, [](std::uint64_t o, const Piece& p) { return o < p.offset; });
+    if (piece != pieces_.begin()) --piece;
+    for (; piece != pieces_.end() && piece->offset < end; ++piece) {
+      const std::uint64_t begin_in_file = std::max(offset, piece->offset);
+      const std::uint64_t end_in_file = std::min(end, piece->offset + piece->segment->size);
+      if (begin_in_file >= end_in_file) continue;
+      fill_piece(*piece, begin_in_file - piece->offset, out.subspan(begin_in_file - offset, end_in_file - begin_in_file));
+    }
+    auto patch = std::upper_bound(patches_.begin(), patches_.end(), offset, [](std::uint64_t o, const Patch& p) { return o < p.offset; });
+    if (patch != patches_.begin()) --patch;
+    for (; patch != patches_.end() && patch->offset < end; ++patch) {
+      const std::uint64_t begin_in_file = std::max(offset, patch->offset);
+      const std::uint64_t end_in_file = std::min(end, patch->offset + patch->bytes.size());
+      if (begin_in_file >= end_in_file) continue;
+      std::memcpy(out.data() + (begin_in_file - offset), patch->bytes.data() + (begin_in_file - patch->offset), end_in_file - begin_in_file);
+    }
+  }
+
+ private:
+  struct Piece {
+    std::uint64_t offset;  // in the file
+    const Segment* segment;
+    Bytes bytes;                   // literal
+    const tensor::Tensor* tensor;  // tensor
+  };
+  struct Patch {
+    std::uint64_t offset;
+    Bytes bytes;
+  };
+
+  [[nodiscard]] Bytes attachment_bytes(const tensor::Model& model, const std::string& name, std::uint64_t begin, std::uint64_t size) const {
+    const tensor::Attachment* attachment = model.find_attachment(name);
+    if (attachment == nullptr) throw Error(ErrorKind::invalid_value, where_ + ": attachment '" + name + "' does not exist");
+    if (checked_add(begin, size, "attachment range") > attachment->bytes.size()) {
+      throw Error(ErrorKind::invalid_value, where_ + ": bytes " + std::to_string(begin) + "+" + std::to_string(size) + " of attachment '" +
+                                                name + "' (" + std::to_string(attachment->bytes.size()) + " bytes) do not exist");
+    }
+    return attachment->bytes.subspan(begin, size);
+  }
+
+  [[nodiscard]] const tensor::Tensor* packable_tensor(const tensor::Model& model, const Segment& segment) const {
+    const auto found = std::find_if(model.tensors.begin(), model.tensors.end(),
+                                    [&](const tensor::Tensor& tensor) { return tensor.name == segment.tensor; });
+    if (found == model.tensors.end()) throw Error(ErrorKind::invalid_value, where_ + ": tensor '" + segment.tensor + "' does not exist");
+    if (layout_.pack_segment == nullptr) {
+      throw Error(ErrorKind::unsupported, where_ + ": layout " + std::string(layout_.name) + " packs no tensors");
+    }
+    return &*found;
+  }
+
+  void fill_piece(const Piece& piece, std::uint64_t begin, std::span<std::byte> out) const {
+    switch (piece.segment->kind) {
+      case Segment::Kind::literal: std::memcpy(out.data(), piece.bytes.data() + begin, out.size()); break;
+      case Segment::Kind::zeros: std::memset(out.data(), 0, out.size()); break;
+      case Segment::Kind::tensor: layout_.pack_segment(*piece.tensor, piece.segment->part, begin, out); break;
+    }
+  }
+
+  const Layout& layout_;
+  const SourceFile& file_;
+  std::string where_;
+  std::vector<Piece> pieces_;
+  std::vector<Patch> patches_;
+};
+
+/// Creates the directories of `target` and refuses those that a symbolic link leads out of `directory`.
+void make_parent_inside(const fs::path& directory, const fs::path& target) {
+  fs::create_directories(target.parent_path());
+  const fs::path root = fs::canonical(directory);
+  const fs::path parent = fs::canonical(target.parent_path());
+  const auto [root_end, ignored] = std::mismatch(root.begin(), root.end(), parent.begin(), parent.end());
+  if (root_end != root.end()) {
+    throw Error(ErrorKind::invalid_value, target.string() + ": a symbolic link leads out of " + directory.string());
+  }
+}
+
+void restore_file(const SourceFile& file, const FilePlan& plan, const fs::path& target, const std::function<void(std::uint64_t)>& progress) {
+  OutputFile output(target);
+  output.reserve(file.size);
+  std::vector<std::byte> block_hashes(ceil_div(file.size, kBlockBytes) * sizeof(Hash128));
+  std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(file.size, kBlockBytes), 1, [&](std::uint64_t block_begin, std::uint64_t block_end, int worker) {
+    std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
+    for (std::uint64_t block = block_begin; block < block_end; ++block) {
+      const std::uint64_t offset = block * kBlockBytes;
+      buffer.resize(std::min(kBlockBytes, file.size - offset));
+      plan.fill(offset, buffer);
+      const Hash128 hash = hash128(buffer);
+      std::memcpy(block_hashes.data() + block * sizeof(Hash128), hash.bytes.data(), sizeof(Hash128));
+      output.write_at(offset, buffer);
+      progress(buffer.size());
+    }
+  });
+  const Hash128 hash = hash128(block_hashes);
+  if (hash != file.hash) {
+    throw Error(ErrorKind::bad_checksum, target.string() + ": restored bytes do not match the original (recorded " + file.hash.hex() +
+                                             ", restored " + hash.hex() + "); the file was not written");
+  }
+  output.commit();
+}
+
+}  // namespace
+
+std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& directory, bool overwrite, const Progress& progress) {
+  const std::string where = model.path.string();
+  if (!model.source) {
+    throw Error(ErrorKind::unsupported, where + ": records no source files (it was not made from a foreign checkpoint)");
+  }
+  const Layout* layout = find_layout(model.source->layout);
+  if (layout == nullptr) {
+    throw Error(ErrorKind::unsupported, where + ": its source has layout '" + model.source->layout + "', which this build does not know");
+  }
+  std::set<std::string> names;
+  std::vector<FilePlan> plans;
+  std::uint64_t total_bytes = 0;
+  for (const SourceFile& file : model.source->files) {
+    require_safe_path(file.path, where);
+    if (!names.insert(file.path).second) throw Error(ErrorKind::invalid_value, where + ": source path '" + file.path + "' occurs twice");
+    if (!overwrite && fs::exists(directory / file.path)) {
+      throw Error(ErrorKind::io, (directory / file.path).string() + ": exists already (--force replaces it)");
+    }
+    plans.emplace_back(model, *layout, file);
+    total_bytes = checked_add(total_bytes, file.size, "source files");
+  }
+  fs::create_directories(directory);
+  std::mutex progress_mutex;
+  std::uint64_t done_bytes = 0;
+  const auto advance = [&](std::uint64_t bytes) {
+    if (!progress) return;
+    const std::scoped_lock lock(progress_mutex);
+    done_bytes += bytes;
+    progress("restoring", done_bytes, total_bytes);
+  };
+  std::vector<RestoredFile> restored;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const SourceFile& file = model.source->files[i];
+    const fs::path target = directory / file.path;
+    make_parent_inside(directory, target);
+    restore_file(file, plans[i], target, advance);
+    restored.push_back({file.path, file.size, file.hash});
+  }
+  return restored;
+}
+
+}  // namespace ingot::convert

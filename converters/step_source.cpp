@@ -1,0 +1,99 @@
+#include "converters/step_source.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+namespace ingot::convert {
+namespace {
+
+using tensor::CodeKind;
+using tensor::DType;
+using tensor::PlaneSpec;
+using tensor::Scheme;
+using tensor::Tensor;
+
+bool is_code_role(std::string_view role) noexcept { return role.starts_with("codes"); }
+
+/// The planes of a quantized tensor with every code replaced by 1 and the offset's planes left out.
+class StepSource final : public tensor::PlaneSource {
+ public:
+  StepSource(const Tensor& tensor, const Scheme& step_scheme) : inner_(tensor.planes) {
+    const tensor::Geometry geometry = tensor.geometry();
+    const std::vector<PlaneSpec> inner_specs = tensor.plane_specs();
+    inner_count_ = inner_specs.size();
+    specs_ = tensor::plane_specs(tensor.stored_shape(), step_scheme, tensor.packing);
+    for (const PlaneSpec& spec : specs_) {
+      const auto same_role = std::find_if(inner_specs.begin(), inner_specs.end(), [&](const PlaneSpec& s) { return s.role == spec.role; });
+      inner_index_.push_back(static_cast<std::size_t>(same_role - inner_specs.begin()));
+      if (is_code_role(spec.role)) unit_of_ones_.emplace_back(spec.unit_bytes);
+    }
+    const std::vector<std::uint8_t> ones(geometry.rows_per_unit * geometry.cols, 1);
+    std::array<std::byte*, 3> planes{};
+    for (std::size_t i = 0; i < unit_of_ones_.size(); ++i) planes[i] = unit_of_ones_[i].data();
+    tensor::pack_unit(geometry, tensor::bits(tensor.scheme.codes.type), ones.data(), planes.data());
+  }
+
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
+    if (is_code_role(specs_[index].role)) return std::nullopt;
+    return inner_->view(inner_index_[index]);
+  }
+
+  void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override {
+    std::vector<std::byte*> inner_out(inner_count_, nullptr);
+    bool any = false;
+    for (std::size_t i = 0; i < specs_.size(); ++i) {
+      if (out[i] == nullptr) continue;
+      if (is_code_role(specs_[i].role)) {
+        for (std::uint64_t unit = 0; unit < unit_end - unit_begin; ++unit)
+          std::memcpy(out[i] + unit * specs_[i].unit_bytes, unit_of_ones_[i].data(), specs_[i].unit_bytes);
+      } else {
+        inner_out[inner_index_[i]] = out[i];
+        any = true;
+      }
+    }
+    if (any) inner_->read_units(unit_begin, unit_end, inner_out);
+  }
+
+  [[nodiscard]] Bytes whole(std::size_t index) const override { return inner_->whole(inner_index_[index]); }
+
+ private:
+  std::shared_ptr<const tensor::PlaneSource> inner_;
+  std::size_t inner_count_ = 0;
+  std::vector<PlaneSpec> specs_;
+  std::vector<std::size_t> inner_index_;
+  std::vector<std::vector<std::byte>> unit_of_ones_;  // code planes come first, so the index is that of specs_
+};
+
+constexpr std::array<std::pair<DType, FloatGrid>, 8> kFloatGrids = {{{DType::f64, {52, -1022}},
+                                                                      {DType::f32, {23, -126}},
+                                                                      {DType::f16, {10, -14}},
+                                                                      {DType::bf16, {7, -126}},
+                                                                      {DType::e4m3, {3, -6}},
+                                                                      {DType::e5m2, {2, -14}},
+                                                                      {DType::e4m3fnuz, {3, -7}},
+                                                                      {DType::e5m2fnuz, {2, -15}}}};
+
+}  // namespace
+
+std::optional<Tensor> step_tensor(const Tensor& tensor) {
+  const Scheme& scheme = tensor.scheme;
+  const bool coded_integers = scheme.codes.kind == CodeKind::number && !tensor::info(scheme.codes.type).is_float &&
+                              tensor::bits(scheme.codes.type) <= 8 && !scheme.scales.empty();
+  if (!coded_integers) return std::nullopt;
+  Tensor steps = tensor;
+  steps.fingerprint.reset();
+  steps.scheme.offset = {};
+  steps.planes = std::make_shared<StepSource>(tensor, steps.scheme);
+  return steps;
+}
+
+std::optional<FloatGrid> float_grid(const Scheme& scheme) noexcept {
+  if (!scheme.is_plain()) return std::nullopt;
+  for (const auto& [type, grid] : kFloatGrids)
+    if (type == scheme.codes.type) return grid;
+  return std::nullopt;
+}
+
+}  // namespace ingot::convert

@@ -1,0 +1,22 @@
+// The size of one quantization step at every element of a tensor, as a tensor: what errors are measured in.
+#pragma once
+
+#include <optional>
+
+#include "format/tensor/tensor.h"
+
+namespace ingot::convert {
+
+/// For integer codes with scales: a tensor of the same shape whose values are the scales (every code 1, no offset). Borrows nothing; shares
+/// the planes. Empty for floats, tables and grids.
+[[nodiscard]] std::optional<tensor::Tensor> step_tensor(const tensor::Tensor& tensor);
+
+/// The number line of an unquantized float type.
+struct FloatGrid {
+  int mantissa_bits;
+  int min_exponent;  // of the smallest normal number
+};
+/// Empty unless the scheme is a plain float type.
+[[nodiscard]] std::optional<FloatGrid> float_grid(const tensor::Scheme& scheme) noexcept;
+
+}  // namespace ingot::convert
