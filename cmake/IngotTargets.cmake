@@ -2,14 +2,29 @@
 
 add_library(ingot_warnings INTERFACE)
 # Not -Wsign-conversion: index arithmetic between size_t and the signed types of intrinsics would drown the rest.
-target_compile_options(ingot_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+target_compile_options(ingot_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # g++ 12 sees overlaps in ordinary string additions (its bug 105651)
 # Results must not depend on whether a compiler fuses a multiplication and an addition.
 add_compile_options(-ffp-contract=off)
+
+# The files of a list that exist. A missing one is a warning, so that a folder in the making does not stop work on the others.
+function(ingot_existing_files result)
+  set(existing "")
+  foreach(file IN LISTS ARGN)
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      list(APPEND existing ${file})
+    else()
+      message(WARNING "${CMAKE_CURRENT_SOURCE_DIR}/${file} is listed but does not exist")
+    endif()
+  endforeach()
+  set(${result} "${existing}" PARENT_SCOPE)
+endfunction()
 
 # ingot_add_layer(name SOURCES file... [LINKS target...] [PRIVATE_LINKS target...])
 # A layer of the table in CONTRIBUTING.md as a static library. LINKS are the layers whose headers it may include.
 function(ingot_add_layer name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS;PRIVATE_LINKS")
+  ingot_existing_files(arg_SOURCES ${arg_SOURCES})
   if(NOT arg_SOURCES)  # header-only
     add_library(${name} INTERFACE)
     target_include_directories(${name} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
@@ -26,6 +41,10 @@ endfunction()
 # A file for one x86 instruction-set extension: only this file gets the flags. `definition` tells the rest of the target that it exists.
 function(ingot_add_isa_source target source definition)
   if(NOT INGOT_ISA OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    return()
+  endif()
+  ingot_existing_files(source ${source})
+  if(NOT source)
     return()
   endif()
   target_sources(${target} PRIVATE ${source})
