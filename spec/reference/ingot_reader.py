@@ -1,0 +1,686 @@
+#!/usr/bin/env python3
+"""Independent reader of .ingot files, written from spec/*.md alone (Python 3, numpy; libxxhash and libzstd through ctypes).
+
+It checks everything a verifying reader must and decodes with exact rational arithmetic: slow, short, and nothing like the C++ code.
+    ingot_reader.py FILE            prints one line per tensor: name, shape, fingerprint
+Exit code 0, or 1 with "<kind>: <message>" on standard error.
+"""
+import ctypes
+import ctypes.util
+import json
+import struct
+import sys
+from fractions import Fraction
+
+import numpy as np
+
+
+class IngotError(Exception):
+    def __init__(self, kind, message):
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+def check(condition, kind, message):
+    if not condition:
+        raise IngotError(kind, message)
+
+
+# --- hashes and zstd -------------------------------------------------------------------------------------------------------------
+class _Hash(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+_xxh = ctypes.CDLL(ctypes.util.find_library("xxhash") or "libxxhash.so.0")
+_xxh.XXH3_128bits.restype, _xxh.XXH3_128bits.argtypes = _Hash, [ctypes.c_char_p, ctypes.c_size_t]
+_xxh.XXH3_64bits.restype, _xxh.XXH3_64bits.argtypes = ctypes.c_uint64, [ctypes.c_char_p, ctypes.c_size_t]
+_zstd = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
+_zstd.ZSTD_decompress.restype = ctypes.c_size_t
+_zstd.ZSTD_decompress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+
+
+def hash128(data):
+    h = _xxh.XXH3_128bits(bytes(data), len(data))
+    return struct.pack(">QQ", h.high, h.low)
+
+
+def unzstd(data, raw_size):
+    out = ctypes.create_string_buffer(max(raw_size, 1))
+    got = _zstd.ZSTD_decompress(out, raw_size, bytes(data), len(data))
+    check(got == raw_size, "invalid_value", "a zstd chunk does not decompress to its raw size")
+    return out.raw[:raw_size]
+
+
+# --- element types (schemes/README.md section 3) ------------------------------------------------------------------------------------
+def small_float(exponent_bits, mantissa_bits, bias, nan, inf=()):
+    """All values of a small float format as Fractions (None = NaN, 'inf'/'-inf')."""
+    width = 1 + exponent_bits + mantissa_bits
+    values = []
+    for code in range(1 << width):
+        sign = -1 if code >> (width - 1) else 1
+        e, m = (code >> mantissa_bits) & ((1 << exponent_bits) - 1), code & ((1 << mantissa_bits) - 1)
+        if code in nan:
+            values.append(None)
+        elif code in inf:
+            values.append("inf" if sign > 0 else "-inf")
+        elif e == 0:
+            values.append(sign * Fraction(m, 1 << mantissa_bits) * Fraction(2) ** (1 - bias))
+        else:
+            values.append(sign * (1 + Fraction(m, 1 << mantissa_bits)) * Fraction(2) ** (e - bias))
+    return values
+
+
+SMALL = {
+    "e4m3": small_float(4, 3, 7, {0x7F, 0xFF}),
+    "e5m2": small_float(5, 2, 15, {0x7D, 0x7E, 0x7F, 0xFD, 0xFE, 0xFF}, {0x7C, 0xFC}),
+    "e4m3fnuz": small_float(4, 3, 8, {0x80}),
+    "e5m2fnuz": small_float(5, 2, 16, {0x80}),
+    "e3m2": small_float(3, 2, 3, set()),
+    "e2m3": small_float(2, 3, 1, set()),
+    "e2m1": small_float(2, 1, 1, set()),
+    "e8m0": [Fraction(2) ** (s - 127) for s in range(255)] + [None],
+}
+WIDE = {"f64": "<f8", "f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4", "i16": "<i2", "i8": "i1",
+        "u64": "<u8", "u32": "<u4", "u16": "<u2", "u8": "u1", "bool": "u1", "bf16": "<u2", "c64": "<u8"}
+BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "e4m3": 8, "e5m2": 8, "e4m3fnuz": 8, "e5m2fnuz": 8, "e3m2": 6, "e2m3": 6,
+        "e2m1": 4, "e8m0": 8, "i64": 64, "i32": 32, "i16": 16, "i8": 8, "u64": 64, "u32": 32, "u16": 16, "u8": 8, "bool": 8,
+        "u1": 1, "u2": 2, "u3": 3, "u4": 4, "u5": 5, "u6": 6, "u7": 7, "c64": 64}
+FLOATS = {"f64", "f32", "f16", "bf16"} | set(SMALL)
+F32_TABLE = {
+    "nf4": "bf800000 bf3239b1 bf066b30 beca32a0 be91a24d be3d353f bdba7871 00000000 "
+           "3da2faff 3e24cae3 3e7c04dd 3ead033a 3ee1a4b8 3f1007ab 3f3913b3 3f800000",
+    "fp4": "00000000 3baaaaab 3f2aaaab 3f800000 3eaaaaab 3f000000 3e2aaaab 3e800000 "
+           "80000000 bbaaaaab bf2aaaab bf800000 beaaaaab bf000000 be2aaaab be800000",
+}
+INT_TABLE = {"iq4nl": [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], "binary": [-1, 1]}
+
+
+def of_float(value):
+    value = float(value)
+    if value != value:
+        return None
+    if value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    return Fraction(value)
+
+
+def number(code, dtype):
+    """Stored element (an unsigned integer of the type's width) -> Fraction, 'inf', '-inf' or None (NaN)."""
+    if dtype in SMALL:
+        return SMALL[dtype][code]
+    if dtype == "bf16":
+        return of_float(np.array([code << 16], "<u4").view("<f4")[0])
+    if dtype in ("f16", "f32", "f64"):
+        return of_float(np.array([code], "<u%d" % (BITS[dtype] // 8)).view(WIDE[dtype])[0])
+    if dtype.startswith("i"):
+        return Fraction(code - (1 << BITS[dtype]) if code >> (BITS[dtype] - 1) else code)
+    return Fraction(code)
+
+
+def multiply(a, b):
+    if a is None or b is None:
+        return None
+    if isinstance(a, str) or isinstance(b, str):
+        sign = 1
+        for x in (a, b):
+            if x == 0:
+                return None
+            sign = -sign if (x == "-inf" or (not isinstance(x, str) and x < 0)) else sign
+        return "inf" if sign > 0 else "-inf"
+    return a * b
+
+
+def add(a, b):
+    if a is None or b is None or (isinstance(a, str) and isinstance(b, str) and a != b):
+        return None
+    return a if isinstance(a, str) else b if isinstance(b, str) else a + b
+
+
+def round32(x):
+    """Exact value -> binary32 bits, rounded once to nearest even; -0 never arises, NaN is canonical."""
+    if x is None:
+        return 0x7FC00000
+    if isinstance(x, str):
+        return 0x7F800000 if x == "inf" else 0xFF800000
+    if x == 0:
+        return 0
+    sign, x = (0x80000000, -x) if x < 0 else (0, x)
+    exponent = x.numerator.bit_length() - x.denominator.bit_length()
+    exponent = max(exponent - (Fraction(2) ** exponent > x), -126)
+    steps = round(x / Fraction(2) ** (exponent - 23))  # Fraction rounds halves to even
+    if steps == 0:
+        return 0
+    return sign | min(((exponent + 126) << 23) + steps, 0x7F800000)  # the implicit bit and a carry add themselves to the exponent
+
+
+def from_bits(bits):
+    return of_float(np.array([bits], "<u4").view("<f4")[0])
+
+
+# --- planes (planes.md) ---------------------------------------------------------------------------------------------------------------
+SLICES = {1: [1], 2: [2], 3: [2, 1], 4: [4], 5: [4, 1], 6: [4, 2], 7: [4, 2, 1], 8: [8]}
+CODE_ROLES = ["codes", "codes_high", "codes_top"]
+GRID_WIDTH = {"iq2_xxs": 8, "iq2_xs": 8, "iq2_s": 8, "iq3_xxs": 4, "iq3_s": 4, "iq1_s": 8}
+
+
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+def bitstream(data, bits, count):
+    """`count` elements of `bits` bits, lowest bits first."""
+    if bits >= 8:
+        return np.frombuffer(bytes(data), "<u%d" % (bits // 8), count).astype(object)
+    stream = np.unpackbits(np.frombuffer(bytes(data), np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
+    return (stream.astype(np.int64) << np.arange(bits)).sum(1).astype(object)
+
+
+class Geometry:
+    def __init__(self, shape, scheme, packing):
+        self.elements = int(np.prod([int(x) for x in shape], dtype=object)) if shape else 1
+        flat = scheme.get("flat", 0)
+        if flat:
+            self.matrices, self.rows, self.cols = 1, ceil_div(self.elements, flat), flat
+        else:
+            self.cols = shape[-1] if shape else 1
+            self.rows = shape[-2] if len(shape) > 1 else 1
+            self.matrices = int(np.prod([int(x) for x in shape[:-2]], dtype=object)) if len(shape) > 2 else 1
+        self.tiles = packing == "tiles"
+        self.height = 16 if self.tiles else 1
+        self.units = self.matrices * ceil_div(self.rows, self.height)
+
+
+def parameter_extent(geometry, block):
+    rows, cols = (block[0] or geometry.rows or 1), (block[1] or geometry.cols or 1)
+    return ceil_div(geometry.rows, rows), ceil_div(geometry.cols, cols)
+
+
+def plane_sizes(geometry, scheme):
+    """The derived plane list: [(role, bytes)]."""
+    g, codes = geometry, scheme["codes"]
+    bits, planes = BITS[codes["type"]], []
+    if codes["kind"] == "grid":
+        width = GRID_WIDTH.get(codes["table"], 8)
+        planes.append(("codes", g.matrices * g.rows * (g.cols // width) * bits // 8))
+        if codes["table"] != "iq1_s":
+            planes.append(("signs", g.matrices * g.rows * (g.cols // 8)))
+    elif g.tiles:
+        for role, width in zip(CODE_ROLES, SLICES[bits]):
+            planes.append((role, g.units * ceil_div(g.cols, 32 // width) * 64))
+    else:
+        planes.append(("codes", g.units * ceil_div(g.cols * bits, 8)))
+
+    def parameter(role, level):
+        rows, cols = parameter_extent(g, level["block"])
+        width = BITS[level["type"]]
+        if level["block"][0] != 1:
+            planes.append((role, ceil_div(g.matrices * rows * cols * width, 8)))
+        else:
+            planes.append((role, g.units * ceil_div(cols * g.height * width, 8)))
+
+    for i, level in enumerate(scheme.get("scales", [])):
+        parameter(f"scales_{i}", level)
+    offset = scheme.get("offset", {})
+    names = {"zero_points": ["zero_points"], "bias": ["biases"], "minimum": ["mins_0", "mins_1"]}
+    for role, level in zip(names.get(offset.get("kind"), []), offset.get("levels", [])):
+        parameter(role, level)
+    if codes.get("table") == "custom":
+        planes.append(("table", 4 << bits))
+    for level in scheme.get("scales", []):
+        if level.get("custom_table"):
+            planes.append(("scale_table", 4 << BITS[level["type"]]))
+    if scheme.get("scale_offset"):
+        planes.append(("scale_offset", 4))
+    if scheme.get("order") == "permutation":
+        planes.append(("permutation", 4 * g.cols))
+    if scheme.get("order") == "group_index":
+        planes.append(("group_index", 4 * g.cols))
+    return planes
+
+
+def code_matrix(geometry, scheme, planes):
+    """(matrices*rows, cols) array of stored codes."""
+    g, bits = geometry, BITS[scheme["codes"]["type"]]
+    if not g.tiles:
+        stride = ceil_div(g.cols * bits, 8)
+        rows = [bitstream(planes["codes"][r * stride:(r + 1) * stride], bits, g.cols) for r in range(g.units)]
+        return np.array(rows, object).reshape(g.units, g.cols)
+    out = np.zeros((g.units * 16, g.cols), object)
+    low, shift = SLICES[bits][0], 0
+    for role, width in zip(CODE_ROLES, SLICES[bits]):
+        words = np.frombuffer(planes[role], "<u4").reshape(g.units, -1, 16)
+        per_word, fields_low = 32 // width, 8 // low
+        for column in range(g.cols):
+            word, inside = divmod(column, per_word)
+            if role == "codes":
+                at = inside * width
+            else:  # field f of byte b holds input 4*F*(f div F) + F*b + f mod F
+                f, b = next((f, b) for f in range(8 // width) for b in range(4)
+                            if 4 * fields_low * (f // fields_low) + fields_low * b + f % fields_low == inside)
+                at = 8 * b + width * f
+            values = (words[:, word, :] >> np.uint32(at)) & np.uint32((1 << width) - 1)
+            out[:, column] += values.reshape(-1).astype(object) << shift
+        shift += width
+    per_matrix = ceil_div(g.rows, 16) * 16
+    return out.reshape(g.matrices, per_matrix, g.cols)[:, : g.rows].reshape(-1, g.cols)
+
+
+def parameter_matrix(geometry, level, data):
+    """(matrices, parameter rows, parameter cols) array of stored elements."""
+    g, width = geometry, BITS[level["type"]]
+    rows, cols = parameter_extent(g, level["block"])
+    if level["block"][0] != 1:
+        return bitstream(data, width, g.matrices * rows * cols).reshape(g.matrices, rows, cols)
+    stride = ceil_div(cols * g.height * width, 8)
+    units = [bitstream(data[u * stride:(u + 1) * stride], width, cols * g.height) for u in range(g.units)]
+    if not g.tiles:
+        return np.array(units, object).reshape(g.matrices, g.rows, cols)
+    tiles = np.array(units, object).reshape(g.matrices, -1, cols, 16).transpose(0, 1, 3, 2)
+    return tiles.reshape(g.matrices, -1, cols)[:, : g.rows]
+
+
+def decode_stored(shape, scheme, packing, planes):
+    """binary32 bits of the stored tensor, flat, row-major."""
+    g, codes = Geometry(shape, scheme, packing), scheme["codes"]
+    check(codes["kind"] not in ("grid", "opaque"), "unsupported", f"codes of kind {codes['kind']}")
+    if codes["kind"] == "number" and not scheme.get("scales") and not scheme.get("offset") and codes["type"] in ("f32", "f16", "bf16") \
+            and not g.tiles:
+        raw = np.frombuffer(planes["codes"], WIDE[codes["type"]])
+        bits = raw.astype("<u4") << 16 if codes["type"] == "bf16" else raw.astype("<f4").view("<u4").copy()
+        bits[(bits & 0x7FFFFFFF) == 0] = 0
+        bits[(bits & 0x7FFFFFFF) > 0x7F800000] = 0x7FC00000
+        return bits
+    stored = code_matrix(g, scheme, planes)
+    table = None
+    if codes["kind"] == "table":
+        name = codes["table"]
+        table = ([Fraction(v) for v in INT_TABLE[name]] if name in INT_TABLE else
+                 [from_bits(int(v, 16)) for v in F32_TABLE[name].split()] if name in F32_TABLE else
+                 [of_float(v) for v in np.frombuffer(planes["table"], "<f4")])
+    position = list(range(g.cols))
+    order = scheme.get("order", "identity")
+    if order == "permutation":
+        permutation = np.frombuffer(planes["permutation"], "<u4")
+        check(sorted(permutation.tolist()) == position, "invalid_value", "the permutation is not one")
+        position = np.argsort(permutation).tolist()  # logical column -> stored column
+    group = np.frombuffer(planes["group_index"], "<u4").tolist() if order == "group_index" else None
+
+    def level_value(level, element):
+        if level.get("custom_table"):
+            return of_float(np.frombuffer(planes["scale_table"], "<f4")[element])
+        value = number(element, level["type"])
+        return value if level["type"] in FLOATS else value * level.get("multiply", 1) + level.get("add", 0)
+
+    def lookup(level, role):
+        matrix = parameter_matrix(g, level, planes[role])
+        rows, cols = level["block"][0] or max(g.rows, 1), level["block"][1] or max(g.cols, 1)
+
+        def at(m, r, c):
+            column = group[c] if group is not None and level["block"][1] else position[c] // cols
+            check(column < matrix.shape[2], "invalid_value", "group_index points outside the parameters")
+            return level_value(level, matrix[m, r // rows, column])
+        return at
+
+    scales = [lookup(level, f"scales_{i}") for i, level in enumerate(scheme.get("scales", []))]
+    offset = scheme.get("offset", {"kind": "none"})
+    roles = {"zero_points": ["zero_points"], "bias": ["biases"], "minimum": ["mins_0", "mins_1"]}.get(offset["kind"], [])
+    offsets = [lookup(level, role) for level, role in zip(offset.get("levels", []), roles)]
+    out = np.zeros(g.matrices * g.rows * g.cols, "<u4")
+    for index in range(out.size):
+        row, c = divmod(index, g.cols)
+        m, r = divmod(row, g.rows)
+        code = stored[row, position[c]]
+        value = table[code] if table else number(code, codes["type"])
+        if offset["kind"] == "zero":
+            value = add(value, Fraction(-offset["zero"]))
+        if offset["kind"] == "zero_points":
+            value = add(value, multiply(Fraction(-1), offsets[0](m, r, c)))
+        if scales:
+            scale = scales[0](m, r, c)
+            for level in scales[1:]:
+                scale = multiply(scale, level(m, r, c))
+                if scheme.get("rounded_scale"):
+                    scale = from_bits(round32(scale))
+            if scheme.get("scale_offset"):
+                scale = add(scale, of_float(np.frombuffer(planes["scale_offset"], "<f4")[0]))
+                if scheme.get("rounded_scale"):
+                    scale = from_bits(round32(scale))
+            value = multiply(value, scale)
+        value = multiply(value, Fraction(2) ** scheme.get("shift", 0))
+        if offset["kind"] == "bias":
+            value = add(value, offsets[0](m, r, c))
+        if offset["kind"] == "minimum":
+            low = Fraction(1)
+            for level in offsets:
+                low = multiply(low, level(m, r, c))
+            value = add(value, multiply(Fraction(-1), low))
+        out[index] = round32(value)
+    return out[: g.elements]
+
+
+def undo_transforms(bits, logical_shape, transforms):
+    for t in reversed(transforms):
+        if t["kind"] == "transpose":
+            bits = bits.reshape(logical_shape[1], logical_shape[0]).T.reshape(-1)
+        elif t["kind"] == "rope_interleave":
+            rows, heads = logical_shape[0], t["heads"]
+            d = rows // heads
+            view = bits.reshape(heads, d // 2, 2, -1)  # stored row 2*i + j
+            bits = view.transpose(0, 2, 1, 3).reshape(-1)
+        else:
+            bits = np.array([round32(add(from_bits(int(b)), Fraction(-1))) for b in bits], "<u4")
+    return bits
+
+
+def fingerprint(shape, bits):
+    head = b"ingot-fp1\0" + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", x) for x in shape)
+    blocks = [hash128(bits[i:i + 65536].astype("<u4").tobytes()) for i in range(0, bits.size, 65536)]
+    return hash128(head + b"".join(blocks))
+
+
+# --- container (container.md, index.md, integrity.md, limits.md) -----------------------------------------------------------------------
+MAX = 2 ** 53 - 1
+
+
+def parse_index(text):
+    def pairs(members):
+        check(len({k for k, _ in members}) == len(members), "invalid_value", "duplicate member name")
+        return dict(members)
+
+    def no(_):
+        raise IngotError("invalid_value", "floating-point number in the index")
+
+    try:
+        index = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_float=no, parse_constant=no)
+    except (ValueError, RecursionError) as error:
+        raise IngotError("invalid_value", f"index: {error}") from None
+
+    def walk(value, depth):
+        check(depth <= 16, "limit_exceeded", "index too deep")
+        check(value is not None, "invalid_value", "null in the index")
+        if isinstance(value, dict):
+            return "{" + ",".join(quote(k) + ":" + walk(value[k], depth + 1) for k in sorted(value, key=lambda k: k.encode())) + "}"
+        if isinstance(value, list):
+            return "[" + ",".join(walk(v, depth + 1) for v in value) + "]"
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            check(abs(value) <= MAX, "invalid_value", "number above 2^53-1")
+            return str(value)
+        return quote(value)
+
+    def quote(text):
+        table = {'"': '\\"', "\\": "\\\\"}
+        return '"' + "".join(table.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in text) + '"'
+
+    check(isinstance(index, dict), "invalid_value", "the index is not an object")
+    check(walk(index, 1).encode() == text, "invalid_value", "the index is not in canonical form")
+    return index
+
+
+TOP = {"ingot": int, "chunk_bytes": int, "chunk_table": dict, "model": dict, "metadata": dict, "tensors": list, "aliases": dict,
+       "attachments": list, "layout": str}
+KNOWN_TYPES = set(BITS)
+
+
+def members(value, required, optional, where):
+    check(isinstance(value, dict), "invalid_value", f"{where}: not an object")
+    for name in required:
+        check(name in value, "invalid_value", f"{where}: member {name} is missing")
+    for name in value:
+        check(name in required or name in optional, "invalid_value", f"{where}: unknown member {name}")
+
+
+def natural(value, where):
+    check(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX, "invalid_value", f"{where}: not a natural number")
+    return value
+
+
+def check_level(level, where, limit_table=True):
+    members(level, ["type", "block"], ["multiply", "add", "custom_table"], where)
+    check(level["type"] in KNOWN_TYPES, "invalid_value", f"{where}: unknown type")
+    check(isinstance(level["block"], list) and len(level["block"]) == 2, "invalid_value", f"{where}: block")
+    for extent in level["block"]:
+        natural(extent, where)
+    check(level.get("multiply", 1) != 0, "invalid_value", f"{where}: multiply is zero")
+    if level["type"] in FLOATS:
+        check("multiply" not in level and "add" not in level, "invalid_value", f"{where}: multiply or add on a float")
+    if level.get("custom_table"):
+        check(level["type"] in ("u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"), "invalid_value", f"{where}: custom_table type")
+
+
+def check_scheme(scheme, where):
+    members(scheme, ["codes"], ["scales", "rounded_scale", "scale_offset", "shift", "offset", "order", "flat"], where)
+    codes = scheme["codes"]
+    members(codes, ["kind", "type"], ["table"], where)
+    check(codes["kind"] in ("number", "table", "grid", "opaque") and codes["type"] in KNOWN_TYPES, "invalid_value", f"{where}: codes")
+    check(("table" in codes) == (codes["kind"] in ("table", "grid")), "invalid_value", f"{where}: table name")
+    if codes["kind"] == "table":
+        check(BITS[codes["type"]] <= 8 and codes["type"] not in FLOATS, "invalid_value", f"{where}: table codes wider than 8 bits")
+        check(codes["table"] in ("custom", *F32_TABLE, *INT_TABLE), "invalid_value", f"{where}: unknown table")
+    levels = scheme.get("scales", [])
+    check(isinstance(levels, list) and len(levels) <= 3, "invalid_value", f"{where}: scales")
+    check(not (levels and codes["kind"] == "opaque"), "invalid_value", f"{where}: opaque codes with scales")
+    for level in levels:
+        check_level(level, where)
+    check(levels or not scheme.get("rounded_scale"), "invalid_value", f"{where}: rounded_scale without scales")
+    check(-64 <= scheme.get("shift", 0) <= 64, "invalid_value", f"{where}: shift")
+    if "offset" in scheme:
+        offset = scheme["offset"]
+        members(offset, ["kind"], ["zero", "levels"], where)
+        check(offset["kind"] in ("zero", "zero_points", "bias", "minimum"), "invalid_value", f"{where}: offset kind")
+        if offset["kind"] == "zero":
+            check(isinstance(offset.get("zero"), int) and -128 <= offset["zero"] <= 128 and "levels" not in offset, "invalid_value", where)
+        else:
+            check("zero" not in offset and isinstance(offset.get("levels"), list), "invalid_value", f"{where}: offset")
+            count = len(offset["levels"])
+            check(count == 1 or (count == 2 and offset["kind"] == "minimum"), "invalid_value", f"{where}: offset levels")
+            for level in offset["levels"]:
+                check_level(level, where)
+                is_float = level["type"] in FLOATS
+                check(offset["kind"] != "zero_points" or not is_float, "invalid_value", f"{where}: float zero points")
+                check(offset["kind"] != "bias" or is_float, "invalid_value", f"{where}: integer bias")
+    check(scheme.get("order", "permutation") in ("permutation", "group_index"), "invalid_value", f"{where}: order")
+    if scheme.get("flat"):
+        check("order" not in scheme and (not levels or levels[0]["block"] == [1, 0]), "invalid_value", f"{where}: flat")
+
+
+def check_path(path):
+    check(isinstance(path, str) and 0 < len(path.encode()) <= 4096 and "\\" not in path and "\0" not in path and
+          all(part not in ("", ".", "..") for part in path.split("/")), "invalid_value", f"source path {path!r}")
+
+
+class IngotFile:
+    """Opens and verifies a whole file; `index` is the parsed index, plane(tensor, role) gives raw bytes."""
+
+    def __init__(self, path):
+        with open(path, "rb") as handle:
+            self.data = handle.read()
+        data = self.data
+        check(len(data) >= 8 or data != b"\x89INGT\r\n\x1a"[: len(data)], "truncated", "shorter than the header page")
+        check(data[:8] == b"\x89INGT\r\n\x1a" or len(data) < 4096, "bad_magic", "not an .ingot file")
+        check(len(data) >= 4096, "truncated", "shorter than the header page")
+        check(struct.unpack_from("<I", data, 8)[0] == 1, "unsupported_version", "header version")
+        self.slot = self._current_slot()
+        s = self.slot
+        check(s["read"] <= 1 and s["required"] & ~3 == 0, "unsupported_version", "read version or required feature")
+        check(s["file_size"] <= len(data), "truncated", "the file is shorter than its slot says")
+        check(s["index_size"] <= 256 << 20, "limit_exceeded", "index size")
+        check(s["index_offset"] % 64 == 0 and s["index_offset"] >= 4096 and s["index_size"] >= 2 and
+              s["index_offset"] + s["index_size"] <= s["file_size"], "invalid_value", "index bounds")
+        text = data[s["index_offset"]:s["index_offset"] + s["index_size"]]
+        check(hash128(text) == s["index_hash"], "bad_checksum", "index hash")
+        self.index = parse_index(text)
+        self._check_index()
+        self._check_bytes()
+
+    def _current_slot(self):
+        slots, data = [], self.data
+        for at in (512, 1024):
+            raw = data[at:at + 128]
+            if not any(raw):
+                continue
+            ok = _xxh.XXH3_64bits(raw[:120], 120) == struct.unpack_from("<Q", raw, 120)[0]
+            generation, read, write, required, optional, offset, size = struct.unpack_from("<QIIQQQQ", raw)
+            check(ok and generation and not any(raw[88:120]), "bad_checksum", f"slot at {at}")
+            slots.append(dict(generation=generation, read=read, required=required, index_offset=offset, index_size=size,
+                              index_hash=raw[48:64], data_root=raw[64:80], file_size=struct.unpack_from("<Q", raw, 80)[0]))
+        check(slots, "bad_checksum", "no valid slot")
+        check(len({s["generation"] for s in slots}) == len(slots), "invalid_value", "two slots of one generation")
+        self.slot_count = len(slots)
+        check(not any(data[12:512]) and not any(data[640:1024]) and not any(data[1152:4096]), "invalid_value", "header padding")
+        return max(slots, key=lambda s: s["generation"])
+
+    def _check_index(self):
+        index = self.index
+        for name, kind in TOP.items():
+            check(isinstance(index.get(name), kind), "invalid_value", f"index member {name}")
+        check(index["ingot"] == 1 and index["chunk_bytes"] == 1 << 20, "invalid_value", "format version or chunk size")
+        members(index["chunk_table"], ["offset", "rows"], [], "chunk_table")
+        for map_name in ("metadata", "aliases"):
+            check(all(isinstance(v, str) for v in index[map_name].values()), "invalid_value", map_name)
+        names = set()
+        for t in index["tensors"]:
+            members(t, ["name", "shape", "scheme", "packing", "planes", "fingerprint"], ["transforms", "derived"], "tensor")
+            check(isinstance(t["name"], str) and 0 < len(t["name"].encode()), "invalid_value", "tensor name")
+            check(len(t["name"].encode()) <= 1024, "limit_exceeded", "tensor name")
+            check(t["name"] not in names, "invalid_value", f"tensor {t['name']} twice")
+            names.add(t["name"])
+            check(isinstance(t["shape"], list), "invalid_value", "shape")
+            check(len(t["shape"]) <= 8, "limit_exceeded", "rank")
+            product = 1
+            for extent in t["shape"]:
+                product *= natural(extent, "shape")
+                check(product <= MAX, "limit_exceeded", "elements")
+            check_scheme(t["scheme"], t["name"])
+            check(t["packing"] in ("rows", "tiles"), "invalid_value", "packing")
+            self._check_transforms(t)
+            derived = plane_sizes(Geometry(self.stored_shape(t), t["scheme"], t["packing"]), t["scheme"])
+            for plane in t["planes"]:
+                members(plane, ["role", "offset", "size", "first_chunk", "hash"], ["stored"], "plane")
+            check([(p["role"], p["size"]) for p in t["planes"]] == derived, "invalid_value", f"{t['name']}: plane list, expected {derived}")
+        for alias, target in index["aliases"].items():
+            check(alias not in names and target in names, "invalid_value", f"alias {alias}")
+        attachments = {}
+        for a in index["attachments"]:
+            members(a, ["name", "offset", "size", "first_chunk", "hash"], ["stored"], "attachment")
+            check(isinstance(a["name"], str) and a["name"] and a["name"] not in attachments, "invalid_value", "attachment name")
+            attachments[a["name"]] = a["size"]
+        if "source" in index:
+            self._check_source(index["source"], names, attachments)
+
+    def _check_transforms(self, tensor):
+        transforms, shape = tensor.get("transforms", []), tensor["shape"]
+        check(isinstance(transforms, list) and len(transforms) <= 4, "limit_exceeded", "transforms")
+        for t in transforms:
+            if t.get("kind") == "rope_interleave":
+                members(t, ["kind", "heads"], [], "transform")
+                check(len(shape) in (1, 2) and natural(t["heads"], "heads") and shape[0] % (2 * t["heads"]) == 0, "invalid_value", "heads")
+            else:
+                members(t, ["kind"], [], "transform")
+                check(t["kind"] in ("transpose", "add_one"), "invalid_value", f"transform {t['kind']}")
+                check(t["kind"] == "add_one" or len(shape) == 2, "invalid_value", "transpose of rank != 2")
+
+    def _check_source(self, source, names, attachments):
+        members(source, ["layout", "files"], [], "source")
+        for f in source["files"]:
+            members(f, ["path", "size", "hash", "segments"], ["patches"], "source file")
+            check_path(f["path"])
+            total = 0
+            for s in f["segments"]:
+                check(isinstance(s, dict) and s.get("kind") in ("literal", "tensor", "zeros"), "invalid_value", "segment kind")
+                extra = {"literal": ["attachment", "begin"], "tensor": ["tensor", "part"], "zeros": []}[s["kind"]]
+                members(s, ["kind", "size", *extra], [], "segment")
+                total += natural(s["size"], "segment size")
+                if s["kind"] == "literal":
+                    check(s["attachment"] in attachments and natural(s["begin"], "begin") + s["size"] <= attachments[s["attachment"]],
+                          "invalid_value", "segment outside its attachment")
+                if s["kind"] == "tensor":
+                    check(s["tensor"] in names, "invalid_value", "segment of an unknown tensor")
+            check(total == f["size"], "invalid_value", f"segments of {f['path']} do not add up")
+
+    def _blobs(self):
+        for a in self.index["attachments"]:
+            yield a
+        for t in self.index["tensors"]:
+            yield from t["planes"]
+
+    def _check_bytes(self):
+        s, table = self.slot, self.index["chunk_table"]
+        rows = natural(table["rows"], "rows")
+        used = [(0, 4096), (s["index_offset"], s["index_offset"] + s["index_size"])]
+        check(table["offset"] % 64 == 0 and table["offset"] + 24 * rows <= s["file_size"], "invalid_value", "chunk table bounds")
+        if rows:
+            used.append((table["offset"], table["offset"] + 24 * rows))
+        for blob in self._blobs():
+            for name in ("offset", "size", "first_chunk"):
+                natural(blob[name], name)
+            stored = natural(blob.get("stored", blob["size"]), "stored")
+            check(stored <= blob["size"], "invalid_value", "stored size above raw size")
+            if blob["size"]:
+                alignment = 4096 if stored >= 65536 else 64
+                check(blob["offset"] % alignment == 0 and blob["offset"] + stored <= s["file_size"], "invalid_value", "blob bounds")
+                used.append((blob["offset"], blob["offset"] + stored))
+            check(blob["first_chunk"] + ceil_div(blob["size"], 1 << 20) <= rows, "invalid_value", "chunk rows")
+        used.sort()
+        for (_, end), (begin, _) in zip(used, used[1:]):
+            check(end <= begin, "invalid_value", "blobs overlap")
+            if s["generation"] == 1:
+                check(not any(self.data[end:begin]), "invalid_value", "padding is not zero")
+        for blob in self._blobs():
+            self.read_blob(blob)
+        planes = b"".join(bytes.fromhex(p["hash"]) for t in self.index["tensors"] for p in t["planes"])
+        check(hash128(planes) == s["data_root"], "bad_checksum", "data root")
+
+    def read_blob(self, blob):
+        """Raw bytes of a blob, every chunk hash checked."""
+        count = ceil_div(blob["size"], 1 << 20)
+        begin = self.index["chunk_table"]["offset"] + 24 * blob["first_chunk"]
+        rows = self.data[begin:begin + 24 * count]
+        check(hash128(rows).hex() == blob["hash"], "bad_checksum", "chunk rows")
+        at, left, out = blob["offset"], blob["size"], []
+        for i in range(count):
+            stored, encoding = struct.unpack_from("<II", rows, 24 * i)
+            chunk, raw = self.data[at:at + stored], min(left, 1 << 20)
+            kind, width = encoding & 255, encoding >> 8
+            check(kind < 2 and width in (0, 1, 2, 4, 8) and (kind or not width), "invalid_value", "chunk encoding")
+            check(stored == raw if kind == 0 else stored < raw, "invalid_value", "chunk stored size")
+            check(hash128(chunk) == rows[24 * i + 8:24 * i + 24], "bad_checksum", "chunk")
+            if kind:
+                chunk = unzstd(chunk, raw)
+                if width > 1:
+                    n = raw // width
+                    chunk = np.frombuffer(chunk[: n * width], np.uint8).reshape(width, n).T.tobytes() + chunk[n * width:]
+            out.append(chunk)
+            at, left = at + stored, left - raw
+        check(at == blob["offset"] + blob.get("stored", blob["size"]) or not count, "invalid_value", "stored sizes do not add up")
+        return b"".join(out)
+
+    @staticmethod
+    def stored_shape(tensor):
+        shape = list(tensor["shape"])
+        if any(t["kind"] == "transpose" for t in tensor.get("transforms", [])):
+            shape[-2:] = shape[:-3:-1]
+        return shape
+
+    def decode(self, tensor):
+        """Logical binary32 bits, flat."""
+        planes = {p["role"]: self.read_blob(p) for p in tensor["planes"]}
+        bits = decode_stored(self.stored_shape(tensor), tensor["scheme"], tensor["packing"], planes)
+        return undo_transforms(bits, tensor["shape"], tensor.get("transforms", []))
+
+
+def main(path):
+    file = IngotFile(path)
+    for tensor in file.index["tensors"]:
+        bits = file.decode(tensor)
+        value = fingerprint(tensor["shape"], bits).hex()
+        check(value == tensor["fingerprint"], "bad_checksum", f"{tensor['name']}: fingerprint")
+        print(tensor["name"], "x".join(map(str, tensor["shape"])) or "scalar", value)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except IngotError as error:
+        sys.exit(str(error))

@@ -1,0 +1,534 @@
+#!/usr/bin/env python3
+"""Writes spec/vectors: valid .ingot files with the values they must decode to, and invalid ones named <kind>__<what>.ingot.
+
+Values are computed from plain arrays with exact fractions before anything is packed; packing is bit by bit from planes.md. Deterministic.
+    make_vectors.py OUTPUT_DIRECTORY
+"""
+import ctypes
+import ctypes.util
+import json
+import os
+import random
+import struct
+import sys
+from fractions import Fraction
+
+import numpy as np
+
+import ingot_reader as R
+
+_zstd = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
+_zstd.ZSTD_compress.restype = ctypes.c_size_t
+_zstd.ZSTD_compress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+CHUNK = 1 << 20
+
+
+def canonical(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def pack_bits(elements, bits):
+    """Dense bit stream, lowest bits first, padded to a byte."""
+    stream = 0
+    for i, element in enumerate(elements):
+        stream |= int(element) << (i * bits)
+    return stream.to_bytes((len(elements) * bits + 7) // 8, "little")
+
+
+def pack_codes(matrix, bits, tiles):
+    """matrix: list of matrices of rows of codes -> list of planes."""
+    if not tiles:
+        return [b"".join(pack_bits(row, bits) for m in matrix for row in m)]
+    low, planes, shift = R.SLICES[bits][0], [], 0
+    for number, width in enumerate(R.SLICES[bits]):
+        out = b""
+        for m in matrix:
+            for first in range(0, len(m), 16):
+                tile = [list(row) for row in m[first:first + 16]]
+                tile += [[0] * len(tile[0])] * (16 - len(tile))
+                lines = R.ceil_div(len(tile[0]) * width, 32)
+                for line in range(lines):
+                    for row in tile:
+                        word = 0
+                        for j in range(32 // width):
+                            column = line * (32 // width) + j
+                            part = (row[column] >> shift) & ((1 << width) - 1) if column < len(row) else 0
+                            word |= part << (j * width if number == 0 else high_bit(low, width, j))
+                        out += struct.pack("<I", word)
+        planes.append(out)
+        shift += width
+    return planes
+
+
+def high_bit(low, width, j):
+    """Bit position of input j of the run inside a high-slice word."""
+    fields = 8 // low
+    for f in range(8 // width):
+        for b in range(4):
+            if 4 * fields * (f // fields) + fields * b + f % fields == j:
+                return 8 * b + width * f
+    raise AssertionError
+
+
+def pack_parameters(matrix, dtype, tiles):
+    """matrix: list of matrices of rows of stored elements (sliced planes)."""
+    bits, out = R.BITS[dtype], b""
+    for m in matrix:
+        if not tiles:
+            out += b"".join(pack_bits(row, bits) for row in m)
+            continue
+        for first in range(0, len(m), 16):
+            tile = m[first:first + 16]
+            tile = tile + [[0] * len(tile[0])] * (16 - len(tile))
+            out += pack_bits([tile[r][c] for c in range(len(tile[0])) for r in range(16)], bits)
+    return out
+
+
+class Writer:
+    """Lays blobs out as container.md section 4 says and finishes the file."""
+
+    def __init__(self, compress=False):
+        self.data, self.rows, self.compress, self.zstd_used = bytearray(4096), [], compress, False
+        self.data[:12] = b"\x89INGT\r\n\x1a" + struct.pack("<I", 1)
+
+    def align(self, n):
+        self.data += b"\0" * (-len(self.data) % n)
+
+    def blob(self, raw, width=1):
+        first, stored_chunks, rows = len(self.rows), [], []
+        for at in range(0, len(raw), CHUNK):
+            chunk, encoding = raw[at:at + CHUNK], 0
+            if self.compress:
+                source, n = chunk, len(chunk) // width
+                if width > 1:
+                    source = np.frombuffer(chunk[: n * width], np.uint8).reshape(n, width).T.tobytes() + chunk[n * width:]
+                room = ctypes.create_string_buffer(len(chunk) + 1024)
+                size = _zstd.ZSTD_compress(room, len(room), source, len(source), 1)
+                if size < len(chunk):
+                    chunk, encoding, self.zstd_used = room.raw[:size], 1 | (width if width > 1 else 0) << 8, True
+            stored_chunks.append(chunk)
+            rows.append(struct.pack("<II", len(chunk), encoding) + R.hash128(chunk))
+        stored = b"".join(stored_chunks)
+        entry = {"offset": 0, "size": len(raw), "first_chunk": first if raw else 0, "hash": R.hash128(b"".join(rows)).hex()}
+        if raw:
+            self.align(4096 if len(stored) >= 65536 else 64)
+            entry["offset"] = len(self.data)
+            self.data += stored
+        if len(stored) != len(raw):
+            entry["stored"] = len(stored)
+        self.rows += rows
+        return entry
+
+    def finish(self, index, generation=1, **overrides):
+        self.align(64)
+        table = len(self.data)
+        self.data += b"".join(self.rows)
+        index = {"ingot": 1, "chunk_bytes": CHUNK, "chunk_table": {"offset": table if self.rows else 0, "rows": len(self.rows)},
+                 "model": {}, "metadata": {}, "aliases": {}, "attachments": [], "layout": "hf", **index}
+        text = overrides.pop("text", None) or canonical(index)
+        self.align(64)
+        at = len(self.data)
+        self.data += text
+        planes = b"".join(bytes.fromhex(p["hash"]) for t in index["tensors"] for p in t["planes"])
+        fields = dict(generation=generation, read=1, write=1, required=1 if self.zstd_used else 0, optional=0, offset=at, size=len(text),
+                      index_hash=R.hash128(text), root=R.hash128(planes), file_size=len(self.data))
+        fields.update(overrides)
+        self.data[512:640] = slot(**fields)
+        return bytes(self.data)
+
+
+def slot(generation, read, write, required, optional, offset, size, index_hash, root, file_size):
+    raw = struct.pack("<QIIQQQQ", generation, read, write, required, optional, offset, size) + index_hash + root
+    raw += struct.pack("<Q", file_size) + b"\0" * 32
+    return raw + struct.pack("<Q", R._xxh.XXH3_64bits(raw, len(raw)))
+
+
+def tensor_entry(writer, name, shape, scheme, packing, planes, bits, transforms=None):
+    """planes: [(role, bytes, shuffle width)]; bits: expected logical binary32 patterns."""
+    entry = {"name": name, "shape": list(shape), "scheme": scheme, "packing": packing,
+             "planes": [{"role": role, **writer.blob(raw, width)} for role, raw, width in planes],
+             "fingerprint": R.fingerprint(shape, np.array(bits, "<u4")).hex()}
+    if transforms:
+        entry["transforms"] = transforms
+    return entry
+
+
+def level(dtype, block, **more):
+    return {"type": dtype, "block": block, **more}
+
+
+class Quantized:
+    """A random quantized tensor: plain codes and parameters, the scheme, and the exact values."""
+
+    def __init__(self, rng, rows, cols, codes, scales=(), offset=None, matrices=1, extra=None, shift=0, table=None, tiles=True, order=None):
+        self.tiles, self.shape = tiles, [rows, cols] if matrices == 1 else [matrices, rows, cols]
+        bits = R.BITS[codes["type"]]
+        self.codes = [[[rng.randrange(1 << bits) for _ in range(cols)] for _ in range(rows)] for _ in range(matrices)]
+        self.scheme = {"codes": codes, **(extra or {})}
+        if scales:
+            self.scheme["scales"] = list(scales)
+        if offset:
+            self.scheme["offset"] = offset
+        if shift:
+            self.scheme["shift"] = shift
+        self.planes = list(zip(R.CODE_ROLES, pack_codes(self.codes, bits, tiles), [1] * 3))
+        self.geometry = R.Geometry(self.shape, self.scheme, "tiles" if tiles else "rows")
+        self.values, self.table, self.order = {}, table, order
+        names = {"zero_points": ["zero_points"], "bias": ["biases"], "minimum": ["mins_0", "mins_1"]}
+        for role, lv in list(zip([f"scales_{i}" for i in range(3)], scales)) + \
+                list(zip(names.get((offset or {}).get("kind"), []), (offset or {}).get("levels", []))):
+            self.parameter(rng, role, lv)
+        if table:
+            self.planes.append(("table", np.array(table, "<f4").tobytes(), 1))
+        if order:
+            self.planes.append((self.scheme["order"], np.array(order, "<u4").tobytes(), 1))
+        self.bits = self.evaluate()
+
+    def parameter(self, rng, role, lv):
+        rows, cols = R.parameter_extent(self.geometry, lv["block"])
+        width = R.BITS[lv["type"]]
+
+        def draw():
+            if lv["type"] in ("f16", "bf16", "f32"):
+                value = np.float32(rng.choice([-1, 1]) * 2.0 ** rng.uniform(-9, 2))
+                if lv["type"] == "f16":
+                    return int(np.array([value], "<f2").view("<u2")[0])
+                return int(np.array([value], "<f4").view("<u4")[0]) >> (16 if lv["type"] == "bf16" else 0)
+            return rng.randrange(90, 140) if lv["type"] == "e8m0" else rng.randrange(1 << width)
+        matrix = [[[draw() for _ in range(cols)] for _ in range(rows)] for _ in self.codes]
+        flat = [x for m in matrix for row in m for x in row]
+        raw = pack_parameters(matrix, lv["type"], self.tiles) if lv["block"][0] == 1 else pack_bits(flat, width)
+        self.values[role] = (lv, matrix)
+        self.planes.append((role, raw, width // 8 if lv["type"] in R.FLOATS and width in (16, 32, 64) else 1))
+
+    def at(self, role, m, r, c):
+        lv, matrix = self.values[role]
+        rows, cols = lv["block"][0] or len(self.codes[0]), lv["block"][1] or len(self.codes[0][0])
+        column = self.order[c] if self.scheme.get("order") == "group_index" and lv["block"][1] else c // cols
+        value = R.number(matrix[m][r // rows][column], lv["type"])
+        return value if lv["type"] in R.FLOATS else value * lv.get("multiply", 1) + lv.get("add", 0)
+
+    def element(self, m, r, c):
+        code, codes = self.codes[m][r][c], self.scheme["codes"]
+        if codes["kind"] == "table":
+            name = codes["table"]
+            value = (R.of_float(np.float32(self.table[code])) if self.table else Fraction(R.INT_TABLE[name][code]) if name in R.INT_TABLE
+                     else R.from_bits(int(R.F32_TABLE[name].split()[code], 16)))
+        else:
+            value = R.number(code, codes["type"])
+        offset = self.scheme.get("offset", {"kind": "none"})
+        if offset["kind"] == "zero":
+            value = R.add(value, Fraction(-offset["zero"]))
+        if offset["kind"] == "zero_points":
+            value = R.add(value, -self.at("zero_points", m, r, c))
+        for i in range(len(self.scheme.get("scales", []))):
+            value = R.multiply(value, self.at(f"scales_{i}", m, r, c))
+        value = R.multiply(value, Fraction(2) ** self.scheme.get("shift", 0))
+        if offset["kind"] == "bias":
+            value = R.add(value, self.at("biases", m, r, c))
+        if offset["kind"] == "minimum":
+            low = self.at("mins_0", m, r, c)
+            if "mins_1" in self.values:
+                low = R.multiply(low, self.at("mins_1", m, r, c))
+            value = R.add(value, R.multiply(Fraction(-1), low))
+        return R.round32(value)
+
+    def evaluate(self):
+        cols = len(self.codes[0][0])
+        logical = list(range(cols))
+        if self.scheme.get("order") == "permutation":  # stored column k is logical column order[k]
+            logical = np.argsort(self.order).tolist()
+        return [self.element(m, r, logical[c]) for m in range(len(self.codes)) for r in range(len(self.codes[0])) for c in range(cols)]
+
+    def entry(self, writer, name):
+        return tensor_entry(writer, name, self.shape, self.scheme, "tiles" if self.tiles else "rows", self.planes, self.bits)
+
+
+def number(dtype):
+    return {"kind": "number", "type": dtype}
+
+
+def zero(value):
+    return {"kind": "zero", "zero": value}
+
+
+def quantized_vectors():
+    rng = random.Random(20261121)
+
+    def q(*args, **more):
+        return Quantized(rng, *args, **more)
+    g = lambda n: [1, n]
+    two = {"kind": "minimum", "levels": [level("u8", g(32)), level("f16", g(256))]}
+    four = {"kind": "minimum", "levels": [level("u4", g(16)), level("f16", g(256))]}
+    points = {"kind": "zero_points", "levels": [level("u8", g(32))]}
+    permutation = list(range(64))
+    rng.shuffle(permutation)
+    yield "affine", {
+        **{f"u{b}_zero": q(17, 72, number(f"u{b}" if b < 8 else "u8"), [level("f16", g(32))], zero(1 << (b - 1))) for b in range(1, 9)},
+        "i8": q(16, 64, number("i8"), [level("f16", g(32))]),
+        "i8_row_f32": q(5, 33, number("i8"), [level("f32", [1, 0])], tiles=False),
+        "i8_column": q(16, 24, number("i8"), [level("f32", [0, 1])]),
+        "u4_bias": q(33, 64, number("u4"), [level("f32", g(32))], {"kind": "bias", "levels": [level("f32", g(32))]}),
+        "u4_bias_bf16": q(16, 64, number("u4"), [level("bf16", g(64))], {"kind": "bias", "levels": [level("bf16", g(64))]}),
+        "u4_zero_points": q(31, 100, number("u4"), [level("f16", g(32))], points),
+        "u3_rows": q(3, 21, number("u3"), [level("f16", g(7))], zero(4), tiles=False),
+        "u6_rows_points": q(2, 70, number("u6"), [level("f16", g(32))], points, tiles=False),
+        "u4_experts": q(20, 40, number("u4"), [level("f16", g(8))], zero(8), matrices=3),
+        "u4_permutation": q(16, 64, number("u4"), [level("f16", g(32))], points, extra={"order": "permutation"}, order=permutation),
+        "u4_group_index": q(16, 64, number("u4"), [level("f16", g(16))], zero(8), extra={"order": "group_index"},
+                            order=[rng.randrange(4) for _ in range(64)]),
+    }
+    yield "table", {
+        "nf4": q(16, 64, {"kind": "table", "type": "u4", "table": "nf4"}, [level("f32", g(64))]),
+        "fp4": q(4, 64, {"kind": "table", "type": "u4", "table": "fp4"}, [level("f32", g(64))], tiles=False),
+        "iq4nl": q(16, 32, {"kind": "table", "type": "u4", "table": "iq4nl"}, [level("f16", g(32))]),
+        "binary": q(16, 128, {"kind": "table", "type": "u1", "table": "binary"}, [level("f16", g(128))]),
+        "custom": q(2, 9, {"kind": "table", "type": "u3", "table": "custom"}, [level("f16", [0, 0])], tiles=False,
+                    table=[-3.5, -1, -0.25, 0, 0.125, 1, 2.5, 1e30]),
+    }
+    yield "two_level", {
+        "q2_k": q(16, 256, number("u2"), [level("u4", g(16)), level("f16", g(256))], four),
+        "q3_k": q(16, 256, number("u3"), [level("i8", g(16)), level("f16", g(256))], zero(4)),
+        "q4_k": q(17, 512, number("u4"), [level("u8", g(32)), level("f16", g(256))], two),
+        "q5_k": q(16, 256, number("u5"), [level("u8", g(32)), level("f16", g(256))], two),
+        "q6_k": q(16, 256, number("u6"), [level("i8", g(16)), level("f16", g(256))], zero(32)),
+        "coded_level": q(3, 32, number("i8"), [level("u4", g(8), multiply=2, add=1), level("f16", [1, 0])], shift=-3, tiles=False),
+    }
+    yield "microscaling", {
+        "mxfp4": q(16, 64, number("e2m1"), [level("e8m0", g(32))]),
+        "mxfp4_experts": q(17, 32, number("e2m1"), [level("e8m0", g(32))], matrices=2),
+        "mxfp8": q(16, 32, number("e4m3"), [level("e8m0", g(32))]),
+        "nvfp4": q(16, 48, number("e2m1"), [level("e4m3", g(16)), level("f32", [0, 0])]),
+        "fp8_blocks": q(20, 12, number("e4m3"), [level("f32", [8, 8])], tiles=False),
+        "fp8_blocks_tiles": q(40, 24, number("e4m3"), [level("f32", [16, 8])]),
+        "fp8_tensor": q(2, 5, number("e5m2"), [level("bf16", [0, 0])], tiles=False),
+    }
+
+
+def float_tensors(writer):
+    rng = random.Random(7)
+    out = []
+    for dtype in ("f32", "f16", "bf16", "f64"):
+        bits, code = R.BITS[dtype], {"f32": "<u4", "f16": "<u2", "bf16": "<u2", "f64": "<u8"}[dtype]
+        specials = {"f16": [0, 0x8000, 1, 0x7C00, 0xFC00, 0x7E01], "bf16": [0, 0x8000, 1, 0x7F80, 0xFF80, 0xFFC1],
+                    "f32": [0, 0x80000000, 1, 0x7F800000, 0x7F800001], "f64": [0, 1, 0x7FF0000000000000, 0x3FF0000010000000]}[dtype]
+        elements = specials + [rng.randrange(1 << bits) for _ in range(60 - len(specials))]
+        raw = np.array(elements, code).tobytes()
+        out.append(tensor_entry(writer, dtype, [3, 4, 5], {"codes": number(dtype)}, "rows", [("codes", raw, bits // 8)],
+                                [R.round32(R.number(e, dtype)) for e in elements]))
+    for dtype in ("e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0", "e3m2", "e2m3", "e2m1"):
+        count = 1 << R.BITS[dtype]
+        raw = pack_bits(range(count), R.BITS[dtype])
+        out.append(tensor_entry(writer, dtype, [count], {"codes": number(dtype)}, "rows", [("codes", raw, 1)],
+                                [R.round32(R.number(e, dtype)) for e in range(count)]))
+    for dtype in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"):
+        elements = [0, 1] if dtype == "bool" else [0, 1, 2, (1 << R.BITS[dtype]) - 1, 1 << (R.BITS[dtype] - 1), (1 << R.BITS[dtype]) // 3]
+        raw = b"".join(e.to_bytes(R.BITS[dtype] // 8, "little") for e in elements)
+        out.append(tensor_entry(writer, dtype, [len(elements)], {"codes": number(dtype)}, "rows", [("codes", raw, 1)],
+                                [R.round32(R.number(e, dtype)) for e in elements]))
+    out.append(tensor_entry(writer, "scalar", [], {"codes": number("f32")}, "rows", [("codes", struct.pack("<f", 2.5), 4)], [0x40200000]))
+    out.append(tensor_entry(writer, "empty", [0, 7], {"codes": number("f32")}, "rows", [("codes", b"", 4)], []))
+    return out
+
+
+def transform_tensors(writer):
+    rng = np.random.default_rng(3)
+    logical = rng.standard_normal((16, 6)).astype("<f4")
+    bits = logical.view("<u4").reshape(-1)
+    stored = logical.reshape(2, 2, 4, 6).transpose(0, 2, 1, 3).reshape(16, 6)
+    scheme = {"codes": number("f32")}
+    out = [tensor_entry(writer, "rope", [16, 6], scheme, "rows", [("codes", stored.tobytes(), 4)], bits,
+                        [{"kind": "rope_interleave", "heads": 2}]),
+           tensor_entry(writer, "transposed", [16, 6], scheme, "rows", [("codes", logical.T.tobytes(), 4)], bits, [{"kind": "transpose"}])]
+    small = np.array([0.25, -0.5, 0.0, 0.75], "<f4")
+    out.append(tensor_entry(writer, "norm", [4], scheme, "rows", [("codes", (small + 1).astype("<f4").tobytes(), 4)], small.view("<u4"),
+                            [{"kind": "add_one"}]))
+    bias = np.arange(8, dtype="<f4")
+    out.append(tensor_entry(writer, "bias", [8], scheme, "rows", [("codes", bias[[0, 4, 1, 5, 2, 6, 3, 7]].tobytes(), 4)], bias.view("<u4"),
+                            [{"kind": "rope_interleave", "heads": 1}]))
+    return out
+
+
+def double_quantized(writer):
+    """bitsandbytes: table code of the block scale, a scale per 4 blocks, offset; every step rounded to binary32."""
+    rng = random.Random(11)
+    n, table = 64, np.linspace(-1, 1, 256).astype("<f4")
+    codes = [rng.randrange(16) for _ in range(10 * n)]
+    inner = [rng.randrange(256) for _ in range(10)]
+    outer = np.array([rng.uniform(0.1, 3) for _ in range(3)], "<f4")
+    offset = np.float32(0.7123)
+    nf4 = np.array([int(v, 16) for v in R.F32_TABLE["nf4"].split()], "<u4").view("<f4")
+    bits = []
+    for k, code in enumerate(codes):
+        scale = np.float32(np.float32(table[inner[k // n]] * outer[k // n // 4]) + offset)
+        bits.append(R.round32(R.of_float(nf4[code]) * R.of_float(scale)))
+    scheme = {"codes": {"kind": "table", "type": "u4", "table": "nf4"}, "flat": n, "rounded_scale": True, "scale_offset": True,
+              "scales": [level("u8", [1, 0], custom_table=True), level("f32", [4, 0])]}
+    planes = [("codes", pack_bits(codes, 4), 1), ("scales_0", bytes(inner), 1), ("scales_1", outer.tobytes(), 4),
+              ("scale_table", table.tobytes(), 4), ("scale_offset", offset.tobytes(), 4)]
+    return tensor_entry(writer, "double_quantized", [20, 32], scheme, "rows", planes, bits)
+
+
+def expected(tensors, bits):
+    return {t["name"]: {"shape": t["shape"], "fingerprint": t["fingerprint"], "bits": bits[t["name"]]} for t in tensors}
+
+
+def smallest():
+    return Writer().finish({"tensors": []})
+
+
+def one_float(**overrides):
+    writer = Writer()
+    entry = tensor_entry(writer, "w", [2], {"codes": number("f32")}, "rows", [("codes", struct.pack("<ff", 1, -2), 4)],
+                         [0x3F800000, 0xC0000000])
+    return writer, entry, overrides
+
+
+def valid_vectors():
+    yield "smallest", smallest(), {}
+    for compress in (False, True):
+        suffix = "_zstd" if compress else ""
+        writer = Writer(compress)
+        tensors = float_tensors(writer)
+        if compress:  # two chunks and a tail, compressible
+            ramp = (np.arange(700001) % 251).astype("<f2")
+            tensors.append(tensor_entry(writer, "ramp", [700001], {"codes": number("f16")}, "rows", [("codes", ramp.tobytes(), 2)],
+                                        ramp.astype("<f4").view("<u4")))
+        yield "float" + suffix, writer.finish({"tensors": tensors}), tensors
+    for name, group in quantized_vectors():
+        writer = Writer()
+        tensors = [q.entry(writer, n) for n, q in group.items()]
+        yield name, writer.finish({"tensors": tensors}), tensors
+    writer = Writer()
+    tensors = transform_tensors(writer) + [double_quantized(writer)]
+    yield "transforms", writer.finish({"tensors": tensors}), tensors
+    yield "everything", *everything()
+
+
+def everything():
+    """Every optional member: attachments, aliases, metadata, source, an edited generation in slot B, a dead tail."""
+    writer = Writer()
+    attachments = [{"name": n, **writer.blob(raw)} for n, raw in (("hf/config.json", b"{}\n"), ("source/0/header", b"HEAD"), ("empty", b""))]
+    entry = tensor_entry(writer, "model.embed_tokens.weight", [2, 2], {"codes": number("f32")}, "rows",
+                         [("codes", struct.pack("<ffff", 1, 2, 3, 4), 4)], [0x3F800000, 0x40000000, 0x40400000, 0x40800000])
+    content = b"HEAD" + struct.pack("<ffff", 1, 2, 3, 4) + b"\0\0{}"
+    source = {"layout": "hf", "files": [{"path": "model.safetensors", "size": len(content), "hash": R.hash128(R.hash128(content)).hex(),
+              "segments": [{"kind": "literal", "attachment": "source/0/header", "begin": 0, "size": 4},
+                           {"kind": "tensor", "tensor": "model.embed_tokens.weight", "part": "raw", "size": 16},
+                           {"kind": "zeros", "size": 4}],
+              "patches": [{"offset": 22, "attachment": "hf/config.json", "begin": 0, "size": 2}]}]}
+    index = {"tensors": [entry], "attachments": attachments, "aliases": {"lm_head.weight": "model.embed_tokens.weight"},
+             "model": {"architecture": "llama", "norm_epsilon": "1e-05", "tied_embeddings": True},
+             "metadata": {"general.name": "caf\u00e9 \"1\"\\\n"}, "source": source}
+    first = writer.finish(index)
+    index = {"ingot": 1, "chunk_bytes": CHUNK, "chunk_table": json.loads(first[struct.unpack_from("<Q", first, 544)[0]:])["chunk_table"],
+             "layout": "hf", **index, "metadata": {"general.name": "edited"}}
+    text = canonical(index)
+    data = bytearray(first + b"\0" * (-len(first) % 64))
+    at = len(data)
+    data += text
+    root = first[512 + 64:512 + 80]
+    data[1024:1152] = slot(2, 1, 1, 0, 0, at, len(text), R.hash128(text), root, len(data))
+    return bytes(data) + b"torn tail", [entry]
+
+
+def invalid_vectors():
+    base = next(data for name, data, _ in valid_vectors() if name == "affine")
+    small = smallest()
+
+    def patch(data, at, raw):
+        data = bytearray(data)
+        data[at:at + len(raw)] = raw
+        return bytes(data)
+
+    def build(index=None, change=None, **overrides):
+        writer, entry, _ = one_float()
+        if change:
+            change(entry)
+        return writer.finish({"tensors": [entry], **(index or {})}, **overrides)
+
+    def scheme(**fields):
+        return build(change=lambda e: e["scheme"].update(fields))
+
+    yield "bad_magic__png", patch(small, 0, b"\x89PNG\r\n\x1a\n")
+    yield "truncated__header_page", small[:4095]
+    yield "truncated__empty", b""
+    yield "truncated__last_byte", base[:-1]
+    yield "unsupported_version__header", patch(small, 8, b"\2")
+    yield "unsupported_version__read_version", build(read=2)
+    yield "unsupported_version__feature", build(required=1 << 40)
+    yield "bad_checksum__slot", patch(small, 520, b"\3")
+    yield "bad_checksum__no_slot", patch(small, 512, b"\0" * 128)
+    yield "bad_checksum__index", patch(small, len(small) - 1, b"]")
+    yield "bad_checksum__chunk", patch(base, 4100, bytes([base[4100] ^ 1]))
+    yield "bad_checksum__data_root", build(root=b"\0" * 16)
+    yield "invalid_value__equal_generations", patch(small, 1024, small[512:640])
+    yield "invalid_value__index_offset", build(offset=4097)
+    yield "invalid_value__not_canonical", build(text=b'{ "ingot":1}')
+    yield "invalid_value__not_json", build(text=b'{"ingot":1')
+    yield "invalid_value__not_an_object", build(text=b"[]")
+    yield "invalid_value__duplicate_member", build(text=b'{"a":1,"a":1}')
+    yield "invalid_value__float_number", build({"metadata": {"a": 1.5}})
+    yield "invalid_value__null", build({"metadata": {"a": None}})
+    yield "invalid_value__bad_utf8", build(text=b'{"a":"\xff"}')
+    yield "limit_exceeded__depth", build(text=b'{"a":' + b"[" * 40 + b"]" * 40 + b"}")
+    yield "invalid_value__tensor_twice", twice()
+    yield "invalid_value__empty_name", build(change=lambda e: e.update(name=""))
+    yield "limit_exceeded__long_name", build(change=lambda e: e.update(name="x" * 1025))
+    yield "limit_exceeded__rank", build(change=lambda e: e.update(shape=[1] * 9))
+    yield "limit_exceeded__elements", build(change=lambda e: e.update(shape=[1 << 30, 1 << 30]))
+    yield "invalid_value__negative_extent", build(change=lambda e: e.update(shape=[-2]))
+    yield "invalid_value__plane_size", build(change=lambda e: e.update(shape=[3]))
+    yield "invalid_value__plane_role", build(change=lambda e: e["planes"][0].update(role="scales_0"))
+    yield "invalid_value__plane_missing", build(change=lambda e: e.update(planes=[]))
+    yield "invalid_value__unknown_member", build(change=lambda e: e.update(surprise=1))
+    yield "invalid_value__unknown_packing", build(change=lambda e: e.update(packing="spiral"))
+    yield "invalid_value__unknown_type", scheme(codes=number("f31"))
+    yield "invalid_value__unknown_table", scheme(codes={"kind": "table", "type": "u4", "table": "nope"})
+    yield "invalid_value__zero_multiply", scheme(codes=number("u8"), scales=[level("u4", [1, 0], multiply=0)])
+    yield "invalid_value__float_zero_points", scheme(offset={"kind": "zero_points", "levels": [level("f16", [1, 0])]})
+    yield "invalid_value__integer_bias", scheme(offset={"kind": "bias", "levels": [level("u8", [1, 0])]})
+    yield "invalid_value__rounded_without_scales", scheme(rounded_scale=True)
+    yield "invalid_value__unknown_transform", build(change=lambda e: e.update(transforms=[{"kind": "rotate"}]))
+    yield "invalid_value__rope_heads", build(change=lambda e: e.update(transforms=[{"kind": "rope_interleave", "heads": 3}]))
+    yield "invalid_value__alias_to_nothing", build({"aliases": {"a": "b"}})
+    yield "invalid_value__alias_of_tensor", build({"aliases": {"w": "w"}})
+    yield "invalid_value__misaligned_plane", build(change=lambda e: e["planes"][0].update(offset=4100))
+    yield "invalid_value__plane_in_header", build(change=lambda e: e["planes"][0].update(offset=1024))
+    yield "invalid_value__plane_beyond_end", build(change=lambda e: e["planes"][0].update(offset=1 << 40))
+    yield "invalid_value__chunk_rows", build(change=lambda e: e["planes"][0].update(first_chunk=5))
+    yield "invalid_value__source_path", build({"source": {"layout": "hf", "files": [
+        {"path": "../../etc/passwd", "size": 0, "hash": "0" * 32, "segments": []}]}})
+    yield "invalid_value__source_absolute", build({"source": {"layout": "hf", "files": [
+        {"path": "/etc/passwd", "size": 0, "hash": "0" * 32, "segments": []}]}})
+    yield "invalid_value__source_sizes", build({"source": {"layout": "hf", "files": [
+        {"path": "a", "size": 5, "hash": "0" * 32, "segments": [{"kind": "zeros", "size": 4}]}]}})
+
+
+def twice():
+    writer, entry, _ = one_float()
+    return writer.finish({"tensors": [entry, entry]})
+
+
+def main(directory):
+    for folder in ("valid", "invalid"):
+        os.makedirs(os.path.join(directory, folder), exist_ok=True)
+    bits = {}
+    original = globals()["tensor_entry"]
+
+    def recording(writer, name, shape, scheme, packing, planes, values, transforms=None):
+        bits[name] = "".join(f"{int(v):08x}" for v in values) if len(values) < 20000 else ""
+        return original(writer, name, shape, scheme, packing, planes, values, transforms)
+    globals()["tensor_entry"] = recording
+    for name, data, tensors in valid_vectors():
+        with open(os.path.join(directory, "valid", name + ".ingot"), "wb") as out:
+            out.write(data)
+        with open(os.path.join(directory, "valid", name + ".json"), "w") as out:
+            json.dump(expected(tensors or [], bits), out, indent=0)
+    for name, data in invalid_vectors():
+        with open(os.path.join(directory, "invalid", name + ".ingot"), "wb") as out:
+            out.write(data)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
