@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Makes a synthetic Llama-shaped BF16 checkpoint directory for benchmarks and memory tests (standard library only).
+
+    make_checkpoint.py DIRECTORY --gigabytes 8 --shard-gigabytes 2 [--sparse]
+
+--sparse leaves the weights as holes (zeros, no disk space): right for memory, useless for speed. Without it every tensor is filled with
+pseudo-random BF16 numbers of a normal-like spread, so that hashing and compression see realistic bytes. Deterministic.
+"""
+import argparse
+import json
+import os
+import random
+import struct
+
+BLOCK = 8 << 20
+
+
+def random_block():
+    """BF16 values with signs, exponents around 2^-6 and random mantissas, as little-endian bytes."""
+    rng = random.Random(1)
+    raw = bytearray(rng.randbytes(BLOCK))
+    high = bytes((0x3C if b & 7 else 0x3B) | (b & 0x80) for b in raw[1::2])
+    raw[1::2] = high
+    return bytes(raw)
+
+
+def tensor_list(total_bytes, hidden, intermediate, vocabulary):
+    kv = hidden // 4
+    layer = [("input_layernorm.weight", [hidden]), ("mlp.down_proj.weight", [hidden, intermediate]),
+             ("mlp.gate_proj.weight", [intermediate, hidden]), ("mlp.up_proj.weight", [intermediate, hidden]),
+             ("post_attention_layernorm.weight", [hidden]), ("self_attn.k_proj.weight", [kv, hidden]),
+             ("self_attn.o_proj.weight", [hidden, hidden]), ("self_attn.q_proj.weight", [hidden, hidden]),
+             ("self_attn.v_proj.weight", [kv, hidden])]
+
+    def size(shape):
+        return 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+    layers = max(1, round((total_bytes - 4 * vocabulary * hidden) / sum(size(s) for _, s in layer)))
+    tensors = [("model.embed_tokens.weight", [vocabulary, hidden])]
+    for n in range(layers):
+        tensors += [(f"model.layers.{n}.{name}", shape) for name, shape in layer]
+    return layers, tensors + [("model.norm.weight", [hidden]), ("lm_head.weight", [vocabulary, hidden])], size
+
+
+def write_shard(path, tensors, size, block):
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in tensors:
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size(shape)]}
+        at += size(shape)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        if block is None:
+            out.truncate(8 + len(text) + at)
+            return
+        while at:
+            out.write(block[: min(at, BLOCK)])
+            at -= min(at, BLOCK)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory")
+    parser.add_argument("--gigabytes", type=float, default=8)
+    parser.add_argument("--shard-gigabytes", type=float, default=2)
+    parser.add_argument("--hidden", type=int, default=2048)
+    parser.add_argument("--vocabulary", type=int, default=32000)
+    parser.add_argument("--sparse", action="store_true")
+    options = parser.parse_args()
+    intermediate = options.hidden * 11 // 4
+    layers, tensors, size = tensor_list(options.gigabytes * 1e9, options.hidden, intermediate, options.vocabulary)
+    os.makedirs(options.directory, exist_ok=True)
+    shards, room = [[]], options.shard_gigabytes * 1e9
+    for tensor in tensors:
+        if shards[-1] and sum(size(s) for _, s in shards[-1]) + size(tensor[1]) > room:
+            shards.append([])
+        shards[-1].append(tensor)
+    names = ["model.safetensors"] if len(shards) == 1 else [
+        f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    block = None if options.sparse else random_block()
+    for name, shard in zip(names, shards):
+        write_shard(os.path.join(options.directory, name), shard, size, block)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": sum(size(s) for _, s in tensors)},
+                 "weight_map": {t: name for name, shard in zip(names, shards) for t, _ in shard}}
+        with open(os.path.join(options.directory, "model.safetensors.index.json"), "w") as out:
+            json.dump(index, out, indent=2, sort_keys=True)
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": options.hidden, "intermediate_size": intermediate,
+              "num_hidden_layers": layers, "num_attention_heads": options.hidden // 64, "num_key_value_heads": options.hidden // 256,
+              "vocab_size": options.vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+              "tie_word_embeddings": False, "hidden_act": "silu", "torch_dtype": "bfloat16"}
+    with open(os.path.join(options.directory, "config.json"), "w") as out:
+        json.dump(config, out, indent=2)
+
+
+if __name__ == "__main__":
+    main()
