@@ -7,6 +7,7 @@
 #include <string>
 
 #include "format/base/json.h"
+#include "format/base/json_fault.h"
 #include "tests/expect_error.h"
 
 using namespace ingot;
@@ -104,6 +105,46 @@ TEST_CASE("json_rejects_what_rfc_8259_rejects") {
     CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)parse(text); }));
   }
   CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)parse(std::string_view("[1\0]", 4)); }));
+}
+
+TEST_CASE("json_errors_say_where_the_text_stops_being_json") {
+  const std::pair<std::string_view, std::uint64_t> faults[] = {
+      {"", 0},        {"[1,2", 4},          {"[1,,2]", 3},         {"{\"a\" 1}", 5},       {"{\"a\":1,}", 7}, {"[1]]", 3},
+      {"[01]", 2},    {"[1.]", 3},          {"[\"\\x\"]", 3},     {"[\"\\ud800x\"]", 8}, {"[tru]", 4},    {"[\"\xc3\"]", 2},
+      {"{\"a\":[{}", 8}, {"{\"a\":\"b", 7}, {"[1}", 2}, {" nulll", 5}};
+  for (const auto& [text, offset] : faults) {
+    CAPTURE(text);
+    const auto error = test::error_of([&] { (void)parse(text); });
+    REQUIRE(error);
+    CHECK(error->offset == offset);
+  }
+}
+
+TEST_CASE("json_fault_finder_agrees_with_simdjson_on_damaged_texts") {
+  std::mt19937 random(7);
+  static const std::string_view kAlphabet = "{}[]\",:\\u0123456789abefnrtdE+-. \n\x01\x80\xc3\xa9\xed";
+  for (int round = 0; round < 20000; ++round) {
+    std::string text = round % 2 == 0 ? canonical_json(random_json(random, 3)) : pretty_json(random_json(random, 3));
+    for (std::size_t edits = random() % 3; edits > 0; --edits) {
+      const std::size_t at = random() % (text.size() + 1);
+      const char byte = kAlphabet[random() % kAlphabet.size()];
+      switch (random() % 3) {
+        case 0: text.insert(at, 1, byte); break;
+        case 1: text.erase(at, 1); break;
+        default: text.replace(at, 1, 1, byte); break;
+      }
+    }
+    CAPTURE(text);
+    const auto error = test::error_of([&] { (void)parse(text); });
+    const std::optional<std::uint64_t> fault = find_json_fault(text);
+    if (fault) {
+      REQUIRE(error);
+      CHECK(error->offset == *fault);
+    } else if (error) {  // valid grammar that is refused all the same
+      CHECK((std::string_view(error->what()).find("twice") != std::string_view::npos ||
+             text.find('e') != std::string::npos || text.find('E') != std::string::npos));
+    }
+  }
 }
 
 TEST_CASE("json_rejects_every_truncation") {

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "format/base/json_fault.h"
+
 namespace ingot {
 
 // ---- values -------------------------------------------------------------------------------------------------------------------------
@@ -213,7 +215,10 @@ Json parse_json(std::string_view text, std::string_view where, const JsonLimits&
   if (error == simdjson::MEMALLOC) throw std::bad_alloc();
   if (error != simdjson::SUCCESS) {
     const ErrorKind kind = error == simdjson::DEPTH_ERROR ? ErrorKind::limit_exceeded : ErrorKind::invalid_value;
-    throw Error(kind, std::string(where) + ": not valid JSON: " + simdjson::error_message(error));
+    const std::optional<std::uint64_t> fault = find_json_fault(text);
+    throw Error(kind, std::string(where) + ": not valid JSON" + (fault ? " at byte " + std::to_string(*fault) : "") + ": " +
+                          simdjson::error_message(error),
+                fault.value_or(Error::kNoOffset));
   }
   return TreeWalker(where, limits.max_depth).walk(root, 0);
 }
