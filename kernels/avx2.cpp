@@ -1,0 +1,340 @@
+// AVX2 + FMA + F16C. A tile's 16 outputs are two registers of 8 lanes, one output per lane, so a dot product needs no horizontal sums.
+// Includes nothing but the table: every other symbol has internal linkage (house style section 5).
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+
+namespace ingot::kernels {
+
+const KernelTable& avx2_table() noexcept;
+
+namespace {
+
+using u64 = std::uint64_t;
+using u32 = std::uint32_t;
+
+constexpr u64 kLanes = 8;
+constexpr u64 kRows = 16;
+
+__m256 loadu(const float* at) noexcept { return _mm256_loadu_ps(at); }
+__m256 broadcast(const float* at) noexcept { return _mm256_broadcast_ss(at); }
+__m256i load_words(const u32* at) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
+__m128i load_halves(const std::uint16_t* at) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)); }
+__m256 widen_f16(const std::uint16_t* at) noexcept { return _mm256_cvtph_ps(load_halves(at)); }
+__m256 widen_bf16(const std::uint16_t* at) noexcept {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(at)), 16));
+}
+float sum(__m256 v) noexcept {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+float widen_one_f16(std::uint16_t bits) noexcept { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits))); }
+float widen_one_bf16(std::uint16_t bits) noexcept {
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(static_cast<u32>(bits) << 16))));
+}
+float identity(float value) noexcept { return value; }
+
+// --- dot products of plain rows ---------------------------------------------------------------------------------------------------
+template <class Element, __m256 (*kLoad)(const Element*) noexcept, float (*kOne)(Element) noexcept>
+float dot(const Element* w, const float* x, u64 n) noexcept {
+  __m256 a = _mm256_setzero_ps(), b = a, c = a, d = a;
+  u64 i = 0;
+  for (; i + 32 <= n; i += 32) {
+    a = _mm256_fmadd_ps(kLoad(w + i), loadu(x + i), a);
+    b = _mm256_fmadd_ps(kLoad(w + i + 8), loadu(x + i + 8), b);
+    c = _mm256_fmadd_ps(kLoad(w + i + 16), loadu(x + i + 16), c);
+    d = _mm256_fmadd_ps(kLoad(w + i + 24), loadu(x + i + 24), d);
+  }
+  for (; i + kLanes <= n; i += kLanes) a = _mm256_fmadd_ps(kLoad(w + i), loadu(x + i), a);
+  float total = sum(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)));
+  for (; i < n; ++i) total += kOne(w[i]) * x[i];
+  return total;
+}
+
+float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
+float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept { return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n); }
+float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept { return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n); }
+
+void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
+  const __m256 factor = _mm256_set1_ps(a);
+  u64 i = 0;
+  for (; i + kLanes <= n; i += kLanes) _mm256_storeu_ps(out + i, _mm256_fmadd_ps(factor, loadu(x + i), loadu(out + i)));
+  for (; i < n; ++i) out[i] += a * x[i];
+}
+
+// kRowCount rows times kVectors vectors at once: every loaded weight serves kVectors sums.
+template <int kRowCount, int kVectors>
+void rows_block(const float* w, u64 w_stride, const float* x, u64 x_stride, u64 cols, float* out, u64 out_stride) noexcept {
+  __m256 sums[kRowCount][kVectors];
+  for (auto& row : sums) {
+    for (__m256& s : row) s = _mm256_setzero_ps();
+  }
+  u64 i = 0;
+  for (; i + kLanes <= cols; i += kLanes) {
+    __m256 inputs[kVectors];
+    for (int t = 0; t < kVectors; ++t) inputs[t] = loadu(x + t * x_stride + i);
+    for (int r = 0; r < kRowCount; ++r) {
+      const __m256 weights = loadu(w + r * w_stride + i);
+      for (int t = 0; t < kVectors; ++t) sums[r][t] = _mm256_fmadd_ps(weights, inputs[t], sums[r][t]);
+    }
+  }
+  for (int r = 0; r < kRowCount; ++r) {
+    for (int t = 0; t < kVectors; ++t) {
+      float total = sum(sums[r][t]);
+      for (u64 k = i; k < cols; ++k) total += w[r * w_stride + k] * x[t * x_stride + k];
+      out[t * out_stride + r] = total;
+    }
+  }
+}
+
+void rows_dot(const float* w, u64 w_stride, u64 rows, const float* x, u64 x_stride, u64 vectors, u64 cols, float* out,
+              u64 out_stride) noexcept {
+  u64 r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    u64 t = 0;
+    for (; t + 2 <= vectors; t += 2) {
+      rows_block<4, 2>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+    }
+    if (t < vectors) rows_block<4, 1>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+  }
+  for (; r < rows; ++r) {
+    for (u64 t = 0; t < vectors; ++t) out[t * out_stride + r] = dot_f32(w + r * w_stride, x + t * x_stride, cols);
+  }
+}
+
+// --- conversions -------------------------------------------------------------------------------------------------------------------
+void f16_to_f32(const std::uint16_t* src, float* dst, u64 n) noexcept {
+  u64 i = 0;
+  for (; i + kLanes <= n; i += kLanes) _mm256_storeu_ps(dst + i, widen_f16(src + i));
+  for (; i < n; ++i) dst[i] = widen_one_f16(src[i]);
+}
+
+void bf16_to_f32(const std::uint16_t* src, float* dst, u64 n) noexcept {
+  u64 i = 0;
+  for (; i + kLanes <= n; i += kLanes) _mm256_storeu_ps(dst + i, widen_bf16(src + i));
+  for (; i < n; ++i) dst[i] = widen_one_bf16(src[i]);
+}
+
+void f32_to_f16(const float* src, std::uint16_t* dst, u64 n) noexcept {
+  u64 i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), _mm256_cvtps_ph(loadu(src + i), _MM_FROUND_TO_NEAREST_INT));
+  }
+  for (; i < n; ++i) {
+    dst[i] = static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(src[i]), _MM_FROUND_TO_NEAREST_INT)));
+  }
+}
+
+// Eight values as 32-bit lanes whose low half is the bfloat16.
+__m256i narrow_bf16(__m256 values) noexcept {
+  const __m256i bits = _mm256_castps_si256(values);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
+  const __m256i quieted = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
+  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(values, values, _CMP_UNORD_Q));
+  return _mm256_blendv_epi8(rounded, quieted, is_nan);
+}
+
+void f32_to_bf16(const float* src, std::uint16_t* dst, u64 n) noexcept {
+  u64 i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const __m256i wide = narrow_bf16(loadu(src + i));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(wide, wide), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), _mm256_castsi256_si128(packed));
+  }
+  for (; i < n; ++i) {
+    dst[i] = static_cast<std::uint16_t>(_mm256_extract_epi32(narrow_bf16(_mm256_set1_ps(src[i])), 0));
+  }
+}
+
+// --- affine tiles ------------------------------------------------------------------------------------------------------------------
+// Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
+template <u32 kBits>
+struct Slices {
+  static constexpr u32 low = kBits == 8 ? 8 : kBits >= 4 ? 4 : kBits >= 2 ? 2 : 1;
+  static constexpr u32 middle = kBits == 6 || kBits == 7 ? 2 : kBits == 5 || kBits == 3 ? 1 : 0;
+  static constexpr u32 top = kBits == 7 ? 1 : 0;
+};
+
+// Bit position of input `input` (counted inside one word) in a higher slice of p bits; spec/planes.md section 4.3.
+template <u32 kLow, u32 p>
+constexpr u32 high_shift(u32 input) noexcept {
+  constexpr u32 kPerByte = 8 / kLow;
+  const u32 run = input / (4 * kPerByte), within = input % (4 * kPerByte);
+  return 8 * (within / kPerByte) + p * (run * kPerByte + within % kPerByte);
+}
+
+struct TwoHalves {
+  __m256 low, high;  // outputs 0..7 and 8..15
+};
+
+__m256i shifted_field(const u32* word, u32 shift, u32 width) noexcept {
+  return _mm256_and_si256(_mm256_srli_epi32(load_words(word), static_cast<int>(shift)), _mm256_set1_epi32((1 << width) - 1));
+}
+
+// Codes of input `col` for 8 outputs, `half` = 0 or 8. Unrolled loops turn every shift into an immediate.
+template <u32 kBits, bool kSigned>
+__m256i codes_at(const AffineTile& tile, u64 col, u64 half) noexcept {
+  using S = Slices<kBits>;
+  constexpr u32 kPerLow = 32 / S::low;
+  const u32* low = tile.slices[0] + col / kPerLow * kRows + half;
+  const u32 low_shift = S::low * static_cast<u32>(col % kPerLow);
+  if constexpr (kSigned && S::middle == 0) {
+    const __m256i left = _mm256_slli_epi32(load_words(low), static_cast<int>(32 - S::low - low_shift));
+    return _mm256_srai_epi32(left, 32 - S::low);
+  } else {
+    __m256i code = shifted_field(low, low_shift, S::low);
+    if constexpr (S::middle != 0) {
+      constexpr u32 kPerWord = 32 / S::middle;
+      const u32 shift = high_shift<S::low, S::middle>(static_cast<u32>(col % kPerWord));
+      const __m256i field = shifted_field(tile.slices[1] + col / kPerWord * kRows + half, shift, S::middle);
+      code = _mm256_or_si256(code, _mm256_slli_epi32(field, S::low));
+    }
+    if constexpr (S::top != 0) {
+      const u32 shift = high_shift<S::low, S::top>(static_cast<u32>(col % 32));
+      const __m256i field = shifted_field(tile.slices[2] + col / 32 * kRows + half, shift, S::top);
+      code = _mm256_or_si256(code, _mm256_slli_epi32(field, S::low + S::middle));
+    }
+    if constexpr (kSigned) {
+      const __m256i sign = _mm256_set1_epi32(1 << (kBits - 1));
+      code = _mm256_sub_epi32(_mm256_xor_si256(code, sign), sign);
+    }
+    return code;
+  }
+}
+
+template <bool kSubtract>
+__m256 value(__m256i codes, __m256 scale, __m256 offset) noexcept {
+  const __m256 code = _mm256_cvtepi32_ps(codes);
+  if constexpr (kSubtract) {
+    return _mm256_mul_ps(scale, _mm256_sub_ps(code, offset));
+  } else {
+    return _mm256_fmadd_ps(scale, code, offset);
+  }
+}
+
+// Where the values go: into sums with the input vector, or into a panel.
+struct DotSink {
+  const float* x;
+  __m256 sums[2][2];  // (column parity, half)
+  void take(u64 col, u64 parity, __m256 low, __m256 high) noexcept {
+    const __m256 input = broadcast(x + col);
+    sums[parity][0] = _mm256_fmadd_ps(low, input, sums[parity][0]);
+    sums[parity][1] = _mm256_fmadd_ps(high, input, sums[parity][1]);
+  }
+};
+struct PanelSink {
+  float* panel;
+  void take(u64 col, u64, __m256 low, __m256 high) noexcept {
+    _mm256_storeu_ps(panel + col * kRows, low);
+    _mm256_storeu_ps(panel + col * kRows + kLanes, high);
+  }
+};
+
+template <u32 kBits, bool kSigned, bool kSubtract, class Sink>
+void walk(const AffineTile& tile, Sink& sink) noexcept {
+  const bool one_group = tile.group_cols >= tile.cols;
+  u64 col = 0;
+  if (one_group || tile.group_cols % 16 == 0) {
+    for (; col + 16 <= tile.cols; col += 16) {
+      const u64 parameter = one_group ? 0 : col / tile.group_cols * kRows;
+      const __m256 scale_low = loadu(tile.scales + parameter), scale_high = loadu(tile.scales + parameter + kLanes);
+      const __m256 offset_low = loadu(tile.offsets + parameter), offset_high = loadu(tile.offsets + parameter + kLanes);
+      AffineTile here = tile;  // pointers at this run of 16 inputs, or at the 32 that hold it: positions inside become constants
+      constexpr u64 kRun = 32;
+      const u64 run = col / kRun;
+      here.slices[0] += run * Slices<kBits>::low * kRows;
+      if constexpr (Slices<kBits>::middle != 0) here.slices[1] += run * Slices<kBits>::middle * kRows;
+      if constexpr (Slices<kBits>::top != 0) here.slices[2] += run * Slices<kBits>::top * kRows;
+      if (col % kRun == 0) {
+#pragma GCC unroll 16
+        for (u64 i = 0; i < 16; ++i) {
+          sink.take(col + i, i % 2, value<kSubtract>(codes_at<kBits, kSigned>(here, i, 0), scale_low, offset_low),
+                    value<kSubtract>(codes_at<kBits, kSigned>(here, i, kLanes), scale_high, offset_high));
+        }
+      } else {
+#pragma GCC unroll 16
+        for (u64 i = 16; i < 32; ++i) {
+          sink.take(col + i - 16, i % 2, value<kSubtract>(codes_at<kBits, kSigned>(here, i, 0), scale_low, offset_low),
+                    value<kSubtract>(codes_at<kBits, kSigned>(here, i, kLanes), scale_high, offset_high));
+        }
+      }
+    }
+  }
+  for (; col < tile.cols; ++col) {
+    const u64 parameter = col / tile.group_cols * kRows;
+    const TwoHalves scale = {loadu(tile.scales + parameter), loadu(tile.scales + parameter + kLanes)};
+    const TwoHalves offset = {loadu(tile.offsets + parameter), loadu(tile.offsets + parameter + kLanes)};
+    sink.take(col, col % 2, value<kSubtract>(codes_at<kBits, kSigned>(tile, col, 0), scale.low, offset.low),
+              value<kSubtract>(codes_at<kBits, kSigned>(tile, col, kLanes), scale.high, offset.high));
+  }
+}
+
+template <u32 kBits, class Sink>
+void walk_bits(const AffineTile& tile, Sink& sink) noexcept {
+  if (tile.is_signed) {
+    tile.subtract_offset ? walk<kBits, true, true>(tile, sink) : walk<kBits, true, false>(tile, sink);
+  } else {
+    tile.subtract_offset ? walk<kBits, false, true>(tile, sink) : walk<kBits, false, false>(tile, sink);
+  }
+}
+
+template <class Sink>
+void walk_any(const AffineTile& tile, Sink& sink) noexcept {
+  using Walk = void (*)(const AffineTile&, Sink&) noexcept;
+  static constexpr Walk kWalks[9] = {nullptr,        walk_bits<1, Sink>, walk_bits<2, Sink>, walk_bits<3, Sink>, walk_bits<4, Sink>,
+                                     walk_bits<5, Sink>, walk_bits<6, Sink>, walk_bits<7, Sink>, walk_bits<8, Sink>};
+  kWalks[tile.bits](tile, sink);
+}
+
+void tile_dot(const AffineTile& tile, const float* x, float* out) noexcept {
+  const __m256 zero = _mm256_setzero_ps();
+  DotSink sink = {x, {{zero, zero}, {zero, zero}}};
+  walk_any(tile, sink);
+  _mm256_storeu_ps(out, _mm256_add_ps(sink.sums[0][0], sink.sums[1][0]));
+  _mm256_storeu_ps(out + kLanes, _mm256_add_ps(sink.sums[0][1], sink.sums[1][1]));
+}
+
+void tile_decode(const AffineTile& tile, float* panel) noexcept {
+  PanelSink sink = {panel};
+  walk_any(tile, sink);
+}
+
+template <int kVectors>
+void panel_block(const float* panel, u64 cols, const float* x, u64 x_stride, float* out, u64 out_stride) noexcept {
+  __m256 sums[kVectors][2];
+  for (auto& pair : sums) pair[0] = pair[1] = _mm256_setzero_ps();
+  for (u64 col = 0; col < cols; ++col) {
+    const __m256 low = loadu(panel + col * kRows), high = loadu(panel + col * kRows + kLanes);
+    for (int t = 0; t < kVectors; ++t) {
+      const __m256 input = broadcast(x + t * x_stride + col);
+      sums[t][0] = _mm256_fmadd_ps(low, input, sums[t][0]);
+      sums[t][1] = _mm256_fmadd_ps(high, input, sums[t][1]);
+    }
+  }
+  for (int t = 0; t < kVectors; ++t) {
+    _mm256_storeu_ps(out + t * out_stride, sums[t][0]);
+    _mm256_storeu_ps(out + t * out_stride + kLanes, sums[t][1]);
+  }
+}
+
+void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out, u64 out_stride) noexcept {
+  u64 t = 0;
+  for (; t + 6 <= vectors; t += 6) panel_block<6>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+  for (; t + 2 <= vectors; t += 2) panel_block<2>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+  if (t < vectors) panel_block<1>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+}
+
+}  // namespace
+
+const KernelTable& avx2_table() noexcept {
+  static constexpr KernelTable table = {"avx2",     dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
+                                        f32_to_bf16, axpy_f32, rows_dot, tile_dot, tile_decode, panel_dot};
+  return table;
+}
+
+}  // namespace ingot::kernels

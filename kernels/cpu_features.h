@@ -1,0 +1,9 @@
+// What the processor and the operating system allow. Asked once at start by registry.cpp.
+#pragma once
+
+namespace ingot::kernels {
+
+[[nodiscard]] bool has_avx2() noexcept;         // AVX2, FMA, F16C
+[[nodiscard]] bool has_avx512vnni() noexcept;   // AVX-512 F, BW, VL, VNNI, and has_avx2()
+
+}  // namespace ingot::kernels
