@@ -1,4 +1,4 @@
-// Bounds-checked little-endian reading of untrusted bytes. With byte_writer.h the only place where bytes become numbers.
+// Bounds-checked little-endian reading of untrusted bytes. The only place where bytes become numbers.
 #pragma once
 
 #include <cstddef>
