@@ -35,7 +35,7 @@ struct Segment {
 struct SourceFile {
   std::string path;            // relative to the checkpoint directory, forward slashes, never absolute, no ".."
   std::uint64_t size = 0;
-  Hash128 hash;                // XXH3-128 of the whole file
+  Hash128 hash;                // hash128_tree of the whole file; all zero: not computed yet
   std::vector<Segment> segments;
   /// Bytes that the packer would get wrong (non-canonical encodings): applied last, ascending offsets.
   struct Patch { std::uint64_t offset; std::string attachment; std::uint64_t begin; std::uint64_t size; };

@@ -1,0 +1,32 @@
+// Hot loops of the exact decode that exist in two builds: the baseline (bulk.cpp) and AVX2 with F16C (bulk_avx2.cpp), chosen once at run time.
+// Both are compiled from bulk_loops.h and give the same bits. An ISA file may include only this header and the intrinsics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ingot::tensor {
+
+struct BulkLoops {
+  // Float conversions; see float_codes.h for the rules.
+  void (*f16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept;
+  void (*bf16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept;
+  void (*f32_to_f16)(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept;
+  void (*f32_to_bf16)(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept;
+
+  // Canonical bits of the fingerprint (-0 -> +0, NaN -> 0x7FC00000). `src` may be unaligned.
+  void (*canonical_f32)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;
+  void (*canonical_f16)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;
+  void (*canonical_bf16)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;
+};
+
+/// The best build for this machine.
+[[nodiscard]] const BulkLoops& bulk() noexcept;
+
+/// The baseline, on any machine (tests compare the two).
+[[nodiscard]] const BulkLoops& bulk_baseline() noexcept;
+
+/// The only symbol of bulk_avx2.cpp.
+const BulkLoops& bulk_avx2() noexcept;
+
+}  // namespace ingot::tensor
