@@ -43,9 +43,9 @@ TEST_CASE("byte_reader_reads_little_endian_fields_in_order") {
 }
 
 TEST_CASE("byte_reader_reads_negative_and_float_values") {
-  const std::array<std::uint8_t, 24> raw = {0xfe, 0xff, 0xff, 0xff,                          // -2
-                                            0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,  // -3
-                                            0x00, 0x00, 0xc0, 0x3f,                          // 1.5f
+  const std::array<std::uint8_t, 24> raw = {0xfe, 0xff, 0xff, 0xff,                           // -2
+                                            0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,   // -3
+                                            0x00, 0x00, 0xc0, 0x3f,                           // 1.5f
                                             0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0xc0};  // -2.5
   ByteReader reader(std::as_bytes(std::span(raw)), "test");
   CHECK(reader.read_i32("a") == -2);
@@ -58,7 +58,8 @@ TEST_CASE("byte_reader_reads_negative_and_float_values") {
 TEST_CASE("byte_reader_rejects_every_truncation") {
   const std::vector<std::byte> whole = counting_bytes(43);
   for (std::size_t length = 0; length < whole.size(); ++length) {
-    const std::vector<std::byte> prefix(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));  // exactly sized block
+    const std::vector<std::byte> prefix(whole.begin(),
+                                        whole.begin() + static_cast<std::ptrdiff_t>(length));  // exactly sized block
     ByteReader reader(prefix, "test", 500);
     const auto error = error_of([&] {
       (void)reader.read_u8("a");
@@ -98,7 +99,8 @@ TEST_CASE("store_le_is_undone_by_load_le") {
 }
 
 TEST_CASE("checked_math_agrees_with_wide_arithmetic_and_throws_beyond_64_bits") {
-  const std::array<std::uint64_t, 12> values = {0, 1, 2, 3, 10, 0xffffffff, 0x100000000, 0x100000001, kMax / 3, kMax / 2, kMax - 1, kMax};
+  const std::array<std::uint64_t, 12> values = {0,           1,           2,        3,        10,       0xffffffff,
+                                                0x100000000, 0x100000001, kMax / 3, kMax / 2, kMax - 1, kMax};
   for (const std::uint64_t a : values) {
     for (const std::uint64_t b : values) {
       const auto sum = static_cast<Wide>(a) + b;
@@ -140,7 +142,8 @@ TEST_CASE("ceil_div_and_align_up_at_the_edges") {
 
 TEST_CASE("error_kind_names_are_distinct") {
   std::set<std::string_view> names;
-  for (int kind = 0; kind <= static_cast<int>(ErrorKind::mismatch); ++kind) names.insert(error_kind_name(static_cast<ErrorKind>(kind)));
+  for (int kind = 0; kind <= static_cast<int>(ErrorKind::mismatch); ++kind)
+    names.insert(error_kind_name(static_cast<ErrorKind>(kind)));
   CHECK(names.size() == static_cast<std::size_t>(ErrorKind::mismatch) + 1);
   CHECK(error_kind_name(ErrorKind::bad_checksum) == "bad_checksum");
   CHECK(error_kind_name(ErrorKind::io) == "io");

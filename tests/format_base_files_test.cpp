@@ -81,7 +81,8 @@ TEST_CASE("mapped_file_shows_the_bytes_and_survives_moves") {
 TEST_CASE("files_that_cannot_be_read_are_io_errors") {
   const TemporaryDirectory directory;
   REQUIRE(::mkfifo((directory / "fifo").c_str(), 0600) == 0);
-  for (const std::filesystem::path& path : {directory / "absent", directory.path(), directory / "fifo", std::filesystem::path("/dev/null")}) {
+  for (const std::filesystem::path& path :
+       {directory / "absent", directory.path(), directory / "fifo", std::filesystem::path("/dev/null")}) {
     CAPTURE(path);
     CHECK(throws_kind(ErrorKind::io, [&] { (void)MappedFile(path); }));
     CHECK(throws_kind(ErrorKind::io, [&] { (void)read_text_file(path, 100); }));
@@ -274,7 +275,7 @@ TEST_CASE("output_file_on_a_full_disk_keeps_the_old_file") {
   REQUIRE(error);
   CHECK(error->kind == ErrorKind::io);
   CHECK(written == half.size());
-  CHECK(error->offset >= written);       // where the disk was full
+  CHECK(error->offset >= written);  // where the disk was full
   CHECK(error->offset < 1u << 20);
   CHECK(get(target) == "old");
   CHECK(entry_count(directory / "disk") == 1);

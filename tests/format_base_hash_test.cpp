@@ -29,7 +29,8 @@ std::vector<Vector> read_vectors() {
 
 std::vector<std::byte> vector_input(std::size_t length) {
   std::vector<std::byte> bytes(length);
-  for (std::size_t i = 0; i < length; ++i) bytes[i] = static_cast<std::byte>(static_cast<std::uint32_t>(i * 2654435761u) >> 24);
+  for (std::size_t i = 0; i < length; ++i)
+    bytes[i] = static_cast<std::byte>(static_cast<std::uint32_t>(i * 2654435761u) >> 24);
   return bytes;
 }
 

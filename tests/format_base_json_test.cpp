@@ -18,8 +18,25 @@ namespace {
 Json parse(std::string_view text) { return parse_json(text, "test"); }
 
 std::string random_string(std::mt19937& random) {
-  static const std::string_view kPieces[] = {"a", "Z", "0", "\"", "\\", "/", "\b", "\f", "\n", "\r", "\t", "\x01", "\x1f", "\x7f",
-                                             "\u00e9", "\u20ac", "\U0001F600", " ", std::string_view("\0", 1)};
+  static const std::string_view kPieces[] = {"a",
+                                             "Z",
+                                             "0",
+                                             "\"",
+                                             "\\",
+                                             "/",
+                                             "\b",
+                                             "\f",
+                                             "\n",
+                                             "\r",
+                                             "\t",
+                                             "\x01",
+                                             "\x1f",
+                                             "\x7f",
+                                             "\u00e9",
+                                             "\u20ac",
+                                             "\U0001F600",
+                                             " ",
+                                             std::string_view("\0", 1)};
   std::string text;
   for (std::size_t length = random() % 6; length > 0; --length) text += kPieces[random() % std::size(kPieces)];
   return text;
@@ -41,7 +58,8 @@ Json random_json(std::mt19937& random, int depth) {
     }
     default: {
       Json value{JsonObject{}};
-      for (std::size_t length = random() % 5; length > 0; --length) value.set(random_string(random), random_json(random, depth - 1));
+      for (std::size_t length = random() % 5; length > 0; --length)
+        value.set(random_string(random), random_json(random, depth - 1));
       return value;
     }
   }
@@ -56,7 +74,8 @@ Json shuffled(const Json& value, std::mt19937& random) {
   }
   if (!value.is_object()) return value;
   JsonObject members;
-  for (const JsonMember& member : value.as_object("")) members.emplace_back(member.first, shuffled(member.second, random));
+  for (const JsonMember& member : value.as_object(""))
+    members.emplace_back(member.first, shuffled(member.second, random));
   std::shuffle(members.begin(), members.end(), random);
   return Json(std::move(members));
 }
@@ -66,12 +85,15 @@ std::string nested(std::size_t depth) { return std::string(depth, '[') + std::st
 }  // namespace
 
 TEST_CASE("json_canonical_form_by_example") {
-  const Json value = parse(R"( { "b" : [1, -2, 18446744073709551615, 1.0, 1e30, -0.0] , "a":{"x":"\u00e9\n\u0001\/\ud83d\ude00"}, "c":null,
+  const Json value = parse(
+      R"( { "b" : [1, -2, 18446744073709551615, 1.0, 1e30, -0.0] , "a":{"x":"\u00e9\n\u0001\/\ud83d\ude00"}, "c":null,
                                  "B":true, "":false, "\u00e9":[], "z":{} } )");
   CHECK(canonical_json(value) ==
-        "{\"\":false,\"B\":true,\"a\":{\"x\":\"\u00e9\\n\\u0001/\U0001F600\"},\"b\":[1,-2,18446744073709551615,1.0,1e+30,-0.0],\"c\":null,"
+        "{\"\":false,\"B\":true,\"a\":{\"x\":\"\u00e9\\n\\u0001/"
+        "\U0001F600\"},\"b\":[1,-2,18446744073709551615,1.0,1e+30,-0.0],\"c\":null,"
         "\"z\":{},\"\u00e9\":[]}");
-  CHECK(canonical_json(Json(std::string("\"\\\b\f\n\r\t\x00\x1f\x7f/", 11))) == "\"\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f\x7f/\"");
+  CHECK(canonical_json(Json(std::string("\"\\\b\f\n\r\t\x00\x1f\x7f/", 11))) ==
+        "\"\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f\x7f/\"");
 }
 
 TEST_CASE("json_pretty_form_by_example") {
@@ -93,13 +115,71 @@ TEST_CASE("json_written_in_either_form_reads_back_equal") {
 }
 
 TEST_CASE("json_rejects_what_rfc_8259_rejects") {
-  const std::string_view bad[] = {
-      "", " ", "{", "}", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{1:2}", "{a:1}",
-      "{\"a\":1 \"b\":2}", "{\"a\" 1}", "tru", "True", "nulll", "NaN", "Infinity", "-Infinity", "-", "+1", "01", "-01", "1.", ".5", "1e", "1e+",
-      "0x10", "1 2", "[1] x", "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
-      "\"\n\"", "\"\t\"", "'a'", "[1]]", "{}{}", "// c\n1", "[1,/**/2]", "1e400", "\xff", "\"\xc3\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"",
-      "\"\xf4\x90\x80\x80\"", "\xef\xbb\xbf{}", "00000000000000000000000001", "-00000000000000000000000001", "1000000000000000000000000.",
-      "[1000000000000000000000000,]", "-"};
+  const std::string_view bad[] = {"",
+                                  " ",
+                                  "{",
+                                  "}",
+                                  "[",
+                                  "]",
+                                  "[1",
+                                  "[1,",
+                                  "[1,]",
+                                  "[,1]",
+                                  "[1 2]",
+                                  "[1}",
+                                  "{\"a\"}",
+                                  "{\"a\":}",
+                                  "{\"a\":1,}",
+                                  "{,}",
+                                  "{1:2}",
+                                  "{a:1}",
+                                  "{\"a\":1 \"b\":2}",
+                                  "{\"a\" 1}",
+                                  "tru",
+                                  "True",
+                                  "nulll",
+                                  "NaN",
+                                  "Infinity",
+                                  "-Infinity",
+                                  "-",
+                                  "+1",
+                                  "01",
+                                  "-01",
+                                  "1.",
+                                  ".5",
+                                  "1e",
+                                  "1e+",
+                                  "0x10",
+                                  "1 2",
+                                  "[1] x",
+                                  "\"",
+                                  "\"a",
+                                  "\"\\\"",
+                                  "\"\\x\"",
+                                  "\"\\u12\"",
+                                  "\"\\u12g4\"",
+                                  "\"\\ud800\"",
+                                  "\"\\udc00\"",
+                                  "\"\\ud800\\u0041\"",
+                                  "\"\n\"",
+                                  "\"\t\"",
+                                  "'a'",
+                                  "[1]]",
+                                  "{}{}",
+                                  "// c\n1",
+                                  "[1,/**/2]",
+                                  "1e400",
+                                  "\xff",
+                                  "\"\xc3\"",
+                                  "\"\xc0\xaf\"",
+                                  "\"\xed\xa0\x80\"",
+                                  "\"\xf4\x90\x80\x80\"",
+                                  "\xef\xbb\xbf{}",
+                                  "00000000000000000000000001",
+                                  "-00000000000000000000000001",
+                                  "1000000000000000000000000.",
+                                  "[1000000000000000000000000,]",
+                                  "-"};
   for (const std::string_view text : bad) {
     CAPTURE(text);
     CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)parse(text); }));
@@ -109,9 +189,10 @@ TEST_CASE("json_rejects_what_rfc_8259_rejects") {
 
 TEST_CASE("json_errors_say_where_the_text_stops_being_json") {
   const std::pair<std::string_view, std::uint64_t> faults[] = {
-      {"", 0},        {"[1,2", 4},          {"[1,,2]", 3},         {"{\"a\" 1}", 5},       {"{\"a\":1,}", 7}, {"[1]]", 3},
-      {"[01]", 2},    {"[1.]", 3},          {"[\"\\x\"]", 3},     {"[\"\\ud800x\"]", 8}, {"[tru]", 4},    {"[\"\xc3\"]", 2},
-      {"{\"a\":[{}", 8}, {"{\"a\":\"b", 7}, {"[1}", 2}, {" nulll", 5}};
+      {"", 0},           {"[1,2", 4},           {"[1,,2]", 3}, {"{\"a\" 1}", 5},
+      {"{\"a\":1,}", 7}, {"[1]]", 3},           {"[01]", 2},   {"[1.]", 3},
+      {"[\"\\x\"]", 3},  {"[\"\\ud800x\"]", 8}, {"[tru]", 4},  {"[\"\xc3\"]", 2},
+      {"{\"a\":[{}", 8}, {"{\"a\":\"b", 7},     {"[1}", 2},    {" nulll", 5}};
   for (const auto& fault : faults) {
     const std::string_view text = fault.first;
     CAPTURE(text);
@@ -182,7 +263,8 @@ TEST_CASE("json_depth_limit_is_exact") {
   CHECK(parse_json(nested(64), "test").is_array());
   CHECK(throws_kind(ErrorKind::limit_exceeded, [] { (void)parse_json(nested(65), "test"); }));
   CHECK(throws_kind(ErrorKind::limit_exceeded, [] { (void)parse_json(nested(1000000), "test"); }));
-  CHECK(throws_kind(ErrorKind::limit_exceeded, [] { (void)parse_json(R"({"a":{"b":{}}})", "test", {.max_depth = 2}); }));
+  CHECK(
+      throws_kind(ErrorKind::limit_exceeded, [] { (void)parse_json(R"({"a":{"b":{}}})", "test", {.max_depth = 2}); }));
   CHECK(parse_json(R"({"a":{"b":1}})", "test", {.max_depth = 2}).is_object());
   CHECK(parse_json("1", "test", {.max_depth = 0}).is_integer());
   CHECK(throws_kind(ErrorKind::limit_exceeded, [] { (void)parse_json("[]", "test", {.max_depth = 0}); }));
@@ -204,7 +286,8 @@ TEST_CASE("json_integers_are_exact_to_64_bits") {
 }
 
 TEST_CASE("json_integers_beyond_64_bits_become_doubles") {
-  const Json value = parse(R"({"model_max_length": 1000000000000000019884624838656, "low":-9223372036854775809,"high":[18446744073709551616],
+  const Json value = parse(
+      R"({"model_max_length": 1000000000000000019884624838656, "low":-9223372036854775809,"high":[18446744073709551616],
                                "s": "\\\"1000000000000000019884624838656", "f":1.5e3})");
   CHECK(value.at("model_max_length", "test").as_double("test") == 1e30);
   CHECK(value.at("low", "test").as_double("test") == -9223372036854775808.0);
@@ -225,11 +308,16 @@ TEST_CASE("json_typed_access_refuses_other_types") {
   }
   CHECK(refuses("n", [](const Json& json) { return json.as_u64("where"); }));
   CHECK(refuses("u", [](const Json& json) { return json.as_i64("where"); }));
-  for (const char* name : {"n", "u", "d", "b", "z", "a", "o"}) CHECK(refuses(name, [](const Json& json) { return json.as_string("where"); }));
-  for (const char* name : {"n", "s", "z", "o"}) CHECK(refuses(name, [](const Json& json) { return json.as_array("where").size(); }));
-  for (const char* name : {"n", "s", "z", "a"}) CHECK(refuses(name, [](const Json& json) { return json.as_object("where").size(); }));
-  for (const char* name : {"n", "s", "z", "a"}) CHECK(refuses(name, [](const Json& json) { return json.as_bool("where"); }));
-  for (const char* name : {"s", "b", "z", "a"}) CHECK(refuses(name, [](const Json& json) { return json.as_double("where"); }));
+  for (const char* name : {"n", "u", "d", "b", "z", "a", "o"})
+    CHECK(refuses(name, [](const Json& json) { return json.as_string("where"); }));
+  for (const char* name : {"n", "s", "z", "o"})
+    CHECK(refuses(name, [](const Json& json) { return json.as_array("where").size(); }));
+  for (const char* name : {"n", "s", "z", "a"})
+    CHECK(refuses(name, [](const Json& json) { return json.as_object("where").size(); }));
+  for (const char* name : {"n", "s", "z", "a"})
+    CHECK(refuses(name, [](const Json& json) { return json.as_bool("where"); }));
+  for (const char* name : {"s", "b", "z", "a"})
+    CHECK(refuses(name, [](const Json& json) { return json.as_double("where"); }));
   CHECK(value.at("n", "test").as_double("test") == -1.0);
   CHECK(value.at("u", "test").as_double("test") == 18446744073709551615.0);
   CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)value.at("absent", "test"); }));

@@ -37,7 +37,8 @@ TEST_CASE("parallel_for_covers_every_index_once_in_ranges_of_grain") {
         parallel_for(count, grain, [&](std::uint64_t begin, std::uint64_t end, int worker) {
           const std::uint64_t step = grain == 0 ? 1 : grain;
           const bool full = end - begin == step || end == count;
-          if (begin >= end || end > count || begin % step != 0 || !full || worker < 0 || worker >= threads) ++bad_ranges;
+          if (begin >= end || end > count || begin % step != 0 || !full || worker < 0 || worker >= threads)
+            ++bad_ranges;
           for (std::uint64_t i = begin; i < end; ++i) ++visits[i];
         });
         CHECK(bad_ranges == 0);

@@ -16,7 +16,9 @@ namespace ingot {
 /// Product of all extents; an empty shape is one element; a zero extent gives zero unless an earlier partial product overflows.
 [[nodiscard]] std::uint64_t checked_product(std::span<const std::uint64_t> extents, std::string_view what);
 
-[[nodiscard]] constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) noexcept { return a / b + (a % b != 0); }
+[[nodiscard]] constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) noexcept {
+  return a / b + (a % b != 0);
+}
 /// Smallest multiple of `alignment` >= value. The caller guarantees that it fits (values are below 2^53).
 [[nodiscard]] constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) noexcept {
   return ceil_div(value, alignment) * alignment;

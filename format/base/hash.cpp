@@ -73,7 +73,9 @@ void Hasher128::update(Bytes bytes) noexcept {
   if (!bytes.empty()) variant().update128(static_cast<XXH3_state_t*>(state_), bytes.data(), bytes.size());
 }
 
-Hash128 Hasher128::digest() const noexcept { return to_canonical(XXH3_128bits_digest(static_cast<const XXH3_state_t*>(state_))); }
+Hash128 Hasher128::digest() const noexcept {
+  return to_canonical(XXH3_128bits_digest(static_cast<const XXH3_state_t*>(state_)));
+}
 
 void hash128_blocks(Bytes bytes, std::span<Hash128> blocks) {
   parallel_for(blocks.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {

@@ -18,7 +18,9 @@ namespace {
 
 XXH128_hash_t variant_hash128(const void* bytes, size_t size) noexcept { return XXH3_128bits(bytes, size); }
 XXH64_hash_t variant_hash64(const void* bytes, size_t size) noexcept { return XXH3_64bits(bytes, size); }
-void variant_update128(XXH3_state_t* state, const void* bytes, size_t size) noexcept { XXH3_128bits_update(state, bytes, size); }
+void variant_update128(XXH3_state_t* state, const void* bytes, size_t size) noexcept {
+  XXH3_128bits_update(state, bytes, size);
+}
 
 constexpr HashVariant kThisVariant = {variant_hash128, variant_hash64, variant_update128};
 

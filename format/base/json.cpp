@@ -16,10 +16,12 @@ namespace ingot {
 
 namespace {
 
-constexpr const char* kTypeNames[] = {"null", "a boolean", "an integer", "an integer", "a number", "a string", "an array", "an object"};
+constexpr const char* kTypeNames[] = {"null",     "a boolean", "an integer", "an integer",
+                                      "a number", "a string",  "an array",   "an object"};
 
 [[noreturn]] void wrong_type(std::string_view where, std::string_view expected, std::string_view got) {
-  throw Error(ErrorKind::invalid_value, std::string(where) + ": expected " + std::string(expected) + ", got " + std::string(got));
+  throw Error(ErrorKind::invalid_value,
+              std::string(where) + ": expected " + std::string(expected) + ", got " + std::string(got));
 }
 
 template <class T, class Value>
@@ -45,7 +47,8 @@ bool Json::is_integer() const noexcept {
 bool Json::as_bool(std::string_view where) const { return get_or_throw<bool>(value_, where, "a boolean"); }
 
 std::int64_t Json::as_i64(std::string_view where) const {
-  if (const auto* big = std::get_if<std::uint64_t>(&value_)) wrong_type(where, "an integer below 2^63", std::to_string(*big));
+  if (const auto* big = std::get_if<std::uint64_t>(&value_))
+    wrong_type(where, "an integer below 2^63", std::to_string(*big));
   return get_or_throw<std::int64_t>(value_, where, "an integer");
 }
 
@@ -62,27 +65,36 @@ double Json::as_double(std::string_view where) const {
   return get_or_throw<double>(value_, where, "a number");
 }
 
-const std::string& Json::as_string(std::string_view where) const { return get_or_throw<std::string>(value_, where, "a string"); }
-const JsonArray& Json::as_array(std::string_view where) const { return get_or_throw<JsonArray>(value_, where, "an array"); }
-const JsonObject& Json::as_object(std::string_view where) const { return get_or_throw<JsonObject>(value_, where, "an object"); }
+const std::string& Json::as_string(std::string_view where) const {
+  return get_or_throw<std::string>(value_, where, "a string");
+}
+const JsonArray& Json::as_array(std::string_view where) const {
+  return get_or_throw<JsonArray>(value_, where, "an array");
+}
+const JsonObject& Json::as_object(std::string_view where) const {
+  return get_or_throw<JsonObject>(value_, where, "an object");
+}
 
 const Json* Json::find(std::string_view name) const noexcept {
   const auto* members = std::get_if<JsonObject>(&value_);
   if (members == nullptr) return nullptr;
-  const auto found = std::find_if(members->begin(), members->end(), [&](const JsonMember& member) { return member.first == name; });
+  const auto found =
+      std::find_if(members->begin(), members->end(), [&](const JsonMember& member) { return member.first == name; });
   return found == members->end() ? nullptr : &found->second;
 }
 
 const Json& Json::at(std::string_view name, std::string_view where) const {
   if (const Json* value = find(name)) return *value;
   (void)as_object(where);
-  throw Error(ErrorKind::invalid_value, std::string(where) + ": expected a member \"" + std::string(name) + "\", got none");
+  throw Error(ErrorKind::invalid_value,
+              std::string(where) + ": expected a member \"" + std::string(name) + "\", got none");
 }
 
 void Json::set(std::string_view name, Json value) {
   if (is_null()) value_ = JsonObject{};
   JsonObject& members = object();
-  const auto found = std::find_if(members.begin(), members.end(), [&](const JsonMember& member) { return member.first == name; });
+  const auto found =
+      std::find_if(members.begin(), members.end(), [&](const JsonMember& member) { return member.first == name; });
   if (found != members.end()) {
     found->second = std::move(value);
   } else {
@@ -121,7 +133,8 @@ class TreeWalker {
  private:
   [[nodiscard]] std::uint32_t deeper(std::uint32_t depth) const {
     if (depth >= max_depth_) {
-      throw Error(ErrorKind::limit_exceeded, std::string(where_) + ": expected at most " + std::to_string(max_depth_) + " nested levels");
+      throw Error(ErrorKind::limit_exceeded,
+                  std::string(where_) + ": expected at most " + std::to_string(max_depth_) + " nested levels");
     }
     return depth + 1;
   }
@@ -136,7 +149,8 @@ class TreeWalker {
   [[nodiscard]] Json walk_object(simdjson::dom::object source, std::uint32_t depth) const {
     JsonObject members;
     members.reserve(source.size());
-    for (const simdjson::dom::key_value_pair member : source) members.emplace_back(std::string(member.key), walk(member.value, depth));
+    for (const simdjson::dom::key_value_pair member : source)
+      members.emplace_back(std::string(member.key), walk(member.value, depth));
     reject_repeated_names(members);
     return Json(std::move(members));
   }
@@ -148,7 +162,8 @@ class TreeWalker {
     std::sort(names.begin(), names.end());
     const auto repeated = std::adjacent_find(names.begin(), names.end());
     if (repeated != names.end()) {
-      throw Error(ErrorKind::invalid_value, std::string(where_) + ": member \"" + std::string(*repeated) + "\" appears twice");
+      throw Error(ErrorKind::invalid_value,
+                  std::string(where_) + ": member \"" + std::string(*repeated) + "\" appears twice");
     }
   }
 
@@ -186,7 +201,8 @@ std::string with_huge_integers_as_doubles(std::string_view text) {
     while (end < text.size() && is_number_char(text[end])) ++end;
     const std::string_view token = text.substr(i, end - i);
     result += token;
-    const bool is_integer = token.find_first_not_of("0123456789", token.front() == '-' ? 1 : 0) == std::string_view::npos;
+    const bool is_integer =
+        token.find_first_not_of("0123456789", token.front() == '-' ? 1 : 0) == std::string_view::npos;
     if (is_integer && token.size() >= 19 && !fits_64_bits(token)) result += "e0";
     i = end;
   }
@@ -196,7 +212,8 @@ std::string with_huge_integers_as_doubles(std::string_view text) {
 simdjson::error_code parse_tree(simdjson::dom::parser& parser, std::string_view text, std::uint32_t max_depth,
                                 simdjson::dom::element& root) {
   // One level more than allowed, so that the walker meets the offending one and simdjson's own bound never decides.
-  if (const auto error = parser.allocate(std::max<std::size_t>(text.size(), 64), std::size_t{max_depth} + 2)) return error;
+  if (const auto error = parser.allocate(std::max<std::size_t>(text.size(), 64), std::size_t{max_depth} + 2))
+    return error;
   const simdjson::padded_string padded(text);
   return parser.parse(padded).get(root);
 }
@@ -205,19 +222,22 @@ simdjson::error_code parse_tree(simdjson::dom::parser& parser, std::string_view 
 
 Json parse_json(std::string_view text, std::string_view where, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    throw Error(ErrorKind::limit_exceeded, std::string(where) + ": expected at most " + std::to_string(limits.max_bytes) +
-                                               " bytes of JSON, got " + std::to_string(text.size()));
+    throw Error(ErrorKind::limit_exceeded, std::string(where) + ": expected at most " +
+                                               std::to_string(limits.max_bytes) + " bytes of JSON, got " +
+                                               std::to_string(text.size()));
   }
   simdjson::dom::parser parser;
   simdjson::dom::element root;
   simdjson::error_code error = parse_tree(parser, text, limits.max_depth, root);
-  if (error == simdjson::NUMBER_ERROR) error = parse_tree(parser, with_huge_integers_as_doubles(text), limits.max_depth, root);
+  if (error == simdjson::NUMBER_ERROR)
+    error = parse_tree(parser, with_huge_integers_as_doubles(text), limits.max_depth, root);
   if (error == simdjson::MEMALLOC) throw std::bad_alloc();
   if (error != simdjson::SUCCESS) {
     const ErrorKind kind = error == simdjson::DEPTH_ERROR ? ErrorKind::limit_exceeded : ErrorKind::invalid_value;
     const std::optional<std::uint64_t> fault = find_json_fault(text);
-    throw Error(kind, std::string(where) + ": not valid JSON" + (fault ? " at byte " + std::to_string(*fault) : "") + ": " +
-                          simdjson::error_message(error),
+    throw Error(kind,
+                std::string(where) + ": not valid JSON" + (fault ? " at byte " + std::to_string(*fault) : "") + ": " +
+                    simdjson::error_message(error),
                 fault.value_or(Error::kNoOffset));
   }
   return TreeWalker(where, limits.max_depth).walk(root, 0);
@@ -286,8 +306,8 @@ std::vector<const JsonMember*> sorted_members(const JsonObject& members) {
   sorted.reserve(members.size());
   for (const JsonMember& member : members) sorted.push_back(&member);
   std::sort(sorted.begin(), sorted.end(), [](const JsonMember* a, const JsonMember* b) { return a->first < b->first; });
-  const auto repeated = std::adjacent_find(sorted.begin(), sorted.end(),
-                                           [](const JsonMember* a, const JsonMember* b) { return a->first == b->first; });
+  const auto repeated = std::adjacent_find(
+      sorted.begin(), sorted.end(), [](const JsonMember* a, const JsonMember* b) { return a->first == b->first; });
   if (repeated != sorted.end()) {
     throw Error(ErrorKind::invalid_value, "JSON output: member \"" + (*repeated)->first + "\" appears twice");
   }

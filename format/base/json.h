@@ -54,8 +54,8 @@ class Json {
   [[nodiscard]] const std::string& as_string(std::string_view where) const;
   [[nodiscard]] const JsonArray& as_array(std::string_view where) const;
   [[nodiscard]] const JsonObject& as_object(std::string_view where) const;
-  [[nodiscard]] JsonArray& array() { return std::get<JsonArray>(value_); }      // precondition: is_array()
-  [[nodiscard]] JsonObject& object() { return std::get<JsonObject>(value_); }   // precondition: is_object()
+  [[nodiscard]] JsonArray& array() { return std::get<JsonArray>(value_); }     // precondition: is_array()
+  [[nodiscard]] JsonObject& object() { return std::get<JsonObject>(value_); }  // precondition: is_object()
 
   /// Member of an object; null pointer when absent or when this is no object.
   [[nodiscard]] const Json* find(std::string_view name) const noexcept;

@@ -37,7 +37,8 @@ class Recognizer {
     return true;
   }
   void skip_space() noexcept {
-    while (position_ < text_.size() && std::string_view(" \t\n\r").find(text_[position_]) != std::string_view::npos) ++position_;
+    while (position_ < text_.size() && std::string_view(" \t\n\r").find(text_[position_]) != std::string_view::npos)
+      ++position_;
   }
 
   /// A scalar, an empty container, or a container up to and including its first member's value (which may open further ones).
@@ -116,7 +117,8 @@ class Recognizer {
   [[nodiscard]] bool escape() {
     ++position_;
     if (peek() != 'u') {
-      if (peek() == 0 || std::string_view("\"\\/bfnrt").find(static_cast<char>(peek())) == std::string_view::npos) return false;
+      if (peek() == 0 || std::string_view("\"\\/bfnrt").find(static_cast<char>(peek())) == std::string_view::npos)
+        return false;
       ++position_;
       return true;
     }
@@ -146,7 +148,12 @@ class Recognizer {
   /// One UTF-8 sequence: neither overlong, nor a surrogate, nor beyond U+10FFFF.
   [[nodiscard]] bool code_point() {
     const unsigned char first = peek();
-    const std::size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    const std::size_t length = first < 0x80   ? 1
+                               : first < 0xc2 ? 0
+                               : first < 0xe0 ? 2
+                               : first < 0xf0 ? 3
+                               : first < 0xf5 ? 4
+                                              : 0;
     if (length == 0) return false;
     for (std::size_t i = 1; i < length; ++i) {
       unsigned char least = 0x80;

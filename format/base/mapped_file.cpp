@@ -16,7 +16,8 @@ namespace ingot {
 namespace {
 
 [[noreturn]] void throw_io(const std::filesystem::path& path, std::string_view action, int error_number) {
-  throw Error(ErrorKind::io, path.string() + ": " + std::string(action) + ": " + std::generic_category().message(error_number));
+  throw Error(ErrorKind::io,
+              path.string() + ": " + std::string(action) + ": " + std::generic_category().message(error_number));
 }
 
 /// An open read-only descriptor of a regular file and its size.
@@ -95,15 +96,16 @@ void MappedFile::drop(Bytes range) const noexcept {
   const bool reaches_end = range.data() + range.size() == bytes_.data() + bytes_.size();
   const std::uintptr_t first_page = (begin + page_size() - 1) / page_size() * page_size();
   const std::uintptr_t end = begin + range.size();
-  const std::uintptr_t end_page = reaches_end ? (end + page_size() - 1) / page_size() * page_size() : end / page_size() * page_size();
+  const std::uintptr_t end_page =
+      reaches_end ? (end + page_size() - 1) / page_size() * page_size() : end / page_size() * page_size();
   if (first_page < end_page) ::madvise(reinterpret_cast<void*>(first_page), end_page - first_page, MADV_DONTNEED);
 }
 
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const InputDescriptor input(path);
   if (input.size_bytes() > max_bytes) {
-    throw Error(ErrorKind::limit_exceeded, path.string() + ": expected at most " + std::to_string(max_bytes) + " bytes, got " +
-                                               std::to_string(input.size_bytes()));
+    throw Error(ErrorKind::limit_exceeded, path.string() + ": expected at most " + std::to_string(max_bytes) +
+                                               " bytes, got " + std::to_string(input.size_bytes()));
   }
   std::string text(input.size_bytes(), '\0');
   std::size_t done = 0;

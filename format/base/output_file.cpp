@@ -16,7 +16,8 @@ namespace {
 
 [[noreturn]] void throw_io(const std::filesystem::path& path, std::string_view action, int error_number,
                            std::uint64_t offset = Error::kNoOffset) {
-  throw Error(ErrorKind::io, path.string() + ": " + std::string(action) + ": " + std::generic_category().message(error_number),
+  throw Error(ErrorKind::io,
+              path.string() + ": " + std::string(action) + ": " + std::generic_category().message(error_number),
               offset);
 }
 
@@ -40,7 +41,8 @@ void sync_directory_of(const std::filesystem::path& path) {
   if (descriptor < 0) return;  // a directory that may be written but not read
   const int error_number = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
-  if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP) throw_io(directory, "cannot sync", error_number);
+  if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP)
+    throw_io(directory, "cannot sync", error_number);
 }
 
 }  // namespace
@@ -48,7 +50,8 @@ void sync_directory_of(const std::filesystem::path& path) {
 OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
   struct stat status {};
   const bool exists = ::stat(path_.c_str(), &status) == 0;
-  if (exists && !S_ISREG(status.st_mode)) throw Error(ErrorKind::io, path_.string() + ": exists and is not a regular file");
+  if (exists && !S_ISREG(status.st_mode))
+    throw Error(ErrorKind::io, path_.string() + ": exists and is not a regular file");
   descriptor_ = create_beside(path_, temporary_path_);
   if (exists) (void)::fchmod(descriptor_, status.st_mode & 0777);
 }
@@ -87,7 +90,8 @@ void OutputFile::write_at(std::uint64_t offset, Bytes bytes) {
 void OutputFile::reserve(std::uint64_t size_bytes) {
   if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": reserved after commit");
   if (size_bytes == 0) return;
-  if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) throw_io(path_, "cannot reserve", EFBIG);
+  if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
+    throw_io(path_, "cannot reserve", EFBIG);
   const auto size = static_cast<off_t>(size_bytes);
   // fallocate and not posix_fallocate: glibc imitates the latter by writing every block where the file system cannot reserve.
   int result = 0;
@@ -95,7 +99,8 @@ void OutputFile::reserve(std::uint64_t size_bytes) {
     result = ::fallocate(descriptor_, 0, 0, size);
   } while (result != 0 && errno == EINTR);
   if (result == 0) return;
-  if (errno != EOPNOTSUPP && errno != ENOSYS) throw_io(path_, "cannot reserve " + std::to_string(size_bytes) + " bytes", errno);
+  if (errno != EOPNOTSUPP && errno != ENOSYS)
+    throw_io(path_, "cannot reserve " + std::to_string(size_bytes) + " bytes", errno);
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0) throw_io(path_, "cannot read its status", errno);
   if (status.st_size < size && ::ftruncate(descriptor_, size) != 0) throw_io(path_, "cannot extend", errno);

@@ -33,7 +33,8 @@ using RangeBody = std::function<void(std::uint64_t begin, std::uint64_t end, int
 /// What the workers of one parallel_for share.
 class SharedRanges {
  public:
-  SharedRanges(std::uint64_t count, std::uint64_t grain, const RangeBody& body) : count_(count), grain_(grain), body_(body) {}
+  SharedRanges(std::uint64_t count, std::uint64_t grain, const RangeBody& body)
+      : count_(count), grain_(grain), body_(body) {}
 
   /// Takes ranges until none is left or a body has thrown.
   void work(int worker) noexcept {
@@ -69,7 +70,8 @@ class SharedRanges {
 int thread_count() noexcept { return configured_threads().load(std::memory_order_relaxed); }
 
 void set_thread_count(int count) {
-  if (count < 1) throw Error(ErrorKind::invalid_value, "thread count: expected at least 1, got " + std::to_string(count));
+  if (count < 1)
+    throw Error(ErrorKind::invalid_value, "thread count: expected at least 1, got " + std::to_string(count));
   configured_threads().store(count, std::memory_order_relaxed);
 }
 
@@ -78,7 +80,8 @@ void parallel_for(std::uint64_t count, std::uint64_t grain, const RangeBody& bod
   grain = std::max<std::uint64_t>(grain, 1);
   SharedRanges ranges(count, grain, body);
   const std::uint64_t range_count = count / grain + (count % grain != 0);
-  const int team_size = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(thread_count()), range_count));
+  const int team_size =
+      static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(thread_count()), range_count));
   if (team_size == 1 || inside_parallel_for()) {
     ranges.work(0);
   } else {
