@@ -410,8 +410,7 @@ def parse_index(text):
         return quote(value)
 
     def quote(text):
-        table = {'"': '\\"', "\\": "\\\\"}
-        return '"' + "".join(table.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in text) + '"'
+        return json.dumps(text, ensure_ascii=False)
 
     check(isinstance(index, dict), "invalid_value", "the index is not an object")
     check(walk(index, 1).encode() == text, "invalid_value", "the index is not in canonical form")
