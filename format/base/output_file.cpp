@@ -106,9 +106,9 @@ void OutputFile::reserve(std::uint64_t size_bytes) {
   if (status.st_size < size && ::ftruncate(descriptor_, size) != 0) throw_io(path_, "cannot extend", errno);
 }
 
-void OutputFile::commit() {
+void OutputFile::commit(bool durable) {
   if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": committed twice");
-  if (::fsync(descriptor_) != 0) throw_io(path_, "cannot sync", errno);
+  if (durable && ::fsync(descriptor_) != 0) throw_io(path_, "cannot sync", errno);
   // Some file systems report a failed write only here; after close the descriptor is gone whatever it says.
   const int close_error = ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
   if (close_error != 0 && close_error != EINTR) {
@@ -120,7 +120,7 @@ void OutputFile::commit() {
     ::unlink(temporary_path_.c_str());
     throw_io(path_, "cannot rename " + temporary_path_.string() + " onto it", rename_error);
   }
-  sync_directory_of(path_);
+  if (durable) sync_directory_of(path_);
 }
 
 void write_file_atomically(const std::filesystem::path& path, Bytes bytes) {

@@ -31,8 +31,8 @@ class OutputFile {
   /// Path of the temporary file, for reading back before commit().
   [[nodiscard]] const std::filesystem::path& temporary_path() const noexcept { return temporary_path_; }
 
-  /// fsync the file, rename it onto path(), fsync the directory.
-  void commit();
+  /// fsync the file, rename it onto path(), fsync the directory. Without `durable` only the rename: a power failure may lose the file.
+  void commit(bool durable = true);
 
  private:
   std::filesystem::path path_;
