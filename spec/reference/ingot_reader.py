@@ -159,6 +159,7 @@ def from_bits(bits):
 
 # --- planes (planes.md) ---------------------------------------------------------------------------------------------------------------
 SLICES = {1: [1], 2: [2], 3: [2, 1], 4: [4], 5: [4, 1], 6: [4, 2], 7: [4, 2, 1], 8: [8]}
+WHOLE_ROLES = {"table", "scale_table", "scale_offset", "permutation", "group_index"}
 CODE_ROLES = ["codes", "codes_high", "codes_top"]
 GRID_WIDTH = {"iq2_xxs": 8, "iq2_xs": 8, "iq2_s": 8, "iq3_xxs": 4, "iq3_s": 4, "iq1_s": 8}
 
@@ -599,39 +600,54 @@ class IngotFile:
             check(total == f["size"], "invalid_value", f"segments of {f['path']} do not add up")
 
     def _blobs(self):
+        """Every blob in chunk row order, and whether it may hold zstd chunks (sliced planes only)."""
         for a in self.index["attachments"]:
-            yield a
+            yield a, False
         for t in self.index["tensors"]:
-            yield from t["planes"]
+            for plane in t["planes"]:
+                yield plane, plane["role"] not in WHOLE_ROLES and not self._whole(t["scheme"], plane["role"])
+
+    @staticmethod
+    def _whole(scheme, role):
+        levels = {f"scales_{i}": level for i, level in enumerate(scheme.get("scales", []))}
+        offset = scheme.get("offset", {})
+        roles = {"zero_points": ["zero_points"], "bias": ["biases"], "minimum": ["mins_0", "mins_1"]}.get(offset.get("kind"), [])
+        levels.update(zip(roles, offset.get("levels", [])))
+        return role in levels and levels[role]["block"][0] != 1
 
     def _check_bytes(self):
         s, table = self.slot, self.index["chunk_table"]
         rows = natural(table["rows"], "rows")
-        used = [(0, 4096), (s["index_offset"], s["index_offset"] + s["index_size"])]
+        used = [(0, 4096, 4096), (s["index_offset"], s["index_offset"] + s["index_size"], 64)]
         check(table["offset"] % 64 == 0 and table["offset"] + 24 * rows <= s["file_size"], "invalid_value", "chunk table bounds")
         if rows:
-            used.append((table["offset"], table["offset"] + 24 * rows))
-        for blob in self._blobs():
+            used.append((table["offset"], table["offset"] + 24 * rows, 4096 if 24 * rows >= 65536 else 64))
+        next_chunk = 0
+        for blob, _ in self._blobs():
             for name in ("offset", "size", "first_chunk"):
                 natural(blob[name], name)
             stored = natural(blob.get("stored", blob["size"]), "stored")
             check(stored <= blob["size"], "invalid_value", "stored size above raw size")
-            if blob["size"]:
-                alignment = 4096 if stored >= 65536 else 64
-                check(blob["offset"] % alignment == 0 and blob["offset"] + stored <= s["file_size"], "invalid_value", "blob bounds")
-                used.append((blob["offset"], blob["offset"] + stored))
-            check(blob["first_chunk"] + ceil_div(blob["size"], 1 << 20) <= rows, "invalid_value", "chunk rows")
+            if not blob["size"]:
+                check(blob["offset"] == blob["first_chunk"] == 0, "invalid_value", "empty blob with an offset")
+                continue
+            alignment = 4096 if stored >= 65536 else 64
+            check(blob["offset"] % alignment == 0 and blob["offset"] + stored <= s["file_size"], "invalid_value", "blob bounds")
+            used.append((blob["offset"], blob["offset"] + stored, alignment))
+            check(blob["first_chunk"] == next_chunk, "invalid_value", "chunk rows out of order")
+            next_chunk += ceil_div(blob["size"], 1 << 20)
+        check(next_chunk == rows, "invalid_value", "chunk rows")
         used.sort()
-        for (_, end), (begin, _) in zip(used, used[1:]):
+        for (_, end, _), (begin, _, alignment) in zip(used, used[1:]):
             check(end <= begin, "invalid_value", "blobs overlap")
-            if s["generation"] == 1:
+            if begin == ceil_div(end, alignment) * alignment:  # otherwise dead space
                 check(not any(self.data[end:begin]), "invalid_value", "padding is not zero")
-        for blob in self._blobs():
-            self.read_blob(blob)
+        for blob, compressible in self._blobs():
+            self.read_blob(blob, compressible)
         planes = b"".join(bytes.fromhex(p["hash"]) for t in self.index["tensors"] for p in t["planes"])
         check(hash128(planes) == s["data_root"], "bad_checksum", "data root")
 
-    def read_blob(self, blob):
+    def read_blob(self, blob, compressible=True):
         """Raw bytes of a blob, every chunk hash checked."""
         count = ceil_div(blob["size"], 1 << 20)
         begin = self.index["chunk_table"]["offset"] + 24 * blob["first_chunk"]
@@ -642,7 +658,7 @@ class IngotFile:
             stored, encoding = struct.unpack_from("<II", rows, 24 * i)
             chunk, raw = self.data[at:at + stored], min(left, 1 << 20)
             kind, width = encoding & 255, encoding >> 8
-            check(kind < 2 and width in (0, 1, 2, 4, 8) and (kind or not width), "invalid_value", "chunk encoding")
+            check(kind < 2 and width in (0, 1, 2, 4, 8) and (kind or not width) and (compressible or not kind), "invalid_value", "chunk encoding")
             check(stored == raw if kind == 0 else stored < raw, "invalid_value", "chunk stored size")
             check(hash128(chunk) == rows[24 * i + 8:24 * i + 24], "bad_checksum", "chunk")
             if kind:
