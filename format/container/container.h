@@ -66,7 +66,9 @@ WriteResult compact(const std::filesystem::path& path, const WriteOptions& optio
 
 /// Facts about the file itself for `inspect`: generation, versions, features, sizes, compression, dead bytes.
 struct FileFacts {
-  std::uint64_t generation = 0, file_bytes = 0, index_bytes = 0, data_bytes = 0, dead_bytes = 0;
+  std::uint64_t generation = 0, file_bytes = 0, index_bytes = 0, dead_bytes = 0;
+  std::uint64_t data_bytes = 0;             // stored bytes of planes and attachments
+  std::uint64_t raw_bytes = 0;              // the same before compression
   std::uint32_t read_version = 0, write_version = 0;
   std::uint64_t required_features = 0, optional_features = 0;
   Hash128 root, data_root;

@@ -1,0 +1,84 @@
+// Writes blobs chunk by chunk: hashes, compresses and writes the queued chunks with all threads, in an order and at offsets that do not
+// depend on the number of threads. Implements spec/container.md section 4 (the writer's order) and spec/integrity.md section 2.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "format/base/output_file.h"
+#include "format/container/byte_meter.h"
+#include "format/container/chunk.h"
+#include "format/container/container.h"
+#include "format/container/index.h"
+
+namespace ingot::container {
+
+/// What else is done with a chunk while its bytes are in the cache. Called from several threads.
+using ChunkTask = std::function<void(std::uint64_t chunk, int worker)>;
+
+class BlobWriter {
+ public:
+  BlobWriter(OutputFile& file, Compression compression, int zstd_level, ByteMeter& meter);
+
+  /// The next blob in file order; returns its number. Uncompressed writers know its place at once.
+  std::size_t begin_blob(std::uint64_t size, bool is_compressible, std::uint32_t shuffle_width);
+  /// Queues consecutive chunks of a blob from `first_chunk` on; `raw` ends at a chunk border or at the end of the blob. The bytes and the
+  /// task must live until flush(). Compressing writers need the chunks in file order. Flushes by itself when much is queued.
+  void add_chunks(std::size_t blob, std::uint64_t first_chunk, Bytes raw, const ChunkTask* task = nullptr);
+  /// Runs on the calling thread once everything queued so far is written.
+  void after_flush(std::function<void()> call) { after_flush_.push_back(std::move(call)); }
+  void flush();
+
+  /// Bytes outside the chunk system (chunk table, index) at the next multiple of `alignment`; returns their offset.
+  std::uint64_t append(Bytes bytes, std::uint64_t alignment);
+  void write_at(std::uint64_t offset, Bytes bytes);
+
+  /// After the last flush(): the blob with its hash.
+  [[nodiscard]] Blob finished_blob(std::size_t blob) const;
+  [[nodiscard]] const std::vector<ChunkRow>& rows() const noexcept { return rows_; }
+  [[nodiscard]] std::uint64_t end() const noexcept { return end_; }
+  [[nodiscard]] bool has_compressed_chunks() const noexcept { return has_compressed_chunks_; }
+  [[nodiscard]] bool is_compressing() const noexcept { return compression_ == Compression::zstd; }
+
+ private:
+  struct OpenBlob {
+    Blob blob;
+    bool is_compressible = false;
+    bool is_placed = false;
+    std::uint32_t shuffle_width = 0;
+  };
+  struct Job {
+    std::size_t blob = 0;
+    std::uint64_t chunk = 0;
+    Bytes raw;
+    const ChunkTask* task = nullptr;
+    Bytes stored;               // raw, or a view of its output buffer
+    std::uint64_t offset = 0;   // from file start
+    bool is_placed = false;
+  };
+
+  void place(OpenBlob& blob, std::uint64_t stored_bytes);
+  void encode(std::size_t job_number, int worker);
+  void place_jobs();
+  /// Jobs [begin, end) are those of one blob.
+  void place_jobs_of_blob(std::size_t begin, std::size_t end);
+
+  OutputFile& file_;
+  Compression compression_;
+  int zstd_level_;
+  ByteMeter& meter_;
+  std::uint64_t end_;
+  std::vector<OpenBlob> blobs_;
+  std::vector<ChunkRow> rows_;
+  std::vector<Job> jobs_;
+  std::uint64_t queued_bytes_ = 0;
+  std::vector<std::vector<std::byte>> outputs_;  // by job
+  std::vector<std::optional<ChunkEncoder>> encoders_;  // by worker
+  std::vector<std::byte> pending_;  // stored bytes of a blob that is too small so far to know its alignment
+  std::vector<std::function<void()>> after_flush_;
+  bool has_compressed_chunks_ = false;
+};
+
+}  // namespace ingot::container

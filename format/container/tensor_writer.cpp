@@ -1,0 +1,176 @@
+#include "format/container/tensor_writer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+
+namespace ingot::container {
+namespace {
+
+constexpr std::uint64_t kBufferBytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kPieceBytes = std::uint64_t{32} << 20;       // of a view, between two done_with()
+constexpr std::uint64_t kReadGrainBytes = std::uint64_t{256} << 10;  // one read_units() of a thread
+
+/// Is the order of the stored bytes the order of the logical values, one fixed number of bytes each?
+bool is_in_logical_order(const tensor::Tensor& tensor) {
+  const tensor::DTypeInfo& type = tensor::info(tensor.scheme.codes.type);
+  return tensor.packing == tensor::Packing::rows && tensor.transforms.empty() && tensor.scheme.is_plain() && tensor.scheme.flat == 0 &&
+         tensor.scheme.codes.kind == tensor::CodeKind::number && type.decodable && type.bits % 8 == 0;
+}
+
+std::uint32_t shuffle_width(const tensor::PlaneSpec& spec) {
+  const tensor::DTypeInfo& type = tensor::info(spec.type);
+  return type.is_float && type.bits >= 16 ? type.bits / 8 : 0;
+}
+
+}  // namespace
+
+/// The fingerprint of a tensor whose chunks hold whole blocks of values: computed while a chunk is being written.
+class TensorWriter::InPassing {
+ public:
+  /// `values`: a buffer per worker, shared by all tensors.
+  InPassing(const tensor::Tensor& source, std::vector<std::vector<float>>& values)
+      : tensor_(source),
+        builder_(source.shape),
+        elements_(source.elements()),
+        blocks_per_chunk_(kChunkBytes / (tensor::bits(source.scheme.codes.type) / 8) / tensor::kFingerprintBlockElems),
+        task_([this, &values](std::uint64_t chunk, int worker) { add_chunk(chunk, values[static_cast<std::size_t>(worker)]); }) {}
+
+  [[nodiscard]] const ChunkTask& task() const noexcept { return task_; }
+  [[nodiscard]] Hash128 finish() const { return builder_.finish(); }
+
+ private:
+  void add_chunk(std::uint64_t chunk, std::vector<float>& values) {
+    for (std::uint64_t block = chunk * blocks_per_chunk_; block < (chunk + 1) * blocks_per_chunk_; ++block) {
+      const std::uint64_t begin = block * tensor::kFingerprintBlockElems;
+      if (begin >= elements_) return;
+      values.resize(std::min(tensor::kFingerprintBlockElems, elements_ - begin));
+      tensor::decode_logical_range(tensor_, begin, values);
+      builder_.add_block(block, values);
+    }
+  }
+
+  const tensor::Tensor& tensor_;
+  tensor::FingerprintBuilder builder_;
+  std::uint64_t elements_;
+  std::uint64_t blocks_per_chunk_;
+  ChunkTask task_;
+};
+
+TensorWriter::TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints)
+    : blobs_(blobs), fingerprints_(fingerprints), reuse_fingerprints_(reuse_fingerprints) {
+  values_.resize(static_cast<std::size_t>(thread_count()));
+}
+TensorWriter::~TensorWriter() = default;
+
+std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::size_t number) {
+  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  const bool reuse = reuse_fingerprints_ && tensor.fingerprint;
+  InPassing* in_passing = nullptr;
+  if (!reuse && is_in_logical_order(tensor) && tensor.elements() != 0 && tensor.planes->view(0)) {
+    in_passing = in_passing_.emplace_back(std::make_unique<InPassing>(tensor, values_)).get();
+  }
+  std::vector<std::size_t> blob_numbers;
+  std::vector<StreamedPlane> streamed;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const tensor::PlaneSpec& spec = specs[i];
+    const std::size_t blob = blobs_.begin_blob(spec.total_bytes, spec.sliced, shuffle_width(spec));
+    blob_numbers.push_back(blob);
+    const std::optional<Bytes> view = spec.sliced ? tensor.planes->view(i) : tensor.planes->whole(i);
+    if (view) {
+      add_bytes(tensor, spec, blob, *view, in_passing != nullptr ? &in_passing->task() : nullptr);
+      continue;
+    }
+    StreamedPlane plane;
+    plane.index = i;
+    plane.blob = blob;
+    plane.unit_bytes = spec.unit_bytes;
+    streamed.push_back(std::move(plane));
+    if (blobs_.is_compressing()) add_units(tensor, std::exchange(streamed, {}));  // file order: one plane after the other
+  }
+  if (!streamed.empty()) add_units(tensor, std::move(streamed));
+  blobs_.after_flush([this, &tensor, number, reuse, in_passing] {
+    fingerprints_[number] = reuse ? *tensor.fingerprint : in_passing != nullptr ? in_passing->finish() : tensor::fingerprint(tensor);
+    tensor.planes->done_with(0, tensor.geometry().units);
+    if (in_passing != nullptr) {
+      std::erase_if(in_passing_, [&](const std::unique_ptr<InPassing>& one) { return one.get() == in_passing; });
+    }
+  });
+  return blob_numbers;
+}
+
+void TensorWriter::add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSpec& spec, std::size_t blob, Bytes bytes,
+                             const ChunkTask* task) {
+  if (bytes.size() != spec.total_bytes) {
+    throw Error(ErrorKind::invalid_value, "tensor \"" + tensor.name + "\": plane " + spec.role + ": expected " +
+                                              std::to_string(spec.total_bytes) + " bytes, got " + std::to_string(bytes.size()));
+  }
+  for (std::uint64_t begin = 0; begin < bytes.size(); begin += kPieceBytes) {
+    const std::uint64_t size = std::min<std::uint64_t>(kPieceBytes, bytes.size() - begin);
+    blobs_.add_chunks(blob, begin / kChunkBytes, bytes.subspan(begin, size), task);
+    if (spec.sliced && spec.unit_bytes != 0 && begin + size < bytes.size()) {
+      blobs_.after_flush([&tensor, unit_begin = begin / spec.unit_bytes, unit_end = (begin + size) / spec.unit_bytes] {
+        tensor.planes->done_with(unit_begin, unit_end);
+      });
+    }
+  }
+}
+
+std::byte* TensorWriter::take_buffer(std::uint64_t bytes) {
+  if (buffer_.size() - buffer_used_ < bytes) {
+    blobs_.flush();  // nothing queued points into the buffer any more
+    buffer_used_ = 0;
+    if (buffer_.size() < bytes) buffer_.resize(std::max(bytes, kBufferBytes));
+  }
+  std::byte* taken = buffer_.data() + buffer_used_;
+  buffer_used_ += bytes;
+  return taken;
+}
+
+/// Reads units into the planes' regions (behind their carry) with all threads.
+void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
+                               std::uint64_t unit_end) {
+  std::uint64_t unit_bytes = 0, window_bytes = 0;
+  for (const StreamedPlane& plane : planes) {
+    unit_bytes += plane.unit_bytes;
+    window_bytes += plane.carry.size() + (unit_end - unit_begin) * plane.unit_bytes;
+  }
+  std::byte* at = take_buffer(window_bytes);
+  for (StreamedPlane& plane : planes) {
+    plane.region = at;
+    std::copy(plane.carry.begin(), plane.carry.end(), at);
+    at += plane.carry.size() + (unit_end - unit_begin) * plane.unit_bytes;
+  }
+  const std::size_t plane_count = tensor.plane_specs().size();
+  const std::uint64_t grain = std::max<std::uint64_t>(1, kReadGrainBytes / std::max<std::uint64_t>(1, unit_bytes));
+  parallel_for(unit_end - unit_begin, grain, [&](std::uint64_t begin, std::uint64_t end, int) {
+    std::vector<std::byte*> out(plane_count, nullptr);
+    for (const StreamedPlane& plane : planes) out[plane.index] = plane.region + plane.carry.size() + begin * plane.unit_bytes;
+    tensor.planes->read_units(unit_begin + begin, unit_begin + end, out);
+  });
+}
+
+void TensorWriter::add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes) {
+  const std::uint64_t units = tensor.geometry().units;
+  std::uint64_t unit_bytes = 0;
+  for (const StreamedPlane& plane : planes) unit_bytes += plane.unit_bytes;
+  if (units == 0 || unit_bytes == 0) return;
+  const std::uint64_t window_bytes = kBufferBytes - std::min(kBufferBytes / 2, planes.size() * kChunkBytes);
+  const std::uint64_t window_units = std::max<std::uint64_t>(1, window_bytes / unit_bytes);
+  for (std::uint64_t begin = 0; begin < units; begin += window_units) {
+    const std::uint64_t end = std::min(units, begin + window_units);
+    read_window(tensor, planes, begin, end);
+    for (StreamedPlane& plane : planes) {
+      const std::uint64_t size = plane.carry.size() + (end - begin) * plane.unit_bytes;
+      const std::uint64_t whole_chunks = end == units ? size : size / kChunkBytes * kChunkBytes;
+      blobs_.add_chunks(plane.blob, plane.next_chunk, Bytes(plane.region, whole_chunks));
+      plane.next_chunk += whole_chunks / kChunkBytes;
+      plane.carry.assign(plane.region + whole_chunks, plane.region + size);
+    }
+    blobs_.after_flush([&tensor, begin, end] { tensor.planes->done_with(begin, end); });
+  }
+}
+
+}  // namespace ingot::container

@@ -1,0 +1,51 @@
+// Streams the planes of tensors into blobs with bounded memory, and the fingerprints of their values in passing.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "format/container/blob_writer.h"
+#include "format/tensor/fingerprint.h"
+#include "format/tensor/tensor.h"
+
+namespace ingot::container {
+
+/// One per file. Planes that exist in memory are written from where they are; others are read unit by unit into one buffer.
+class TensorWriter {
+ public:
+  /// `fingerprints` gets one entry per tensor once flush() has been called on `blobs`. With `reuse_fingerprints` those that the tensors
+  /// carry are taken over unchecked.
+  TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints);
+  ~TensorWriter();
+
+  /// Queues everything of tensor `number`; returns the blob numbers of its planes. The tensor must live until the last flush().
+  [[nodiscard]] std::vector<std::size_t> add(const tensor::Tensor& tensor, std::size_t number);
+
+ private:
+  class InPassing;
+  struct StreamedPlane {
+    std::size_t index = 0;  // among the planes of the tensor
+    std::size_t blob = 0;
+    std::uint64_t unit_bytes = 0;
+    std::uint64_t next_chunk = 0;
+    std::vector<std::byte> carry;  // bytes of the next chunk that were read with the last window
+    std::byte* region = nullptr;   // of the current window, in buffer_
+  };
+
+  void add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSpec& spec, std::size_t blob, Bytes bytes, const ChunkTask* task);
+  void add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes);
+  void read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes, std::uint64_t unit_begin, std::uint64_t unit_end);
+  [[nodiscard]] std::byte* take_buffer(std::uint64_t bytes);
+
+  BlobWriter& blobs_;
+  std::vector<Hash128>& fingerprints_;
+  bool reuse_fingerprints_;
+  std::deque<std::unique_ptr<InPassing>> in_passing_;
+  std::vector<std::vector<float>> values_;  // by worker
+  std::vector<std::byte> buffer_;
+  std::uint64_t buffer_used_ = 0;
+};
+
+}  // namespace ingot::container
