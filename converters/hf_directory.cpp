@@ -1,0 +1,221 @@
+// The choice among several files follows transformers: model.safetensors, then the index, then a lone or numbered set of .safetensors.
+#include "converters/hf_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "format/base/json.h"
+
+namespace ingot::convert {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kProbeBytes = 64;
+constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{256} << 20;
+constexpr std::size_t kMaxFiles = 65'536;       // attachments and source files of an .ingot
+constexpr std::size_t kMaxPathBytes = 4'000;    // with the prefix "hf/" below the limit of attachment names
+
+bool probe_file(const fs::path& path) {
+  std::error_code status;
+  if (!fs::is_regular_file(path, status)) return false;
+  std::array<char, kProbeBytes> first{};
+  std::ifstream file(path, std::ios::binary);
+  file.read(first.data(), first.size());
+  const std::uint64_t size = fs::file_size(path, status);
+  return !status && looks_like_safetensors(std::as_bytes(std::span(first.data(), static_cast<std::size_t>(file.gcount()))), size);
+}
+
+/// "x-00002-of-00003.safetensors" -> the names of all three; empty when the name has no such numbers.
+std::vector<std::string> numbered_set(const std::string& name) {
+  constexpr std::string_view kEnding = ".safetensors";
+  constexpr std::size_t kNumbersBytes = 14;  // "00002-of-00003"
+  if (name.size() < kEnding.size() + kNumbersBytes + 1) return {};
+  const std::size_t at = name.size() - kEnding.size() - kNumbersBytes;
+  const std::string numbers = name.substr(at, kNumbersBytes);
+  const auto is_number = [&](std::size_t begin) {
+    return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(begin), numbers.begin() + static_cast<std::ptrdiff_t>(begin) + 5,
+                       [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (!is_number(0) || numbers.substr(5, 4) != "-of-" || !is_number(9)) return {};
+  std::vector<std::string> names;
+  const int count = std::stoi(numbers.substr(9));
+  for (int i = 1; i <= count; ++i) {
+    const std::string number = std::to_string(i);
+    names.push_back(name.substr(0, at) + std::string(5 - number.size(), '0') + number + "-of-" + numbers.substr(9) + std::string(kEnding));
+  }
+  return names;
+}
+
+std::vector<std::string> safetensors_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code status;
+  for (fs::directory_iterator entry(directory, status), end; !status && entry != end; entry.increment(status)) {
+    if (entry->path().extension() == ".safetensors" && entry->is_regular_file(status)) names.push_back(entry->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// Without model.safetensors and without an index: one file, or one complete numbered set. Empty when that is not clear.
+std::vector<std::string> unindexed_weights(const fs::path& directory) {
+  const std::vector<std::string> names = safetensors_in(directory);
+  if (names.empty()) return {};
+  const std::vector<std::string> set = numbered_set(names.front());
+  if (!set.empty()) return set == names ? set : std::vector<std::string>{};
+  return names.size() == 1 ? names : std::vector<std::string>{};
+}
+
+/// weight_map: tensor name -> file name, checked.
+std::map<std::string, std::string> read_index(const fs::path& path) {
+  const std::string where = path.string();
+  const Json json = parse_json(read_text_file(path, kMaxIndexBytes), where);
+  std::map<std::string, std::string> owners;
+  for (const auto& [tensor, file] : json.at("weight_map", where).as_object(where + ": weight_map")) {
+    const std::string& name = file.as_string(where + ": weight_map");
+    if (!is_safe_relative_path(name)) {
+      throw Error(ErrorKind::invalid_value, where + ": weight_map: '" + name + "' is no file name inside the checkpoint");
+    }
+    owners.emplace(tensor, name);
+  }
+  if (owners.empty()) throw Error(ErrorKind::invalid_value, where + ": weight_map is empty");
+  return owners;
+}
+
+WeightFile open_weights(const fs::path& root, const std::string& name) {
+  std::error_code status;
+  if (!fs::exists(root / name, status)) throw Error(ErrorKind::io, (root / name).string() + ": this shard is missing");
+  WeightFile file;
+  file.path = name;
+  file.mapping = std::make_shared<const MappedFile>(root / name);
+  file.header = parse_safetensors(file.mapping->bytes(), (root / name).string());
+  return file;
+}
+
+void check_owners(const HfDirectory& directory, const std::map<std::string, std::string>& index) {
+  std::map<std::string_view, std::string_view> found;
+  for (const WeightFile& file : directory.weights) {
+    for (const SafetensorsEntry& entry : file.header.entries) {
+      const auto [place, added] = found.emplace(entry.name, file.path);
+      if (!added) {
+        throw Error(ErrorKind::mismatch, (directory.root / file.path).string() + ": tensor '" + entry.name + "' is also in " +
+                                             std::string(place->second));
+      }
+    }
+  }
+  for (const auto& [tensor, file] : index) {
+    const auto place = found.find(tensor);
+    if (place == found.end() || place->second != file) {
+      throw Error(ErrorKind::mismatch,
+                  (directory.root / kSafetensorsIndex).string() + ": tensor '" + tensor + "' should be in " + file + ", found " +
+                      (place == found.end() ? "nowhere" : "in " + std::string(place->second)));
+    }
+  }
+}
+
+bool can_be_named(const std::string& name) {
+  if (!is_safe_relative_path(name) || name.size() > kMaxPathBytes) return false;
+  try {
+    return !canonical_json(Json(name)).empty();
+  } catch (const Error&) {
+    return false;  // not UTF-8
+  }
+}
+
+/// Version control keeps its own copies of the weights; it is no part of the checkpoint.
+bool is_version_control(const fs::path& path) { return path.filename() == ".git"; }
+
+void list_others(HfDirectory& directory) {
+  std::set<std::string> weights;
+  for (const WeightFile& file : directory.weights) weights.insert(file.path);
+  std::set<std::string> empty;
+  for (fs::recursive_directory_iterator entry(directory.root), end; entry != end; ++entry) {
+    const std::string name = fs::path(entry->path()).lexically_relative(directory.root).generic_string();
+    std::error_code status;
+    if (is_version_control(entry->path())) {
+      if (entry->is_directory(status)) entry.disable_recursion_pending();
+      continue;
+    }
+    if (entry->is_directory(status)) {
+      if (entry->is_symlink(status) || fs::is_empty(entry->path(), status)) empty.insert(name);
+      continue;
+    }
+    if (!entry->is_regular_file(status) || weights.contains(name)) continue;
+    if (!can_be_named(name)) {
+      directory.not_restorable.push_back(name);
+      continue;
+    }
+    directory.others.push_back(name);
+    if (directory.others.size() + directory.weights.size() > kMaxFiles) {
+      throw Error(ErrorKind::limit_exceeded, directory.root.string() + ": more than " + std::to_string(kMaxFiles) + " files");
+    }
+  }
+  directory.not_restorable.insert(directory.not_restorable.end(), empty.begin(), empty.end());
+  std::sort(directory.others.begin(), directory.others.end());
+  std::sort(directory.not_restorable.begin(), directory.not_restorable.end());
+}
+
+}  // namespace
+
+bool is_safe_relative_path(const std::string& name) {
+  if (name.empty() || name.find('\\') != std::string::npos || name.find('\0') != std::string::npos) return false;
+  std::size_t begin = 0;
+  while (begin <= name.size()) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view component = std::string_view(name).substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") return false;
+    begin = end + 1;
+  }
+  return true;
+}
+
+bool has_safetensors_weights(const fs::path& path) noexcept {
+  try {
+    std::error_code status;
+    if (!fs::is_directory(path, status)) return probe_file(path);
+    if (probe_file(path / kSafetensorsFile) || fs::is_regular_file(path / kSafetensorsIndex, status)) return true;
+    const std::vector<std::string> names = unindexed_weights(path);
+    return !names.empty() && probe_file(path / names.front());
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+HfDirectory open_hf_directory(const fs::path& path) {
+  HfDirectory directory;
+  std::error_code status;
+  if (!fs::is_directory(path, status)) {
+    directory.root = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    directory.weights.push_back(open_weights(directory.root, path.filename().string()));
+    return directory;
+  }
+  directory.root = path;
+  std::map<std::string, std::string> index;
+  std::set<std::string> names;
+  if (fs::is_regular_file(path / kSafetensorsFile, status)) {
+    names.emplace(kSafetensorsFile);
+  } else if (fs::is_regular_file(path / kSafetensorsIndex, status)) {
+    index = read_index(path / kSafetensorsIndex);
+    for (const auto& [tensor, file] : index) names.insert(file);
+  } else {
+    const std::vector<std::string> found = unindexed_weights(path);
+    names.insert(found.begin(), found.end());
+  }
+  if (names.empty()) {
+    throw Error(ErrorKind::unsupported, path.string() + ": no " + std::string(kSafetensorsFile) + ", no " + std::string(kSafetensorsIndex) +
+                                            " and no single or complete numbered set of .safetensors files");
+  }
+  for (const std::string& name : names) directory.weights.push_back(open_weights(path, name));
+  check_owners(directory, index);
+  try {
+    list_others(directory);
+  } catch (const fs::filesystem_error& error) {
+    throw Error(ErrorKind::io, error.path1().string() + ": cannot list: " + error.code().message());
+  }
+  return directory;
+}
+
+}  // namespace ingot::convert

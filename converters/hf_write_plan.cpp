@@ -1,0 +1,261 @@
+#include "converters/hf_write_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <mutex>
+
+#include "converters/hf_config.h"
+#include "converters/hf_names.h"
+#include "converters/hf_planes.h"
+#include "converters/safetensors.h"
+#include "format/base/checked_math.h"
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/float_codes.h"
+
+namespace ingot::convert {
+namespace {
+
+using tensor::DType;
+using tensor::Tensor;
+using tensor::TransformKind;
+
+constexpr std::uint64_t kPieceElems = std::uint64_t{1} << 18;
+constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
+
+struct WrittenType {
+  std::string_view scheme;
+  DType type;
+};
+constexpr std::array<WrittenType, 3> kWrittenTypes = {{{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}}};
+
+bool is_opaque(const Tensor& tensor) { return tensor.scheme.codes.kind == tensor::CodeKind::opaque; }
+
+bool is_value_type(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
+
+bool only_transpose(const Tensor& tensor) {
+  return tensor.transforms.size() == 1 && tensor.transforms.front().kind == TransformKind::transpose;
+}
+
+bool changes_values(const Tensor& tensor) {
+  return std::any_of(tensor.transforms.begin(), tensor.transforms.end(),
+                     [](const tensor::Transform& transform) { return transform.kind == TransformKind::add_one; });
+}
+
+/// The element type without --scheme: the tensor's own where it is written as it is, else binary32, which holds every value.
+DType kept_type(const Tensor& tensor) {
+  const DType type = tensor.scheme.codes.type;
+  const bool plain = tensor.scheme.is_plain() && safetensors_type_of(type) != nullptr;
+  if (!plain) return DType::f32;
+  if (tensor.transforms.empty()) return type;
+  return is_value_type(type) && !changes_values(tensor) ? type : DType::f32;
+}
+
+/// Ends a plan that needs no arithmetic, or says why there is none.
+bool plan_opaque(HfItem& item) {
+  const DType type = item.tensor.scheme.codes.type;
+  if (!is_opaque(item.tensor)) return false;
+  item.type = type;
+  if (safetensors_type_of(type) == nullptr || !item.tensor.transforms.empty()) {
+    item.form = HfItem::Form::refused;
+    item.reason = "opaque " + std::string(tensor::name(type)) + " has no safetensors type";
+  }
+  return true;
+}
+
+bool stays_integer(const Tensor& tensor) {
+  const tensor::DTypeInfo& type = tensor::info(tensor.scheme.codes.type);
+  return tensor.scheme.is_plain() && !type.is_float && tensor.transforms.empty() && safetensors_type_of(type.type) != nullptr;
+}
+
+HfItem plan_item(const Tensor& tensor, const std::string& architecture, std::optional<DType> wanted) {
+  HfItem item;
+  item.tensor = tensor;
+  const bool conv1d = is_hf_conv1d(tensor.name, architecture) && tensor.shape.size() == 2;
+  if (conv1d && only_transpose(tensor)) {  // stored as the file wants it
+    item.tensor.shape = tensor.stored_shape();
+    item.tensor.transforms.clear();
+  }
+  item.file_shape = item.tensor.shape;
+  if (plan_opaque(item)) return item;
+  item.type = wanted && !stays_integer(item.tensor) ? *wanted : kept_type(item.tensor);
+  const bool as_stored = item.tensor.scheme.is_plain() && item.tensor.packing == tensor::Packing::rows && item.tensor.transforms.empty() &&
+                         item.type == item.tensor.scheme.codes.type;
+  if (conv1d && !only_transpose(tensor)) {
+    std::swap(item.file_shape[0], item.file_shape[1]);
+    item.form = HfItem::Form::transposed;
+    if (!is_value_type(item.type)) item.type = DType::f32;
+    return item;
+  }
+  item.form = as_stored ? HfItem::Form::bytes : HfItem::Form::values;
+  if (!as_stored && !is_value_type(item.type)) item.type = DType::f32;
+  return item;
+}
+
+/// Multimodal configs are copied as they are; their classes look for the language model one level down.
+bool is_wrapped(const tensor::Model& model) {
+  const tensor::Attachment* config = model.find_attachment("hf/config.json");
+  if (config == nullptr) return false;
+  const Json json = parse_json(as_text(config->bytes), "config.json");
+  const Json* text_config = json.find("text_config");
+  return text_config != nullptr && text_config->is_object();
+}
+
+// --- Values ----------------------------------------------------------------------------------------------------------------------
+void narrow(std::span<const float> values, DType type, std::byte* out) {
+  if (type == DType::f32) {
+    std::copy_n(std::as_bytes(values).data(), values.size_bytes(), out);
+    return;
+  }
+  auto* halves = reinterpret_cast<std::uint16_t*>(out);  // buffers come from std::vector: aligned
+  if (type == DType::f16) {
+    tensor::f32_to_f16(values.data(), halves, values.size());
+  } else {
+    tensor::f32_to_bf16(values.data(), halves, values.size());
+  }
+}
+
+bool fits(float value, DType type) {
+  const float back = type == DType::f16 ? tensor::f16_to_f32(tensor::f32_to_f16(value)) : tensor::bf16_to_f32(tensor::f32_to_bf16(value));
+  return back == value || (std::isnan(value) && std::isnan(back));
+}
+
+/// Every number of `from` is one of `to`.
+bool type_contains(DType from, DType to) {
+  if (from == to || to == DType::f32) return true;
+  const tensor::DTypeInfo& source = tensor::info(from);
+  return source.is_float && source.bits <= 8 && from != DType::e8m0;
+}
+
+struct Buffers {
+  std::vector<float> values;
+  std::vector<std::byte> bytes;
+};
+
+void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+  const std::uint64_t total = tensor::dense_bytes(item.type, item.tensor.elements());
+  const std::uint64_t row_bits = item.tensor.geometry().cols * tensor::bits(item.type);
+  const std::optional<Bytes> view = row_bits % 8 == 0 ? item.tensor.planes->view(0) : std::nullopt;
+  std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(total, kPieceBytes), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
+    for (std::uint64_t piece = piece_begin; piece < piece_end; ++piece) {
+      const std::uint64_t begin = piece * kPieceBytes;
+      const std::uint64_t size = std::min(kPieceBytes, total - begin);
+      if (view) {
+        file.write_at(offset + begin, view->subspan(begin, size));
+      } else {
+        std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
+        buffer.resize(size);
+        pack_plain(item.tensor, begin, buffer);
+        file.write_at(offset + begin, buffer);
+      }
+      progress(size);
+    }
+  });
+}
+
+void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+  const std::uint64_t elements = item.tensor.elements();
+  const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
+  std::vector<Buffers> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(elements, kPieceElems), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
+    Buffers& buffer = buffers[static_cast<std::size_t>(worker)];
+    for (std::uint64_t piece = piece_begin; piece < piece_end; ++piece) {
+      const std::uint64_t begin = piece * kPieceElems;
+      const std::uint64_t count = std::min(kPieceElems, elements - begin);
+      buffer.values.resize(count);
+      buffer.bytes.resize(count * element_bytes);
+      tensor::decode_logical_range(item.tensor, begin, buffer.values);
+      narrow(buffer.values, item.type, buffer.bytes.data());
+      file.write_at(offset + begin * element_bytes, buffer.bytes);
+      progress(buffer.bytes.size());
+    }
+  });
+}
+
+/// Strips of logical rows [out] are decoded whole and written as columns of the file.
+void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+  const std::uint64_t outputs = item.tensor.shape[0], inputs = item.tensor.shape[1];
+  const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
+  if (outputs == 0 || inputs == 0) return;
+  const std::uint64_t strip = std::clamp<std::uint64_t>(4 * kPieceElems / inputs, 1, outputs);
+  std::vector<Buffers> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(outputs, strip), 1, [&](std::uint64_t strip_begin, std::uint64_t strip_end, int worker) {
+    Buffers& buffer = buffers[static_cast<std::size_t>(worker)];
+    std::vector<float> column;
+    for (std::uint64_t i = strip_begin; i < strip_end; ++i) {
+      const std::uint64_t first = i * strip;
+      const std::uint64_t count = std::min(strip, outputs - first);
+      buffer.values.resize(count * inputs);
+      column.resize(count);
+      buffer.bytes.resize(count * element_bytes);
+      tensor::decode_logical_range(item.tensor, first * inputs, buffer.values);
+      for (std::uint64_t input = 0; input < inputs; ++input) {
+        for (std::uint64_t output = 0; output < count; ++output) column[output] = buffer.values[output * inputs + input];
+        narrow(column, item.type, buffer.bytes.data());
+        file.write_at(offset + (input * outputs + first) * element_bytes, buffer.bytes);
+      }
+      progress(count * inputs * element_bytes);
+    }
+  });
+}
+
+}  // namespace
+
+std::optional<DType> wanted_hf_type(const std::string& scheme) {
+  if (scheme.empty()) return std::nullopt;
+  for (const WrittenType& row : kWrittenTypes)
+    if (row.scheme == scheme) return row.type;
+  throw Error(ErrorKind::unsupported, "--scheme " + scheme + ": the hf layout writes f32, f16 or bf16");
+}
+
+std::vector<HfItem> plan_hf_items(const tensor::Model& model, std::optional<DType> wanted) {
+  const bool wrapped = is_wrapped(model);
+  std::vector<HfItem> items;
+  for (const Tensor& tensor : model.tensors) {
+    if (tensor.derived && !is_hf_buffer(tensor.name, model.config.architecture)) continue;
+    HfItem item = plan_item(tensor, model.config.architecture, wanted);
+    item.file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
+bool all_values_fit(const HfItem& item) {
+  if (item.form == HfItem::Form::bytes || item.type == DType::f32) return true;
+  if (item.tensor.scheme.is_plain() && item.tensor.transforms.empty() && type_contains(item.tensor.scheme.codes.type, item.type)) return true;
+  const std::uint64_t elements = item.tensor.elements();
+  std::atomic<bool> all_fit{true};
+  std::vector<std::vector<float>> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(elements, kPieceElems), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
+    std::vector<float>& values = buffers[static_cast<std::size_t>(worker)];
+    for (std::uint64_t piece = piece_begin; piece < piece_end && all_fit.load(std::memory_order_relaxed); ++piece) {
+      const std::uint64_t begin = piece * kPieceElems;
+      values.resize(std::min(kPieceElems, elements - begin));
+      tensor::decode_logical_range(item.tensor, begin, values);
+      if (!std::all_of(values.begin(), values.end(), [&](float value) { return fits(value, item.type); })) all_fit = false;
+    }
+  });
+  item.tensor.planes->done_with(0, item.tensor.geometry().units);
+  return all_fit;
+}
+
+void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+  std::mutex mutex;
+  const auto advance = [&](std::uint64_t bytes) {
+    const std::scoped_lock lock(mutex);
+    progress(bytes);
+  };
+  switch (item.form) {
+    case HfItem::Form::bytes: write_bytes(item, file, offset, advance); break;
+    case HfItem::Form::values: write_values(item, file, offset, advance); break;
+    case HfItem::Form::transposed: write_transposed(item, file, offset, advance); break;
+    case HfItem::Form::refused: throw Error(ErrorKind::unsupported, "tensor '" + item.tensor.name + "': " + item.reason);
+  }
+  item.tensor.planes->done_with(0, item.tensor.geometry().units);
+}
+
+}  // namespace ingot::convert
