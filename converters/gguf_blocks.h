@@ -1,0 +1,56 @@
+// The ggml tensor types: one table row each, with the neutral scheme of the type and the functions that split blocks into codes and
+// parameters and join them again. Sources of truth: the ggml type definitions; joining is the exact inverse of splitting.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "format/tensor/scheme.h"
+
+namespace ingot::convert::gguf {
+
+inline constexpr std::size_t kMaxParameterPlanes = 4;
+
+/// One row of a split block type: `codes` holds one byte per element (the low bits of the code), `parameters[i]` the elements of the i-th
+/// parameter plane (order of tensor::plane_specs), each in its own byte or bytes.
+struct RowView {
+  const std::uint8_t* codes;
+  const std::byte* parameters[kMaxParameterPlanes];
+};
+struct MutableRowView {
+  std::uint8_t* codes;
+  std::byte* parameters[kMaxParameterPlanes];
+};
+
+enum class BlockKind : std::uint8_t {
+  plain,   ///< an array of numbers; the file bytes are the plane
+  coded,   ///< blocks of codes and parameters
+  opaque,  ///< sized and kept, not decoded
+};
+
+/// How one block type is taken apart and put together: `count` consecutive blocks of one row, any alignment.
+struct BlockCodec {
+  void (*split)(const std::byte* blocks, std::uint64_t count, const MutableRowView& row) noexcept;
+  void (*join)(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept;
+};
+
+struct BlockType {
+  std::uint32_t id;       // in files
+  std::string_view name;  // as ggml spells it
+  std::uint32_t block_elems;
+  std::uint32_t block_bytes;
+  BlockKind kind;
+  tensor::Scheme (*scheme)();
+  const BlockCodec* codec;  // null unless coded
+  bool one_encoding;        // join(split(block)) == block for every block; otherwise the way back may need patches
+  bool writable;            // may be written as a weight
+  std::int32_t file_type;   // general.file_type of a model made mostly of this type; -1: none
+};
+
+[[nodiscard]] std::span<const BlockType> block_types() noexcept;
+[[nodiscard]] const BlockType* find_block_type(std::uint32_t id) noexcept;       // null: unknown or withdrawn
+[[nodiscard]] const BlockType* find_block_type(std::string_view name) noexcept;  // "Q4_0"; null: unknown
+
+}  // namespace ingot::convert::gguf

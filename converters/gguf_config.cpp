@@ -1,0 +1,301 @@
+// Reading and writing of the hyperparameter keys.
+#include "converters/gguf_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace ingot::convert::gguf {
+namespace {
+
+using tensor::ModelConfig;
+using tensor::RopeScaling;
+
+constexpr std::uint64_t kMaxLayers = 65536;
+constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 40;
+constexpr double kDefaultRopeTheta = 10000;
+constexpr std::uint64_t kLlama3OriginalContext = 8192;
+
+/// Lookups under one architecture prefix.
+class Keys {
+ public:
+  Keys(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+
+  [[nodiscard]] const KeyValue* find(std::string_view key) const {
+    return file_.find(prefix_ + "." + std::string(key));
+  }
+  /// A count; an array of equal values counts as one value, of different values as "not stated".
+  [[nodiscard]] std::uint64_t count(std::string_view key, std::uint64_t fallback,
+                                    std::uint64_t limit = kMaxExtent) const {
+    const KeyValue* entry = find(key);
+    if (entry == nullptr) return fallback;
+    std::uint64_t value = fallback;
+    if (const auto scalar = entry->unsigned_integer()) {
+      value = *scalar;
+    } else if (entry->type == ValueType::array && entry->element != ValueType::string && entry->count > 0) {
+      const double first = entry->element_number(0);
+      for (std::uint64_t i = 1; i < entry->count; ++i)
+        if (entry->element_number(i) != first) return 0;
+      if (!(first >= 0 && first <= static_cast<double>(kMaxExtent))) reject(*entry);
+      value = static_cast<std::uint64_t>(first);
+    } else {
+      reject(*entry);
+    }
+    if (value > limit) reject(*entry);
+    return value;
+  }
+  [[nodiscard]] double number(std::string_view key, double fallback) const {
+    const KeyValue* entry = find(key);
+    if (entry == nullptr) return fallback;
+    const auto value = entry->number();
+    if (!value || !std::isfinite(*value)) reject(*entry);
+    return *value;
+  }
+
+ private:
+  [[noreturn]] void reject(const KeyValue& entry) const {
+    throw Error(ErrorKind::invalid_value,
+                file_.where + ": metadata key '" + std::string(entry.key) + "' of type " +
+                    std::string(name(entry.type)) + " has no usable value (at byte " + std::to_string(entry.offset) +
+                    ")",
+                entry.offset);
+  }
+  const GgufFile& file_;
+  std::string prefix_;
+};
+
+/// A small F32 vector that belongs to the configuration (rope_freqs, rope_factors_*); empty when absent.
+std::vector<float> small_vector(const GgufFile& file, std::string_view name) {
+  constexpr std::uint64_t kMaxBytes = 64 << 10;
+  for (const TensorInfo& info : file.tensors) {
+    if (info.name != name || info.type->name != "F32" || info.size > kMaxBytes) continue;
+    std::vector<float> values;
+    for (std::uint64_t at = 0; at < info.size; at += 4)
+      values.push_back(load_le<float>(file.bytes.data() + info.offset + at));
+    return values;
+  }
+  return {};
+}
+
+RopeScaling read_rope_scaling(const GgufFile& file, const Keys& keys, const std::string& prefix) {
+  RopeScaling scaling;
+  const auto type = file.text(prefix + ".rope.scaling.type");
+  scaling.factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 1));
+  if (type && *type != "none") scaling.type = std::string(*type);
+  if (!type && scaling.factor != 1) scaling.type = "linear";
+  for (const float value : small_vector(file, "rope_factors_long.weight")) scaling.long_factor.push_back(value);
+  for (const float value : small_vector(file, "rope_factors_short.weight")) scaling.short_factor.push_back(value);
+  if (!scaling.long_factor.empty()) scaling.type = "longrope";
+  if (scaling.type.empty()) return RopeScaling{};
+  scaling.original_context_length = keys.count("rope.scaling.original_context_length", 0);
+  scaling.attention_factor = keys.number("rope.scaling.attn_factor", 0);
+  scaling.beta_fast = keys.number("rope.scaling.yarn_beta_fast", scaling.beta_fast);
+  scaling.beta_slow = keys.number("rope.scaling.yarn_beta_slow", scaling.beta_slow);
+  return scaling;
+}
+
+std::vector<bool> read_sliding_layers(const Keys& keys, const Architecture* architecture, std::uint64_t layer_count) {
+  const KeyValue* pattern = keys.find("attention.sliding_window_pattern");
+  if (pattern != nullptr && pattern->is_array_of(ValueType::boolean) && pattern->count == layer_count) {
+    std::vector<bool> result;
+    for (std::uint64_t i = 0; i < layer_count; ++i) result.push_back(pattern->element_number(i) != 0);
+    return result;
+  }
+  if (const auto every = pattern != nullptr ? pattern->unsigned_integer() : std::nullopt; every && *every > 0) {
+    std::vector<bool> result;
+    for (std::uint64_t i = 0; i < layer_count; ++i) result.push_back(i % *every < *every - 1);
+    return result;
+  }
+  return architecture != nullptr ? sliding_layers(architecture->sliding, layer_count) : std::vector<bool>{};
+}
+
+/// What only some architectures have, and what their readers have built in.
+void read_specials(const Keys& keys, const Architecture& architecture, ModelConfig& config) {
+  config.activation = architecture.activation;
+  if (config.sliding_window > 0) config.sliding_layers = read_sliding_layers(keys, &architecture, config.layer_count);
+  if (architecture.neutral == "gemma2") {
+    config.attention_softcap = keys.number("attn_logit_softcapping", 50);
+    config.final_softcap = keys.number("final_logit_softcapping", 30);
+  }
+  if (architecture.neutral == "gemma3") config.rope_theta_local = keys.number("rope.freq_base_swa", kDefaultRopeTheta);
+  if (architecture.norm_plus_one && config.head_count > 0) {
+    // The scalar is not in the file; llama.cpp derives it, with one exception per family (the 27B models).
+    const bool largest = config.layer_count == (architecture.neutral == "gemma2" ? 46u : 62u);
+    const auto width = static_cast<double>(largest ? config.hidden_size / config.head_count : config.head_dim);
+    config.attention_scale = width > 0 ? 1 / std::sqrt(width) : 0;
+  }
+  if (architecture.neutral == "smollm3") {
+    for (std::uint64_t i = 0; i < config.layer_count; ++i) config.rope_layers.push_back((i + 1) % 4 != 0);
+  }
+}
+
+void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelConfig& config,
+                const Architecture& architecture) {
+  if (config.rope_theta > 0) header.add_f32(prefix + "rope.freq_base", static_cast<float>(config.rope_theta));
+  if (config.rope_theta_local > 0)
+    header.add_f32(prefix + "rope.freq_base_swa", static_cast<float>(config.rope_theta_local));
+  const std::uint64_t rotary = config.rotary_dim > 0 ? config.rotary_dim : config.head_dim;
+  if (rotary > 0) header.add_u32(prefix + "rope.dimension_count", static_cast<std::uint32_t>(rotary));
+  const RopeScaling& scaling = config.rope_scaling;
+  if (scaling.type.empty() || scaling.type == "none" || scaling.type == "default" || scaling.type == "dynamic" ||
+      scaling.type == "llama3") {
+    return;  // llama3 is written as the tensor rope_freqs
+  }
+  if (scaling.type != "linear" && scaling.type != "yarn" && scaling.type != "longrope") {
+    throw Error(ErrorKind::unsupported,
+                "GGUF has no RoPE scaling of type '" + scaling.type + "' (" + std::string(architecture.gguf) + ")");
+  }
+  if (scaling.type != "longrope") {
+    header.add_string(prefix + "rope.scaling.type", scaling.type);
+    header.add_f32(prefix + "rope.scaling.factor", static_cast<float>(scaling.factor));
+  }
+  if (scaling.original_context_length > 0) {
+    header.add_u32(prefix + "rope.scaling.original_context_length",
+                   static_cast<std::uint32_t>(scaling.original_context_length));
+  }
+  if (scaling.type == "yarn") {
+    header.add_f32(prefix + "rope.scaling.yarn_beta_fast", static_cast<float>(scaling.beta_fast));
+    header.add_f32(prefix + "rope.scaling.yarn_beta_slow", static_cast<float>(scaling.beta_slow));
+  }
+  if (scaling.type == "longrope") {
+    double attention = scaling.attention_factor;
+    if (attention == 0 && scaling.original_context_length > 1) {
+      const double stretch =
+          static_cast<double>(config.context_length) / static_cast<double>(scaling.original_context_length);
+      attention =
+          stretch <= 1
+              ? 1
+              : std::sqrt(1 + std::log(stretch) / std::log(static_cast<double>(scaling.original_context_length)));
+    }
+    header.add_f32(prefix + "rope.scaling.attn_factor", static_cast<float>(attention));
+  }
+}
+
+void check_built_in_patterns(const ModelConfig& config, const Architecture& architecture) {
+  const std::vector<bool> built_in = sliding_layers(architecture.sliding, config.layer_count);
+  if (architecture.sliding != SlidingRule::none && !config.sliding_layers.empty() &&
+      config.sliding_layers != built_in) {
+    throw Error(ErrorKind::unsupported, "GGUF readers have the sliding-window layers of " +
+                                            std::string(architecture.neutral) +
+                                            " built in, and this model has other ones");
+  }
+  for (std::uint64_t i = 0; i < config.rope_layers.size(); ++i) {
+    const bool expected = architecture.neutral != "smollm3" || (i + 1) % 4 != 0;
+    if (config.rope_layers[i] != expected) {
+      throw Error(ErrorKind::unsupported, "GGUF readers have the layers without RoPE of " +
+                                              std::string(architecture.neutral) + " built in, and layer " +
+                                              std::to_string(i) + " of this model differs");
+    }
+  }
+}
+
+}  // namespace
+
+ModelConfig read_config(const GgufFile& file, const Architecture* architecture) {
+  const std::string prefix(file.text("general.architecture").value_or(""));
+  const Keys keys(file, prefix);
+  ModelConfig config;
+  config.architecture = architecture != nullptr ? std::string(architecture->neutral) : prefix;
+  config.hidden_size = keys.count("embedding_length", 0);
+  config.intermediate_size = keys.count("feed_forward_length", 0);
+  config.layer_count = keys.count("block_count", 0, kMaxLayers);
+  config.context_length = keys.count("context_length", 0);
+  config.head_count = keys.count("attention.head_count", 0);
+  config.kv_head_count = keys.count("attention.head_count_kv", config.head_count);
+  const std::uint64_t usual_head_dim = config.head_count > 0 ? config.hidden_size / config.head_count : 0;
+  config.head_dim = keys.count("attention.key_length", usual_head_dim);
+  config.norm_epsilon = keys.number("attention.layer_norm_rms_epsilon", keys.number("attention.layer_norm_epsilon", 0));
+  config.vocab_size = keys.count("vocab_size", 0);
+  if (const KeyValue* tokens = file.find("tokenizer.ggml.tokens");
+      config.vocab_size == 0 && tokens != nullptr && tokens->type == ValueType::array) {
+    config.vocab_size = tokens->count;
+  }
+  if (config.architecture != "gpt2") {
+    config.rope_theta = keys.number("rope.freq_base", kDefaultRopeTheta);
+    const std::uint64_t rotary = keys.count("rope.dimension_count", config.head_dim);
+    config.rotary_dim = rotary == config.head_dim ? 0 : rotary;
+    config.rope_scaling = read_rope_scaling(file, keys, prefix);
+    if (const auto llama3 = recognise_llama3_divisors(config, small_vector(file, "rope_freqs.weight")))
+      config.rope_scaling = *llama3;
+  }
+  config.sliding_window = keys.count("attention.sliding_window", 0);
+  config.attention_scale = keys.number("attention.scale", 0);
+  if (architecture != nullptr) read_specials(keys, *architecture, config);
+  return config;
+}
+
+void write_config(HeaderBuilder& header, const ModelConfig& config, const Architecture& architecture) {
+  check_built_in_patterns(config, architecture);
+  const std::string prefix = std::string(architecture.gguf) + ".";
+  const auto count = [&](std::string_view key, std::uint64_t value) {
+    if (value > 0xFFFFFFFFu)
+      throw Error(ErrorKind::limit_exceeded,
+                  "GGUF key '" + prefix + std::string(key) + "' cannot hold " + std::to_string(value));
+    header.add_u32(prefix + std::string(key), static_cast<std::uint32_t>(value));
+  };
+  const auto number = [&](std::string_view key, double value) {
+    header.add_f32(prefix + std::string(key), static_cast<float>(value));
+  };
+  const bool gpt2 = architecture.neutral == "gpt2";
+  count("block_count", config.layer_count);
+  count("context_length", config.context_length);
+  count("embedding_length", config.hidden_size);
+  count("feed_forward_length", config.intermediate_size);
+  count("attention.head_count", config.head_count);
+  if (!gpt2) count("attention.head_count_kv", config.kv_head_count > 0 ? config.kv_head_count : config.head_count);
+  if (!gpt2 && config.head_dim > 0) {
+    count("attention.key_length", config.head_dim);
+    count("attention.value_length", config.head_dim);
+  }
+  number(gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", config.norm_epsilon);
+  if (config.vocab_size > 0) count("vocab_size", config.vocab_size);
+  if (!gpt2) write_rope(header, prefix, config, architecture);
+  if (config.sliding_window > 0 || architecture.neutral == "phi3")
+    count("attention.sliding_window", config.sliding_window);
+  if (architecture.neutral == "gemma2") {
+    number("attn_logit_softcapping", config.attention_softcap);
+    number("final_logit_softcapping", config.final_softcap);
+  }
+}
+
+std::vector<float> llama3_rope_divisors(const ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  const std::uint64_t head_dim =
+      config.head_dim > 0 ? config.head_dim : config.hidden_size / std::max<std::uint64_t>(config.head_count, 1);
+  const auto original = static_cast<float>(scaling.original_context_length > 0 ? scaling.original_context_length
+                                                                               : kLlama3OriginalContext);
+  const auto low = static_cast<float>(scaling.low_freq_factor), high = static_cast<float>(scaling.high_freq_factor);
+  const auto factor = static_cast<float>(scaling.factor);
+  std::vector<float> divisors;
+  for (std::uint64_t i = 0; i < head_dim / 2; ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
+    const float frequency = 1.0f / std::pow(static_cast<float>(config.rope_theta), exponent);
+    const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
+    if (wavelength < original / high) {
+      divisors.push_back(1);
+    } else if (wavelength > original / low) {
+      divisors.push_back(factor);
+    } else {
+      const float smooth = (original / wavelength - low) / (high - low);
+      divisors.push_back(1 / ((1 - smooth) / factor + smooth));
+    }
+  }
+  return divisors;
+}
+
+std::optional<RopeScaling> recognise_llama3_divisors(const ModelConfig& config, std::span<const float> divisors) {
+  if (divisors.empty()) return std::nullopt;
+  ModelConfig guess = config;
+  guess.rope_scaling = RopeScaling{};
+  guess.rope_scaling.type = "llama3";
+  guess.rope_scaling.factor = divisors.back();
+  guess.rope_scaling.original_context_length = kLlama3OriginalContext;
+  const std::vector<float> expected = llama3_rope_divisors(guess);
+  if (expected.size() != divisors.size()) return std::nullopt;
+  constexpr float kLastBits = 1e-4f;  // the powers were taken by another library
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    if (!(std::fabs(expected[i] - divisors[i]) <= kLastBits * expected[i])) return std::nullopt;
+  return guess.rope_scaling;
+}
+
+}  // namespace ingot::convert::gguf

@@ -1,0 +1,260 @@
+// Planning: names, types and actions, per tensor.
+#include "converters/gguf_plan.h"
+
+#include <algorithm>
+#include <set>
+
+#include "converters/gguf_config.h"
+#include "converters/gguf_encode.h"
+#include "converters/gguf_planes.h"
+#include "format/base/checked_math.h"
+
+namespace ingot::convert::gguf {
+namespace {
+
+using tensor::DType;
+using tensor::Model;
+using tensor::Tensor;
+using tensor::Transform;
+using tensor::TransformKind;
+
+constexpr std::string_view kHeadName = "lm_head.weight";
+
+const BlockType* type_named(std::string_view name) { return find_block_type(name); }
+
+/// The row of a plain element type; null when GGUF has none that readers accept as a weight.
+const BlockType* plain_type(DType type) {
+  for (const BlockType& row : block_types())
+    if (row.kind == BlockKind::plain && row.writable && row.scheme().codes.type == type) return &row;
+  return nullptr;
+}
+
+const BlockType* block_type_of(const Tensor& tensor) {
+  for (const BlockType& row : block_types())
+    if (row.writable && holds(row, tensor)) return &row;
+  return nullptr;
+}
+
+/// Readers take vectors, norms, biases and position embeddings as F32, whatever the weights are.
+bool is_f32_only(std::string_view gguf_name, const tensor::Shape& shape) {
+  return shape.size() < 2 || gguf_name.ends_with("_norm.weight") || !gguf_name.ends_with(".weight") ||
+         gguf_name == "position_embd.weight" || gguf_name == "token_types.weight" || is_derived(gguf_name);
+}
+
+/// Transforms without order among them: what the stored rows and values are in relation to the logical ones.
+struct Arrangement {
+  std::uint64_t heads = 0;
+  bool add_one = false;
+  bool transposed = false;
+};
+Arrangement arrangement_of(const std::vector<Transform>& transforms) {
+  Arrangement result;
+  for (const Transform& transform : transforms) {
+    if (transform.kind == TransformKind::rope_interleave) result.heads = transform.heads;
+    if (transform.kind == TransformKind::add_one) result.add_one = true;
+    if (transform.kind == TransformKind::transpose) result.transposed = true;
+  }
+  return result;
+}
+
+class Planner {
+ public:
+  Planner(const Model& model, const WriteOptions& options) : model_(model), options_(options) {}
+  WritePlan plan();
+
+ private:
+  void check_options() const;
+  std::optional<std::string> target_name(const Tensor& tensor) const;
+  TensorPlan plan_tensor(const Tensor& tensor) const;
+  void choose_type(const Tensor& tensor, TensorPlan& plan) const;
+  void choose_action(const Tensor& tensor, TensorPlan& plan) const;
+  void settle_head();
+  void add_given(std::string name, const std::vector<float>& values);
+  void add_derived();
+  [[nodiscard]] TensorPlan* find(std::string_view name);
+
+  const Model& model_;
+  const WriteOptions& options_;
+  WritePlan plan_;
+};
+
+void Planner::check_options() const {
+  if (options_.scheme.empty()) return;
+  std::string known;
+  for (const Encoder& row : encoders()) {
+    if (row.scheme == options_.scheme) return;
+    known += (known.empty() ? "" : ", ") + std::string(row.scheme);
+  }
+  throw Error(ErrorKind::unsupported, "--scheme " + options_.scheme + ": the gguf writer converts to " + known);
+}
+
+TensorPlan* Planner::find(std::string_view name) {
+  for (TensorPlan& plan : plan_.tensors)
+    if (plan.name == name && plan.action != Action::drop) return &plan;
+  return nullptr;
+}
+
+std::optional<std::string> Planner::target_name(const Tensor& tensor) const {
+  if (plan_.architecture == nullptr) return tensor.name;
+  if (const auto name = gguf_name(*plan_.architecture, tensor.name)) return name;
+  const bool already_gguf = tensor.derived || source_header(model_) != nullptr;
+  return already_gguf ? std::optional(tensor.name) : std::nullopt;
+}
+
+void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
+  const bool opaque = tensor.scheme.codes.kind == tensor::CodeKind::opaque;
+  const bool plain = tensor.scheme.is_plain() && !opaque;
+  const DType type = tensor.scheme.codes.type;
+  if (opaque) {
+    plan.reason = "its blocks are kept but not decoded by this version; restore gives the original file";
+  } else if (plain && !tensor::info(type).is_float) {
+    plan.type = plain_type(type);
+    if (plan.type == nullptr) plan.reason = "GGUF has no type for elements of " + std::string(tensor::name(type));
+  } else if (is_f32_only(plan.name, plan.shape)) {
+    plan.type = type_named("F32");
+  } else if (!options_.scheme.empty()) {
+    for (const Encoder& row : encoders())
+      if (row.scheme == options_.scheme) plan.type = type_named(row.type);
+    if (plan.shape.back() % plan.type->block_elems != 0) plan.type = type_named("F16");
+  } else if (plain) {
+    plan.type = plain_type(type);
+    // Small floats have few enough bits for BF16; wider ones are rounded once to binary32, which is their canonical value.
+    if (plan.type == nullptr) plan.type = type_named(tensor::bits(type) <= 8 ? "BF16" : "F32");
+  } else {
+    plan.type = block_type_of(tensor);
+    if (plan.type == nullptr) {
+      plan.reason = "no GGUF type holds the scheme " + tensor::describe(tensor.scheme) + " with rows of " +
+                    std::to_string(plan.shape.back()) + "; --scheme f32, f16, bf16 or q8_0 converts the values";
+    }
+  }
+}
+
+void Planner::choose_action(const Tensor& tensor, TensorPlan& plan) const {
+  const Arrangement have = arrangement_of(tensor.transforms);
+  // Rows change places only in matrices, and where at most one of the two arrangements permutes.
+  const bool permutable = plan.shape.size() == 2 && (have.heads == 0 || plan.target_heads == 0);
+  const bool rows_movable =
+      !have.transposed && have.add_one == plan.add_one && (have.heads == plan.target_heads || permutable);
+  if (plan.type->kind == BlockKind::coded && rows_movable && holds(*plan.type, tensor)) {
+    plan.action = Action::join;
+  } else if (plan.type->kind == BlockKind::plain && rows_movable && tensor.packing == tensor::Packing::rows &&
+             tensor.scheme == plan.type->scheme()) {
+    plan.action = Action::copy;
+  } else if (find_encoder(plan.type->name) != nullptr) {
+    plan.action = Action::encode;
+  } else {
+    plan.reason = "its arrangement cannot be changed in type " + std::string(plan.type->name);
+  }
+}
+
+TensorPlan Planner::plan_tensor(const Tensor& tensor) const {
+  TensorPlan plan;
+  plan.source = &tensor;
+  plan.shape = tensor.shape;
+  const auto name = target_name(tensor);
+  plan.name = name.value_or(tensor.name);
+  if (!name) {
+    plan.reason = "GGUF has no name for it in architecture " + std::string(plan_.architecture->gguf);
+    return plan;
+  }
+  if (plan.name.size() > 63 || tensor.shape.size() > 4) {
+    plan.reason = "GGUF holds names of 63 bytes and 4 dimensions at most";
+    return plan;
+  }
+  if (plan_.architecture != nullptr) {
+    for (const Transform& transform : stored_transforms(*plan_.architecture, plan.name, model_.config)) {
+      if (transform.kind == TransformKind::rope_interleave) plan.target_heads = transform.heads;
+      if (transform.kind == TransformKind::add_one) plan.add_one = true;
+    }
+  }
+  const std::uint64_t rows = plan.shape.empty() ? 1 : plan.shape[0];
+  if (plan.target_heads > 0 && (plan.shape.size() > 2 || rows % (2 * plan.target_heads) != 0)) {
+    plan.reason =
+        std::to_string(rows) + " rows cannot be cut into " + std::to_string(plan.target_heads) + " heads of even size";
+    return plan;
+  }
+  choose_type(tensor, plan);
+  if (plan.type != nullptr) choose_action(tensor, plan);
+  return plan;
+}
+
+/// A head that is stored once, under either name, is the embedding; a required head is stored twice.
+void Planner::settle_head() {
+  if (plan_.architecture == nullptr) return;
+  TensorPlan* head = find("output.weight");
+  TensorPlan* embedding = find("token_embd.weight");
+  if (head != nullptr && embedding == nullptr) {
+    head->name = "token_embd.weight";
+    embedding = head;
+    head = nullptr;
+  }
+  if (head != nullptr && plan_.architecture->head_always_tied) {
+    head->action = model_.config.tied_embeddings ? Action::drop : Action::refuse;
+    head->reason = model_.config.tied_embeddings ? "tied to the embedding, which GGUF readers of this architecture use"
+                                                 : "GGUF readers of this architecture use the embedding as head";
+  }
+  if (head == nullptr && embedding != nullptr && plan_.architecture->head_required) {
+    TensorPlan copy = *embedding;
+    copy.name = "output.weight";
+    plan_.tensors.push_back(std::move(copy));
+  }
+}
+
+void Planner::add_given(std::string name, const std::vector<float>& values) {
+  if (values.empty() || find(name) != nullptr) return;
+  TensorPlan plan;
+  plan.name = std::move(name);
+  plan.shape = {values.size()};
+  plan.type = type_named("F32");
+  plan.action = Action::given;
+  plan.values = values;
+  plan_.tensors.insert(plan_.tensors.begin(), std::move(plan));
+}
+
+void Planner::add_derived() {
+  if (plan_.architecture == nullptr || source_header(model_) != nullptr) return;
+  const tensor::RopeScaling& scaling = model_.config.rope_scaling;
+  if (scaling.type == "llama3") add_given("rope_freqs.weight", llama3_rope_divisors(model_.config));
+  if (scaling.type == "longrope") {
+    add_given("rope_factors_short.weight", {scaling.short_factor.begin(), scaling.short_factor.end()});
+    add_given("rope_factors_long.weight", {scaling.long_factor.begin(), scaling.long_factor.end()});
+  }
+}
+
+WritePlan Planner::plan() {
+  check_options();
+  plan_.architecture = find_architecture(model_.config.architecture);
+  if (plan_.architecture == nullptr && source_header(model_) == nullptr) {
+    throw Error(ErrorKind::unsupported,
+                "the gguf writer does not know the architecture '" + model_.config.architecture + "'");
+  }
+  for (const Tensor& tensor : model_.tensors) plan_.tensors.push_back(plan_tensor(tensor));
+  settle_head();
+  add_derived();
+  std::set<std::string_view> names;
+  for (TensorPlan& plan : plan_.tensors) {
+    if (plan.action == Action::drop || plan.action == Action::refuse || names.insert(plan.name).second) continue;
+    plan.action = Action::refuse;
+    plan.reason = "another tensor has its GGUF name " + plan.name;
+  }
+  return std::move(plan_);
+}
+
+}  // namespace
+
+std::uint64_t TensorPlan::size() const {
+  if (type == nullptr) return 0;
+  std::uint64_t rows = 1;
+  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows = checked_mul(rows, shape[i], "tensor size");
+  const std::uint64_t cols = shape.empty() ? 1 : shape.back();
+  return checked_mul(rows, cols / type->block_elems * type->block_bytes, "tensor size");
+}
+
+const tensor::Attachment* source_header(const Model& model) noexcept {
+  if (!model.source || model.source->layout != "gguf") return nullptr;
+  return model.find_attachment("source/0/header");
+}
+
+WritePlan make_plan(const Model& model, const WriteOptions& options) { return Planner(model, options).plan(); }
+
+}  // namespace ingot::convert::gguf

@@ -1,0 +1,272 @@
+// Splitting blocks unit by unit into the canonical packing, and joining them again.
+#include "converters/gguf_planes.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "format/base/checked_math.h"
+#include "format/base/parallel.h"
+
+namespace ingot::convert::gguf {
+namespace {
+
+using tensor::DType;
+using tensor::Geometry;
+using tensor::PlaneSpec;
+
+constexpr std::array<float, 2> kSignTable = {-1.0f, 1.0f};  // Q1_0: bit 0 and bit 1
+
+bool is_code_plane(const PlaneSpec& spec) { return spec.role.starts_with("codes"); }
+
+std::uint64_t plain_element_bytes(DType type) { return std::max<std::uint64_t>(tensor::bits(type) / 8, 1); }
+
+/// File bytes viewed in place: numbers and opaque blocks.
+class ViewedPlanes final : public tensor::PlaneSource {
+ public:
+  ViewedPlanes(std::shared_ptr<const MappedFile> mapping, Bytes data, std::uint64_t unit_bytes)
+      : mapping_(std::move(mapping)), data_(data), unit_bytes_(unit_bytes) {}
+
+  [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return data_; }
+  void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override {
+    const Bytes range = data_.subspan(unit_begin * unit_bytes_, (unit_end - unit_begin) * unit_bytes_);
+    if (!out.empty() && out[0] != nullptr && !range.empty()) std::memcpy(out[0], range.data(), range.size());
+  }
+  [[nodiscard]] Bytes whole(std::size_t) const override { return data_; }
+  void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
+    if (mapping_ != nullptr)
+      mapping_->drop(data_.subspan(unit_begin * unit_bytes_, (unit_end - unit_begin) * unit_bytes_));
+  }
+
+ private:
+  std::shared_ptr<const MappedFile> mapping_;
+  Bytes data_;
+  std::uint64_t unit_bytes_;
+};
+
+/// Blocks split on the fly.
+class SplitPlanes final : public tensor::PlaneSource {
+ public:
+  SplitPlanes(std::shared_ptr<const MappedFile> mapping, Bytes data, const BlockType& type,
+              const tensor::Shape& stored_shape)
+      : mapping_(std::move(mapping)), data_(data), type_(type) {
+    const tensor::Scheme scheme = type.scheme();
+    const tensor::Packing packing = tensor::canonical_packing(stored_shape, scheme);
+    geometry_ = tensor::geometry(stored_shape, scheme, packing);
+    specs_ = tensor::plane_specs(stored_shape, scheme, packing);
+    code_bits_ = tensor::bits(scheme.codes.type);
+    row_blocks_ = geometry_.cols / type.block_elems;
+  }
+
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
+    if (!specs_[index].sliced) return whole(index);
+    return std::nullopt;
+  }
+  [[nodiscard]] Bytes whole(std::size_t) const override { return std::as_bytes(std::span(kSignTable)); }
+  void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override;
+  void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
+    if (mapping_ == nullptr || unit_begin >= unit_end) return;
+    const std::uint64_t row_bytes = row_blocks_ * type_.block_bytes;
+    const std::uint64_t begin = first_row(unit_begin) * row_bytes;
+    const std::uint64_t end = (first_row(unit_end - 1) + rows_in(unit_end - 1)) * row_bytes;
+    mapping_->drop(data_.subspan(begin, end - begin));
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t first_row(std::uint64_t unit) const noexcept {
+    return unit / geometry_.units_per_matrix * geometry_.rows +
+           unit % geometry_.units_per_matrix * geometry_.rows_per_unit;
+  }
+  [[nodiscard]] std::uint64_t rows_in(std::uint64_t unit) const noexcept {
+    return std::min(geometry_.rows_per_unit,
+                    geometry_.rows - unit % geometry_.units_per_matrix * geometry_.rows_per_unit);
+  }
+
+  std::shared_ptr<const MappedFile> mapping_;
+  Bytes data_;
+  const BlockType& type_;
+  Geometry geometry_;
+  std::vector<PlaneSpec> specs_;
+  std::uint8_t code_bits_ = 0;
+  std::uint64_t row_blocks_ = 0;
+};
+
+/// Plain-side buffers of one unit.
+struct UnitBuffers {
+  std::vector<std::uint8_t> codes;
+  std::array<std::vector<std::byte>, kMaxParameterPlanes> parameters;
+  std::array<std::uint64_t, kMaxParameterPlanes> row_bytes{};
+  std::vector<std::byte> unwanted;  // target of a code slice that nobody asked for
+};
+
+void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const {
+  UnitBuffers buffers;
+  buffers.codes.resize(geometry_.rows_per_unit * geometry_.cols);
+  std::array<std::size_t, kMaxParameterPlanes> parameter_index{};
+  std::size_t parameter_count = 0, slice_count = 0;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (is_code_plane(specs_[i])) ++slice_count;
+    if (is_code_plane(specs_[i]) || !specs_[i].sliced) continue;
+    buffers.row_bytes[parameter_count] = specs_[i].cols * plain_element_bytes(specs_[i].type);
+    buffers.parameters[parameter_count].resize(geometry_.rows_per_unit * buffers.row_bytes[parameter_count]);
+    parameter_index[parameter_count++] = i;
+  }
+  for (std::size_t i = 0; i < slice_count; ++i)
+    buffers.unwanted.resize(std::max<std::size_t>(buffers.unwanted.size(), specs_[i].unit_bytes));
+
+  const std::uint64_t row_bytes = row_blocks_ * type_.block_bytes;
+  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit) {
+    const std::uint64_t rows = rows_in(unit);
+    if (rows < geometry_.rows_per_unit) {
+      std::fill(buffers.codes.begin(), buffers.codes.end(), std::uint8_t{0});
+      for (auto& bytes : buffers.parameters) std::fill(bytes.begin(), bytes.end(), std::byte{0});
+    }
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      MutableRowView row{buffers.codes.data() + r * geometry_.cols, {}};
+      for (std::size_t p = 0; p < parameter_count; ++p)
+        row.parameters[p] = buffers.parameters[p].data() + r * buffers.row_bytes[p];
+      type_.codec->split(data_.data() + (first_row(unit) + r) * row_bytes, row_blocks_, row);
+    }
+    std::byte* slices[3] = {};
+    bool codes_wanted = false;
+    for (std::size_t i = 0; i < slice_count; ++i) {
+      codes_wanted |= out[i] != nullptr;
+      slices[i] = out[i] != nullptr ? out[i] + (unit - unit_begin) * specs_[i].unit_bytes : buffers.unwanted.data();
+    }
+    if (codes_wanted) tensor::pack_unit(geometry_, code_bits_, buffers.codes.data(), slices);
+    for (std::size_t p = 0; p < parameter_count; ++p) {
+      const PlaneSpec& spec = specs_[parameter_index[p]];
+      if (out[parameter_index[p]] == nullptr) continue;
+      tensor::pack_parameters(geometry_, spec.type, spec.cols, buffers.parameters[p].data(),
+                              out[parameter_index[p]] + (unit - unit_begin) * spec.unit_bytes);
+    }
+  }
+}
+
+}  // namespace
+
+tensor::Shape opaque_shape(tensor::Shape shape, const BlockType& type) {
+  if (shape.empty()) shape.push_back(1);
+  shape.back() = shape.back() / type.block_elems * type.block_bytes;
+  return shape;
+}
+
+std::shared_ptr<const tensor::PlaneSource> block_planes(std::shared_ptr<const MappedFile> mapping, Bytes data,
+                                                        const BlockType& type, const tensor::Shape& stored_shape) {
+  if (type.kind == BlockKind::coded) return std::make_shared<SplitPlanes>(std::move(mapping), data, type, stored_shape);
+  const std::uint64_t row_elems = stored_shape.empty() ? 1 : stored_shape.back();
+  return std::make_shared<ViewedPlanes>(std::move(mapping), data,
+                                        row_elems * (type.kind == BlockKind::opaque ? 1 : type.block_bytes));
+}
+
+RowUnpacker::RowUnpacker(const tensor::Tensor& tensor)
+    : tensor_(tensor), geometry_(tensor.geometry()), specs_(tensor.plane_specs()) {
+  code_bits_ = tensor::bits(tensor.scheme.codes.type);
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (is_code_plane(specs_[i])) {
+      code_planes_.push_back(i);
+    } else if (specs_[i].sliced) {
+      parameters_.push_back({i, specs_[i].cols, plain_element_bytes(specs_[i].type)});
+    }
+  }
+  raw_.resize(specs_.size());
+  plane_bytes_.resize(specs_.size());
+  plain_.resize(parameters_.size());
+}
+
+std::uint64_t RowUnpacker::unit_of(std::uint64_t row) const noexcept {
+  return row / geometry_.rows * geometry_.units_per_matrix + row % geometry_.rows / geometry_.rows_per_unit;
+}
+
+void RowUnpacker::load(std::uint64_t row_begin, std::uint64_t row_end) {
+  first_unit_ = unit_of(row_begin);
+  const std::uint64_t unit_end = unit_of(row_end - 1) + 1;
+  std::vector<std::byte*> wanted(specs_.size(), nullptr);
+  bool any = false;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (!specs_[i].sliced) continue;
+    if (const auto view = tensor_.planes->view(i)) {
+      plane_bytes_[i] = view->data() + first_unit_ * specs_[i].unit_bytes;
+      continue;
+    }
+    raw_[i].resize((unit_end - first_unit_) * specs_[i].unit_bytes);
+    plane_bytes_[i] = wanted[i] = raw_[i].data();
+    any = true;
+  }
+  if (any) tensor_.planes->read_units(first_unit_, unit_end, wanted);
+  unpack_loaded(unit_end - first_unit_);
+}
+
+void RowUnpacker::unpack_loaded(std::uint64_t unit_count) {
+  codes_.resize(unit_count * geometry_.rows_per_unit * geometry_.cols);
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    plain_[p].resize(unit_count * geometry_.rows_per_unit * parameters_[p].cols * parameters_[p].element_bytes);
+  }
+  for (std::uint64_t unit = 0; unit < unit_count; ++unit) {
+    const std::byte* slices[3] = {};
+    for (std::size_t i = 0; i < code_planes_.size(); ++i)
+      slices[i] = plane_bytes_[code_planes_[i]] + unit * specs_[code_planes_[i]].unit_bytes;
+    tensor::unpack_unit(geometry_, code_bits_, slices, codes_.data() + unit * geometry_.rows_per_unit * geometry_.cols);
+    for (std::size_t p = 0; p < parameters_.size(); ++p) {
+      const PlaneSpec& spec = specs_[parameters_[p].index];
+      tensor::unpack_parameters(
+          geometry_, spec.type, spec.cols, plane_bytes_[parameters_[p].index] + unit * spec.unit_bytes,
+          plain_[p].data() + unit * geometry_.rows_per_unit * spec.cols * parameters_[p].element_bytes);
+    }
+  }
+}
+
+RowView RowUnpacker::row(std::uint64_t index) const noexcept {
+  const std::uint64_t in_unit = index % geometry_.rows % geometry_.rows_per_unit;
+  const std::uint64_t slot = (unit_of(index) - first_unit_) * geometry_.rows_per_unit + in_unit;
+  RowView view{codes_.data() + slot * geometry_.cols, {}};
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    view.parameters[p] = plain_[p].data() + slot * parameters_[p].cols * parameters_[p].element_bytes;
+  }
+  return view;
+}
+
+bool holds(const BlockType& type, const tensor::Tensor& tensor) {
+  if (type.kind != BlockKind::coded || tensor.scheme != type.scheme()) return false;
+  if (tensor.geometry().cols % type.block_elems != 0) return false;
+  if (tensor.scheme.codes.table != "custom") return true;
+  const auto specs = tensor.plane_specs();
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].role != "table") continue;
+    const Bytes table = tensor.planes->whole(i);
+    return table.size() == sizeof kSignTable && std::memcmp(table.data(), kSignTable.data(), sizeof kSignTable) == 0;
+  }
+  return false;
+}
+
+void pack_blocks(const tensor::Tensor& tensor, const BlockType& type, std::uint64_t begin, std::span<std::byte> out) {
+  if (out.empty()) return;
+  const Geometry geometry = tensor.geometry();
+  const std::uint64_t row_blocks = geometry.cols / type.block_elems;
+  const std::uint64_t row_bytes = row_blocks * type.block_bytes;
+  const std::uint64_t row_begin = begin / row_bytes, row_end = ceil_div(begin + out.size(), row_bytes);
+  // Pieces of whole tiles, so that no unit is unpacked twice by two threads more often than at piece borders.
+  constexpr std::uint64_t kPieceRows = 64;
+  parallel_for(row_end - row_begin, kPieceRows, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int) {
+    RowUnpacker rows(tensor);
+    std::vector<std::byte> partial;
+    for (std::uint64_t from = row_begin + piece_begin; from < row_begin + piece_end;) {
+      const std::uint64_t to = std::min(row_begin + piece_end, (from / tensor::kTileRows + 1) * tensor::kTileRows);
+      rows.load(from, to);
+      for (std::uint64_t r = from; r < to; ++r) {
+        const std::uint64_t at = r * row_bytes;
+        if (at >= begin && at + row_bytes <= begin + out.size()) {
+          type.codec->join(rows.row(r), row_blocks, out.data() + (at - begin));
+          continue;
+        }
+        partial.resize(row_bytes);
+        type.codec->join(rows.row(r), row_blocks, partial.data());
+        const std::uint64_t first = std::max(at, begin), last = std::min(at + row_bytes, begin + out.size());
+        std::memcpy(out.data() + (first - begin), partial.data() + (first - at), last - first);
+      }
+      from = to;
+    }
+  });
+}
+
+}  // namespace ingot::convert::gguf

@@ -1,0 +1,155 @@
+// The way back: tensors as the bytes GGUF keeps them in, and the pass that finds where those bytes differ from the file.
+#include <algorithm>
+#include <cstring>
+
+#include "converters/gguf_planes.h"
+#include "converters/gguf_read.h"
+#include "converters/gguf_shards.h"
+#include "format/base/checked_math.h"
+#include "format/base/hash.h"
+
+namespace ingot::convert::gguf {
+namespace {
+
+using tensor::Model;
+using tensor::Segment;
+using tensor::SourceFile;
+
+constexpr std::uint64_t kPieceBytes = std::uint64_t{32} << 20;
+
+/// Collects the differences between what restoring would give and what the file holds.
+class PatchCollector {
+ public:
+  PatchCollector(SourceFile& file, std::string attachment) : file_(file), attachment_(std::move(attachment)) {}
+
+  void compare(std::uint64_t offset, Bytes actual, Bytes packed) {
+    for (std::size_t i = 0; i < actual.size();) {
+      if (actual[i] == packed[i]) {
+        ++i;
+        continue;
+      }
+      std::size_t end = i + 1;  // runs that lie close together become one patch
+      for (std::size_t k = end; k < actual.size() && k < end + kJoinBytes; ++k)
+        if (actual[k] != packed[k]) end = k + 1;
+      add(offset + i, actual.subspan(i, end - i));
+      i = end;
+    }
+  }
+
+  void finish(Model& model) {
+    if (bytes_.empty()) return;
+    const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(bytes_));
+    model.attachments.push_back({attachment_, Bytes(*owner), owner});
+  }
+
+ private:
+  static constexpr std::size_t kJoinBytes = 64;
+
+  void add(std::uint64_t offset, Bytes bytes) {
+    SourceFile::Patch* last = file_.patches.empty() ? nullptr : &file_.patches.back();
+    if (last != nullptr && last->offset + last->size == offset) {
+      last->size += bytes.size();
+    } else {
+      file_.patches.push_back({offset, attachment_, bytes_.size(), bytes.size()});
+    }
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+
+  SourceFile& file_;
+  std::string attachment_;
+  std::vector<std::byte> bytes_;
+};
+
+/// Hash of the file, piece by piece, so that the resident set stays small.
+Hash128 hash_file(const MappedFile& mapping, const std::function<void(std::uint64_t)>& advance) {
+  static_assert(kPieceBytes % kTreeBlockBytes == 0);
+  std::vector<Hash128> blocks(ceil_div(mapping.size(), kTreeBlockBytes));
+  for (std::uint64_t at = 0; at < mapping.size(); at += kPieceBytes) {
+    const Bytes piece = mapping.bytes().subspan(at, std::min(kPieceBytes, mapping.size() - at));
+    hash128_blocks(piece, std::span(blocks).subspan(at / kTreeBlockBytes, ceil_div(piece.size(), kTreeBlockBytes)));
+    mapping.drop(piece);
+    advance(piece.size());
+  }
+  return hash128_of_blocks(blocks);
+}
+
+void find_patches(Model& model, SourceFile& file, const MappedFile& mapping, const std::string& attachment) {
+  PatchCollector patches(file, attachment);
+  std::vector<std::byte> packed;
+  std::uint64_t offset = 0;
+  for (const Segment& segment : file.segments) {
+    const BlockType* type = segment.kind == Segment::Kind::tensor ? find_block_type(segment.part) : nullptr;
+    const tensor::Tensor* tensor = type != nullptr && !type->one_encoding ? model.find(segment.tensor) : nullptr;
+    if (segment.kind == Segment::Kind::zeros || tensor != nullptr) {
+      for (std::uint64_t at = 0; at < segment.size; at += kPieceBytes) {
+        packed.assign(std::min(kPieceBytes, segment.size - at), std::byte{0});
+        if (tensor != nullptr) pack_segment(*tensor, segment.part, at, packed);
+        patches.compare(offset + at, mapping.bytes().subspan(offset + at, packed.size()), packed);
+      }
+    }
+    offset += segment.size;
+  }
+  patches.finish(model);
+}
+
+}  // namespace
+
+void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin,
+                  std::span<std::byte> out) {
+  const BlockType* type = find_block_type(part);
+  if (type == nullptr)
+    throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': GGUF has no type '" + part + "'");
+  const auto specs = tensor.plane_specs();
+  if (type->kind == BlockKind::coded) {
+    if (!holds(*type, tensor))
+      throw Error(ErrorKind::mismatch, "tensor '" + tensor.name + "' does not hold blocks of type " + part);
+    const tensor::Geometry geometry = tensor.geometry();
+    const std::uint64_t size =
+        geometry.matrices * geometry.rows * (geometry.cols / type->block_elems) * type->block_bytes;
+    if (begin > size || out.size() > size - begin)
+      throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': segment beyond its end");
+    return pack_blocks(tensor, *type, begin, out);
+  }
+  const std::uint64_t size = specs.at(0).total_bytes;
+  if (begin > size || out.size() > size - begin)
+    throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': segment beyond its end");
+  if (out.empty()) return;
+  if (const auto view = tensor.planes->view(0)) {
+    std::memcpy(out.data(), view->data() + begin, out.size());
+    return;
+  }
+  const std::uint64_t unit_bytes = specs[0].unit_bytes;
+  const std::uint64_t unit_begin = begin / unit_bytes, unit_end = ceil_div(begin + out.size(), unit_bytes);
+  std::vector<std::byte> units((unit_end - unit_begin) * unit_bytes);
+  std::vector<std::byte*> wanted(specs.size(), nullptr);
+  wanted[0] = units.data();
+  tensor.planes->read_units(unit_begin, unit_end, wanted);
+  std::memcpy(out.data(), units.data() + (begin - unit_begin * unit_bytes), out.size());
+}
+
+void complete_source(Model& model, const Progress& progress) {
+  if (!model.source) return;
+  const std::vector<std::filesystem::path> paths = shard_paths(model.path);
+  if (paths.size() != model.source->files.size()) {
+    throw Error(ErrorKind::mismatch, model.path.string() + ": the number of shards changed since it was opened");
+  }
+  std::uint64_t total = 0, done = 0;
+  for (const SourceFile& file : model.source->files) total += file.size;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    SourceFile& file = model.source->files[i];
+    const MappedFile mapping(paths[i]);
+    if (mapping.size() != file.size) {
+      throw Error(ErrorKind::mismatch, paths[i].string() + ": size changed since it was opened (" +
+                                           std::to_string(file.size) + " to " + std::to_string(mapping.size()) +
+                                           " bytes)");
+    }
+    file.hash = hash_file(mapping, [&](std::uint64_t bytes) {
+      done += bytes;
+      if (progress) progress("hashing", done, total);
+    });
+    file.patches.clear();
+    find_patches(model, file, mapping, "source/" + std::to_string(i) + "/patches");
+  }
+}
+
+}  // namespace ingot::convert::gguf
