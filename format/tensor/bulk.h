@@ -7,6 +7,13 @@
 
 namespace ingot::tensor {
 
+/// Parameters of a run of consecutive columns:  out = scale * (T(code) - zero) + add, every operation in binary32.
+struct Run {
+  float scale;
+  float zero;
+  float add;
+};
+
 struct BulkLoops {
   // Float conversions; see float_codes.h for the rules.
   void (*f16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept;
@@ -18,6 +25,16 @@ struct BulkLoops {
   void (*canonical_f32)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;
   void (*canonical_f16)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;
   void (*canonical_bf16)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;
+
+  // `count` codes cut in runs of `run_cols` columns (the last one may be shorter); runs[i] belongs to run i.
+  /// T(code) = code ^ flip as an unsigned number.
+  void (*decode_integers)(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
+                          float* out) noexcept;
+  /// T(code) = table[code]; 16 entries (codes below 16) or 256 entries.
+  void (*decode_table16)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
+                         float* out) noexcept;
+  void (*decode_table256)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
+                          float* out) noexcept;
 };
 
 /// The best build for this machine.

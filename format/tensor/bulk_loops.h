@@ -43,36 +43,116 @@ void loop_f32_to_bf16(const float* src, std::uint16_t* dst, std::uint64_t count)
   for (std::uint64_t i = 0; i < count; ++i) dst[i] = f32_bits_to_bf16_bits(load_unaligned<std::uint32_t>(src, i));
 }
 
+#ifdef __AVX2__
+inline __m256i canonical_lanes(__m256i bits) noexcept {
+  const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF));
+  const __m256i nonzero = _mm256_andnot_si256(_mm256_cmpeq_epi32(magnitude, _mm256_setzero_si256()), bits);
+  const __m256i is_nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7F800000));
+  return _mm256_blendv_epi8(nonzero, _mm256_set1_epi32(0x7FC00000), is_nan);
+}
+inline __m128i load_halves(const void* base, std::uint64_t index) noexcept {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(static_cast<const unsigned char*>(base) + 2 * index));
+}
+inline void store_lanes(std::uint32_t* at, __m256i lanes) noexcept { _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), lanes); }
+#endif
+
 void loop_canonical_f32(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) dst[i] = canonical_bits(load_unaligned<std::uint32_t>(src, i));
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  for (; i + 8 <= count; i += 8) {
+    const void* at = static_cast<const unsigned char*>(src) + 4 * i;
+    store_lanes(dst + i, canonical_lanes(_mm256_loadu_si256(static_cast<const __m256i*>(at))));
+  }
+#endif
+  for (; i < count; ++i) dst[i] = canonical_bits(load_unaligned<std::uint32_t>(src, i));
 }
 
 void loop_canonical_f16(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept {
   std::uint64_t i = 0;
 #ifdef __F16C__
-  const __m256i magnitude_mask = _mm256_set1_epi32(0x7FFFFFFF);
-  const __m256i infinity = _mm256_set1_epi32(0x7F800000);
-  const __m256i nan = _mm256_set1_epi32(0x7FC00000);
-  for (; i + 8 <= count; i += 8) {
-    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(static_cast<const unsigned char*>(src) + 2 * i));
-    const __m256i bits = _mm256_castps_si256(_mm256_cvtph_ps(half));
-    const __m256i magnitude = _mm256_and_si256(bits, magnitude_mask);
-    const __m256i nonzero = _mm256_andnot_si256(_mm256_cmpeq_epi32(magnitude, _mm256_setzero_si256()), bits);
-    const __m256i is_nan = _mm256_cmpgt_epi32(magnitude, infinity);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm256_blendv_epi8(nonzero, nan, is_nan));
-  }
+  for (; i + 8 <= count; i += 8) store_lanes(dst + i, canonical_lanes(_mm256_castps_si256(_mm256_cvtph_ps(load_halves(src, i)))));
 #endif
   for (; i < count; ++i) dst[i] = canonical_bits(f16_bits_to_f32_bits(load_unaligned<std::uint16_t>(src, i)));
 }
 
 void loop_canonical_bf16(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) {
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  for (; i + 8 <= count; i += 8) {
+    store_lanes(dst + i, canonical_lanes(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(src, i)), 16)));
+  }
+#endif
+  for (; i < count; ++i) {
     dst[i] = canonical_bits(static_cast<std::uint32_t>(load_unaligned<std::uint16_t>(src, i)) << 16);
   }
 }
 
-constexpr BulkLoops kLoops = {loop_f16_to_f32,    loop_bf16_to_f32,   loop_f32_to_f16,    loop_f32_to_bf16,
-                              loop_canonical_f32, loop_canonical_f16, loop_canonical_bf16};
+// A body decodes `n` codes of one run. The vector part works on eight codes; the rest goes one by one.
+
+void run_of_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t n, const Run& run, float* out) noexcept {
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  const __m256 scale = _mm256_set1_ps(run.scale);
+  const __m256 zero = _mm256_set1_ps(run.zero);
+  const __m256 add = _mm256_set1_ps(run.add);
+  const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
+  for (; i + 8 <= n; i += 8) {
+    const __m128i bytes = _mm_xor_si128(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)), flips);
+    const __m256 code = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+    _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_mul_ps(scale, _mm256_sub_ps(code, zero)), add));
+  }
+#endif
+  for (; i < n; ++i) out[i] = run.scale * (static_cast<float>(codes[i] ^ flip) - run.zero) + run.add;
+}
+
+void run_of_table16(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run, float* out) noexcept {
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  const __m256 scale = _mm256_set1_ps(run.scale);
+  const __m256 zero = _mm256_set1_ps(run.zero);
+  const __m256 add = _mm256_set1_ps(run.add);
+  const __m256 low_half = _mm256_loadu_ps(table);
+  const __m256 high_half = _mm256_loadu_ps(table + 8);
+  for (; i + 8 <= n; i += 8) {
+    const __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)));
+    const __m256 low = _mm256_permutevar8x32_ps(low_half, index);
+    const __m256 high = _mm256_permutevar8x32_ps(high_half, index);
+    const __m256 entry = _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));  // bit 3 chooses
+    _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_mul_ps(scale, _mm256_sub_ps(entry, zero)), add));
+  }
+#endif
+  for (; i < n; ++i) out[i] = run.scale * (table[codes[i]] - run.zero) + run.add;
+}
+
+void run_of_table256(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run, float* out) noexcept {
+  for (std::uint64_t i = 0; i < n; ++i) out[i] = run.scale * (table[codes[i]] - run.zero) + run.add;
+}
+
+/// Calls body(first, n, run) for every run of `count` columns.
+template <class Body>
+inline void each_run(std::uint64_t count, std::uint64_t run_cols, const Run* runs, Body body) noexcept {
+  for (std::uint64_t first = 0; first < count; first += run_cols, ++runs) {
+    body(first, count - first < run_cols ? count - first : run_cols, *runs);
+  }
+}
+
+void loop_decode_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
+                          float* out) noexcept {
+  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_integers(codes + at, flip, n, run, out + at); });
+}
+
+void loop_decode_table16(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
+                         float* out) noexcept {
+  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_table16(codes + at, table, n, run, out + at); });
+}
+
+void loop_decode_table256(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
+                          float* out) noexcept {
+  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_table256(codes + at, table, n, run, out + at); });
+}
+
+constexpr BulkLoops kLoops = {loop_f16_to_f32,     loop_bf16_to_f32,    loop_f32_to_f16,     loop_f32_to_bf16,    loop_canonical_f32,
+                              loop_canonical_f16,  loop_canonical_bf16, loop_decode_integers, loop_decode_table16, loop_decode_table256};
 
 }  // namespace
 }  // namespace ingot::tensor
