@@ -1,0 +1,189 @@
+#include "converters/commands.h"
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+
+#include "converters/registry.h"
+#include "format/base/output_file.h"
+#include "inspect/conversion_text.h"
+
+namespace ingot::convert {
+namespace {
+
+CLI::IsMember known_layout(bool writable) {
+  std::vector<std::string> names;
+  for (const Layout& layout : layouts())
+    if (!writable || layout.write != nullptr) names.emplace_back(layout.name);
+  return CLI::IsMember(names);
+}
+
+/// "2GB", "500 MB", "1.5GiB", "4096".
+std::uint64_t parse_size(const std::string& text) {
+  struct Unit {
+    std::string_view name;
+    double bytes;
+  };
+  constexpr Unit kUnits[] = {{"", 1},           {"B", 1},          {"K", 1e3},         {"KB", 1e3},         {"M", 1e6},
+                             {"MB", 1e6},       {"G", 1e9},        {"GB", 1e9},        {"T", 1e12},         {"TB", 1e12},
+                             {"KIB", 1024.0},   {"MIB", 1048576.0}, {"GIB", 1073741824.0}, {"TIB", 1099511627776.0}};
+  std::size_t used = 0;
+  double number = -1;
+  try {
+    number = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  std::string unit = CLI::detail::trim_copy(text.substr(used));
+  for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (const Unit& candidate : kUnits) {
+    const double bytes = number * candidate.bytes;
+    if (unit == candidate.name && used > 0 && bytes >= 1 && bytes < 9e15) return static_cast<std::uint64_t>(std::llround(bytes));
+  }
+  throw CLI::ValidationError("--shard-size: '" + text + "' is no size (try 2GB, 500MB, 1GiB)");
+}
+
+// --- convert -----------------------------------------------------------------------------------------------------------------------
+struct ConvertCommand {
+  std::string model, output, report, allow;
+  bool dry_run = false, no_proof = false;
+  ConvertOptions options;
+};
+
+ProofClass allowed_class(const std::string& name_text) {
+  for (const ProofClass value : {ProofClass::codes, ProofClass::requantized})
+    if (name_text == name(value) || (value == ProofClass::requantized && name_text == "requantize")) return value;
+  return ProofClass::exact;
+}
+
+void run_convert(ConvertCommand& command, Console& console) {
+  ConvertOptions& options = command.options;
+  options.prove = !command.no_proof;
+  options.allow = allowed_class(command.allow);
+  options.write.progress = console.progress();
+  const tensor::Model model = read_model(command.model, options.from, {options.write.progress});
+  if (command.dry_run) {
+    const Forecast result = forecast(model, options);
+    console.json() ? console.print_json(inspect::forecast_json(result)) : console.print(inspect::forecast_text(result, console.style()));
+    return;
+  }
+  if (!console.json()) options.on_forecast = [&](const Forecast& result) { console.print(inspect::forecast_text(result, console.style())); };
+  const ConversionReport report = convert(model, command.output, options);
+  console.end_progress();
+  if (!command.report.empty()) write_file_atomically(command.report, as_bytes_view(pretty_json(inspect::report_json(report))));
+  if (console.json()) {
+    console.print_json(inspect::report_json(report));
+  } else {
+    console.print("\n" + inspect::proof_text(report, console.style()));
+    console.print("-> " + inspect::printable(command.output) + "\n");
+  }
+}
+
+void add_convert(CLI::App& app, Console& console) {
+  const auto command = std::make_shared<ConvertCommand>();
+  ConvertOptions& options = command->options;
+  CLI::App* verb = app.add_subcommand("convert", "Convert between layouts, with a forecast before and a proof after");
+  verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
+  CLI::Option* output = verb->add_option("-o,--output", command->output, "File or directory to write")->type_name("OUT");
+  verb->add_option("--to", options.to, "Target layout")->required()->check(known_layout(true))->type_name("LAYOUT");
+  add_from_option(*verb, options.from);
+  verb->add_option("--scheme", options.write.scheme, "Element type for weights: f32, bf16, f16, q8_0, ... (default: keep)")->type_name("S");
+  verb->add_flag("--compress", options.write.compress, "Compress with zstd, losslessly (only --to ingot)");
+  verb->add_option("--allow", command->allow, "Accept less than exact: codes (rounded offsets) or requantize (lossy)")
+      ->check(CLI::IsMember({"codes", "requantize"}))
+      ->type_name("CLASS");
+  CLI::Option* dry_run = verb->add_flag("--dry-run", command->dry_run, "Print the forecast, write nothing");
+  verb->add_flag("--no-proof", command->no_proof, "Do not read the result back");
+  verb->add_option_function<std::string>(
+          "--shard-size", [&options](const std::string& text) { options.write.shard_bytes = parse_size(text); },
+          "Split the output into files of at most this size, e.g. 2GB")
+      ->type_name("SIZE");
+  verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
+  verb->add_flag("--force", options.overwrite, "Replace OUT if it exists");
+  console.add_common_options(*verb);
+  verb->footer(
+      "Every tensor gets a proof class: exact (every value identical), codes (codes identical, offsets\n"
+      "rounded), requantized (lossy). Anything but exact needs --allow. Nothing appears under the name\n"
+      "OUT before the proof has passed.\n\n"
+      "Examples:\n"
+      "  ingot convert checkpoint/ -o model.ingot --to ingot\n"
+      "  ingot convert model.ingot -o model.gguf --to gguf\n"
+      "  ingot convert model.gguf -o checkpoint/ --to hf --shard-size 2GB\n"
+      "  ingot convert model.ingot -o small.gguf --to gguf --scheme q8_0 --allow requantize\n"
+      "  ingot convert model.ingot --to gguf --dry-run");
+  verb->callback([command, output, dry_run, &console] {
+    if (output->count() == 0 && dry_run->count() == 0) throw CLI::RequiredError("-o OUT (or --dry-run)");
+    Console::catch_interrupts();
+    run_convert(*command, console);
+  });
+}
+
+// --- restore -----------------------------------------------------------------------------------------------------------------------
+struct RestoreCommand {
+  std::string file, directory;
+  bool overwrite = false;
+};
+
+void run_restore(const RestoreCommand& command, Console& console) {
+  const tensor::Model model = read_model(command.file, "ingot");
+  const std::vector<RestoredFile> files = restore(model, command.directory, command.overwrite, console.progress());
+  console.end_progress();
+  if (console.json()) {
+    Json list(JsonArray{});
+    for (const RestoredFile& file : files) {
+      Json entry;
+      entry.set("path", file.path);
+      entry.set("size", file.size);
+      entry.set("hash", file.hash.hex());
+      list.push_back(std::move(entry));
+    }
+    Json document;
+    document.set("layout", model.source->layout);
+    document.set("directory", inspect::valid_utf8(command.directory));
+    document.set("files", std::move(list));
+    console.print_json(document);
+    return;
+  }
+  using Align = inspect::TextTable::Align;
+  inspect::TextTable table({{"FILE", Align::left, true}, {"BYTES", Align::right}, {"HASH (equal to the original's)", Align::left}});
+  std::uint64_t bytes = 0;
+  for (const RestoredFile& file : files) {
+    table.add_row({inspect::printable(file.path), inspect::with_separators(file.size), file.hash.hex()});
+    bytes += file.size;
+  }
+  console.print(table.render(console.style()) + "Restored " + inspect::plural(files.size(), "file") + ", " + inspect::human_bytes(bytes) +
+                ", byte for byte, into " + inspect::printable(command.directory) + "\n");
+}
+
+void add_restore(CLI::App& app, Console& console) {
+  const auto command = std::make_shared<RestoreCommand>();
+  CLI::App* verb = app.add_subcommand("restore", "Give the original checkpoint back, byte for byte");
+  verb->add_option("FILE", command->file, "An .ingot made from a foreign checkpoint")->required();
+  verb->add_option("-o,--output", command->directory, "Directory for the original files (created)")->required()->type_name("DIR");
+  verb->add_flag("--force", command->overwrite, "Replace files of the same name");
+  console.add_common_options(*verb);
+  verb->footer(
+      "Each file is compared with the hash of the original before it gets its name.\n\n"
+      "Examples:\n"
+      "  ingot restore model.ingot -o original/\n"
+      "  ingot restore model.ingot -o original/ && diff -r checkpoint/ original/");
+  verb->callback([command, &console] {
+    Console::catch_interrupts();
+    run_restore(*command, console);
+  });
+}
+
+}  // namespace
+
+void add_from_option(CLI::App& command, std::string& from) {
+  command.add_option("--from", from, "Layout of the input, instead of detecting it")
+      ->check(known_layout(false))
+      ->type_name("LAYOUT");
+}
+
+void add_commands(CLI::App& app, Console& console) {
+  add_convert(app, console);
+  add_restore(app, console);
+}
+
+}  // namespace ingot::convert

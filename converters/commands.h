@@ -1,0 +1,16 @@
+// The verbs convert and restore of the command line, and the option that names a layout.
+#pragma once
+
+#include <string>
+
+#include "inspect/console.h"
+
+namespace ingot::convert {
+
+/// Both arguments must outlive parsing.
+void add_commands(CLI::App& app, Console& console);
+
+/// --from LAYOUT: overrides detection; an unknown name is a usage error.
+void add_from_option(CLI::App& command, std::string& from);
+
+}  // namespace ingot::convert

@@ -1,0 +1,145 @@
+// The front door: subcommands -> one library call -> print. The verbs live in the commands.cpp of their folders.
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <new>
+
+#include "converters/commands.h"
+#include "format/base/error.h"
+#include "format/container/commands.h"
+#include "inspect/command_pages.h"
+#include "inspect/commands.h"
+#include "inspect/console.h"
+#include "runtime/commands.h"
+
+namespace {
+
+namespace inspect = ingot::inspect;
+using ingot::Console;
+using ingot::ExitCode;
+using inspect::CommandDescription;
+using inspect::OptionDescription;
+
+constexpr std::string_view kHiddenGroup;  // CLI11 leaves an empty group out of everything
+
+/// "{a,b}" in the description of an IsMember validator.
+std::vector<std::string> choices_of(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  const std::size_t open = type.find('{'), close = type.find('}');
+  if (open == std::string::npos || close == std::string::npos || close < open) return {};
+  return CLI::detail::split(type.substr(open + 1, close - open - 1), ',');
+}
+
+/// "OUT" of "OUT", "LAYOUT" of "LAYOUT:{hf,gguf}".
+std::string value_name(const CLI::Option& option) {
+  if (option.get_items_expected_max() == 0) return "";
+  const std::string type = option.get_type_name();
+  return type.substr(0, type.find(':'));
+}
+
+OptionDescription describe(const CLI::Option& option) {
+  OptionDescription description;
+  if (!option.get_snames().empty()) description.short_name = "-" + option.get_snames().front();
+  if (!option.get_lnames().empty()) description.long_name = "--" + option.get_lnames().front();
+  description.value = value_name(option);
+  description.help = option.get_description();
+  description.default_text = option.get_default_str();
+  description.choices = choices_of(option);
+  description.required = option.get_required();
+  return description;
+}
+
+CommandDescription describe(const CLI::App& app) {
+  CommandDescription description;
+  description.name = app.get_name();
+  description.summary = app.get_description();
+  description.notes = app.get_footer();
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group() == kHiddenGroup) continue;
+    if (option->get_positional()) {
+      description.arguments.push_back(
+          {option->get_name(true), option->get_description(), option->get_required(), option->get_items_expected_max() > 1});
+    } else {
+      description.options.push_back(describe(*option));
+    }
+  }
+  for (const CLI::App* verb : app.get_subcommands({}))
+    if (verb->get_group() != kHiddenGroup) description.commands.push_back(describe(*verb));
+  return description;
+}
+
+/// --help from the same description as the man page.
+class HelpFormatter : public CLI::FormatterBase {
+ public:
+  explicit HelpFormatter(const inspect::TextStyle& style) : style_(style) {
+    constexpr std::uint32_t kReadable = 100;
+    if (style_.width == 0 || style_.width > kReadable) style_.width = kReadable;
+  }
+  std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode) const override {
+    return inspect::help_text(describe(*app), app->get_parent() == nullptr ? "" : app->get_parent()->get_name(), style_);
+  }
+
+ private:
+  inspect::TextStyle style_;
+};
+
+/// `ingot completion SHELL` and `ingot man`: for packagers and shell start files, not listed in --help.
+void add_page_commands(CLI::App& app, Console& console) {
+  CLI::App* completion = app.add_subcommand("completion", "Print the completion script of a shell")->group(std::string(kHiddenGroup));
+  completion->add_subcommand("bash", "For bash")->callback([&] { console.print(inspect::bash_completion(describe(app))); });
+  completion->add_subcommand("zsh", "For zsh")->callback([&] { console.print(inspect::zsh_completion(describe(app))); });
+  completion->require_subcommand(1);
+  CLI::App* man = app.add_subcommand("man", "Print the manual page in roff")->group(std::string(kHiddenGroup));
+  man->callback([&] { console.print(inspect::man_page(describe(app), INGOT_VERSION)); });
+}
+
+int run(int argc, char** argv, Console& console) {
+  CLI::App app("looks into, converts, verifies and runs language-model checkpoints", "ingot");
+  app.formatter(std::make_shared<HelpFormatter>(console.style()));
+  app.set_version_flag("--version", "ingot " INGOT_VERSION, "Print the version");
+  app.get_help_ptr()->description("Print this help");
+  app.require_subcommand(1);
+  app.footer("'ingot COMMAND --help' shows the options of a command, with examples.");
+  inspect::add_commands(app, console);
+  ingot::convert::add_commands(app, console);
+  ingot::runtime::add_commands(app, console);
+  ingot::container::add_commands(app, console);
+  add_page_commands(app, console);
+  for (CLI::App* verb : app.get_subcommands({})) verb->get_help_ptr()->description("Print this help");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // --help, --version
+    return app.exit(wanted);
+  } catch (const CLI::ParseError& error) {
+    const std::vector<CLI::App*> verbs = app.get_subcommands();
+    const std::string verb = verbs.empty() ? std::string() : " " + verbs.front()->get_name();
+    console.note("ingot: " + std::string(error.what()) + "\nTry 'ingot" + verb + " --help'.");
+    return static_cast<int>(ExitCode::usage);
+  }
+  return static_cast<int>(console.exit_code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Console console;
+  try {
+    return run(argc, argv, console);
+  } catch (const ingot::Interrupted&) {
+    console.note("ingot: interrupted");
+    return static_cast<int>(ExitCode::interrupted);
+  } catch (const ingot::Error& error) {
+    console.report(error);
+    return static_cast<int>(ExitCode::failed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    console.report(ingot::Error(ingot::ErrorKind::io, error.what()));
+    return static_cast<int>(ExitCode::failed);
+  } catch (const std::bad_alloc&) {
+    console.note("ingot: out of memory");
+    return static_cast<int>(ExitCode::internal);
+  } catch (const std::exception& error) {
+    console.note("ingot: internal error: " + std::string(error.what()));
+    return static_cast<int>(ExitCode::internal);
+  }
+}

@@ -1,0 +1,140 @@
+#include "inspect/console.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "format/base/parallel.h"
+
+namespace ingot {
+namespace {
+
+volatile std::sig_atomic_t interrupt_flag = 0;
+
+void on_interrupt(int) {
+  interrupt_flag = 1;
+  std::signal(SIGINT, SIG_DFL);
+}
+
+std::uint32_t terminal_width(int descriptor) {
+  winsize size{};
+  if (::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
+}
+
+/// A terminal limits the width; COLUMNS does so for a pipe as well.
+inspect::TextStyle style_of(int descriptor) {
+  inspect::TextStyle style;
+  const bool terminal = ::isatty(descriptor) == 1;
+  if (terminal) style.width = terminal_width(descriptor);
+  if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
+    constexpr unsigned long kLeast = 40, kMost = 1000;
+    const unsigned long value = std::strtoul(columns, nullptr, 10);
+    if (value > 0) style.width = static_cast<std::uint32_t>(std::clamp(value, kLeast, kMost));
+  }
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  const bool dumb = term != nullptr && std::string_view(term) == "dumb";
+  style.colour = terminal && !dumb && (no_color == nullptr || *no_color == '\0');
+  return style;
+}
+
+void write_all(std::FILE* file, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), file);
+  std::fflush(file);
+}
+
+}  // namespace
+
+Console::Console()
+    : stdin_is_terminal_(::isatty(STDIN_FILENO) == 1),
+      stderr_is_terminal_(::isatty(STDERR_FILENO) == 1),
+      style_(style_of(STDOUT_FILENO)),
+      error_style_(style_of(STDERR_FILENO)) {}
+
+void Console::add_common_options(CLI::App& command) {
+  command.add_flag("--json", json_, "Print one JSON document instead of text");
+  command.add_option_function<int>("--threads", [](const int& count) { set_thread_count(count); }, "Threads to use (default: all cores)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+}
+
+void Console::print(std::string_view text) {
+  end_progress();
+  write_all(stdout, text);
+}
+
+void Console::print_json(const Json& value) { print(pretty_json(value)); }
+
+void Console::note(std::string_view text) {
+  end_progress();
+  write_all(stderr, std::string(text) + "\n");
+}
+
+Progress Console::progress() {
+  return [this](std::string_view phase, std::uint64_t done, std::uint64_t total) {
+    if (interrupted()) throw Interrupted{};
+    if (stderr_is_terminal_) draw(phase, done, total);
+  };
+}
+
+void Console::draw(std::string_view phase, std::uint64_t done, std::uint64_t total) {
+  constexpr auto kInterval = std::chrono::milliseconds(100);
+  constexpr std::size_t kBarWidth = 20;
+  const Clock::time_point now = Clock::now();
+  if (phase != phase_) {
+    phase_ = phase;
+    phase_start_ = last_drawn_ = now;
+    return;  // short work shows no bar at all
+  }
+  if (now - last_drawn_ < kInterval) return;
+  last_drawn_ = now;
+  const double share = total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
+  const double seconds = std::chrono::duration<double>(now - phase_start_).count();
+  const auto filled = static_cast<std::size_t>(share * kBarWidth);
+  std::string line = phase_ + "  [" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " + inspect::fixed(100 * share, 0) +
+                     " %  " + inspect::human_bytes(done) + " of " + inspect::human_bytes(total) + "  " +
+                     inspect::human_rate(static_cast<double>(done), seconds);
+  if (share > 0) line += "  " + inspect::human_seconds(seconds / share * (1 - share)) + " left";
+  const std::size_t width = error_style_.width > 1 ? error_style_.width - 1 : 79;
+  write_all(stderr, "\r\033[K" + line.substr(0, width));
+  bar_visible_ = true;
+}
+
+void Console::end_progress() {
+  phase_.clear();
+  if (!bar_visible_) return;
+  write_all(stderr, "\r\033[K");
+  bar_visible_ = false;
+}
+
+void Console::catch_interrupts() {
+  interrupt_flag = 0;
+  std::signal(SIGINT, on_interrupt);
+}
+
+bool Console::interrupted() noexcept { return interrupt_flag != 0; }
+
+void Console::let_interrupts_end() {
+  interrupt_flag = 0;
+  std::signal(SIGINT, SIG_DFL);
+}
+
+void Console::report(const Error& error) {
+  note(inspect::paint("ingot:", inspect::Ink::bad, error_style_) + " " + inspect::printable(error.what()));
+  if (!json_) return;
+  Json details;
+  details.set("kind", error_kind_name(error.kind));
+  details.set("message", inspect::valid_utf8(error.what()));
+  if (error.offset != Error::kNoOffset) details.set("offset", error.offset);
+  Json document;
+  document.set("error", std::move(details));
+  print_json(document);
+}
+
+}  // namespace ingot

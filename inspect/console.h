@@ -1,0 +1,68 @@
+// The front door's side of a terminal: what ingot.cpp and the folders' commands.cpp share. The only place that prints.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "format/base/error.h"
+#include "format/base/json.h"
+#include "format/base/progress.h"
+#include "inspect/text.h"
+
+namespace CLI {
+class App;
+}
+
+namespace ingot {
+
+/// Exit codes of the program.
+enum class ExitCode : int { good = 0, failed = 1, usage = 2, internal = 3, interrupted = 130 };
+
+/// Thrown by the progress callback after Ctrl-C, so that unfinished output is removed on the way out.
+struct Interrupted {};
+
+/// One per process. Commands write through it and leave their exit code in it.
+class Console {
+ public:
+  Console();
+
+  /// Options that every verb has: --json and --threads.
+  void add_common_options(CLI::App& command);
+
+  [[nodiscard]] bool json() const noexcept { return json_; }
+  [[nodiscard]] bool stdin_is_terminal() const noexcept { return stdin_is_terminal_; }
+  [[nodiscard]] const inspect::TextStyle& style() const noexcept { return style_; }
+  [[nodiscard]] const inspect::TextStyle& error_style() const noexcept { return error_style_; }
+
+  void print(std::string_view text);         // stdout, flushed
+  void print_json(const Json& value);        // stdout, one document
+  void note(std::string_view text);          // stderr, a line
+  /// Draws a bar on stderr when that is a terminal; throws Interrupted after Ctrl-C. The console must outlive it.
+  [[nodiscard]] Progress progress();
+  void end_progress();                       // removes the bar
+
+  /// From here on Ctrl-C sets a flag instead of ending the process; a second one ends it.
+  static void catch_interrupts();
+  [[nodiscard]] static bool interrupted() noexcept;
+  static void let_interrupts_end();          // the process, as by default
+
+  /// Reports an error on stderr (and as a document on stdout with --json).
+  void report(const Error& error);
+
+  ExitCode exit_code = ExitCode::good;
+
+ private:
+  void draw(std::string_view phase, std::uint64_t done, std::uint64_t total);
+
+  using Clock = std::chrono::steady_clock;
+  bool json_ = false;
+  bool stdin_is_terminal_, stderr_is_terminal_;
+  inspect::TextStyle style_, error_style_;
+  std::string phase_;
+  Clock::time_point phase_start_, last_drawn_;
+  bool bar_visible_ = false;
+};
+
+}  // namespace ingot

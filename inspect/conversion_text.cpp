@@ -1,0 +1,161 @@
+#include "inspect/conversion_text.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+namespace ingot::inspect {
+namespace {
+
+using convert::ProofClass;
+using convert::TensorOutcome;
+using Align = TextTable::Align;
+
+constexpr std::array<Ink, 4> kClassInks = {Ink::good, Ink::warning, Ink::warning, Ink::bad};
+
+TextTable::Cell class_cell(ProofClass value) { return {std::string(convert::name(value)), kClassInks[static_cast<std::size_t>(value)]}; }
+
+/// Outcomes with equal schemes, class and reason.
+struct OutcomeGroup {
+  const TensorOutcome* first;
+  std::uint64_t tensors = 0, source_bytes = 0, target_bytes = 0;
+  double seconds = 0;
+  void add(const TensorOutcome& outcome) {
+    ++tensors;
+    source_bytes += outcome.source_bytes;
+    target_bytes += outcome.target_bytes;
+    seconds += outcome.expected_seconds;
+  }
+};
+
+std::vector<OutcomeGroup> group_outcomes(const convert::Forecast& forecast) {
+  using Key = std::tuple<std::string, std::string, ProofClass, std::string>;
+  std::map<Key, std::size_t> index;
+  std::vector<OutcomeGroup> groups;
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    const Key key{outcome.source_scheme, outcome.target_scheme, outcome.forecast, outcome.reason};
+    const auto [found, added] = index.emplace(key, groups.size());
+    if (added) groups.push_back({&outcome});
+    groups[found->second].add(outcome);
+  }
+  return groups;
+}
+
+Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(short_float(value)); }
+
+}  // namespace
+
+std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style) {
+  TextTable table({{"FROM", Align::left, true}, {"TO", Align::left}, {"PROOF", Align::left}, {"TENSORS", Align::right},
+                   {"BYTES IN", Align::right}, {"BYTES OUT", Align::right}, {"TIME", Align::right}});
+  const std::vector<OutcomeGroup> groups = group_outcomes(forecast);
+  std::uint64_t tensors = 0, source_bytes = 0, target_bytes = 0;
+  double seconds = 0;
+  for (const OutcomeGroup& group : groups) {
+    table.add_row({group.first->source_scheme, group.first->target_scheme, class_cell(group.first->forecast), with_separators(group.tensors),
+                   human_bytes(group.source_bytes), human_bytes(group.target_bytes), "~" + human_seconds(group.seconds)});
+    tensors += group.tensors;
+    source_bytes += group.source_bytes;
+    target_bytes += group.target_bytes;
+    seconds += group.seconds;
+  }
+  if (groups.size() > 1) {
+    table.add_row({{"all", Ink::strong}, "", "", with_separators(tensors), human_bytes(source_bytes), human_bytes(target_bytes),
+                   "~" + human_seconds(seconds)});
+  }
+  std::string text = paint("Forecast", Ink::strong, style) + "\n" + table.render(style);
+  for (const OutcomeGroup& group : groups) {
+    if (group.first->forecast == ProofClass::exact || group.first->reason.empty()) continue;
+    const std::string line = std::string(convert::name(group.first->forecast)) + ": " + printable(group.first->name) +
+                             (group.tensors > 1 ? " and " + with_separators(group.tensors - 1) + " more" : std::string()) + ": " +
+                             printable(group.first->reason);
+    text += wrap(line, style.width, 2) + "\n";
+  }
+  return text;
+}
+
+std::string proof_text(const convert::ConversionReport& report, const TextStyle& style) {
+  std::string text;
+  if (report.proven) {
+    TextTable table({{"REACHED", Align::left}, {"TENSORS", Align::right}, {"WORST ERROR", Align::right}, {"IN STEPS", Align::right},
+                     {"WORST TENSOR", Align::left, true}});
+    for (const ProofClass reached : {ProofClass::exact, ProofClass::codes, ProofClass::requantized}) {
+      std::uint64_t count = 0;
+      double steps = 0;
+      const convert::TensorProof* worst = nullptr;
+      for (const convert::TensorProof& proof : report.proofs) {
+        if (proof.reached != reached) continue;
+        ++count;
+        steps = std::max(steps, proof.worst_error_steps);
+        if (worst == nullptr || proof.worst_error > worst->worst_error) worst = &proof;
+      }
+      if (count == 0) continue;
+      const bool exact = reached == ProofClass::exact;
+      table.add_row({class_cell(reached), with_separators(count), short_float(worst->worst_error),
+                     exact ? "0" : (steps > 0 ? short_float(steps) : "-"), exact ? "" : printable(worst->name)});
+    }
+    const bool equal = report.model_before == report.model_after;
+    FactList list;
+    list.add("fingerprint before", report.model_before.hex());
+    list.add("fingerprint after", report.model_after.hex() + (equal ? "  equal" : "  different"));
+    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" + table.render(style) + list.render(style);
+  } else {
+    text += "Not proven (--no-proof)\n";
+  }
+  text += "Wrote " + human_bytes(report.written_bytes) + " in " + human_seconds(report.write_seconds) + " (" +
+          human_rate(static_cast<double>(report.written_bytes), report.write_seconds) + ")";
+  if (report.proven) text += ", proven in " + human_seconds(report.prove_seconds);
+  return text + "\n";
+}
+
+Json forecast_json(const convert::Forecast& forecast) {
+  Json tensors(JsonArray{});
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    Json entry;
+    entry.set("name", valid_utf8(outcome.name));
+    entry.set("forecast", convert::name(outcome.forecast));
+    entry.set("source_scheme", outcome.source_scheme);
+    entry.set("target_scheme", outcome.target_scheme);
+    entry.set("source_bytes", outcome.source_bytes);
+    entry.set("target_bytes", outcome.target_bytes);
+    entry.set("expected_seconds", number_json(outcome.expected_seconds));
+    if (!outcome.reason.empty()) entry.set("reason", outcome.reason);
+    tensors.push_back(std::move(entry));
+  }
+  Json json;
+  json.set("output_bytes", forecast.output_bytes);
+  json.set("tensors", std::move(tensors));
+  return json;
+}
+
+Json report_json(const convert::ConversionReport& report) {
+  Json json;
+  json.set("forecast", forecast_json(report.forecast));
+  json.set("proven", report.proven);
+  if (report.proven) {
+    Json proofs(JsonArray{});
+    for (const convert::TensorProof& proof : report.proofs) {
+      Json entry;
+      entry.set("name", valid_utf8(proof.name));
+      entry.set("reached", convert::name(proof.reached));
+      entry.set("before", proof.before.hex());
+      entry.set("after", proof.after.hex());
+      entry.set("worst_error", number_json(proof.worst_error));
+      entry.set("worst_error_steps", number_json(proof.worst_error_steps));
+      proofs.push_back(std::move(entry));
+    }
+    json.set("fingerprint_before", report.model_before.hex());
+    json.set("fingerprint_after", report.model_after.hex());
+    json.set("proofs", std::move(proofs));
+  }
+  json.set("source_bytes", report.source_bytes);
+  json.set("written_bytes", report.written_bytes);
+  json.set("forecast_seconds", number_json(report.forecast_seconds));
+  json.set("write_seconds", number_json(report.write_seconds));
+  json.set("prove_seconds", number_json(report.prove_seconds));
+  return json;
+}
+
+}  // namespace ingot::inspect

@@ -1,0 +1,20 @@
+// Text and JSON of a conversion: the forecast before it, the proof after it.
+#pragma once
+
+#include <string>
+
+#include "converters/registry.h"
+#include "format/base/json.h"
+#include "inspect/text.h"
+
+namespace ingot::inspect {
+
+/// One row per (source scheme, target scheme, class), then the reasons of what is not exact.
+[[nodiscard]] std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style);
+[[nodiscard]] Json forecast_json(const convert::Forecast& forecast);
+
+/// Counts and worst errors by class, the fingerprints before and after, times and rates.
+[[nodiscard]] std::string proof_text(const convert::ConversionReport& report, const TextStyle& style);
+[[nodiscard]] Json report_json(const convert::ConversionReport& report);
+
+}  // namespace ingot::inspect

@@ -1,0 +1,188 @@
+#include "runtime/commands.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+#include <iterator>
+#include <memory>
+
+#include "converters/commands.h"
+#include "converters/registry.h"
+#include "inspect/text.h"
+#include "runtime/runtime.h"
+
+namespace ingot::runtime {
+namespace {
+
+struct RunCommand {
+  std::string model, from, prompt, system;
+  bool chat = false;
+  std::uint64_t context = 0;
+  GenerateOptions options;
+};
+
+/// What the statistics line and the JSON document report.
+struct Turn {
+  std::uint64_t prompt_tokens = 0;
+  GenerateResult result;
+};
+
+/// A model that talks: session, tokenizer, and what the session has already read.
+class Speaker {
+ public:
+  Speaker(const tensor::Model& model, const RunCommand& command)
+      : session_(model, command.context), tokenizer_(tokenizer_spec(model)), options_(command.options) {}
+
+  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+  [[nodiscard]] std::uint64_t bytes_per_token() const noexcept { return session_.weight_bytes_per_token(); }
+
+  /// Continues `tokens`; what the session has read of them before is not read again.
+  [[nodiscard]] Turn speak(const std::vector<std::uint32_t>& tokens, const std::function<bool(std::string_view)>& on_text) {
+    const bool continues = !read_.empty() && read_.size() < tokens.size() && std::equal(read_.begin(), read_.end(), tokens.begin());
+    if (!continues) {
+      session_.reset();
+      read_.clear();
+    }
+    GenerateOptions options = options_;
+    options.on_text = on_text;
+    Turn turn;
+    turn.prompt_tokens = tokens.size() - read_.size();
+    turn.result = generate(session_, tokenizer_, std::span(tokens).subspan(read_.size()), options);
+    read_ = tokens;
+    read_.insert(read_.end(), turn.result.tokens.begin(), turn.result.tokens.end());
+    read_.resize(std::min<std::uint64_t>(read_.size(), session_.position()));
+    return turn;
+  }
+
+ private:
+  static const tensor::TokenizerSpec& tokenizer_spec(const tensor::Model& model) {
+    if (!model.tokenizer) throw Error(ErrorKind::unsupported, model.path.string() + ": carries no tokenizer");
+    return *model.tokenizer;
+  }
+
+  Session session_;
+  Tokenizer tokenizer_;
+  GenerateOptions options_;
+  std::vector<std::uint32_t> read_;
+};
+
+std::string statistics(const Turn& turn, std::uint64_t bytes_per_token) {
+  const GenerateResult& result = turn.result;
+  const auto speed = [](std::uint64_t tokens, double seconds) {
+    return seconds > 0 ? " (" + inspect::fixed(static_cast<double>(tokens) / seconds, 1) + " tokens/s)" : std::string();
+  };
+  const std::uint64_t generated = result.tokens.size();
+  std::string text = "prompt " + inspect::plural(turn.prompt_tokens, "token") + " in " + inspect::human_seconds(result.prompt_seconds) +
+                     speed(turn.prompt_tokens, result.prompt_seconds) + ", generated " + inspect::plural(generated, "token") + " in " +
+                     inspect::human_seconds(result.decode_seconds) + speed(generated, result.decode_seconds);
+  text += ", " + inspect::human_bytes(bytes_per_token) + "/token";
+  if (result.decode_seconds > 0) text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
+  return text + ", stopped: " + result.stop_reason;
+}
+
+Json turn_json(const Turn& turn, std::uint64_t bytes_per_token) {
+  Json tokens(JsonArray{});
+  for (const std::uint32_t token : turn.result.tokens) tokens.push_back(static_cast<std::uint64_t>(token));
+  Json document;
+  document.set("text", inspect::valid_utf8(turn.result.text));
+  document.set("tokens", std::move(tokens));
+  document.set("stop_reason", turn.result.stop_reason);
+  document.set("prompt_tokens", turn.prompt_tokens);
+  document.set("prompt_seconds", turn.result.prompt_seconds);
+  document.set("decode_seconds", turn.result.decode_seconds);
+  document.set("weight_bytes_per_token", bytes_per_token);
+  return document;
+}
+
+void answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console, std::string* reply = nullptr) {
+  const bool streams = !console.json();
+  const Turn turn = speaker.speak(tokens, [&](std::string_view piece) {
+    if (streams) console.print(piece);
+    return !Console::interrupted();
+  });
+  if (reply != nullptr) *reply = turn.result.text;
+  if (console.json()) {
+    console.print_json(turn_json(turn, speaker.bytes_per_token()));
+    return;
+  }
+  console.print("\n");
+  console.note(inspect::paint(statistics(turn, speaker.bytes_per_token()), inspect::Ink::faint, console.error_style()));
+}
+
+std::vector<std::uint32_t> chat_tokens(const Speaker& speaker, const std::vector<Message>& messages) {
+  return speaker.tokenizer().encode(render_chat(speaker.tokenizer().spec(), messages, true), false, true);
+}
+
+void converse(Speaker& speaker, std::vector<Message> messages, Console& console) {
+  console.note("Chat with the model. An empty line, Ctrl-D or Ctrl-C at the prompt ends it; Ctrl-C stops a reply.");
+  for (std::string line;;) {
+    Console::let_interrupts_end();
+    console.print("> ");
+    if (!std::getline(std::cin, line) || line.empty()) break;
+    Console::catch_interrupts();
+    messages.push_back({"user", line});
+    std::string reply;
+    answer(speaker, chat_tokens(speaker, messages), console, &reply);
+    messages.push_back({"assistant", reply});
+  }
+  console.print("\n");
+}
+
+void run(RunCommand& command, bool has_prompt, Console& console) {
+  const bool interactive = command.chat && !has_prompt && console.stdin_is_terminal() && !console.json();
+  if (!has_prompt && !interactive) {
+    if (console.stdin_is_terminal()) throw CLI::RequiredError("-p TEXT (or text on the standard input, or --chat)");
+    command.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  }
+  const tensor::Model model = convert::read_model(command.model, command.from);
+  Speaker speaker(model, command);
+  std::vector<Message> messages;
+  if (!command.system.empty()) messages.push_back({"system", command.system});
+  if (interactive) return converse(speaker, std::move(messages), console);
+  std::vector<std::uint32_t> tokens;
+  if (command.chat) {
+    messages.push_back({"user", command.prompt});
+    tokens = chat_tokens(speaker, messages);
+  } else {
+    tokens = speaker.tokenizer().encode(command.prompt, true, false);
+    if (!console.json()) console.print(command.prompt);
+  }
+  if (tokens.empty()) throw Error(ErrorKind::invalid_value, "the prompt has no tokens, and this model adds none at the beginning");
+  Console::catch_interrupts();
+  answer(speaker, tokens, console);
+}
+
+}  // namespace
+
+void add_commands(CLI::App& app, Console& console) {
+  const auto command = std::make_shared<RunCommand>();
+  GenerateOptions& options = command->options;
+  CLI::App* verb = app.add_subcommand("run", "Generate text from a model in any layout");
+  verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
+  CLI::Option* prompt = verb->add_option("-p,--prompt", command->prompt, "Text to continue (default: the standard input)")->type_name("TEXT");
+  verb->add_option("-n,--tokens", options.max_tokens, "Most tokens to generate")->capture_default_str()->type_name("N");
+  verb->add_flag("--chat", command->chat, "Use the model's chat template; without -p a conversation");
+  verb->add_option("--system", command->system, "System message of a chat")->type_name("TEXT")->needs("--chat");
+  verb->add_option("--temperature", options.sampling.temperature, "0 takes the likeliest token")->capture_default_str()->check(CLI::Range(0.0, 100.0))->type_name("T");
+  verb->add_option("--top-k", options.sampling.top_k, "Draw from the K likeliest tokens; 0: all")->capture_default_str()->type_name("K");
+  verb->add_option("--top-p", options.sampling.top_p, "Draw from the likeliest tokens of total probability P")->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("P");
+  verb->add_option("--min-p", options.sampling.min_p, "Leave out tokens below P times the likeliest")->capture_default_str()->check(CLI::Range(0.0, 1.0))->type_name("P");
+  verb->add_option("--seed", options.sampling.seed, "The same seed draws the same text")->capture_default_str()->type_name("N");
+  verb->add_option("--stop", options.stop, "Stop before this text (repeatable)")->type_name("TEXT")->allow_extra_args(false);
+  verb->add_option("--context", command->context, "Positions to reserve (default: the model's limit, at most 4096)")->type_name("N");
+  verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
+  convert::add_from_option(*verb, command->from);
+  console.add_common_options(*verb);
+  verb->footer(
+      "The text streams to the standard output, statistics go to the standard error at the end.\n\n"
+      "Examples:\n"
+      "  ingot run model.ingot -p 'Once upon a time' -n 64\n"
+      "  ingot run model.gguf --chat\n"
+      "  ingot run checkpoint/ --chat -p 'Why is the sky blue?' --temperature 0.7 --seed 1\n"
+      "  echo 'It was a dark night' | ingot run model.ingot --top-p 0.9 --temperature 1");
+  verb->callback([command, prompt, &console] { run(*command, prompt->count() > 0, console); });
+}
+
+}  // namespace ingot::runtime
