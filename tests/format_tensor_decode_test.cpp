@@ -1,0 +1,401 @@
+// decode.h against exact arithmetic (tensor_oracle.h): every family, every arithmetic, both packings, views and streams, transforms.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+
+#include "expect_error.h"
+#include "format/tensor/decode.h"
+#include "tensor_oracle.h"
+
+namespace ingot::tensor {
+namespace {
+
+using test::canonical;
+using test::PlainTensor;
+
+Level level(DType type, Block block, std::int32_t multiply = 1, std::int32_t add = 0) { return {type, block, multiply, add, false}; }
+
+Scheme integers(DType type, std::vector<Level> scales, Offset offset = {}) {
+  Scheme scheme;
+  scheme.codes.type = type;
+  scheme.scales = std::move(scales);
+  scheme.offset = std::move(offset);
+  return scheme;
+}
+Scheme table(std::string name, DType type, std::vector<Level> scales) {
+  Scheme scheme = integers(type, std::move(scales));
+  scheme.codes.kind = CodeKind::table;
+  scheme.codes.table = std::move(name);
+  return scheme;
+}
+Offset zero(std::int32_t value) { return {OffsetKind::zero, value, {}}; }
+Offset zero_points(Level row) { return {OffsetKind::zero_points, 0, {row}}; }
+Offset bias(DType type, Block block) { return {OffsetKind::bias, 0, {level(type, block)}}; }
+Offset minimum(Level fine, Level coarse) { return {OffsetKind::minimum, 0, {fine, coarse}}; }
+
+std::vector<Scheme> schemes() {
+  const Block g16{1, 16}, g32{1, 32}, g64{1, 64}, row{1, 0}, all{0, 0};
+  std::vector<Scheme> list = {
+      // GGUF
+      integers(DType::u4, {level(DType::f16, g32)}, zero(8)),
+      integers(DType::u4, {level(DType::f16, g32)}, bias(DType::f16, g32)),
+      integers(DType::u5, {level(DType::f16, g32)}, zero(16)),
+      integers(DType::u5, {level(DType::f16, g32)}, bias(DType::f16, g32)),
+      integers(DType::i8, {level(DType::f16, g32)}),
+      integers(DType::u2, {level(DType::u4, g16), level(DType::f16, g64)}, minimum(level(DType::u4, g16), level(DType::f16, g64))),
+      integers(DType::u3, {level(DType::i8, g16), level(DType::f16, g64)}, zero(4)),
+      integers(DType::u4, {level(DType::u8, g32), level(DType::f16, g64)}, minimum(level(DType::u8, g32), level(DType::f16, g64))),
+      integers(DType::u5, {level(DType::u8, g32), level(DType::f16, g64)}, minimum(level(DType::u8, g32), level(DType::f16, g64))),
+      integers(DType::u6, {level(DType::i8, g16), level(DType::f16, g64)}, zero(32)),
+      integers(DType::i8, {level(DType::f32, g64)}),
+      integers(DType::u2, {level(DType::f16, g64)}, zero(1)),
+      table("iq4nl", DType::u4, {level(DType::f16, g32)}),
+      table("iq4nl", DType::u4, {level(DType::i8, g32), level(DType::f16, g64)}),
+      table("binary", DType::u1, {level(DType::f16, g64)}),
+      integers(DType::e2m1, {level(DType::e8m0, g32)}),
+      integers(DType::e2m1, {level(DType::e4m3, g16)}),
+      // GPTQ, AWQ, compressed-tensors, MLX, FP8, bitsandbytes
+      integers(DType::u4, {level(DType::f16, g32)}, zero_points(level(DType::u4, g32))),
+      integers(DType::u4, {level(DType::bf16, g32)}, zero_points(level(DType::u4, g64, 1, 1))),
+      integers(DType::u8, {level(DType::f16, row)}, zero_points(level(DType::i8, row))),
+      integers(DType::u7, {level(DType::f32, row)}, zero(64)),
+      integers(DType::u4, {level(DType::bf16, g32)}, bias(DType::bf16, g32)),
+      integers(DType::u4, {level(DType::f32, g32)}, bias(DType::f32, g32)),
+      integers(DType::u8, {level(DType::bf16, g64)}, bias(DType::bf16, g64)),
+      integers(DType::u6, {level(DType::f32, row)}, bias(DType::f16, g32)),
+      integers(DType::e4m3, {level(DType::f32, {24, 40})}),
+      integers(DType::e4m3, {level(DType::bf16, all)}),
+      integers(DType::e5m2, {level(DType::f16, row)}),
+      integers(DType::e4m3fnuz, {level(DType::f32, all)}),
+      integers(DType::e5m2fnuz, {level(DType::f32, row)}),
+      integers(DType::e3m2, {level(DType::e8m0, g32)}),
+      integers(DType::e2m3, {level(DType::e8m0, g32)}),
+      integers(DType::e2m1, {level(DType::e4m3, g16), level(DType::f32, all)}),
+      table("nf4", DType::u4, {level(DType::f32, g64)}),
+      table("fp4", DType::u4, {level(DType::f32, g64)}),
+      table("custom", DType::u3, {level(DType::f32, g32)}),
+      table("custom", DType::u8, {level(DType::f16, g32)}),
+      integers(DType::i8, {level(DType::f32, row)}, zero_points(level(DType::i32, row))),
+      // Odd combinations
+      integers(DType::u1, {level(DType::f32, {0, 1})}),
+      integers(DType::u4, {level(DType::f32, {1, 48}), level(DType::f32, {1, 72}), level(DType::f32, {3, 0})}),
+      integers(DType::u4, {level(DType::f32, {1, 7}), level(DType::f32, all)}, minimum(level(DType::f32, {1, 5}), level(DType::bf16, all))),
+      integers(DType::u4, {level(DType::u6, {1, 16}, 2, 1), level(DType::f16, {1, 64})}, zero_points(level(DType::u1, {1, 8}, 2, -1))),
+      integers(DType::u4, {}, bias(DType::f32, g32)),
+      integers(DType::u4, {}, zero(-128)),
+      integers(DType::bf16, {level(DType::f32, g32)}),
+      integers(DType::f32, {level(DType::f32, g32)}, bias(DType::f32, g16)),
+      integers(DType::i16, {level(DType::f16, g32)}, zero(5)),
+      integers(DType::u32, {level(DType::f32, g32), level(DType::f32, g32)}),
+      table("custom", DType::u4, {level(DType::f32, g32), level(DType::f32, all)}),
+  };
+  Scheme shifted = list[0];
+  shifted.shift = -3;
+  list.push_back(shifted);
+  shifted.shift = 64;
+  list.push_back(shifted);
+  shifted = list[21];
+  shifted.shift = -64;
+  list.push_back(shifted);
+  Scheme nested = table("nf4", DType::u4, {level(DType::u8, g64), level(DType::f32, {0, 0})});
+  nested.scales[0].custom_table = true;
+  nested.rounded_scale = true;
+  nested.scale_offset = true;
+  list.push_back(nested);
+  for (const Order order : {Order::permutation, Order::group_index}) {
+    for (const std::size_t i : {std::size_t{0}, std::size_t{17}, std::size_t{22}, std::size_t{39}}) {
+      list.push_back(list[i]);
+      list.back().order = order;
+    }
+  }
+  return list;
+}
+
+bool allows_tiles(const Scheme& scheme) { return bits(scheme.codes.type) <= 8 && scheme.flat == 0; }
+
+/// The same planes without views: everything goes through read_units().
+class Streamed final : public PlaneSource {
+ public:
+  Streamed(std::shared_ptr<const PlaneSource> planes, std::vector<PlaneSpec> specs) : planes_(std::move(planes)), specs_(std::move(specs)) {}
+  [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override { planes_->read_units(begin, end, out); }
+  [[nodiscard]] Bytes whole(std::size_t index) const override { return planes_->whole(index); }
+
+ private:
+  std::shared_ptr<const PlaneSource> planes_;
+  std::vector<PlaneSpec> specs_;
+};
+
+Tensor streamed(Tensor tensor) {
+  tensor.planes = std::make_shared<Streamed>(tensor.planes, tensor.plane_specs());
+  return tensor;
+}
+
+std::vector<float> oracle(const PlainTensor& plain) {
+  std::vector<float> values;
+  for (std::uint64_t row = 0; row < plain.matrices * plain.rows; ++row) {
+    for (std::uint64_t col = 0; col < plain.cols; ++col) values.push_back(test::exact_value(plain, row, col));
+  }
+  return values;
+}
+
+/// Index of the first difference, or the size.
+std::size_t first_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  std::size_t i = 0;
+  while (i < a.size() && i < b.size() && canonical(a[i]) == canonical(b[i])) ++i;
+  return a.size() == b.size() ? i : a.size() + b.size();
+}
+
+std::vector<float> all_units(const Tensor& tensor) {
+  const Geometry view = tensor.geometry();
+  std::vector<float> values(rows_in_units(view, 0, view.units) * view.cols);
+  decode_units(tensor, 0, view.units, values);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("decoding_is_the_exact_value_rounded_once") {
+  std::mt19937_64 random(20240229);
+  const Shape shapes[] = {{16, 64}, {17, 65}, {15, 100}, {33, 31}, {1, 257}, {2, 5, 40}, {70}, {}};
+  for (const Scheme& scheme : schemes()) {
+    for (const Shape& shape : shapes) {
+      for (const Packing packing : {Packing::rows, Packing::tiles}) {
+        if (packing == Packing::tiles && !allows_tiles(scheme)) continue;
+        for (const bool tame : {false, true}) {
+          const PlainTensor plain = test::random_tensor(shape, scheme, packing, tame, random);
+          const Tensor tensor = test::as_tensor(plain);
+          const std::vector<float> expected = oracle(plain);
+          const std::vector<float> got = all_units(tensor);
+          const std::size_t at = first_difference(expected, got);
+          CAPTURE(describe(scheme));
+          CAPTURE(name(packing));
+          CAPTURE(plain.rows);
+          CAPTURE(plain.cols);
+          CAPTURE(at);
+          if (at < got.size()) {
+            CAPTURE(expected[at]);
+            CAPTURE(got[at]);
+            REQUIRE(canonical(expected[at]) == canonical(got[at]));
+          }
+          REQUIRE(at == expected.size());
+          CHECK(first_difference(expected, all_units(streamed(tensor))) == expected.size());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("flat_runs_ignore_the_shape") {
+  std::mt19937_64 random(7);
+  Scheme scheme = table("nf4", DType::u4, {level(DType::f32, {1, 0})});
+  scheme.flat = 64;
+  Scheme nested = table("nf4", DType::u4, {level(DType::u8, {1, 0}), level(DType::f32, {256, 0})});
+  nested.flat = 32;
+  nested.scales[0].custom_table = nested.rounded_scale = nested.scale_offset = true;
+  for (const Scheme& each : {scheme, nested}) {
+    for (const Shape& shape : {Shape{300, 100}, Shape{3, 5}, Shape{64}, Shape{2, 3, 77}}) {
+      const PlainTensor plain = test::random_tensor(shape, each, Packing::rows, true, random);
+      const Tensor tensor = test::as_tensor(plain);
+      std::vector<float> expected = oracle(plain);
+      CHECK(first_difference(expected, all_units(tensor)) == expected.size());
+      expected.resize(tensor.elements());
+      std::vector<float> got(tensor.elements());
+      decode_logical(tensor, got);
+      CHECK(first_difference(expected, got) == expected.size());
+    }
+  }
+}
+
+TEST_CASE("every_range_of_the_logical_tensor_is_the_same_part_of_the_whole") {
+  std::mt19937_64 random(99);
+  const std::vector<Scheme> list = schemes();
+  for (const std::size_t i : {std::size_t{0}, std::size_t{7}, std::size_t{9}, std::size_t{13}, std::size_t{25}, list.size() - 1, list.size() - 5}) {
+    for (const Shape& shape : {Shape{50, 90}, Shape{2, 20, 64}, Shape{3, 700}}) {
+      for (const Packing packing : {Packing::rows, Packing::tiles}) {
+        const PlainTensor plain = test::random_tensor(shape, list[i], packing, true, random);
+        const Tensor tensor = test::as_tensor(plain);
+        const std::vector<float> expected = oracle(plain);
+        for (int trial = 0; trial < 20; ++trial) {
+          const std::uint64_t begin = random() % expected.size();
+          std::vector<float> got(random() % (expected.size() - begin + 1));
+          decode_logical_range(trial % 2 == 0 ? tensor : streamed(tensor), begin, got);
+          const std::vector<float> part(expected.begin() + static_cast<std::ptrdiff_t>(begin),
+                                        expected.begin() + static_cast<std::ptrdiff_t>(begin + got.size()));
+          REQUIRE(first_difference(part, got) == part.size());
+        }
+        std::vector<float> pieces;
+        for_each_logical(tensor, 77, [&](std::uint64_t first, std::span<const float> values) {
+          CHECK(first == pieces.size());
+          CHECK(values.size() <= 77);
+          pieces.insert(pieces.end(), values.begin(), values.end());
+        });
+        CHECK(first_difference(expected, pieces) == expected.size());
+      }
+    }
+  }
+}
+
+TEST_CASE("transforms_are_undone") {
+  std::mt19937_64 random(5);
+  const Scheme quantized = schemes()[0];
+  const Scheme plain32 = Scheme::plain(DType::f32);
+  struct Case {
+    Scheme scheme;
+    Packing packing;
+    Shape logical;
+    std::vector<Transform> transforms;
+  };
+  const Transform rope3{TransformKind::rope_interleave, 3}, rope1{TransformKind::rope_interleave, 1};
+  const Transform transpose{TransformKind::transpose, 0}, add_one{TransformKind::add_one, 0};
+  const std::vector<Case> cases = {
+      {quantized, Packing::tiles, {48, 70}, {rope3}},  {quantized, Packing::rows, {36, 70}, {rope3}},
+      {plain32, Packing::rows, {36, 70}, {rope3}},     {plain32, Packing::rows, {36}, {rope3}},
+      {plain32, Packing::rows, {30, 44}, {transpose}}, {quantized, Packing::tiles, {70, 48}, {transpose}},
+      {plain32, Packing::rows, {100}, {add_one}},      {plain32, Packing::rows, {44, 30}, {rope1, transpose}},
+      {plain32, Packing::rows, {44, 30}, {transpose, rope3}}, {plain32, Packing::rows, {44, 30}, {transpose, rope3, transpose, rope1}},
+      {Scheme::plain(DType::bf16), Packing::rows, {36, 70}, {rope3, add_one}},
+  };
+  for (const Case& each : cases) {
+    CAPTURE(describe(each.scheme));
+    CAPTURE(each.transforms.size());
+    // Stored values by the oracle, then the definition of each transform, last one first.
+    Tensor shape_only;
+    shape_only.shape = each.logical;
+    shape_only.transforms = each.transforms;
+    PlainTensor plain = test::random_tensor(shape_only.stored_shape(), each.scheme, each.packing, true, random);
+    std::vector<float> values = oracle(plain);
+    Shape shape = shape_only.stored_shape();
+    for (std::size_t i = each.transforms.size(); i-- > 0;) {
+      const std::uint64_t rows = shape[0], cols = shape.size() < 2 ? 1 : shape[1];
+      std::vector<float> before(values.size());
+      for (std::uint64_t r = 0; r < rows; ++r) {
+        for (std::uint64_t c = 0; c < cols; ++c) {
+          if (each.transforms[i].kind == TransformKind::add_one) before[r * cols + c] = values[r * cols + c] - 1.0f;
+          if (each.transforms[i].kind == TransformKind::transpose) before[c * rows + r] = values[r * cols + c];
+        }
+      }
+      if (each.transforms[i].kind == TransformKind::rope_interleave) {
+        const std::uint64_t d = rows / each.transforms[i].heads;
+        for (std::uint64_t h = 0; h < each.transforms[i].heads; ++h) {
+          for (std::uint64_t half = 0; half < d / 2; ++half) {
+            for (std::uint64_t j = 0; j < 2; ++j) {
+              for (std::uint64_t c = 0; c < cols; ++c) before[(h * d + j * (d / 2) + half) * cols + c] = values[(h * d + 2 * half + j) * cols + c];
+            }
+          }
+        }
+      }
+      if (each.transforms[i].kind == TransformKind::transpose) std::swap(shape[0], shape[1]);
+      values = before;
+    }
+    Tensor tensor = test::as_tensor(plain);
+    tensor.shape = each.logical;
+    tensor.transforms = each.transforms;
+    std::vector<float> got(tensor.elements());
+    decode_logical(tensor, got);
+    CHECK(first_difference(values, got) == values.size());
+    decode_logical(streamed(tensor), got);
+    CHECK(first_difference(values, got) == values.size());
+    for (int trial = 0; trial < 10; ++trial) {
+      const std::uint64_t begin = random() % values.size();
+      std::vector<float> part(random() % (values.size() - begin + 1));
+      decode_logical_range(tensor, begin, part);
+      CHECK(first_difference({values.begin() + static_cast<std::ptrdiff_t>(begin), values.begin() + static_cast<std::ptrdiff_t>(begin + part.size())}, part) == part.size());
+    }
+  }
+}
+
+TEST_CASE("transforms_that_do_not_fit_are_refused") {
+  std::mt19937_64 random(5);
+  Tensor tensor = test::as_tensor(test::random_tensor({6, 4}, Scheme::plain(DType::f32), Packing::rows, true, random));
+  std::vector<float> out(24);
+  for (const std::uint64_t heads : {std::uint64_t{0}, std::uint64_t{4}, std::uint64_t{2}}) {
+    tensor.transforms = {{TransformKind::rope_interleave, heads}};
+    CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { decode_logical(tensor, out); }));
+  }
+  tensor.shape = {2, 3, 4};
+  tensor.transforms = {{TransformKind::transpose, 0}};
+  CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { decode_logical(tensor, out); }));
+}
+
+TEST_CASE("plain_types_of_every_width_decode") {
+  std::mt19937_64 random(3);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e5m2, DType::e4m3fnuz, DType::e5m2fnuz, DType::e3m2, DType::e2m3,
+                           DType::e2m1, DType::e8m0, DType::i32, DType::i16, DType::i8, DType::u32, DType::u16, DType::u8, DType::u1, DType::u2,
+                           DType::u3, DType::u4, DType::u5, DType::u6, DType::u7}) {
+    CAPTURE(name(type));
+    const PlainTensor plain = test::random_tensor({9, 41}, Scheme::plain(type), Packing::rows, false, random);
+    CHECK(first_difference(oracle(plain), all_units(test::as_tensor(plain))) == 9 * 41);
+  }
+  const std::int64_t integers[] = {0, -1, (std::int64_t{1} << 53) + 1, std::int64_t{-9007199791611905}, INT64_MAX, INT64_MIN};
+  std::vector<std::byte> bytes(sizeof integers);
+  std::memcpy(bytes.data(), integers, sizeof integers);
+  Tensor wide;
+  wide.shape = {6};
+  wide.scheme = Scheme::plain(DType::i64);
+  wide.planes = planes_in_memory({bytes}, wide.shape, wide.scheme, Packing::rows);
+  CHECK(all_units(wide) == std::vector<float>{0, -1, 0x1p53f, -9007200328482816.0f, 0x1p63f, -0x1p63f});  // rounded once, not through binary64
+}
+
+TEST_CASE("broken_orders_and_opaque_codes_are_refused") {
+  std::mt19937_64 random(1);
+  Scheme scheme = schemes()[0];
+  for (const Order order : {Order::permutation, Order::group_index}) {
+    scheme.order = order;
+    PlainTensor plain = test::random_tensor({4, 64}, scheme, Packing::rows, true, random);
+    plain.order[5] = order == Order::permutation ? plain.order[4] : 2;
+    const Tensor tensor = test::as_tensor(plain);
+    CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)all_units(tensor); }));
+  }
+  const Tensor opaque = test::as_tensor(test::random_tensor({4}, Scheme::plain(DType::c64), Packing::rows, true, random));
+  CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)all_units(opaque); }));
+  const Tensor unknown = test::as_tensor(test::random_tensor({4}, table("iq9", DType::u4, {}), Packing::rows, true, random));
+  CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)all_units(unknown); }));
+}
+
+TEST_CASE("specification_examples_decode_as_printed") {
+  // spec/schemes/affine.md
+  PlainTensor affine{{16, 8}, integers(DType::u4, {level(DType::f16, {1, 8})}, zero(8)), Packing::tiles, 1, 16, 8};
+  for (std::uint64_t i = 0; i < 128; ++i) affine.codes.push_back((i / 8 + i % 8) % 16);
+  affine.levels = {std::vector<std::uint64_t>(16, 0x3400)};
+  const Tensor tiles = test::as_tensor(affine);
+  const Bytes codes = *tiles.planes->view(0);
+  const std::uint8_t printed[] = {0x10, 0x32, 0x54, 0x76, 0x21, 0x43, 0x65, 0x87, 0x32, 0x54, 0x76, 0x98};
+  CHECK(std::memcmp(codes.data(), printed, sizeof printed) == 0);
+  CHECK(std::to_integer<int>(codes[60]) == 0x0f);
+  const std::vector<float> values = all_units(tiles);
+  CHECK(std::vector<float>(values.begin(), values.begin() + 8) == std::vector<float>{-2, -1.75, -1.5, -1.25, -1, -0.75, -0.5, -0.25});
+
+  // spec/schemes/two_level.md
+  PlainTensor two{{1, 64}, integers(DType::u4, {level(DType::u8, {1, 32}), level(DType::f16, {1, 256})}, minimum(level(DType::u8, {1, 32}), level(DType::f16, {1, 256}))),
+                  Packing::rows, 1, 1, 64};
+  two.codes.assign(64, 9);
+  two.levels = {{3, 5}, {0x2E66}, {2, 0}, {0x2A3D}};
+  const std::vector<float> super = all_units(test::as_tensor(two));
+  CHECK(canonical(super[0]) == 0x40268500);
+  CHECK(super[32] == 4.4989013671875f);
+
+  // spec/schemes/table.md
+  PlainTensor nf4{{1, 4}, table("nf4", DType::u4, {level(DType::f32, {1, 0})}), Packing::rows, 1, 1, 4};
+  nf4.codes = {0, 7, 8, 15};
+  nf4.levels = {{0x3F000000}};
+  const std::vector<float> normal = all_units(test::as_tensor(nf4));
+  CHECK(normal[0] == -0.5f);
+  CHECK(canonical(normal[2]) == 0x3d22faff);
+  CHECK(normal[3] == 0.5f);
+
+  // spec/schemes/microscaling.md
+  PlainTensor mx{{1, 32}, integers(DType::e2m1, {level(DType::e8m0, {1, 32})}), Packing::rows, 1, 1, 32};
+  mx.codes.assign(32, 10);
+  mx.codes[0] = 2;
+  mx.codes[1] = 7;
+  mx.levels = {{0x7e}};
+  const std::vector<float> micro = all_units(test::as_tensor(mx));
+  CHECK(micro[0] == 0.5f);
+  CHECK(micro[1] == 3);
+  CHECK(micro[2] == -0.5f);
+}
+
+}  // namespace ingot::tensor
