@@ -378,7 +378,9 @@ PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& sche
   std::iota(plain.order.begin(), plain.order.end(), 0u);
   std::shuffle(plain.order.begin(), plain.order.end(), random);
   if (scheme.order == tensor::Order::group_index) {
-    for (std::uint32_t& group : plain.order) group = static_cast<std::uint32_t>(random() % level_cols(plain, scheme.scales.at(0)));
+    std::uint64_t groups = plain.cols;
+    for (const Level& level : all_levels(scheme)) groups = level.block.cols == 0 ? groups : std::min(groups, level_cols(plain, level));
+    for (std::uint32_t& group : plain.order) group = static_cast<std::uint32_t>(random() % groups);
   }
   return plain;
 }
