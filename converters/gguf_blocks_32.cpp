@@ -146,8 +146,11 @@ void split_nvfp4(const std::byte* block, std::uint64_t count, const MutableRowVi
 }
 void join_nvfp4(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 36) {
-    copy_bytes(row.parameters[0] + b * 4, block, 4);
-    for (std::size_t s = 0; s < 4; ++s) join_nibbles<8>(row.codes + b * 64 + 16 * s, block + 4 + 8 * s);
+    for (std::size_t s = 0; s < 4; ++s) {
+      const std::byte scale = row.parameters[0][b * 4 + s];
+      block[s] = scale == std::byte{0x7F} ? std::byte{0xFF} : scale;  // 0x7F would be read as zero
+      join_nibbles<8>(row.codes + b * 64 + 16 * s, block + 4 + 8 * s);
+    }
   }
 }
 

@@ -12,6 +12,7 @@ using tensor::ModelConfig;
 using tensor::RopeScaling;
 
 constexpr std::uint64_t kMaxLayers = 65536;
+constexpr std::uint64_t kMaxHeadDim = 65536;
 constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 40;
 constexpr double kDefaultRopeTheta = 10000;
 constexpr std::uint64_t kLlama3OriginalContext = 8192;
@@ -171,6 +172,10 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
   }
 }
 
+std::uint64_t rope_head_dim(const ModelConfig& config) {
+  return config.head_dim > 0 ? config.head_dim : config.hidden_size / std::max<std::uint64_t>(config.head_count, 1);
+}
+
 void check_built_in_patterns(const ModelConfig& config, const Architecture& architecture) {
   const std::vector<bool> built_in = sliding_layers(architecture.sliding, config.layer_count);
   if (architecture.sliding != SlidingRule::none && !config.sliding_layers.empty() &&
@@ -260,8 +265,11 @@ void write_config(HeaderBuilder& header, const ModelConfig& config, const Archit
 
 std::vector<float> llama3_rope_divisors(const ModelConfig& config) {
   const RopeScaling& scaling = config.rope_scaling;
-  const std::uint64_t head_dim =
-      config.head_dim > 0 ? config.head_dim : config.hidden_size / std::max<std::uint64_t>(config.head_count, 1);
+  const std::uint64_t head_dim = rope_head_dim(config);
+  if (head_dim > kMaxHeadDim) {
+    throw Error(ErrorKind::limit_exceeded,
+                "head_dim is " + std::to_string(head_dim) + ", at most " + std::to_string(kMaxHeadDim));
+  }
   const auto original = static_cast<float>(scaling.original_context_length > 0 ? scaling.original_context_length
                                                                                : kLlama3OriginalContext);
   const auto low = static_cast<float>(scaling.low_freq_factor), high = static_cast<float>(scaling.high_freq_factor);
@@ -284,14 +292,13 @@ std::vector<float> llama3_rope_divisors(const ModelConfig& config) {
 }
 
 std::optional<RopeScaling> recognise_llama3_divisors(const ModelConfig& config, std::span<const float> divisors) {
-  if (divisors.empty()) return std::nullopt;
+  if (divisors.empty() || divisors.size() != rope_head_dim(config) / 2) return std::nullopt;
   ModelConfig guess = config;
   guess.rope_scaling = RopeScaling{};
   guess.rope_scaling.type = "llama3";
   guess.rope_scaling.factor = divisors.back();
   guess.rope_scaling.original_context_length = kLlama3OriginalContext;
   const std::vector<float> expected = llama3_rope_divisors(guess);
-  if (expected.size() != divisors.size()) return std::nullopt;
   constexpr float kLastBits = 1e-4f;  // the powers were taken by another library
   for (std::size_t i = 0; i < expected.size(); ++i)
     if (!(std::fabs(expected[i] - divisors[i]) <= kLastBits * expected[i])) return std::nullopt;

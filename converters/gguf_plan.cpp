@@ -110,7 +110,7 @@ void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
   } else if (plain && !tensor::info(type).is_float) {
     plan.type = plain_type(type);
     if (plan.type == nullptr) plan.reason = "GGUF has no type for elements of " + std::string(tensor::name(type));
-  } else if (is_f32_only(plan.name, plan.shape)) {
+  } else if (is_f32_only(plan.name, plan.shape) && !(options_.scheme.empty() && source_header(model_) != nullptr)) {
     plan.type = type_named("F32");
   } else if (!options_.scheme.empty()) {
     for (const Encoder& row : encoders())

@@ -1,0 +1,293 @@
+// Whole models: the way back byte for byte, values unchanged by writing, names, shards, refusals.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "converters/gguf_config.h"
+#include "converters/gguf_file.h"
+#include "converters/gguf_names.h"
+#include "converters/gguf_read.h"
+#include "converters/gguf_write.h"
+#include "converters/registry.h"
+#include "format/base/mapped_file.h"
+#include "format/base/output_file.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/fingerprint.h"
+#include "tests/converters_gguf_bytes.h"
+#include "tests/expect_error.h"
+#include "tests/skip.h"
+#include "tests/temporary_directory.h"
+
+namespace ingot::test {
+namespace {
+
+using tensor::Model;
+using tensor::Segment;
+using tensor::Tensor;
+
+std::filesystem::path data(const char* name) { return std::filesystem::path(INGOT_TEST_DATA) / name; }
+
+/// The file as its recipe gives it back.
+std::vector<std::byte> rebuilt(const Model& model, std::size_t file_index) {
+  const tensor::SourceFile& file = model.source->files[file_index];
+  std::vector<std::byte> bytes;
+  for (const Segment& segment : file.segments) {
+    const std::size_t at = bytes.size();
+    bytes.resize(at + segment.size);
+    const std::span<std::byte> out = std::span(bytes).subspan(at);
+    if (segment.kind == Segment::Kind::literal) {
+      const Bytes from = model.find_attachment(segment.attachment)->bytes.subspan(segment.begin, segment.size);
+      std::copy(from.begin(), from.end(), out.begin());
+    } else if (segment.kind == Segment::Kind::tensor) {
+      convert::gguf::pack_segment(*model.find(segment.tensor), segment.part, 0, out);
+    }
+  }
+  for (const tensor::SourceFile::Patch& patch : file.patches) {
+    const Bytes from = model.find_attachment(patch.attachment)->bytes.subspan(patch.begin, patch.size);
+    std::copy(from.begin(), from.end(), bytes.begin() + static_cast<std::ptrdiff_t>(patch.offset));
+  }
+  return bytes;
+}
+
+void check_way_back(const std::filesystem::path& path, std::size_t expected_patches) {
+  Model model = convert::gguf::read_model(path, {});
+  CHECK(model.source->files[0].hash == Hash128{});
+  convert::gguf::complete_source(model, {});
+  const MappedFile original(path);
+  CHECK(model.source->files[0].hash == hash128_tree(original.bytes()));
+  CHECK(model.source->files[0].patches.size() == expected_patches);
+  const std::vector<std::byte> bytes = rebuilt(model, 0);
+  REQUIRE(bytes.size() == original.size());
+  CHECK(std::equal(bytes.begin(), bytes.end(), original.bytes().begin()));
+}
+
+std::map<std::string, Hash128> fingerprints(const Model& model) {
+  std::map<std::string, Hash128> result;
+  for (const Tensor& tensor : model.tensors)
+    if (!tensor.derived) result[tensor.name] = tensor::fingerprint(tensor);
+  return result;
+}
+
+std::string type_of(const std::filesystem::path& path, std::string_view tensor_name) {
+  for (const auto& info : convert::gguf::parse_file(path).tensors)
+    if (info.name == tensor_name) return std::string(info.type->name);
+  return "absent";
+}
+
+convert::WriteOptions with_scheme(const char* scheme) {
+  convert::WriteOptions options;
+  options.scheme = scheme;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("gguf_files_come_back_byte_for_byte") { check_way_back(data("golden/foreign/gguf/blocks.gguf"), 2); }
+
+TEST_CASE("real_gguf_files_come_back_byte_for_byte") {
+  const char* models = std::getenv("INGOT_TEST_MODELS");
+  if (models == nullptr) return skip("INGOT_TEST_MODELS does not name a directory with .gguf files");
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(models)) {
+    if (entry.path().extension() != ".gguf") continue;
+    CAPTURE(entry.path());
+    check_way_back(entry.path(), 0);
+    ++found;
+  }
+  if (found == 0) skip("INGOT_TEST_MODELS holds no .gguf file");
+}
+
+TEST_CASE("odd_bytes_between_and_behind_tensors_come_back") {
+  const TemporaryDirectory directory;
+  GgufBytes file;
+  file.head(2, 0).info("a", {3}, 0, 0).info("b", {256}, 34, 32).align();
+  file.put(1.0f).put(2.0f).put(3.0f).put<std::uint32_t>(0xDEADBEEF).align();  // padding that is not zero
+  std::mt19937_64 random(5);
+  const std::vector<std::byte> blocks = random_bytes(54, random);  // TQ1_0 bytes that no digits give
+  file.bytes.insert(file.bytes.end(), blocks.begin(), blocks.end());
+  file.align().put<std::uint64_t>(0x1122334455667788);  // bytes behind the last padding
+  write_file_atomically(directory / "odd.gguf", file.bytes);
+  Model model = convert::gguf::read_model(directory / "odd.gguf", {});
+  convert::gguf::complete_source(model, {});
+  CHECK(!model.source->files[0].patches.empty());
+  CHECK(rebuilt(model, 0) == file.bytes);
+}
+
+TEST_CASE("hugging_face_to_gguf_keeps_every_value") {
+  const TemporaryDirectory directory;
+  const Model source = convert::read_model(data("data/tiny-llama"));
+  const auto before = fingerprints(source);
+  for (const char* scheme : {"", "f32", "bf16"}) {
+    CAPTURE(scheme);
+    const auto forecast = convert::gguf::forecast_model(source, with_scheme(scheme));
+    for (const auto& outcome : forecast.tensors) {
+      CAPTURE(outcome.name);
+      CHECK(outcome.forecast == convert::ProofClass::exact);
+    }
+    convert::gguf::write_model(source, directory / "m.gguf", with_scheme(scheme));
+    const Model written = convert::gguf::read_model(directory / "m.gguf", {});
+    CHECK(fingerprints(written) == before);
+    CHECK(written.config.tied_embeddings);
+    CHECK(written.aliases.at("lm_head.weight") == "model.embed_tokens.weight");
+    CHECK(type_of(directory / "m.gguf", "blk.0.attn_norm.weight") == "F32");
+    CHECK(type_of(directory / "m.gguf", "blk.0.attn_q.weight") == (std::string(scheme) == "f32" ? "F32" : "BF16"));
+  }
+}
+
+TEST_CASE("lossy_schemes_are_forecast_as_such") {
+  const Model source = convert::read_model(data("data/tiny-llama"));
+  const auto q8 = convert::gguf::forecast_model(source, with_scheme("q8_0"));
+  bool some_exact = false, some_requantized = false;
+  for (const auto& outcome : q8.tensors) {
+    some_exact |= outcome.forecast == convert::ProofClass::exact && outcome.target_scheme == "F32";
+    some_requantized |= outcome.forecast == convert::ProofClass::requantized && outcome.target_scheme == "Q8_0" &&
+                        !outcome.reason.empty();
+    CHECK(outcome.forecast != convert::ProofClass::refused);
+  }
+  CHECK(some_exact);
+  CHECK(some_requantized);
+  CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(source, with_scheme("q4_k")); }));
+}
+
+TEST_CASE("gguf_written_from_gguf_keeps_blocks_and_keys") {
+  const TemporaryDirectory directory;
+  Model source = convert::gguf::read_model(data("golden/foreign/gguf/blocks.gguf"), {});
+  std::erase_if(source.tensors, [](const Tensor& tensor) {
+    return tensor.name.starts_with("TQ1_0");
+  });  // becomes TQ2_0: not the same type
+  convert::gguf::write_model(source, directory / "m.gguf", {});
+  const Model written = convert::gguf::read_model(directory / "m.gguf", {});
+  CHECK(fingerprints(written) == fingerprints(source));
+  for (const Tensor& tensor : source.tensors) {
+    if (tensor.name.ends_with(".expected")) continue;
+    CHECK(type_of(directory / "m.gguf", tensor.name) == tensor.name);
+  }
+  CHECK(convert::gguf::parse_file(directory / "m.gguf").text("general.architecture") == "blocks");
+}
+
+TEST_CASE("shards_are_written_and_read_as_one_model") {
+  const TemporaryDirectory directory;
+  const Model source = convert::read_model(data("data/tiny-llama"));
+  convert::WriteOptions options;
+  options.shard_bytes = 400 << 10;
+  convert::gguf::write_model(source, directory / "m.gguf", options);
+  std::size_t files = 0;
+  std::filesystem::path some;
+  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+    ++files;
+    some = entry.path();
+  }
+  CHECK(files > 2);
+  for (const std::filesystem::path& path : {some, directory.path()}) {
+    Model written = convert::gguf::read_model(path, {});
+    CHECK(fingerprints(written) == fingerprints(source));
+    CHECK(written.source->files.size() == files);
+    convert::gguf::complete_source(written, {});
+    for (std::size_t i = 0; i < files; ++i) {
+      const MappedFile original(directory.path() / written.source->files[i].path);
+      CHECK(hash128_tree(rebuilt(written, i)) == hash128_tree(original.bytes()));
+    }
+  }
+}
+
+TEST_CASE("a_sharded_set_with_a_wrong_number_is_refused") {
+  const TemporaryDirectory directory;
+  const Model source = convert::read_model(data("data/tiny-llama"));
+  convert::WriteOptions options;
+  options.shard_bytes = 1500 << 10;
+  convert::gguf::write_model(source, directory / "m.gguf", options);
+  const std::filesystem::path first = directory / "m-00001-of-00002.gguf", second = directory / "m-00002-of-00002.gguf";
+  REQUIRE(std::filesystem::exists(second));
+  std::filesystem::copy_file(first, second, std::filesystem::copy_options::overwrite_existing);
+  CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)convert::gguf::read_model(first, {}); }));
+}
+
+TEST_CASE("names_translate_both_ways") {
+  struct Case {
+    const char* architecture;
+    const char* gguf;
+    const char* neutral;
+  };
+  constexpr auto kCases = std::to_array<Case>({
+      {"llama", "blk.11.ffn_norm.weight", "model.layers.11.post_attention_layernorm.weight"},
+      {"gemma3", "blk.11.post_attention_norm.weight", "model.layers.11.post_attention_layernorm.weight"},
+      {"gemma3", "blk.0.ffn_norm.weight", "model.layers.0.pre_feedforward_layernorm.weight"},
+      {"olmo2", "blk.3.post_ffw_norm.weight", "model.layers.3.post_feedforward_layernorm.weight"},
+      {"qwen2", "blk.3.attn_q.bias", "model.layers.3.self_attn.q_proj.bias"},
+      {"qwen3", "blk.3.attn_q_norm.weight", "model.layers.3.self_attn.q_norm.weight"},
+      {"phi3", "blk.3.ffn_up.weight", "model.layers.3.mlp.gate_up_proj.weight"},
+      {"phi3", "blk.3.attn_qkv.weight", "model.layers.3.self_attn.qkv_proj.weight"},
+      {"gpt2", "blk.3.attn_qkv.bias", "transformer.h.3.attn.c_attn.bias"},
+      {"gpt2", "position_embd.weight", "transformer.wpe.weight"},
+  });
+  for (const Case& row : kCases) {
+    CAPTURE(row.gguf);
+    const auto* architecture = convert::gguf::find_architecture(row.architecture);
+    REQUIRE(architecture != nullptr);
+    CHECK(convert::gguf::neutral_name(*architecture, row.gguf) == row.neutral);
+    CHECK(convert::gguf::gguf_name(*architecture, row.neutral) == row.gguf);
+  }
+  const auto* llama = convert::gguf::find_architecture("llama");
+  for (const char* unknown : {"blk.x.ffn_norm.weight", "blk.01.ffn_norm.weight", "blk..ffn_norm.weight",
+                              "blk.1.other.weight", "token_embd"}) {
+    CHECK(!convert::gguf::neutral_name(*llama, unknown));
+  }
+  CHECK(convert::gguf::gguf_name(*convert::gguf::find_architecture("gpt2"), "h.3.ln_1.weight") ==
+        "blk.3.attn_norm.weight");
+}
+
+TEST_CASE("llama3_divisors_are_those_of_the_published_models") {
+  tensor::ModelConfig config;
+  config.head_dim = 64;
+  config.rope_theta = 500000;
+  config.rope_scaling.type = "llama3";
+  config.rope_scaling.factor = 32;
+  config.rope_scaling.low_freq_factor = 1;
+  config.rope_scaling.high_freq_factor = 4;
+  config.rope_scaling.original_context_length = 8192;
+  const std::vector<float> divisors = convert::gguf::llama3_rope_divisors(config);
+  REQUIRE(divisors.size() == 32);
+  for (std::size_t i = 0; i < 15; ++i) CHECK(divisors[i] == 1);
+  CHECK(divisors[15] == doctest::Approx(1.651329).epsilon(1e-5));
+  CHECK(divisors[16] == doctest::Approx(3.292262).epsilon(1e-5));
+  CHECK(divisors[17] == doctest::Approx(9.666729).epsilon(1e-5));
+  for (std::size_t i = 18; i < 32; ++i) CHECK(divisors[i] == 32);
+  tensor::ModelConfig plain = config;
+  plain.rope_scaling = {};
+  const auto recognised = convert::gguf::recognise_llama3_divisors(plain, divisors);
+  REQUIRE(recognised);
+  CHECK(*recognised == config.rope_scaling);
+}
+
+TEST_CASE("gemma_norms_are_stored_plus_one_and_read_back") {
+  const TemporaryDirectory directory;
+  Model source;
+  source.config.architecture = "gemma3";
+  source.config.layer_count = 1;
+  source.config.hidden_size = 32;
+  source.config.head_count = 1;
+  source.config.head_dim = 32;
+  const auto add = [&](const char* name, std::vector<float> values) {
+    Tensor tensor;
+    tensor.name = name;
+    tensor.shape = {values.size()};
+    tensor.scheme = tensor::Scheme::plain(tensor::DType::f32);
+    const Bytes bytes = std::as_bytes(std::span(values));
+    tensor.planes =
+        tensor::planes_in_memory({{bytes.begin(), bytes.end()}}, tensor.shape, tensor.scheme, tensor.packing);
+    source.tensors.push_back(std::move(tensor));
+  };
+  add("model.norm.weight", {0.5f, -0.25f, 0.0f, 3.0f});
+  add("model.layers.0.input_layernorm.weight", {1e-9f, 0.0f, 0.0f, 0.0f});  // 1 + 1e-9 is 1
+  const auto forecast = convert::gguf::forecast_model(source, {});
+  CHECK(forecast.tensors[0].forecast == convert::ProofClass::exact);
+  CHECK(forecast.tensors[1].forecast == convert::ProofClass::requantized);
+  convert::gguf::write_model(source, directory / "m.gguf", {});
+  const auto file = convert::gguf::parse_file(directory / "m.gguf");
+  CHECK(load_le<float>(file.bytes.data() + file.tensors[0].offset) == 1.5f);
+  const Model written = convert::gguf::read_model(directory / "m.gguf", {});
+  CHECK(tensor::fingerprint(*written.find("model.norm.weight")) == tensor::fingerprint(source.tensors[0]));
+}
+
+}  // namespace ingot::test
