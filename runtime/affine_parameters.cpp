@@ -1,0 +1,233 @@
+// Exactness: one float factor is itself; an integer of at most 8 bits times a binary16 number has at most 19 significant bits. So the only
+// rounding is that of the kernel's last operation, as the value's definition asks. Anything else is left to the generic decoder.
+#include "runtime/affine_parameters.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "format/base/byte_reader.h"
+#include "format/base/checked_math.h"
+
+namespace ingot::runtime {
+namespace {
+
+using tensor::DType;
+using tensor::OffsetKind;
+
+constexpr std::uint64_t kRows = tensor::kTileRows;
+
+bool is_plain_float(DType type) noexcept { return type == DType::f16 || type == DType::bf16 || type == DType::f32; }
+bool is_small_integer(DType type) noexcept { return !tensor::info(type).is_float && tensor::bits(type) <= 8 && type != DType::boolean; }
+
+// Index of the plane with this role; the number of planes when absent.
+std::size_t plane_index(const std::vector<tensor::PlaneSpec>& specs, std::string_view role) noexcept {
+  const auto found = std::find_if(specs.begin(), specs.end(), [&](const tensor::PlaneSpec& s) { return s.role == role; });
+  return static_cast<std::size_t>(found - specs.begin());
+}
+
+const std::byte* viewed(const tensor::Tensor& tensor, std::size_t index) {
+  const std::optional<Bytes> view = tensor.planes->view(index);
+  if (!view || reinterpret_cast<std::uintptr_t>(view->data()) % alignof(std::uint32_t) != 0) return nullptr;
+  return view->data();
+}
+
+// Element `index` of a dense stream of integers of at most 8 bits.
+float small_integer(const std::byte* plane, DType type, std::uint64_t index) noexcept {
+  const std::uint32_t width = tensor::bits(type);
+  const std::uint64_t bit = index * width;
+  std::uint32_t window = static_cast<std::uint32_t>(plane[bit / 8]);
+  if (bit % 8 + width > 8) window |= static_cast<std::uint32_t>(plane[bit / 8 + 1]) << 8;
+  const std::uint32_t value = window >> bit % 8 & ((1u << width) - 1);
+  const std::uint32_t sign = tensor::info(type).is_signed ? 1u << (width - 1) : 0;
+  return static_cast<float>(static_cast<std::int32_t>(value ^ sign) - static_cast<std::int32_t>(sign));
+}
+
+}  // namespace
+
+std::unique_ptr<AffineParameters> AffineParameters::make(const tensor::Tensor& tensor, const kernels::KernelTable& kernels) {
+  const tensor::Scheme& scheme = tensor.scheme;
+  const bool integers = scheme.codes.kind == tensor::CodeKind::number && is_small_integer(scheme.codes.type);
+  const bool simple = !scheme.rounded_scale && !scheme.scale_offset && scheme.shift == 0 && scheme.order == tensor::Order::identity && scheme.flat == 0;
+  if (!integers || !simple || tensor.packing != tensor::Packing::tiles || tensor.geometry().matrices != 1) return nullptr;
+  std::unique_ptr<AffineParameters> result(new AffineParameters());
+  result->kernels_ = &kernels;
+  result->cols_ = tensor.geometry().cols;
+  result->group_cols_ = result->cols_;
+  if (!result->add_codes(tensor) || !result->add_scales(tensor) || !result->add_offset(tensor)) return nullptr;
+  for (const auto* factors : {&result->scales_, &result->offsets_}) {
+    for (const Factor& factor : *factors) {
+      result->group_cols_ = std::min(result->group_cols_, factor.group_cols);
+    }
+  }
+  for (const auto* factors : {&result->scales_, &result->offsets_}) {
+    for (const Factor& factor : *factors) {
+      if (factor.group_cols < result->cols_ && factor.group_cols % result->group_cols_ != 0) return nullptr;
+    }
+  }
+  result->groups_ = ceil_div(result->cols_, result->group_cols_);
+  return result;
+}
+
+bool AffineParameters::add_codes(const tensor::Tensor& tensor) {
+  const DType type = tensor.scheme.codes.type;
+  bits_ = tensor::bits(type);
+  is_signed_ = tensor::info(type).is_signed;
+  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  slice_count_ = tensor::code_slices(static_cast<std::uint8_t>(bits_)).count;
+  constexpr std::string_view kRoles[] = {"codes", "codes_high", "codes_top"};
+  for (std::uint32_t s = 0; s < slice_count_; ++s) {
+    const std::size_t index = plane_index(specs, kRoles[s]);
+    if (index == specs.size()) return false;
+    slices_[s] = viewed(tensor, index);
+    slice_unit_bytes_[s] = specs[index].unit_bytes;
+    if (slices_[s] == nullptr) return false;
+  }
+  return cols_ > 0;
+}
+
+bool AffineParameters::add_factor(const tensor::Tensor& tensor, const tensor::Level& level, std::string_view role,
+                                  std::vector<Factor>& factors) {
+  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  const std::size_t index = plane_index(specs, role);
+  if (index == specs.size() || level.custom_table || !(is_plain_float(level.type) || is_small_integer(level.type))) return false;
+  Factor factor;
+  factor.type = level.type;
+  factor.plane = viewed(tensor, index);
+  factor.multiply = static_cast<float>(level.multiply);
+  factor.add = static_cast<float>(level.add);
+  if (factor.plane == nullptr) return false;
+  if (level.block.rows == 1) {
+    if (!specs[index].sliced) return false;
+    factor.unit_bytes = specs[index].unit_bytes;
+    factor.group_cols = level.block.cols == 0 ? cols_ : std::min<std::uint64_t>(level.block.cols, cols_);
+    factor.groups = ceil_div(cols_, factor.group_cols);
+  } else {
+    if (level.block.rows != 0 || level.block.cols != 0) return false;
+    factor.group_cols = cols_;
+    if (is_small_integer(level.type)) {
+      factor.constant = small_integer(factor.plane, level.type, 0);
+    } else if (level.type == DType::f32) {
+      factor.constant = load_le<float>(factor.plane);
+    } else {
+      const auto bits = load_le<std::uint16_t>(factor.plane);
+      (level.type == DType::f16 ? kernels_->f16_to_f32 : kernels_->bf16_to_f32)(&bits, &factor.constant, 1);
+    }
+    factor.constant = factor.constant * factor.multiply + factor.add;
+    factor.plane = nullptr;
+  }
+  factors.push_back(factor);
+  return true;
+}
+
+bool AffineParameters::add_scales(const tensor::Tensor& tensor) {
+  const std::vector<tensor::Level>& levels = tensor.scheme.scales;
+  if (levels.size() > 2) return false;
+  if (levels.size() == 2 && !(is_small_integer(levels[0].type) && levels[1].type == DType::f16)) return false;
+  if (levels.size() == 1 && !is_plain_float(levels[0].type)) return false;
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    if (!add_factor(tensor, levels[i], "scales_" + std::to_string(i), scales_)) return false;
+  }
+  return true;
+}
+
+bool AffineParameters::add_offset(const tensor::Tensor& tensor) {
+  const tensor::Offset& offset = tensor.scheme.offset;
+  const std::vector<tensor::Level>& levels = offset.levels;
+  switch (offset.kind) {
+    case OffsetKind::none:
+      return true;
+    case OffsetKind::zero: {
+      subtract_ = true;
+      Factor constant;
+      constant.constant = static_cast<float>(offset.zero);
+      constant.group_cols = cols_;
+      offsets_.push_back(constant);
+      return true;
+    }
+    case OffsetKind::zero_points:
+      subtract_ = true;
+      return levels.size() == 1 && is_small_integer(levels[0].type) && add_factor(tensor, levels[0], "zero_points", offsets_);
+    case OffsetKind::bias:
+      return levels.size() == 1 && is_plain_float(levels[0].type) && add_factor(tensor, levels[0], "biases", offsets_);
+    case OffsetKind::minimum:
+      negate_ = true;
+      if (levels.empty() || levels.size() > 2) return false;
+      if (levels.size() == 2 && !(is_small_integer(levels[0].type) && levels[1].type == DType::f16)) return false;
+      if (levels.size() == 1 && !is_plain_float(levels[0].type)) return false;
+      for (std::size_t i = 0; i < levels.size(); ++i) {
+        if (!add_factor(tensor, levels[i], "mins_" + std::to_string(i), offsets_)) return false;
+      }
+      return true;
+  }
+  return false;
+}
+
+std::uint64_t AffineParameters::scratch_elems() const noexcept { return 3 * groups_ * kRows; }
+
+void AffineParameters::widen(const Factor& factor, std::uint64_t tile, float* out) const noexcept {
+  const std::uint64_t count = factor.groups * kRows;
+  if (factor.plane == nullptr) {
+    std::fill_n(out, count, factor.constant);
+    return;
+  }
+  const std::byte* unit = factor.plane + tile * factor.unit_bytes;
+  if (factor.type == DType::f32) {
+    std::memcpy(out, unit, count * sizeof(float));
+  } else if (factor.type == DType::f16) {
+    kernels_->f16_to_f32(reinterpret_cast<const std::uint16_t*>(unit), out, count);
+  } else if (factor.type == DType::bf16) {
+    kernels_->bf16_to_f32(reinterpret_cast<const std::uint16_t*>(unit), out, count);
+  } else {
+    for (std::uint64_t i = 0; i < count; ++i) out[i] = small_integer(unit, factor.type, i) * factor.multiply + factor.add;
+  }
+}
+
+void AffineParameters::product(const std::vector<Factor>& factors, std::uint64_t tile, float* out, float* spare) const noexcept {
+  bool first = true;
+  for (const Factor& factor : factors) {
+    const bool finest = factor.groups == groups_;
+    float* const values = first && finest ? out : spare;
+    widen(factor, tile, values);
+    if (!(first && finest)) {
+      for (std::uint64_t group = 0; group < groups_; ++group) {
+        const float* from = spare + std::min(group * group_cols_ / factor.group_cols, factor.groups - 1) * kRows;
+        float* to = out + group * kRows;
+        for (std::uint64_t r = 0; r < kRows; ++r) to[r] = first ? from[r] : to[r] * from[r];
+      }
+    }
+    first = false;
+  }
+}
+
+kernels::AffineTile AffineParameters::fill(std::uint64_t tile, float* scratch) const noexcept {
+  float* const scales = scratch;
+  float* const offsets = scratch + groups_ * kRows;
+  float* const spare = offsets + groups_ * kRows;
+  if (scales_.empty()) {
+    std::fill_n(scales, groups_ * kRows, 1.0f);
+  } else {
+    product(scales_, tile, scales, spare);
+  }
+  if (offsets_.empty()) {
+    std::fill_n(offsets, groups_ * kRows, 0.0f);
+  } else {
+    product(offsets_, tile, offsets, spare);
+  }
+  if (negate_) {
+    for (std::uint64_t i = 0; i < groups_ * kRows; ++i) offsets[i] = -offsets[i];
+  }
+  kernels::AffineTile result = {};
+  for (std::uint32_t s = 0; s < slice_count_; ++s) {
+    result.slices[s] = reinterpret_cast<const std::uint32_t*>(slices_[s] + tile * slice_unit_bytes_[s]);
+  }
+  result.bits = bits_;
+  result.is_signed = is_signed_;
+  result.subtract_offset = subtract_;
+  result.scales = scales;
+  result.offsets = offsets;
+  result.cols = cols_;
+  result.group_cols = group_cols_;
+  return result;
+}
+
+}  // namespace ingot::runtime

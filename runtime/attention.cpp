@@ -1,0 +1,85 @@
+#include "runtime/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+
+#include "format/base/checked_math.h"
+#include "format/base/parallel.h"
+
+namespace ingot::runtime {
+namespace {
+
+std::unique_ptr<float[]> allocate(std::uint64_t elems) {
+  constexpr std::uint64_t kMaxElems = std::uint64_t{1} << 46;
+  try {
+    if (elems <= kMaxElems) return std::make_unique_for_overwrite<float[]>(elems);
+  } catch (const std::bad_alloc&) {
+  }
+  throw Error(ErrorKind::limit_exceeded, "key/value cache of 2 x " + std::to_string(elems) + " numbers: not enough memory (use a smaller context)");
+}
+
+// What the parallel region needs; the lambda captures one pointer, so that std::function allocates nothing.
+struct Region {
+  KvCache& cache;
+  std::uint64_t layer;
+  const AttentionShape& shape;
+  std::uint64_t first;
+  const float* q;
+  float* out;
+  std::vector<std::vector<float>>& scores;
+  const kernels::KernelTable& kernels;
+
+  void run(std::uint64_t begin, std::uint64_t end, int worker) const noexcept {
+    for (std::uint64_t i = begin; i < end; ++i) {
+      one(i / shape.query_heads, i % shape.query_heads, scores[static_cast<std::size_t>(worker)].data());
+    }
+  }
+
+  void one(std::uint64_t row, std::uint64_t head, float* weights) const noexcept {
+    const std::uint64_t dim = cache.head_dim(), kv_head = head / (shape.query_heads / cache.heads());
+    const std::uint64_t last = first + row;
+    const std::uint64_t begin = shape.window != 0 && last + 1 > shape.window ? last + 1 - shape.window : 0;
+    const std::uint64_t offset = (row * shape.query_heads + head) * dim;
+    float greatest = -INFINITY;
+    for (std::uint64_t p = begin; p <= last; ++p) {
+      weights[p - begin] = kernels.dot_f32(cache.key(layer, kv_head, p), q + offset, dim) * shape.scale;
+      greatest = std::max(greatest, weights[p - begin]);
+    }
+    double sum = 0;
+    for (std::uint64_t i = 0; i <= last - begin; ++i) {
+      weights[i] = std::exp(weights[i] - greatest);
+      sum += weights[i];
+    }
+    const auto norm = static_cast<float>(sum);
+    std::fill_n(out + offset, dim, 0.0f);
+    for (std::uint64_t p = begin; p <= last; ++p) {
+      kernels.axpy_f32(weights[p - begin] / norm, cache.value(layer, kv_head, p), out + offset, dim);
+    }
+  }
+};
+
+}  // namespace
+
+KvCache::KvCache(std::uint64_t layers, std::uint64_t heads, std::uint64_t positions, std::uint64_t head_dim)
+    : heads_(heads), positions_(positions), head_dim_(head_dim) {
+  const std::uint64_t extents[] = {layers, heads, positions, head_dim};
+  const std::uint64_t elems = checked_product(extents, "key/value cache");
+  keys_ = allocate(elems);
+  values_ = allocate(elems);
+}
+
+void KvCache::store(std::uint64_t layer, std::uint64_t position, const float* keys, const float* values) noexcept {
+  for (std::uint64_t head = 0; head < heads_; ++head) {
+    std::copy_n(keys + head * head_dim_, head_dim_, key(layer, head, position));
+    std::copy_n(values + head * head_dim_, head_dim_, value(layer, head, position));
+  }
+}
+
+void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count, const float* q,
+            float* out, std::vector<std::vector<float>>& scores) {
+  const Region region = {cache, layer, shape, first, q, out, scores, kernels::best()};
+  parallel_for(count * shape.query_heads, 1, [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
+}
+
+}  // namespace ingot::runtime

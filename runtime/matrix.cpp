@@ -1,0 +1,194 @@
+// Choosing the form of a weight matrix at load, and the products.
+#include "runtime/matrix.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "format/base/checked_math.h"
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+#include "runtime/affine_parameters.h"
+
+namespace ingot::runtime {
+namespace {
+
+using tensor::DType;
+
+constexpr std::uint64_t kBlocksPerTurn = 4;      // work is handed out in pieces of this many blocks
+constexpr std::uint64_t kCopyUnits = 64;         // units read at a time when planes are copied
+
+// Planes in memory, for sources without views (foreign blocks, compressed chunks) or with views that are not aligned to their elements.
+std::shared_ptr<const tensor::PlaneSource> copied_planes(const tensor::Tensor& tensor) {
+  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  std::vector<std::vector<std::byte>> planes;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].sliced) {
+      planes.emplace_back(specs[i].total_bytes);
+    } else {
+      const Bytes whole = tensor.planes->whole(i);
+      planes.emplace_back(whole.begin(), whole.end());
+    }
+  }
+  parallel_for(tensor.geometry().units, kCopyUnits, [&](std::uint64_t begin, std::uint64_t end, int) {
+    std::vector<std::byte*> out(specs.size(), nullptr);
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      if (specs[i].sliced) out[i] = planes[i].data() + begin * specs[i].unit_bytes;
+    }
+    tensor.planes->read_units(begin, end, out);
+  });
+  return tensor::planes_in_memory(std::move(planes), tensor.stored_shape(), tensor.scheme, tensor.packing);
+}
+
+bool has_usable_views(const tensor::Tensor& tensor) {
+  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const std::optional<Bytes> view = tensor.planes->view(i);
+    if (!view) return false;
+    const std::uint64_t alignment = tensor.packing == tensor::Packing::tiles ? 4 : std::max<std::uint64_t>(tensor::bits(specs[i].type) / 8, 1);
+    if (reinterpret_cast<std::uintptr_t>(view->data()) % alignment != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Matrix::Matrix() = default;
+Matrix::Matrix(Matrix&&) noexcept = default;
+Matrix& Matrix::operator=(Matrix&&) noexcept = default;
+Matrix::~Matrix() = default;
+
+Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order)
+    : kernels_(&kernels::best()), rows_(tensor.shape[0]), cols_(tensor.shape[1]), stored_bytes_(tensor.stored_bytes()) {
+  const bool in_place = tensor.transforms.empty() || (order == RowOrder::stored && tensor.transforms.size() == 1 &&
+                                                      tensor.transforms[0].kind == tensor::TransformKind::rope_interleave);
+  in_place ? use_view_or_copy(tensor) : use_decoded_copy(tensor);
+}
+
+void Matrix::use_view_or_copy(const tensor::Tensor& tensor) {
+  tensor_ = tensor;
+  tensor_.transforms.clear();  // the stored matrix is what is multiplied
+  if (!has_usable_views(tensor)) tensor_.planes = copied_planes(tensor);
+  choose_form();
+}
+
+void Matrix::use_decoded_copy(const tensor::Tensor& tensor) {
+  copy_.resize(checked_mul(rows_, cols_, "elements of " + tensor.name));
+  tensor::decode_logical(tensor, copy_);
+  elements_ = copy_.data();
+  form_ = Form::f32_rows;
+}
+
+void Matrix::choose_form() {
+  const tensor::Scheme& scheme = tensor_.scheme;
+  const bool plain_rows = scheme.is_plain() && tensor_.packing == tensor::Packing::rows;
+  const DType type = scheme.codes.type;
+  if (plain_rows && (type == DType::f32 || type == DType::f16 || type == DType::bf16)) {
+    form_ = type == DType::f32 ? Form::f32_rows : type == DType::f16 ? Form::f16_rows : Form::bf16_rows;
+    elements_ = tensor_.planes->view(0)->data();
+    return;
+  }
+  affine_ = AffineParameters::make(tensor_, *kernels_);
+  form_ = affine_ != nullptr ? Form::affine_tiles : Form::decoded;
+}
+
+std::uint64_t Matrix::rows_in(std::uint64_t block) const noexcept { return std::min(kBlockRows, rows_ - block * kBlockRows); }
+
+void Matrix::reserve(Scratch& scratch) const {
+  const std::uint64_t elems = checked_mul(kBlockRows, cols_, "elements of a block of " + tensor_.name);
+  if (scratch.block.size() < elems) scratch.block.resize(elems);
+  if (affine_ != nullptr && scratch.parameters.size() < affine_->scratch_elems()) scratch.parameters.resize(affine_->scratch_elems());
+}
+
+const float* Matrix::float_rows(std::uint64_t block, Scratch& scratch) const {
+  const std::uint64_t first = block * kBlockRows * cols_, count = rows_in(block) * cols_;
+  if (form_ == Form::f32_rows) return static_cast<const float*>(elements_) + first;
+  float* const out = scratch.block.data();
+  if (form_ == Form::f16_rows) {
+    kernels_->f16_to_f32(static_cast<const std::uint16_t*>(elements_) + first, out, count);
+  } else if (form_ == Form::bf16_rows) {
+    kernels_->bf16_to_f32(static_cast<const std::uint16_t*>(elements_) + first, out, count);
+  } else {
+    const bool tiles = tensor_.packing == tensor::Packing::tiles;
+    const std::uint64_t unit = tiles ? block : block * kBlockRows;
+    tensor::decode_units(tensor_, unit, tiles ? unit + 1 : unit + rows_in(block), std::span(out, count));
+  }
+  return out;
+}
+
+kernels::AffineTile Matrix::affine_tile(std::uint64_t block, Scratch& scratch) const { return affine_->fill(block, scratch.parameters.data()); }
+
+void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
+                            std::uint64_t out_stride, Scratch& scratch) const {
+  const std::uint64_t first = block * kBlockRows, rows = rows_in(block);
+  if (form_ == Form::affine_tiles) {
+    const kernels::AffineTile tile = affine_tile(block, scratch);
+    if (vectors == 1) {
+      kernels_->tile_dot(tile, x, scratch.sums);
+    } else {
+      kernels_->tile_decode(tile, scratch.block.data());
+      kernels_->panel_dot(scratch.block.data(), cols_, x, x_stride, vectors, scratch.sums, kBlockRows);
+    }
+    for (std::uint64_t t = 0; t < vectors; ++t) std::copy_n(scratch.sums + t * kBlockRows, rows, out + t * out_stride + first);
+    return;
+  }
+  if (vectors == 1 && (form_ == Form::f16_rows || form_ == Form::bf16_rows)) {
+    const auto dot = form_ == Form::f16_rows ? kernels_->dot_f16 : kernels_->dot_bf16;
+    const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
+    for (std::uint64_t r = 0; r < rows; ++r) out[first + r] = dot(weights + r * cols_, x, cols_);
+    return;
+  }
+  const float* weights = float_rows(block, scratch);
+  kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);
+}
+
+void Matrix::row(std::uint64_t index, float* out, Scratch& scratch) const {
+  const std::uint64_t block = index / kBlockRows, within = index % kBlockRows;
+  if (form_ == Form::affine_tiles) {
+    kernels_->tile_decode(affine_tile(block, scratch), scratch.block.data());
+    for (std::uint64_t col = 0; col < cols_; ++col) out[col] = scratch.block[col * kBlockRows + within];
+    return;
+  }
+  std::copy_n(float_rows(block, scratch) + within * cols_, cols_, out);
+}
+
+namespace {
+
+// What a parallel region needs; the lambda captures one pointer, so that std::function allocates nothing.
+struct Region {
+  std::span<const Product> products;
+  std::uint64_t vectors;
+  std::vector<Scratch>& scratch;
+
+  void run(std::uint64_t begin, std::uint64_t end, int worker) const {
+    Scratch& mine = scratch[static_cast<std::size_t>(worker)];
+    std::uint64_t offset = 0;
+    for (const Product& product : products) {
+      const std::uint64_t blocks = product.weights->blocks();
+      const std::uint64_t from = std::max(begin, offset), to = std::min(end, offset + blocks);
+      for (std::uint64_t at = from; at < to; ++at) one_block(product, at - offset, mine);
+      offset += blocks;
+    }
+  }
+
+  void one_block(const Product& product, std::uint64_t block, Scratch& mine) const {
+    const Matrix& weights = *product.weights;
+    const std::uint64_t first = block * kBlockRows, last = std::min(first + kBlockRows, weights.rows());
+    weights.multiply_block(block, product.x, product.x_stride, vectors, product.out, product.out_stride, mine);
+    if (product.bias == nullptr) return;
+    for (std::uint64_t t = 0; t < vectors; ++t) {
+      for (std::uint64_t r = first; r < last; ++r) product.out[t * product.out_stride + r] += product.bias[r];
+    }
+  }
+};
+
+}  // namespace
+
+void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch) {
+  const Region region = {products, vectors, scratch};
+  std::uint64_t blocks = 0;
+  for (const Product& product : products) blocks += product.weights->blocks();
+  parallel_for(blocks, kBlocksPerTurn, [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
+}
+
+}  // namespace ingot::runtime

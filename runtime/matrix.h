@@ -1,0 +1,87 @@
+// A weight matrix as the kernels read it: in place where a kernel exists for its scheme and packing, decoded block by block otherwise.
+// Every product uses exactly decoded weights (one rounding to binary32) and accumulates in binary32.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "format/tensor/tensor.h"
+#include "kernels/kernel_table.h"
+
+namespace ingot::runtime {
+
+/// Rows that are computed together; the size of a canonical tile.
+inline constexpr std::uint64_t kBlockRows = tensor::kTileRows;
+/// Vectors that a kernel call takes at most.
+inline constexpr std::uint64_t kMaxVectors = 64;
+
+/// Memory for one worker. Sized once, when all matrices are known.
+struct Scratch {
+  std::vector<float> block;       // decoded weights of one block: kBlockRows * cols
+  std::vector<float> parameters;  // scales, offsets and one intermediate of a tile, binary32
+  float sums[kMaxVectors * kBlockRows];
+};
+
+/// Fills binary32 scales and offsets of one affine tile from its planes (affine_parameters.cpp).
+class AffineParameters;
+
+class Matrix {
+ public:
+  /// Which rows a product yields where the tensor is stored with RoPE pairs as neighbours.
+  enum class RowOrder : std::uint8_t { logical, stored };
+
+  Matrix();
+  Matrix(Matrix&&) noexcept;
+  Matrix& operator=(Matrix&&) noexcept;
+  ~Matrix();
+  /// The caller has checked the shape: two dimensions. Copies what has no usable view; throws what the plane source throws.
+  Matrix(const tensor::Tensor& tensor, RowOrder order);
+
+  [[nodiscard]] std::uint64_t rows() const noexcept { return rows_; }
+  [[nodiscard]] std::uint64_t cols() const noexcept { return cols_; }
+  [[nodiscard]] std::uint64_t blocks() const noexcept { return (rows_ + kBlockRows - 1) / kBlockRows; }
+  [[nodiscard]] std::uint64_t stored_bytes() const noexcept { return stored_bytes_; }
+
+  /// Grows `scratch` to what this matrix needs.
+  void reserve(Scratch& scratch) const;
+  /// Rows [16*block, ...) times `vectors` vectors: out[t*out_stride + row] for the rows of the block.
+  void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out, std::uint64_t out_stride,
+                      Scratch& scratch) const;
+  /// One row, decoded (embedding lookup). out: (cols)
+  void row(std::uint64_t index, float* out, Scratch& scratch) const;
+
+ private:
+  enum class Form : std::uint8_t { f32_rows, f16_rows, bf16_rows, affine_tiles, decoded };
+
+  void use_view_or_copy(const tensor::Tensor& tensor);
+  void use_decoded_copy(const tensor::Tensor& tensor);
+  void choose_form();
+  [[nodiscard]] std::uint64_t rows_in(std::uint64_t block) const noexcept;
+  /// Weights of a block as binary32 rows; points into the matrix or into the scratch memory.
+  [[nodiscard]] const float* float_rows(std::uint64_t block, Scratch& scratch) const;
+  [[nodiscard]] kernels::AffineTile affine_tile(std::uint64_t block, Scratch& scratch) const;
+
+  const kernels::KernelTable* kernels_;
+  Form form_ = Form::decoded;
+  std::uint64_t rows_ = 0, cols_ = 0, stored_bytes_ = 0;
+  tensor::Tensor tensor_;              // holds the planes alive; its own copy where the source had no view
+  std::unique_ptr<AffineParameters> affine_;
+  const void* elements_ = nullptr;     // *_rows forms
+  std::vector<float> copy_;            // decoded copy
+};
+
+/// One product of a batch; all share the number of vectors. out[t*out_stride + row] = weights row . x[t] (+ bias[row])
+struct Product {
+  const Matrix* weights;
+  const float* x;
+  std::uint64_t x_stride;
+  float* out;
+  std::uint64_t out_stride;
+  const float* bias;  // null: none
+};
+/// Computes all products in one parallel region. No allocation. `scratch` has one entry per worker.
+void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch);
+
+}  // namespace ingot::runtime

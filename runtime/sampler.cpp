@@ -1,0 +1,69 @@
+// Choosing a token from logits. Deterministic: own generator (SplitMix64), ties go to the lower id, sums in double in sorted order.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "runtime/runtime.h"
+
+namespace ingot::runtime {
+namespace {
+
+// Uniform in [0, 1) with 53 bits; advances `state`.
+double next_uniform(std::uint64_t& state) noexcept {
+  state += 0x9E3779B97F4A7C15u;
+  std::uint64_t z = state;
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return static_cast<double>((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+std::uint32_t greatest(std::span<const float> logits) noexcept {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < logits.size(); ++i) {
+    if (logits[i] > logits[best] || (std::isnan(logits[best]) && !std::isnan(logits[i]))) best = i;
+  }
+  return static_cast<std::uint32_t>(best);
+}
+
+}  // namespace
+
+Sampler::Sampler(const Sampling& options) noexcept : options_(options), state_(options.seed) {}
+
+std::uint32_t Sampler::sample(std::span<const float> logits) {
+  if (!(options_.temperature > 0)) return greatest(logits);
+  std::vector<std::uint32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0u);
+  const auto before = [&](std::uint32_t a, std::uint32_t b) {
+    const float x = std::isnan(logits[a]) ? -INFINITY : logits[a], y = std::isnan(logits[b]) ? -INFINITY : logits[b];
+    return x != y ? x > y : a < b;
+  };
+  const std::size_t kept = options_.top_k == 0 ? order.size() : std::min<std::size_t>(options_.top_k, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(), before);
+  order.resize(kept);
+
+  const double top = logits[order[0]];
+  if (!std::isfinite(top)) return order[0];
+  std::vector<double> weights(kept);
+  double total = 0;
+  for (std::size_t i = 0; i < kept; ++i) {
+    const double weight = std::exp((static_cast<double>(logits[order[i]]) - top) / options_.temperature);
+    weights[i] = std::isnan(weight) ? 0 : weight;
+    total += weights[i];
+  }
+  // top-p: the shortest head whose probability reaches p; min-p: probabilities of at least min_p times the greatest (which weighs 1).
+  std::size_t count = kept;
+  if (options_.top_p < 1) {
+    double sum = 0;
+    for (count = 0; count < kept && (count == 0 || sum < options_.top_p * total); ++count) sum += weights[count];
+  }
+  while (count > 1 && weights[count - 1] < options_.min_p) --count;
+
+  double remaining = next_uniform(state_) * std::accumulate(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(count), 0.0);
+  for (std::size_t i = 0; i < count; ++i) {
+    remaining -= weights[i];
+    if (remaining < 0) return order[i];
+  }
+  return order[count - 1];
+}
+
+}  // namespace ingot::runtime

@@ -1,0 +1,200 @@
+// Lookups in the generated tables, strict UTF-8, and canonical composition (Unicode Standard, section 3.11; Hangul by arithmetic).
+#include "runtime/unicode.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "runtime/unicode_tables.h"
+
+namespace ingot::runtime::unicode {
+namespace {
+
+// Value of the range that holds `code`; ranges hold first << 8 | value and start at 0.
+std::uint32_t in_ranges(const std::uint32_t* ranges, std::size_t count, char32_t code) noexcept {
+  const std::uint32_t key = static_cast<std::uint32_t>(code) << 8 | 0xFF;
+  return *(std::upper_bound(ranges, ranges + count, key) - 1) & 0xFF;
+}
+
+std::uint32_t combining_class(char32_t code) noexcept {
+  return code < 0x300 ? 0 : in_ranges(kCombiningRanges, kCombiningRangeCount, code);
+}
+
+constexpr char32_t kSBase = 0xAC00, kLBase = 0x1100, kVBase = 0x1161, kTBase = 0x11A7;
+constexpr char32_t kLCount = 19, kVCount = 21, kTCount = 28, kSCount = kLCount * kVCount * kTCount;
+
+void decompose(char32_t code, std::u32string& out) {
+  if (code >= kSBase && code < kSBase + kSCount) {
+    const char32_t index = code - kSBase;
+    out += kLBase + index / (kVCount * kTCount);
+    out += kVBase + index % (kVCount * kTCount) / kTCount;
+    if (index % kTCount != 0) out += kTBase + index % kTCount;
+    return;
+  }
+  const Decomposition* const end = kDecompositions + kDecompositionCount;
+  const Decomposition* row =
+      std::lower_bound(kDecompositions, end, code, [](const Decomposition& d, char32_t c) { return d.code < c; });
+  if (row == end || row->code != code) {
+    out += code;
+    return;
+  }
+  decompose(row->first, out);
+  if (row->second != 0) decompose(row->second, out);
+}
+
+// (first, second, composed), ascending.
+struct Composition {
+  std::uint32_t first, second, composed;
+  bool operator<(const Composition& other) const noexcept {
+    return std::pair(first, second) < std::pair(other.first, other.second);
+  }
+};
+
+const std::vector<Composition>& compositions() {
+  static const std::vector<Composition> table = [] {
+    std::vector<Composition> rows;
+    for (std::size_t i = 0; i < kDecompositionCount; ++i) {
+      const Decomposition& d = kDecompositions[i];
+      if (d.composes != 0) rows.push_back({d.first, d.second, d.code});
+    }
+    std::sort(rows.begin(), rows.end());
+    return rows;
+  }();
+  return table;
+}
+
+// The primary composite of a pair, or 0.
+char32_t compose(char32_t first, char32_t second) {
+  if (first >= kLBase && first < kLBase + kLCount && second >= kVBase && second < kVBase + kVCount) {
+    return kSBase + ((first - kLBase) * kVCount + (second - kVBase)) * kTCount;
+  }
+  const bool is_lv = first >= kSBase && first < kSBase + kSCount && (first - kSBase) % kTCount == 0;
+  if (is_lv && second > kTBase && second < kTBase + kTCount) return first + (second - kTBase);
+  const Composition key = {first, second, 0};
+  const auto row = std::lower_bound(compositions().begin(), compositions().end(), key);
+  return row != compositions().end() && row->first == first && row->second == second ? row->composed : 0;
+}
+
+void order_marks(std::u32string& text) {
+  for (std::size_t begin = 0; begin < text.size();) {
+    if (combining_class(text[begin]) == 0) {
+      ++begin;
+      continue;
+    }
+    std::size_t end = begin;
+    while (end < text.size() && combining_class(text[end]) != 0) ++end;
+    std::stable_sort(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(end),
+                     [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+    begin = end;
+  }
+}
+
+std::u32string composed(const std::u32string& text) {
+  std::u32string out;
+  std::size_t starter = std::u32string::npos;
+  std::uint32_t last_class = 0;
+  for (const char32_t code : text) {
+    const std::uint32_t mark_class = combining_class(code);
+    if (starter != std::u32string::npos) {
+      const bool adjacent = starter + 1 == out.size();
+      if (adjacent || last_class < mark_class) {  // not blocked
+        if (const char32_t whole = compose(out[starter], code)) {
+          out[starter] = whole;
+          continue;
+        }
+      }
+    }
+    if (mark_class == 0) starter = out.size();
+    last_class = mark_class;
+    out += code;
+  }
+  return out;
+}
+
+}  // namespace
+
+Category category(char32_t code) noexcept {
+  return static_cast<Category>(in_ranges(kCategoryRanges, kCategoryRangeCount, code));
+}
+bool is_letter(char32_t code) noexcept {
+  const Category c = category(code);
+  return c >= Category::upper && c <= Category::letter;
+}
+bool is_number(char32_t code) noexcept { return category(code) == Category::number; }
+bool is_mark(char32_t code) noexcept { return category(code) == Category::mark; }
+bool is_white_space(char32_t c) noexcept {
+  return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+CodePoint code_point_at(std::string_view text, std::size_t at) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[at + i])); };
+  const char32_t lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  if (lead < 0xE0) return {(lead & 0x1F) << 6 | (byte(1) & 0x3F), 2};
+  if (lead < 0xF0) return {(lead & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
+  return {(lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
+}
+
+void append_utf8(std::string& text, char32_t code) {
+  const auto put = [&](char32_t byte) { text += static_cast<char>(byte); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xC0 | code >> 6), put(0x80 | (code & 0x3F));
+  } else if (code < 0x10000) {
+    put(0xE0 | code >> 12), put(0x80 | (code >> 6 & 0x3F)), put(0x80 | (code & 0x3F));
+  } else {
+    put(0xF0 | code >> 18), put(0x80 | (code >> 12 & 0x3F)), put(0x80 | (code >> 6 & 0x3F)), put(0x80 | (code & 0x3F));
+  }
+}
+
+Utf8Part utf8_part_at(std::string_view text, std::size_t at) noexcept {
+  using Kind = Utf8Part::Kind;
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return {Kind::valid, 1};
+  if (lead < 0xC2 || lead > 0xF4) return {Kind::invalid, 1};
+  const std::uint32_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  // The second byte's range excludes overlong forms, surrogates and code points above U+10FFFF.
+  const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  for (std::uint32_t i = 1; i < length; ++i) {
+    if (at + i >= text.size()) return {Kind::incomplete, i};
+    const unsigned next = byte(i);
+    if (next < (i == 1 ? low : 0x80u) || next > (i == 1 ? high : 0xBFu)) return {Kind::invalid, i};
+  }
+  return {Kind::valid, length};
+}
+
+std::string to_valid_utf8(std::string_view bytes) {
+  std::string out;
+  out.reserve(bytes.size());
+  for (std::size_t at = 0; at < bytes.size();) {
+    const Utf8Part part = utf8_part_at(bytes, at);
+    if (part.kind == Utf8Part::Kind::valid) {
+      out += bytes.substr(at, part.length);
+    } else {
+      out += "\xEF\xBF\xBD";
+    }
+    at += part.length;
+  }
+  return out;
+}
+
+std::string nfc(std::string_view text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0xC0 + 0xC; });
+  if (plain) return std::string(text);  // nothing at or above U+0300: already composed
+  std::u32string codes;
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint point = code_point_at(text, at);
+    decompose(point.value, codes);
+    at += point.length;
+  }
+  order_marks(codes);
+  std::string out;
+  for (const char32_t code : composed(codes)) append_utf8(out, code);
+  return out;
+}
+
+}  // namespace ingot::runtime::unicode

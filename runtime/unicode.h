@@ -1,0 +1,40 @@
+// Unicode as far as tokenizers need it: UTF-8, general categories, canonical composition. Tables: Unicode 14 (make_unicode_tables.py).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace ingot::runtime::unicode {
+
+enum class Category : std::uint8_t { other, upper, lower, title, modifier, letter, mark, number, punctuation, symbol };
+
+[[nodiscard]] Category category(char32_t code) noexcept;
+[[nodiscard]] bool is_letter(char32_t code) noexcept;       // \p{L}
+[[nodiscard]] bool is_number(char32_t code) noexcept;       // \p{N}
+[[nodiscard]] bool is_mark(char32_t code) noexcept;         // \p{M}
+[[nodiscard]] bool is_white_space(char32_t code) noexcept;  // property White_Space, \s of regular expressions
+
+struct CodePoint {
+  char32_t value;
+  std::uint32_t length;  // bytes
+};
+/// The character at `at`, which must begin a character of valid UTF-8 text.
+[[nodiscard]] CodePoint code_point_at(std::string_view text, std::size_t at) noexcept;
+void append_utf8(std::string& text, char32_t code);
+
+/// How the bytes at `at` continue: a valid character, a maximal invalid part (as the Unicode standard and Rust count it), or a beginning
+/// that more bytes could complete.
+struct Utf8Part {
+  enum class Kind : std::uint8_t { valid, invalid, incomplete } kind;
+  std::uint32_t length;
+};
+[[nodiscard]] Utf8Part utf8_part_at(std::string_view text, std::size_t at) noexcept;
+
+/// Every maximal invalid part replaced by U+FFFD.
+[[nodiscard]] std::string to_valid_utf8(std::string_view bytes);
+
+/// Normalization form C of valid UTF-8.
+[[nodiscard]] std::string nfc(std::string_view text);
+
+}  // namespace ingot::runtime::unicode
