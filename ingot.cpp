@@ -94,6 +94,14 @@ void add_page_commands(CLI::App& app, Console& console) {
   man->callback([&] { console.print(inspect::man_page(describe(app), INGOT_VERSION)); });
 }
 
+/// CLI11 calls an unknown verb a missing one.
+void require_known_command(const CLI::App& app, const std::string& word) {
+  if (word.starts_with('-')) return;
+  for (const CLI::App* verb : app.get_subcommands({}))
+    if (verb->get_name() == word) return;
+  throw CLI::ValidationError("unknown command '" + word + "'");
+}
+
 int run(int argc, char** argv, Console& console) {
   CLI::App app("looks into, converts, verifies and runs language-model checkpoints", "ingot");
   app.formatter(std::make_shared<HelpFormatter>(console.style()));
@@ -107,7 +115,12 @@ int run(int argc, char** argv, Console& console) {
   ingot::container::add_commands(app, console);
   add_page_commands(app, console);
   for (CLI::App* verb : app.get_subcommands({})) verb->get_help_ptr()->description("Print this help");
+  if (argc < 2) {
+    console.note(app.help());
+    return static_cast<int>(ExitCode::usage);
+  }
   try {
+    require_known_command(app, argv[1]);
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version
     return app.exit(wanted);

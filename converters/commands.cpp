@@ -84,7 +84,7 @@ void add_convert(CLI::App& app, Console& console) {
   ConvertOptions& options = command->options;
   CLI::App* verb = app.add_subcommand("convert", "Convert between layouts, with a forecast before and a proof after");
   verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
-  CLI::Option* output = verb->add_option("-o,--output", command->output, "File or directory to write")->type_name("OUT");
+  CLI::Option* output = verb->add_option("-o,--output", command->output, "File or directory to write; not needed with --dry-run")->type_name("OUT");
   verb->add_option("--to", options.to, "Target layout")->required()->check(known_layout(true))->type_name("LAYOUT");
   add_from_option(*verb, options.from);
   verb->add_option("--scheme", options.write.scheme, "Element type for weights: f32, bf16, f16, q8_0, ... (default: keep)")->type_name("S");
@@ -145,7 +145,7 @@ void run_restore(const RestoreCommand& command, Console& console) {
     return;
   }
   using Align = inspect::TextTable::Align;
-  inspect::TextTable table({{"FILE", Align::left, true}, {"BYTES", Align::right}, {"HASH (equal to the original's)", Align::left}});
+  inspect::TextTable table({{"FILE", Align::left, inspect::Elide::front}, {"BYTES", Align::right}, {"HASH (equal to the original's)", Align::left}});
   std::uint64_t bytes = 0;
   for (const RestoredFile& file : files) {
     table.add_row({inspect::printable(file.path), inspect::with_separators(file.size), file.hash.hex()});

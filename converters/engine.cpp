@@ -80,7 +80,7 @@ void require_consent(const Forecast& forecast, ProofClass allow) {
   std::string message = worst == ProofClass::refused ? "the target cannot hold " : "not exact without consent: ";
   message += std::to_string(count) + (count == 1 ? " tensor (" : " tensors (") + names + ")";
   if (!reason.empty()) message += ": " + reason;
-  if (worst != ProofClass::refused) message += "; pass --allow " + std::string(name(worst)) + " to accept it";
+  if (worst != ProofClass::refused) message += "; pass --allow " + std::string(worst == ProofClass::codes ? "codes" : "requantize") + " to accept it";
   throw Error(ErrorKind::mismatch, message);
 }
 

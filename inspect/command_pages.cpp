@@ -30,7 +30,8 @@ std::string full_help(const OptionDescription& option) {
   std::string text = option.help;
   std::string choices;
   for (const std::string& choice : option.choices) choices += (choices.empty() ? "" : ", ") + choice;
-  if (!choices.empty()) text += ": " + choices;
+  const bool named = !option.choices.empty() && option.help.find(option.choices.front()) != std::string::npos;
+  if (!choices.empty() && !named) text += ": " + choices;
   if (!option.default_text.empty()) text += " (default " + option.default_text + ")";
   return text;
 }
@@ -177,7 +178,7 @@ std::string help_text(const CommandDescription& command, const std::string& pare
 std::string man_page(const CommandDescription& program, const std::string& version) {
   std::string text = ".TH INGOT 1 \"\" \"ingot " + roff(version) + "\" \"User Commands\"\n.SH NAME\n" + program.name + " \\- " +
                      roff(program.summary) + "\n.SH SYNOPSIS\n";
-  for (const CommandDescription& verb : program.commands) text += ".B " + program.name + " " + verb.name + "\n" + roff(usage_words(verb)) + "\n.br\n";
+  for (const CommandDescription& verb : program.commands) text += "\\fB" + program.name + " " + verb.name + "\\fR" + roff(usage_words(verb)) + "\n.br\n";
   text += ".SH OPTIONS\n" + man_options(program) + ".SH COMMANDS\n";
   for (const CommandDescription& verb : program.commands) {
     text += ".SS " + program.name + " " + verb.name + "\n" + roff(verb.summary) + ".\n" + man_options(verb);

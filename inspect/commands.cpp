@@ -150,6 +150,7 @@ void add_verify(CLI::App& app, Console& console) {
 // --- diff --------------------------------------------------------------------------------------------------------------------------
 struct DiffOptions {
   std::string a, b, from;
+  bool all = false;
 };
 
 void run_diff(const DiffOptions& options, Console& console) {
@@ -160,7 +161,7 @@ void run_diff(const DiffOptions& options, Console& console) {
   if (console.json()) {
     console.print_json(difference_json(difference, Depth::values));
   } else {
-    console.print(difference_text(difference, console.style()));
+    console.print(difference_text(difference, !options.all, console.style()));
   }
 }
 
@@ -169,6 +170,7 @@ void add_diff(CLI::App& app, Console& console) {
   CLI::App* command = app.add_subcommand("diff", "Show which tensors and settings of two models differ, and by how much");
   command->add_option("A", options->a, "File or directory in any layout")->required();
   command->add_option("B", options->b, "File or directory in any layout")->required();
+  command->add_flag("--all", options->all, "One line for every tensor instead of folding repeated layers");
   convert::add_from_option(*command, options->from);
   console.add_common_options(*command);
   command->footer(

@@ -43,19 +43,24 @@ std::vector<OutcomeGroup> group_outcomes(const convert::Forecast& forecast) {
   return groups;
 }
 
+std::string about(double seconds) {
+  const std::string text = human_seconds(seconds);
+  return text.starts_with('<') ? text : "~" + text;
+}
+
 Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(short_float(value)); }
 
 }  // namespace
 
 std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style) {
-  TextTable table({{"FROM", Align::left, true}, {"TO", Align::left}, {"PROOF", Align::left}, {"TENSORS", Align::right},
+  TextTable table({{"FROM", Align::left, Elide::end}, {"TO", Align::left}, {"PROOF", Align::left}, {"TENSORS", Align::right},
                    {"BYTES IN", Align::right}, {"BYTES OUT", Align::right}, {"TIME", Align::right}});
   const std::vector<OutcomeGroup> groups = group_outcomes(forecast);
   std::uint64_t tensors = 0, source_bytes = 0, target_bytes = 0;
   double seconds = 0;
   for (const OutcomeGroup& group : groups) {
     table.add_row({group.first->source_scheme, group.first->target_scheme, class_cell(group.first->forecast), with_separators(group.tensors),
-                   human_bytes(group.source_bytes), human_bytes(group.target_bytes), "~" + human_seconds(group.seconds)});
+                   human_bytes(group.source_bytes), human_bytes(group.target_bytes), about(group.seconds)});
     tensors += group.tensors;
     source_bytes += group.source_bytes;
     target_bytes += group.target_bytes;
@@ -63,7 +68,7 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
   }
   if (groups.size() > 1) {
     table.add_row({{"all", Ink::strong}, "", "", with_separators(tensors), human_bytes(source_bytes), human_bytes(target_bytes),
-                   "~" + human_seconds(seconds)});
+                   about(seconds)});
   }
   std::string text = paint("Forecast", Ink::strong, style) + "\n" + table.render(style);
   for (const OutcomeGroup& group : groups) {
@@ -80,7 +85,7 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
   std::string text;
   if (report.proven) {
     TextTable table({{"REACHED", Align::left}, {"TENSORS", Align::right}, {"WORST ERROR", Align::right}, {"IN STEPS", Align::right},
-                     {"WORST TENSOR", Align::left, true}});
+                     {"WORST TENSOR", Align::left, Elide::front}});
     for (const ProofClass reached : {ProofClass::exact, ProofClass::codes, ProofClass::requantized}) {
       std::uint64_t count = 0;
       double steps = 0;
@@ -93,8 +98,8 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
       }
       if (count == 0) continue;
       const bool exact = reached == ProofClass::exact;
-      table.add_row({class_cell(reached), with_separators(count), short_float(worst->worst_error),
-                     exact ? "0" : (steps > 0 ? short_float(steps) : "-"), exact ? "" : printable(worst->name)});
+      table.add_row({class_cell(reached), with_separators(count), three_significant(worst->worst_error),
+                     exact ? "0" : (steps > 0 ? three_significant(steps) : "-"), exact ? "" : printable(worst->name)});
     }
     const bool equal = report.model_before == report.model_after;
     FactList list;

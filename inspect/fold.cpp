@@ -1,10 +1,11 @@
-// Grouping of tensors whose names differ only in numbers (layers, experts).
+#include "inspect/fold.h"
+
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <set>
-#include <tuple>
-
-#include "inspect/overview.h"
+#include <string_view>
+#include <utility>
 
 namespace ingot::inspect {
 namespace {
@@ -68,46 +69,31 @@ std::string folded_name(const std::string& pattern, const std::vector<std::vecto
 
 }  // namespace
 
-std::vector<TensorGroup> group_tensors(const tensor::Model& model, bool fold) {
-  std::vector<TensorGroup> groups;
+std::vector<NameGroup> fold_names(const std::vector<NamedItem>& items, bool fold) {
+  std::vector<NameGroup> groups;
   if (!fold) {
-    for (const tensor::Tensor& tensor : model.tensors) groups.push_back({tensor.name, {&tensor}});
+    for (std::size_t i = 0; i < items.size(); ++i) groups.push_back({items[i].name, {i}});
     return groups;
   }
-  using Key = std::tuple<std::string, tensor::Shape, std::string, tensor::Packing, std::string>;
-  std::map<Key, std::size_t> index;
-  std::vector<std::vector<std::vector<std::uint64_t>>> numbers;  // by group, by member
+  std::map<std::pair<std::string, std::string>, std::size_t> index;  // (pattern, key) -> group
+  std::vector<std::vector<std::vector<std::uint64_t>>> numbers;       // by group, by member
   std::vector<std::string> patterns;
-  for (const tensor::Tensor& tensor : model.tensors) {
-    SplitName split = split_name(tensor.name);
-    Key key{split.pattern, tensor.shape, tensor::describe(tensor.scheme), tensor.packing, transforms_text(tensor)};
-    const auto [found, added] = index.emplace(std::move(key), groups.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    SplitName split = split_name(items[i].name);
+    const auto [found, added] = index.emplace(std::pair(split.pattern, items[i].key), groups.size());
     if (added) {
       groups.emplace_back();
       numbers.emplace_back();
       patterns.push_back(split.pattern);
     }
-    groups[found->second].members.push_back(&tensor);
+    groups[found->second].members.push_back(i);
     numbers[found->second].push_back(std::move(split.numbers));
   }
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const bool single = groups[i].members.size() == 1;
-    groups[i].pattern = single ? groups[i].members.front()->name : folded_name(patterns[i], numbers[i]);
+    groups[i].pattern = single ? items[groups[i].members.front()].name : folded_name(patterns[i], numbers[i]);
   }
   return groups;
-}
-
-std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
-  std::vector<SchemeTotal> totals;
-  for (const tensor::Tensor& tensor : model.tensors) {
-    const std::string scheme = tensor::describe(tensor.scheme);
-    auto found = std::find_if(totals.begin(), totals.end(), [&](const SchemeTotal& total) { return total.scheme == scheme; });
-    if (found == totals.end()) found = totals.insert(totals.end(), SchemeTotal{scheme});
-    ++found->tensors;
-    found->elements += tensor.elements();
-    found->bytes += tensor.stored_bytes();
-  }
-  return totals;
 }
 
 }  // namespace ingot::inspect

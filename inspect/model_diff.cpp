@@ -19,8 +19,8 @@ std::string value_text(const Json* value) {
   constexpr std::size_t kLongest = 60;
   if (value == nullptr) return "";
   if (value->is_array()) return plural(value->as_array("").size(), "entry");
-  if (value->is_string()) return elide_middle(printable(value->as_string("")), kLongest);
-  return elide_middle(canonical_json(*value), kLongest);
+  if (value->is_string()) return elide(printable(value->as_string("")), kLongest, Elide::middle);
+  return elide(canonical_json(*value), kLongest, Elide::middle);
 }
 
 std::string array_difference(const JsonArray& a, const JsonArray& b) {

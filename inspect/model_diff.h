@@ -47,8 +47,8 @@ enum class Depth : std::uint8_t {
 
 /// `verify A B`: one line when all is equal, else the tensors that are not.
 [[nodiscard]] std::string equality_text(const ModelDifference& difference, const TextStyle& style);
-/// `diff A B`: the tensors that differ with their errors, then the settings that differ.
-[[nodiscard]] std::string difference_text(const ModelDifference& difference, const TextStyle& style);
+/// `diff A B`: the tensors that differ with their errors (those of repeated layers as one with `fold`), then the settings that differ.
+[[nodiscard]] std::string difference_text(const ModelDifference& difference, bool fold, const TextStyle& style);
 [[nodiscard]] Json difference_json(const ModelDifference& difference, Depth depth);
 
 }  // namespace ingot::inspect

@@ -1,6 +1,8 @@
 // Text and JSON of a model comparison.
+#include <algorithm>
 #include <cmath>
 
+#include "inspect/fold.h"
 #include "inspect/model_diff.h"
 #include "inspect/overview.h"
 
@@ -25,7 +27,7 @@ std::string summary(const ModelDifference& difference) {
 
 /// The structural differences: tensors that cannot be compared.
 std::string unmatched_text(const ModelDifference& difference, const TextStyle& style) {
-  TextTable table({{"TENSOR", Align::left, true}, {"RELATION", Align::left}, {"IN A", Align::left}, {"IN B", Align::left}});
+  TextTable table({{"TENSOR", Align::left, Elide::front}, {"RELATION", Align::left}, {"IN A", Align::left}, {"IN B", Align::left}});
   for (const TensorDifference& tensor : difference.tensors) {
     if (tensor.relation == Relation::equal || tensor.relation == Relation::different) continue;
     const auto side = [](const std::string& scheme, const tensor::Shape& shape) {
@@ -39,9 +41,36 @@ std::string unmatched_text(const ModelDifference& difference, const TextStyle& s
 
 std::string facts_text(std::string_view title, const std::vector<FactDifference>& facts, const TextStyle& style) {
   if (facts.empty()) return "";
-  TextTable table({{std::string(title), Align::left}, {"IN A", Align::left, true}, {"IN B", Align::left, true}});
+  TextTable table({{std::string(title), Align::left}, {"IN A", Align::left, Elide::end}, {"IN B", Align::left, Elide::end}});
   for (const FactDifference& fact : facts) table.add_row({fact.key, fact.a.empty() ? "-" : fact.a, fact.b.empty() ? "-" : fact.b});
   return "\n" + table.render(style);
+}
+
+/// Worst and summed figures of tensors that are shown as one.
+std::vector<TextTable::Cell> difference_row(const std::string& pattern, const std::vector<const TensorDifference*>& members) {
+  std::uint64_t elements = 0, differing = 0;
+  double worst = 0, steps = 0, squared_error = 0, squared_value = 0;
+  for (const TensorDifference* member : members) {
+    const convert::ValueComparison& comparison = member->comparison;
+    const auto count = static_cast<double>(comparison.elements);
+    elements += comparison.elements;
+    differing += comparison.differing;
+    worst = std::max(worst, comparison.worst_error);
+    steps = std::max(steps, comparison.worst_error_steps);
+    squared_error += comparison.rms_error * comparison.rms_error * count;
+    squared_value += comparison.rms_value * comparison.rms_value * count;
+  }
+  const double all = std::max(1.0, static_cast<double>(elements));
+  const double share = 100.0 * static_cast<double>(differing) / all;
+  return {printable(pattern),
+          members.size() > 1 ? "x" + std::to_string(members.size()) : "",
+          members.front()->scheme_a,
+          members.front()->scheme_b,
+          share < 1 ? with_separators(differing) : fixed(share, 1) + " %",
+          three_significant(worst),
+          steps > 0 ? three_significant(steps) : "-",
+          three_significant(std::sqrt(squared_error / all)),
+          three_significant(std::sqrt(squared_value / all))};
 }
 
 Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(short_float(value)); }
@@ -65,7 +94,7 @@ std::string equality_text(const ModelDifference& difference, const TextStyle& st
     return paint("equal", Ink::good, style) + ": every value of " + plural(difference.tensors.size(), "tensor") + "\n";
   }
   std::string text = paint("not equal", Ink::bad, style) + ": " + summary(difference) + "\n";
-  TextTable table({{"TENSOR", Align::left, true}, {"SCHEME A", Align::left}, {"SCHEME B", Align::left}, {"FINGERPRINT A", Align::left},
+  TextTable table({{"TENSOR", Align::left, Elide::front}, {"SCHEME A", Align::left}, {"SCHEME B", Align::left}, {"FINGERPRINT A", Align::left},
                    {"FINGERPRINT B", Align::left}});
   constexpr std::size_t kDigits = 12;
   for (const TensorDifference& tensor : difference.tensors) {
@@ -77,21 +106,21 @@ std::string equality_text(const ModelDifference& difference, const TextStyle& st
   return text + unmatched_text(difference, style);
 }
 
-std::string difference_text(const ModelDifference& difference, const TextStyle& style) {
+std::string difference_text(const ModelDifference& difference, bool fold, const TextStyle& style) {
   std::string text = summary(difference) + "\n";
-  TextTable table({{"TENSOR", Align::left, true},       {"SCHEME A", Align::left},      {"SCHEME B", Align::left},
-                   {"DIFFERING", Align::right},         {"WORST ERROR", Align::right},  {"STEPS", Align::right},
-                   {"RMS ERROR", Align::right},         {"RMS VALUE", Align::right, false, true},
-                   {"AT", Align::right, false, true}});
+  TextTable table({{"TENSOR", Align::left, Elide::front}, {"COUNT", Align::right}, {"SCHEME A"}, {"SCHEME B"}, {"DIFFERING", Align::right},
+                   {"WORST", Align::right}, {"STEPS", Align::right}, {"RMS", Align::right}, {"RMS OF A", Align::right, Elide::no, true}});
+  std::vector<const TensorDifference*> different;
+  std::vector<NamedItem> items;
   for (const TensorDifference& tensor : difference.tensors) {
     if (tensor.relation != Relation::different) continue;
-    const convert::ValueComparison& comparison = tensor.comparison;
-    const double share = comparison.elements == 0 ? 0 : 100.0 * static_cast<double>(comparison.differing) / static_cast<double>(comparison.elements);
-    const std::string steps = comparison.worst_error_steps > 0 ? short_float(comparison.worst_error_steps) : "-";
-    const std::string differing =
-        share < 1 ? with_separators(comparison.differing) : fixed(share, 1) + " %";
-    table.add_row({printable(tensor.name), tensor.scheme_a, tensor.scheme_b, differing, short_float(comparison.worst_error), steps,
-                   short_float(comparison.rms_error), short_float(comparison.rms_value), std::to_string(comparison.worst_element)});
+    different.push_back(&tensor);
+    items.push_back({tensor.name, tensor.scheme_a + " " + tensor.scheme_b + shape_text(tensor.shape_a)});
+  }
+  for (const NameGroup& group : fold_names(items, fold)) {
+    std::vector<const TensorDifference*> members;
+    for (const std::size_t i : group.members) members.push_back(different[i]);
+    table.add_row(difference_row(group.pattern, members));
   }
   if (!table.empty()) text += "\n" + table.render(style);
   text += unmatched_text(difference, style);

@@ -5,6 +5,7 @@
 
 #include "converters/registry.h"
 #include "format/tensor/fingerprint.h"
+#include "inspect/fold.h"
 
 namespace ingot::inspect {
 namespace {
@@ -24,7 +25,10 @@ std::string joined(const std::vector<std::string>& parts) {
 std::string layout_text(const Model& model, const OverviewFacts& facts) {
   const convert::Layout* layout = convert::find_layout(facts.layout);
   std::string text = facts.layout;
-  if (layout != nullptr) text += " (" + std::string(layout->description) + ")";
+  if (layout != nullptr) {
+    const std::string_view description = layout->description;
+    text += " (" + std::string(description.substr(0, description.find(':'))) + ")";
+  }
   if (!model.layout.empty() && model.layout != facts.layout) text += ", made from " + printable(model.layout);
   return text;
 }
@@ -106,22 +110,28 @@ std::string header_text(const Model& model, const OverviewFacts& facts, const Te
   for (const auto& [alias, name] : model.aliases) list.add("alias", printable(alias) + " is " + printable(name));
   for (const auto& [key, value] : model.metadata) {
     constexpr std::size_t kLongestValue = 200;
-    if (key != "general.name") list.add(printable(key), elide_middle(printable(value), kLongestValue));
+    if (key != "general.name") list.add(printable(key), elide(printable(value), kLongestValue, Elide::middle));
   }
   return list.render(style);
 }
 
 std::string tensors_text(const Model& model, bool fold, const TextStyle& style) {
   using Align = TextTable::Align;
+  using Elide = TextTable::Elide;
   const bool any_transform = std::any_of(model.tensors.begin(), model.tensors.end(), [](const Tensor& t) { return !t.transforms.empty(); });
-  std::vector<TextTable::Column> columns = {{"TENSOR", Align::left, true},   {"COUNT", Align::right},        {"SHAPE", Align::left},
-                                            {"SCHEME", Align::left},         {"BYTES", Align::right},        {"BITS", Align::right},
-                                            {"PACKING", Align::left, false, true}};
-  if (any_transform) columns.push_back({"STORED AS", Align::left, false, true});
+  std::vector<TextTable::Column> columns = {{"TENSOR", Align::left, Elide::front},  {"COUNT", Align::right},  {"SHAPE"},
+                                            {"SCHEME"},                             {"BYTES", Align::right},  {"BITS", Align::right},
+                                            {"PACKING", Align::left, Elide::no, true}};
+  if (any_transform) columns.push_back({"STORED AS", Align::left, Elide::no, true});
   if (!fold) columns.erase(columns.begin() + 1);
   TextTable table(std::move(columns));
-  for (const TensorGroup& group : group_tensors(model, fold)) {
-    const Tensor& first = *group.members.front();
+  std::vector<NamedItem> items;
+  for (const Tensor& tensor : model.tensors) {
+    items.push_back({tensor.name, shape_text(tensor.shape) + " " + tensor::describe(tensor.scheme) + " " +
+                                      std::string(tensor::name(tensor.packing)) + " " + transforms_text(tensor)});
+  }
+  for (const NameGroup& group : fold_names(items, fold)) {
+    const Tensor& first = model.tensors[group.members.front()];
     const std::uint64_t count = group.members.size(), bytes = first.stored_bytes();
     std::vector<TextTable::Cell> row = {printable(group.pattern), count > 1 ? "x" + std::to_string(count) : "", shape_text(first.shape),
                                         tensor::describe(first.scheme), human_bytes(bytes * count),
@@ -182,6 +192,19 @@ std::optional<Hash128> recorded_fingerprint(const Model& model) {
     of_tensors.push_back(*tensor.fingerprint);
   }
   return tensor::model_fingerprint(model, of_tensors);
+}
+
+std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
+  std::vector<SchemeTotal> totals;
+  for (const tensor::Tensor& tensor : model.tensors) {
+    const std::string scheme = tensor::describe(tensor.scheme);
+    auto found = std::find_if(totals.begin(), totals.end(), [&](const SchemeTotal& total) { return total.scheme == scheme; });
+    if (found == totals.end()) found = totals.insert(totals.end(), SchemeTotal{scheme});
+    ++found->tensors;
+    found->elements += tensor.elements();
+    found->bytes += tensor.stored_bytes();
+  }
+  return totals;
 }
 
 std::string overview_text(const Model& model, const OverviewFacts& facts, bool fold, const TextStyle& style) {

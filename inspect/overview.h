@@ -12,14 +12,6 @@
 
 namespace ingot::inspect {
 
-/// Tensors that differ in nothing but the numbers in their names: "model.layers.{0..29}.self_attn.q_proj.weight".
-struct TensorGroup {
-  std::string pattern;                          // the name itself when there is one member
-  std::vector<const tensor::Tensor*> members;   // borrowed, in model order
-};
-/// Groups in order of first appearance; with `fold` false every tensor is its own group.
-[[nodiscard]] std::vector<TensorGroup> group_tensors(const tensor::Model& model, bool fold);
-
 /// Sums over the tensors of one scheme, in order of first appearance.
 struct SchemeTotal {
   std::string scheme;  // tensor::describe()

@@ -207,7 +207,7 @@ std::string tensor_detail_text(const TensorDetail& detail, const TextStyle& styl
     list.add("first values", numbers_text(detail.first_values));
   }
   TextTable table({{"PLANE", Align::left}, {"TYPE", Align::left}, {"EACH FOR", Align::left}, {"BYTES", Align::right},
-                   {"FIRST ELEMENTS", Align::left, true}});
+                   {"FIRST ELEMENTS", Align::left, Elide::end}});
   for (const PlaneDetail& plane : detail.planes) {
     table.add_row({plane.spec.role, std::string(tensor::name(plane.spec.type)), block_text(plane.spec), human_bytes(plane.spec.total_bytes),
                    numbers_text(plane.first)});

@@ -101,6 +101,7 @@ std::string human_count(std::uint64_t count) {
 
 std::string human_seconds(double seconds) {
   if (!(seconds >= 0)) return "?";
+  if (seconds < 0.005) return "<0.01 s";
   if (seconds < 9.995) return fixed(seconds, 2) + " s";
   if (seconds < 99.95) return fixed(seconds, 1) + " s";
   const auto whole = static_cast<std::uint64_t>(std::min(seconds + 0.5, 1e15));
@@ -122,6 +123,12 @@ std::string fixed(double value, int decimals) {
 std::string short_float(double value) {
   std::array<char, 64> buffer;
   const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 6);
+  return error == std::errc{} ? std::string(buffer.data(), end) : std::string("?");
+}
+
+std::string three_significant(double value) {
+  std::array<char, 64> buffer;
+  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 3);
   return error == std::errc{} ? std::string(buffer.data(), end) : std::string("?");
 }
 
@@ -170,14 +177,16 @@ std::size_t display_width(std::string_view text) noexcept {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-std::string elide_middle(std::string_view text, std::size_t width) {
+std::string elide(std::string_view text, std::size_t width, Elide where) {
   const std::size_t used = display_width(text);
-  if (used <= width) return std::string(text);
+  if (used <= width || where == Elide::no) return std::string(text);
   if (width == 0) return "";
   const std::size_t kept = width - 1;
-  const std::size_t front = kept / 2, back = kept - front;
+  std::size_t front = kept;
+  if (where == Elide::front) front = 0;
+  if (where == Elide::middle) front = kept / 2;
   return std::string(text.substr(0, position_after(text, front))) + std::string(kEllipsis) +
-         std::string(text.substr(position_after(text, used - back)));
+         std::string(text.substr(position_after(text, used - (kept - front))));
 }
 
 std::string wrap(std::string_view text, std::size_t width, std::size_t indent) {
@@ -203,7 +212,7 @@ std::string wrap(std::string_view text, std::size_t width, std::size_t indent) {
 }
 
 std::string TextTable::render(const TextStyle& style) const {
-  constexpr std::size_t kGap = 2, kLeastElastic = 12;
+  constexpr std::size_t kGap = 2, kLeastElided = 12;
   std::vector<std::size_t> widths(columns_.size());
   for (std::size_t c = 0; c < columns_.size(); ++c) {
     widths[c] = display_width(columns_[c].header);
@@ -221,9 +230,9 @@ std::string TextTable::render(const TextStyle& style) const {
       if (columns_[c].droppable) shown[c] = false;
     for (std::size_t c = 0; c < columns_.size(); ++c) {
       const std::size_t now = total();
-      if (!columns_[c].elastic || now <= style.width) continue;
+      if (columns_[c].elide == Elide::no || now <= style.width) continue;
       const std::size_t excess = now - style.width;
-      widths[c] = std::max(std::min(widths[c], kLeastElastic), widths[c] > excess ? widths[c] - excess : 0);
+      widths[c] = std::max(std::min(widths[c], kLeastElided), widths[c] > excess ? widths[c] - excess : 0);
     }
   }
   const auto last_shown = static_cast<std::size_t>(std::find(shown.rbegin(), shown.rend(), true).base() - shown.begin()) - 1;
@@ -232,7 +241,7 @@ std::string TextTable::render(const TextStyle& style) const {
     for (std::size_t c = 0; c <= last_shown; ++c) {
       if (!shown[c]) continue;
       const Ink ink = header ? Ink::strong : cells[c].ink;
-      const std::string text = elide_middle(cells[c].text, widths[c]);
+      const std::string text = elide(cells[c].text, widths[c], columns_[c].elide);
       const bool pad = c != last_shown || columns_[c].align == Align::right;  // no trailing spaces
       result += pad ? padded(text, widths[c], columns_[c].align, ink, style) : paint(text, ink, style);
       if (c != last_shown) result.append(kGap, ' ');

@@ -25,6 +25,7 @@ enum class Ink : std::uint8_t { plain, strong, faint, good, warning, bad };
 [[nodiscard]] std::string human_rate(double bytes, double seconds);  // "1.93 GB/s"
 [[nodiscard]] std::string fixed(double value, int decimals);
 [[nodiscard]] std::string short_float(double value);                 // up to 6 significant digits: "0.0123", "1.5e-05", "nan"
+[[nodiscard]] std::string three_significant(double value);           // "0.00168": errors in tables
 [[nodiscard]] std::string plural(std::uint64_t count, std::string_view singular);  // "1 tensor", "2 tensors", "3 copies"
 
 /// Untrusted text made harmless for a terminal: control characters and invalid UTF-8 become \xNN.
@@ -33,20 +34,22 @@ enum class Ink : std::uint8_t { plain, strong, faint, good, warning, bad };
 [[nodiscard]] std::string valid_utf8(std::string_view text);
 /// Columns that `text` (printable UTF-8) takes.
 [[nodiscard]] std::size_t display_width(std::string_view text) noexcept;
-/// At most `width` columns, the middle replaced by "…".
-[[nodiscard]] std::string elide_middle(std::string_view text, std::size_t width);
+/// At most `width` columns, the front, the middle or the end replaced by "…".
+enum class Elide : std::uint8_t { no, front, middle, end };
+[[nodiscard]] std::string elide(std::string_view text, std::size_t width, Elide where);
 /// Lines of at most `width` columns, broken at spaces; the second and later ones indented.
 [[nodiscard]] std::string wrap(std::string_view text, std::size_t width, std::size_t indent);
 
 /// Rows of cells under a header line. Columns are as wide as their widest cell; when the table is wider than the style allows, first
-/// columns marked droppable go (last one first), then the column marked elastic is shortened in the middle.
+/// columns marked droppable go (last one first), then those that may be elided shrink.
 class TextTable {
  public:
   enum class Align : std::uint8_t { left, right };
+  using Elide = inspect::Elide;
   struct Column {
     std::string header;
     Align align = Align::left;
-    bool elastic = false;
+    Elide elide = Elide::no;
     bool droppable = false;
   };
   struct Cell {
