@@ -68,14 +68,20 @@ template <unsigned P>
 void pack_low(const std::uint8_t* codes, std::uint64_t count, std::byte* line) noexcept {
   constexpr std::uint64_t kPerWord = 32 / P;
   constexpr std::uint64_t kMask = kOnes * ((1u << P) - 1);
-  for (std::uint64_t i = 0; i < count; i += kPerWord, line += kLineBytes) {
+  std::uint64_t i = 0;
+  for (; i + kPerWord <= count; i += kPerWord, line += kLineBytes) {
     std::uint64_t word = 0;
-    for (std::uint64_t j = 0; j < kPerWord && i + j < count; j += 8) {
-      const std::uint64_t available = std::min({count - i - j, kPerWord, std::uint64_t{8}});
-      word |= join8<P>(load_some(codes + i + j, available) & kMask) << j * P;
+    if constexpr (P == 8) {
+      word = load_some(codes + i, 4);
+    } else {
+      for (std::uint64_t j = 0; j < kPerWord; j += 8) word |= join8<P>(load_some(codes + i + j, 8) & kMask) << j * P;
     }
     store_le(line, static_cast<std::uint32_t>(word));
   }
+  if (i == count) return;
+  std::uint32_t word = 0;
+  for (std::uint64_t j = 0; i + j < count; ++j) word |= (codes[i + j] & ((1u << P) - 1)) << j * P;
+  store_le(line, word);
 }
 
 template <unsigned P>
@@ -94,42 +100,86 @@ void unpack_low(const std::byte* line, std::uint64_t count, std::uint8_t* codes)
   for (std::uint64_t j = 0; i + j < count; ++j) codes[i + j] = static_cast<std::uint8_t>(word >> j * P & ((1u << P) - 1));
 }
 
-/// Higher slice of P bits above `Below` bits, where the low slice has L bits: field f of byte b belongs to input high_slice_input(L, f, b).
+// Higher slice of P bits above `Below` bits, where the low slice has L bits: field f of byte b belongs to input high_slice_input(L, f, b).
+// With F = 8 / L the F fields from F*g on hold the 4*F inputs of group g, four bytes at a distance of F. So a group is a matrix of bytes:
+//   (word >> P*(F*g + k)) & mask   =   inputs  4*F*g + k,  + F,  + 2*F,  + 3*F      in bytes 0, 1, 2, 3
+
+template <unsigned P>
+constexpr std::uint32_t field_of_bytes(std::uint32_t word, std::uint32_t field) noexcept {
+  return word >> P * field & 0x01010101u * ((1u << P) - 1);
+}
+
+/// Bytes a..d of a 32-bit number to the even bytes of a 64-bit number, and back.
+constexpr std::uint64_t to_even_bytes(std::uint64_t x) noexcept {
+  x = (x | x << 16) & 0x0000FFFF0000FFFFu;
+  return (x | x << 8) & 0x00FF00FF00FF00FFu;
+}
+constexpr std::uint32_t from_even_bytes(std::uint64_t x) noexcept {
+  x &= 0x00FF00FF00FF00FFu;
+  x = (x | x >> 8) & 0x0000FFFF0000FFFFu;
+  return static_cast<std::uint32_t>(x | x >> 16);
+}
+
+/// One word to the 32/P codes of its run, shifted to their place.
 template <unsigned P, unsigned L, unsigned Below>
-void pack_high(const std::uint8_t* codes, std::uint64_t count, std::byte* line) noexcept {
-  constexpr std::uint64_t kPerWord = 32 / P;
-  for (std::uint64_t i = 0; i < count; i += kPerWord, line += kLineBytes) {
-    std::uint8_t run[kPerWord] = {};
-    std::memcpy(run, codes + i, std::min(kPerWord, count - i));
-    std::uint32_t word = 0;
+void spread_high(std::uint32_t word, std::uint8_t* run) noexcept {
+  if constexpr (L == 4) {
+    for (std::uint32_t field = 0; field < 8 / P; field += 2) {
+      const std::uint64_t codes = to_even_bytes(field_of_bytes<P>(word, field)) | to_even_bytes(field_of_bytes<P>(word, field + 1)) << 8;
+      store_some(run + 4 * field, codes << Below, 8);
+    }
+  } else {
+    for (std::uint32_t field = 0; field < 8 / P; ++field) {
+      for (std::uint32_t byte = 0; byte < 4; ++byte) {
+        run[high_slice_input(L, field, byte)] = static_cast<std::uint8_t>((word >> (8 * byte + P * field) & ((1u << P) - 1)) << Below);
+      }
+    }
+  }
+}
+
+template <unsigned P, unsigned L, unsigned Below>
+std::uint32_t gather_high(const std::uint8_t* run) noexcept {
+  std::uint32_t word = 0;
+  if constexpr (L == 4) {
+    for (std::uint32_t field = 0; field < 8 / P; field += 2) {
+      const std::uint64_t codes = load_some(run + 4 * field, 8) >> Below & kOnes * ((1u << P) - 1);
+      word |= from_even_bytes(codes) << P * field | from_even_bytes(codes >> 8) << P * (field + 1);
+    }
+  } else {
     for (std::uint32_t field = 0; field < 8 / P; ++field) {
       for (std::uint32_t byte = 0; byte < 4; ++byte) {
         const std::uint32_t part = static_cast<std::uint32_t>(run[high_slice_input(L, field, byte)]) >> Below & ((1u << P) - 1);
         word |= part << (8 * byte + P * field);
       }
     }
-    store_le(line, word);
   }
+  return word;
+}
+
+template <unsigned P, unsigned L, unsigned Below>
+void pack_high(const std::uint8_t* codes, std::uint64_t count, std::byte* line) noexcept {
+  constexpr std::uint64_t kPerWord = 32 / P;
+  std::uint64_t i = 0;
+  for (; i + kPerWord <= count; i += kPerWord, line += kLineBytes) store_le(line, gather_high<P, L, Below>(codes + i));
+  if (i == count) return;
+  std::uint8_t run[kPerWord] = {};
+  std::memcpy(run, codes + i, count - i);
+  store_le(line, gather_high<P, L, Below>(run));
 }
 
 /// Adds the slice to codes that already hold the bits below.
 template <unsigned P, unsigned L, unsigned Below>
 void unpack_high(const std::byte* line, std::uint64_t count, std::uint8_t* codes) noexcept {
   constexpr std::uint64_t kPerWord = 32 / P;
-  for (std::uint64_t i = 0; i < count; i += kPerWord, line += kLineBytes) {
-    const std::uint32_t word = load_le<std::uint32_t>(line);
-    std::uint8_t run[kPerWord];
-    for (std::uint32_t field = 0; field < 8 / P; ++field) {
-      for (std::uint32_t byte = 0; byte < 4; ++byte) {
-        run[high_slice_input(L, field, byte)] = static_cast<std::uint8_t>((word >> (8 * byte + P * field) & ((1u << P) - 1)) << Below);
-      }
-    }
-    if (i + kPerWord <= count) {
-      for (std::uint64_t j = 0; j < kPerWord; ++j) codes[i + j] |= run[j];
-    } else {
-      for (std::uint64_t j = 0; i + j < count; ++j) codes[i + j] |= run[j];
-    }
+  std::uint8_t run[kPerWord];
+  std::uint64_t i = 0;
+  for (; i + kPerWord <= count; i += kPerWord, line += kLineBytes) {
+    spread_high<P, L, Below>(load_le<std::uint32_t>(line), run);
+    for (std::uint64_t j = 0; j < kPerWord; j += 8) store_some(codes + i + j, load_some(codes + i + j, 8) | load_some(run + j, 8), 8);
   }
+  if (i == count) return;
+  spread_high<P, L, Below>(load_le<std::uint32_t>(line), run);
+  for (std::uint64_t j = 0; i + j < count; ++j) codes[i + j] |= run[j];
 }
 
 /// The slices of one code width, low slice first; the same split as code_slices().
