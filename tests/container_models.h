@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "format/base/parallel.h"
 #include "format/container/container.h"
 #include "format/tensor/model.h"
 
@@ -26,6 +27,16 @@ class Random {
 
  private:
   std::uint64_t state_;
+};
+
+/// Sets the number of threads and restores it.
+class WithThreads {
+ public:
+  explicit WithThreads(int count) : before_(thread_count()) { set_thread_count(count); }
+  ~WithThreads() { set_thread_count(before_); }
+
+ private:
+  int before_;
 };
 
 enum class SourceKind : std::uint8_t { views, streamed };  // streamed: read_units() only

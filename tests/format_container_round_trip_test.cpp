@@ -58,16 +58,6 @@ void check_intact(const std::filesystem::path& path) {
   CHECK(result.checked_bytes == std::filesystem::file_size(path));
 }
 
-/// Restores the number of threads.
-class WithThreads {
- public:
-  explicit WithThreads(int count) : before_(thread_count()) { set_thread_count(count); }
-  ~WithThreads() { set_thread_count(before_); }
-
- private:
-  int before_;
-};
-
 }  // namespace
 
 TEST_CASE("a model of all schemes comes back as it was, raw and compressed, from views and streams") {
