@@ -168,6 +168,19 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
     }
     CHECK(std::memcmp(results[0].data(), results[1].data(), 5 * count * sizeof(float)) == 0);
   }
+  // Sums whose lower half decides: numbers near a rounding boundary of binary32 plus something far below.
+  std::vector<double> numbers(count);
+  for (double& number : numbers) number = static_cast<double>(random() % 4096);
+  for (int trial = 0; trial < 200; ++trial) {
+    const auto scale = static_cast<double>((random() & 0xFFFFFF) | 0x800000);
+    const WideRun run{scale, static_cast<double>(random() % 16), std::ldexp(static_cast<double>(random() % 0xFFFFFF) - 0x800000, static_cast<int>(random() % 120) - 90)};
+    std::vector<float> a(2 * count), b(2 * count);
+    for (auto& [loops, out] : {std::pair{&bulk(), &a}, std::pair{&bulk_baseline(), &b}}) {
+      loops->round_sums(numbers.data(), count, run, out->data());
+      loops->round_products(numbers.data(), count, run, out->data() + count);
+    }
+    REQUIRE(std::memcmp(a.data(), b.data(), 2 * count * sizeof(float)) == 0);
+  }
   for (const std::uint64_t n : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{7}, std::uint64_t{8}, std::uint64_t{9}, std::uint64_t{count}}) {
     std::vector<std::uint32_t> a(3 * count), b(3 * count);
     for (auto& [loops, out] : {std::pair{&bulk(), &a}, std::pair{&bulk_baseline(), &b}}) {

@@ -14,6 +14,13 @@ struct Run {
   float add;
 };
 
+/// The same in binary64.
+struct WideRun {
+  double scale;
+  double zero;
+  double add;
+};
+
 struct BulkLoops {
   // Float conversions; see float_codes.h for the rules.
   void (*f16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept;
@@ -35,6 +42,10 @@ struct BulkLoops {
                          float* out) noexcept;
   void (*decode_table256)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
                           float* out) noexcept;
+
+  // One run in binary64, whose product scale * (number - zero) must be exact there; the result is rounded once to binary32.
+  void (*round_products)(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept;  // without `add`
+  void (*round_sums)(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept;
 };
 
 /// The best build for this machine.

@@ -125,7 +125,18 @@ void run_of_table16(const std::uint8_t* codes, const float* table, std::uint64_t
 }
 
 void run_of_table256(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run, float* out) noexcept {
-  for (std::uint64_t i = 0; i < n; ++i) out[i] = run.scale * (table[codes[i]] - run.zero) + run.add;
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  const __m256 scale = _mm256_set1_ps(run.scale);
+  const __m256 zero = _mm256_set1_ps(run.zero);
+  const __m256 add = _mm256_set1_ps(run.add);
+  for (; i + 8 <= n; i += 8) {
+    const __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)));
+    const __m256 entry = _mm256_i32gather_ps(table, index, 4);
+    _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_mul_ps(scale, _mm256_sub_ps(entry, zero)), add));
+  }
+#endif
+  for (; i < n; ++i) out[i] = run.scale * (table[codes[i]] - run.zero) + run.add;
 }
 
 /// Calls body(first, n, run) for every run of `count` columns.
@@ -151,8 +162,52 @@ void loop_decode_table256(const std::uint8_t* codes, const float* table, std::ui
   each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_table256(codes + at, table, n, run, out + at); });
 }
 
+void loop_round_products(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept {
+  for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<float>(run.scale * (numbers[i] - run.zero));
+}
+
+// a + b for a binary32 result: the exact sum rounded to odd in binary64, so that the conversion to binary32 is the only rounding that counts.
+// TwoSum (Knuth) gives the error exactly; an inexact sum with an even last bit moves one step towards the error.
+inline double sum_rounded_to_odd(double a, double b) noexcept {
+  const double sum = a + b;
+  const double b_part = sum - a;
+  const double error = (a - (sum - b_part)) + (b - b_part);
+  if (!(error > 0 || error < 0)) return sum;  // exact, or the NaN that an infinite sum leaves
+  std::uint64_t bits;
+  __builtin_memcpy(&bits, &sum, sizeof bits);
+  if ((bits & 1u) == 0) bits += (error > 0) == (sum > 0) ? 1 : ~std::uint64_t{0};
+  double odd;
+  __builtin_memcpy(&odd, &bits, sizeof odd);
+  return odd;
+}
+
+void loop_round_sums(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept {
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  const __m256d scale = _mm256_set1_pd(run.scale);
+  const __m256d zero = _mm256_set1_pd(run.zero);
+  const __m256d add = _mm256_set1_pd(run.add);
+  const __m256i one = _mm256_set1_epi64x(1);
+  for (; i + 4 <= count; i += 4) {
+    const __m256d product = _mm256_mul_pd(scale, _mm256_sub_pd(_mm256_loadu_pd(numbers + i), zero));
+    const __m256d sum = _mm256_add_pd(product, add);
+    const __m256d add_part = _mm256_sub_pd(sum, product);
+    const __m256d error = _mm256_add_pd(_mm256_sub_pd(product, _mm256_sub_pd(sum, add_part)), _mm256_sub_pd(add, add_part));
+    const __m256i bits = _mm256_castpd_si256(sum);
+    const __m256i inexact = _mm256_castpd_si256(_mm256_cmp_pd(error, _mm256_setzero_pd(), _CMP_NEQ_OQ));  // false for NaN
+    const __m256i even = _mm256_cmpeq_epi64(_mm256_and_si256(bits, one), _mm256_setzero_si256());
+    const __m256i opposite = _mm256_srli_epi64(_mm256_xor_si256(bits, _mm256_castpd_si256(error)), 63);
+    const __m256i step = _mm256_sub_epi64(one, _mm256_slli_epi64(opposite, 1));  // +1 away from zero, -1 towards it
+    const __m256i odd = _mm256_add_epi64(bits, _mm256_and_si256(_mm256_and_si256(inexact, even), step));
+    _mm_storeu_ps(out + i, _mm256_cvtpd_ps(_mm256_castsi256_pd(odd)));
+  }
+#endif
+  for (; i < count; ++i) out[i] = static_cast<float>(sum_rounded_to_odd(run.scale * (numbers[i] - run.zero), run.add));
+}
+
 constexpr BulkLoops kLoops = {loop_f16_to_f32,     loop_bf16_to_f32,    loop_f32_to_f16,     loop_f32_to_bf16,    loop_canonical_f32,
-                              loop_canonical_f16,  loop_canonical_bf16, loop_decode_integers, loop_decode_table16, loop_decode_table256};
+                              loop_canonical_f16,  loop_canonical_bf16, loop_decode_integers, loop_decode_table16, loop_decode_table256,
+                              loop_round_products, loop_round_sums};
 
 }  // namespace
 }  // namespace ingot::tensor

@@ -1,7 +1,6 @@
 // Codes and parameters -> values: the formula of spec/schemes/README.md section 1, rounded once to binary32.
 #include "format/tensor/decoder.h"
 
-#include <bit>
 #include <cmath>
 
 namespace ingot::tensor {
@@ -10,18 +9,6 @@ namespace {
 constexpr std::uint64_t kWindowElems = 65536;  // decoded at a time: codes, parameters and values stay in the second-level cache
 constexpr std::uint8_t kSignFlip = 0x80;       // i8 code ^ 0x80 = number + 128
 constexpr float kSignOffset = 128;
-
-/// a + b for a binary32 result: the exact sum rounded to odd in binary64, so that the conversion to binary32 is the only rounding that
-/// counts. TwoSum (Knuth) gives the error exactly; an inexact sum with an even last bit moves one step towards the error.
-double sum_rounded_to_odd(double a, double b) noexcept {
-  const double sum = a + b;
-  const double b_part = sum - a;
-  const double error = (a - (sum - b_part)) + (b - b_part);
-  auto bits = std::bit_cast<std::uint64_t>(sum);
-  const bool inexact = error > 0 || error < 0;  // false for the NaN that infinite sums leave
-  if (inexact && (bits & 1u) == 0) bits += (error > 0) == (sum > 0) ? 1 : std::uint64_t(-1);
-  return std::bit_cast<double>(bits);
-}
 
 }  // namespace
 
@@ -163,7 +150,7 @@ ElementParts Decoder::parts_of(std::uint64_t row, std::uint64_t run, const Decod
   return parts;
 }
 
-Decoder::WideRun Decoder::wide_run(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const {
+WideRun Decoder::wide_run(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const {
   WideRun result{1, static_cast<double>(scheme_.offset.zero), 0};
   if (scheme_.rounded_scale) result.scale = tensor::rounded_scale(scheme_, parts_of(row, run, scratch));
   else for (std::size_t i = 0; i < scale_count_; ++i) result.scale *= level_number(i, row, run, scratch);
@@ -183,24 +170,17 @@ Decoder::WideRun Decoder::wide_run(std::uint64_t row, std::uint64_t run, const D
 
 void Decoder::decode_row64(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const {
   const double* numbers = scratch.numbers.data();
+  const auto decode_run64 = has_sum_ ? bulk().round_sums : bulk().round_products;
   if (scheme_.order == Order::group_index) {
-    for (std::uint64_t i = 0; i < window.cols(); ++i) decode_run64(wide_run(row, chosen_run(i), scratch), numbers + i, 1, out + i);
+    for (std::uint64_t i = 0; i < window.cols(); ++i) decode_run64(numbers + i, 1, wide_run(row, chosen_run(i), scratch), out + i);
     return;
   }
   std::uint64_t end = 0;
   for (std::uint64_t begin = 0, run = 0; begin < window.cols(); begin = end, ++run) {
     const std::uint64_t run_end = (window.col_begin / run_cols_ + run + 1) * run_cols_;
     end = std::min(window.col_end, run_end) - window.col_begin;
-    decode_run64(wide_run(row, run, scratch), numbers + begin, end - begin, out + begin);
+    decode_run64(numbers + begin, end - begin, wide_run(row, run, scratch), out + begin);
   }
-}
-
-void Decoder::decode_run64(const WideRun& run, const double* numbers, std::uint64_t count, float* out) const noexcept {
-  if (!has_sum_) {
-    for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<float>(run.scale * (numbers[i] - run.zero));
-    return;
-  }
-  for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<float>(sum_rounded_to_odd(run.scale * (numbers[i] - run.zero), run.add));
 }
 
 void Decoder::decode_row_reference(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const {

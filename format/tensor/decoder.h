@@ -77,10 +77,6 @@ class Decoder {
     float* data;
     std::uint64_t stride;
   };
-  /// Parameters of one run in binary64.
-  struct WideRun {
-    double scale, zero, add;
-  };
 
   // decoder_setup.cpp
   void add_level(const Level& level, std::size_t plane, const PlaneSpec& spec, Bytes scale_table);
@@ -110,7 +106,6 @@ class Decoder {
   void decode_binary32(const Window& window, Target target, DecodeScratch& scratch) const;
   void decode_row32(const Window& window, const std::uint8_t* codes, const Run* runs, float* out, std::uint64_t count) const;
   void decode_row64(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const;
-  void decode_run64(const WideRun& run, const double* numbers, std::uint64_t count, float* out) const noexcept;
   void decode_row_reference(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const;
   [[nodiscard]] bool make_runs(const Window& window, DecodeScratch& scratch) const;
   [[nodiscard]] static double level_number(std::size_t level, std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) noexcept {
