@@ -1,0 +1,127 @@
+// config.json <-> ModelConfig. tests/golden/foreign/hf/configs.json holds what the configuration classes of transformers make of each text
+// (make_configs.py beside it).
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "converters/hf_config.h"
+#include "format/base/mapped_file.h"
+
+using namespace ingot;
+using namespace ingot::convert;
+
+namespace {
+
+Json load_configs() {
+  const std::string path = std::string(INGOT_TEST_DATA) + "/golden/foreign/hf/configs.json";
+  return parse_json(read_text_file(path, 1 << 24), "configs.json");
+}
+
+std::vector<bool> flags(const Json& json) {
+  std::vector<bool> result;
+  for (const Json& item : json.as_array("flags")) result.push_back(item.as_bool("flags"));
+  return result;
+}
+
+std::vector<double> numbers(const Json& json) {
+  std::vector<double> result;
+  for (const Json& item : json.as_array("numbers")) result.push_back(item.as_double("numbers"));
+  return result;
+}
+
+void check_fields(const tensor::ModelConfig& config, const Json& expected, const std::string& name) {
+  INFO(name);
+  const auto count = [&](std::string_view key) { return expected.at(key, name).as_u64(key); };
+  const auto number = [&](std::string_view key) { return expected.at(key, name).as_double(key); };
+  CHECK(config.architecture == expected.at("architecture", name).as_string(name));
+  CHECK(config.vocab_size == count("vocab_size"));
+  CHECK(config.hidden_size == count("hidden_size"));
+  CHECK(config.intermediate_size == count("intermediate_size"));
+  CHECK(config.layer_count == count("layer_count"));
+  CHECK(config.head_count == count("head_count"));
+  CHECK(config.kv_head_count == count("kv_head_count"));
+  CHECK(config.head_dim == count("head_dim"));
+  CHECK(config.context_length == count("context_length"));
+  CHECK(config.norm_epsilon == number("norm_epsilon"));
+  CHECK(config.rope_theta == number("rope_theta"));
+  CHECK(config.rope_theta_local == number("rope_theta_local"));
+  CHECK(config.rotary_dim == count("rotary_dim"));
+  CHECK(config.rope_scaling.type == expected.at("rope_type", name).as_string(name));
+  CHECK(config.rope_scaling.factor == number("rope_factor"));
+  CHECK(config.rope_scaling.original_context_length == count("rope_original"));
+  CHECK(config.rope_scaling.low_freq_factor == number("low_freq_factor"));
+  CHECK(config.rope_scaling.high_freq_factor == number("high_freq_factor"));
+  CHECK(config.rope_scaling.short_factor == numbers(expected.at("short_factor", name)));
+  CHECK(config.sliding_window == count("sliding_window"));
+  CHECK(config.sliding_layers == flags(expected.at("sliding_layers", name)));
+  CHECK(config.rope_layers == flags(expected.at("rope_layers", name)));
+  CHECK(std::abs(config.attention_scale - number("attention_scale")) < 1e-15);
+  CHECK(config.attention_softcap == number("attention_softcap"));
+  CHECK(config.final_softcap == number("final_softcap"));
+  CHECK(config.activation == expected.at("activation", name).as_string(name));
+  CHECK(config.tied_embeddings == expected.at("tied_embeddings", name).as_bool(name));
+  CHECK(config.torch_dtype == expected.at("torch_dtype", name).as_string(name));
+}
+
+std::optional<ErrorKind> kind_of(const std::string& text) {
+  try {
+    (void)read_hf_config(parse_json(text, "config.json"), "config.json");
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error.kind;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("hf_config_reads_what_transformers_reads") {
+  const Json rows = load_configs();
+  CHECK(rows.as_array("rows").size() >= 36);
+  for (const Json& row : rows.as_array("rows")) {
+    const std::string name = row.at("name", "row").as_string("name");
+    check_fields(read_hf_config(row.at("config", name), name), row.at("expected", name), name);
+  }
+}
+
+TEST_CASE("hf_config_survives_writing_and_reading") {
+  const Json rows = load_configs();
+  for (const Json& row : rows.as_array("rows")) {
+    const std::string name = row.at("name", "row").as_string("name");
+    INFO(name);
+    tensor::Model model;
+    model.config = read_hf_config(row.at("config", name), name);
+    model.config.torch_dtype = "bfloat16";
+    const Json written = parse_json(pretty_json(write_hf_config(model, "bfloat16")), name);
+    const tensor::ModelConfig again = read_hf_config(written, name);
+    CHECK(canonical_json(tensor::to_json(again)) == canonical_json(tensor::to_json(model.config)));
+  }
+}
+
+TEST_CASE("hf_config_takes_biases_from_the_tensors") {
+  tensor::Model model;
+  model.config.architecture = "llama";
+  CHECK_FALSE(write_hf_config(model, "float32").at("attention_bias", "config").as_bool("bias"));
+  tensor::Tensor bias;
+  bias.name = "model.layers.0.self_attn.q_proj.bias";
+  model.tensors.push_back(bias);
+  CHECK(write_hf_config(model, "float32").at("attention_bias", "config").as_bool("bias"));
+}
+
+TEST_CASE("hf_config_rejects_wrong_types_and_absurd_counts") {
+  CHECK(kind_of(R"({"model_type":"llama","hidden_size":"64"})") == ErrorKind::invalid_value);
+  CHECK(kind_of(R"({"model_type":"llama","hidden_size":-1})") == ErrorKind::invalid_value);
+  CHECK(kind_of(R"({"model_type":"llama","num_hidden_layers":1000000})") == ErrorKind::limit_exceeded);
+  CHECK(kind_of(R"({"model_type":"qwen2","num_hidden_layers":2,"use_sliding_window":true,"sliding_window":4,"layer_types":["full_attention"]})") ==
+        ErrorKind::invalid_value);
+  CHECK(kind_of("[]") == ErrorKind::invalid_value);
+  CHECK_FALSE(kind_of(R"({"model_type":"somebody_elses","hidden_size":[1,2]})").has_value());
+  CHECK_FALSE(kind_of("{}").has_value());
+}
+
+TEST_CASE("hf_config_names_the_quantization_method") {
+  const auto method = [](const std::string& text) { return hf_quantization_method(parse_json(text, "config.json")); };
+  CHECK(method("{}") == "");
+  CHECK(method(R"({"quantization_config":null})") == "");
+  CHECK(method(R"({"quantization_config":{"quant_method":"gptq","bits":4}})") == "gptq");
+  CHECK(method(R"({"quantization":{"group_size":64,"bits":4}})") == "unnamed");
+}
