@@ -297,12 +297,18 @@ std::optional<RopeScaling> recognise_llama3_divisors(const ModelConfig& config, 
   guess.rope_scaling = RopeScaling{};
   guess.rope_scaling.type = "llama3";
   guess.rope_scaling.factor = divisors.back();
-  guess.rope_scaling.original_context_length = kLlama3OriginalContext;
-  const std::vector<float> expected = llama3_rope_divisors(guess);
   constexpr float kLastBits = 1e-4f;  // the powers were taken by another library
-  for (std::size_t i = 0; i < expected.size(); ++i)
-    if (!(std::fabs(expected[i] - divisors[i]) <= kLastBits * expected[i])) return std::nullopt;
-  return guess.rope_scaling;
+  const auto fits = [&](std::uint64_t original) {
+    guess.rope_scaling.original_context_length = original;
+    const std::vector<float> expected = llama3_rope_divisors(guess);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      if (!(std::fabs(expected[i] - divisors[i]) <= kLastBits * expected[i])) return false;
+    return true;
+  };
+  if (fits(kLlama3OriginalContext)) return guess.rope_scaling;
+  for (std::uint64_t original = 64; original <= (1u << 20); original *= 2)
+    if (fits(original)) return guess.rope_scaling;
+  return std::nullopt;
 }
 
 }  // namespace ingot::convert::gguf

@@ -1,4 +1,5 @@
 // ModelConfig -> config.json and generation_config.json. The spelling of transformers 4, which version 5 also reads.
+#include <charconv>
 #include <cmath>
 
 #include "converters/hf_config.h"
@@ -13,6 +14,17 @@ bool any_tensor_ends_with(const Model& model, std::string_view ending) {
   for (const tensor::Tensor& tensor : model.tensors)
     if (tensor.name.ends_with(ending)) return true;
   return false;
+}
+
+/// A number that came through binary32 (GGUF) in the decimal that was meant: 1e-6, not 9.999999974752427e-07.
+Json decimal(double value) {
+  const float narrow = static_cast<float>(value);
+  if (static_cast<double>(narrow) != value) return Json(value);
+  char text[32];
+  const std::to_chars_result written = std::to_chars(text, text + sizeof text, narrow);
+  double wide = value;
+  std::from_chars(text, written.ptr, wide);
+  return Json(wide);
 }
 
 std::string hf_activation(const ModelConfig& config) {
@@ -41,7 +53,7 @@ Json scaling_json(const ModelConfig& config) {
   if (longrope) {
     const auto array = [](const std::vector<double>& values) {
       JsonArray items;
-      for (const double value : values) items.emplace_back(value);
+      for (const double value : values) items.push_back(decimal(value));
       return Json(std::move(items));
     };
     json.set("short_factor", array(scaling.short_factor));
@@ -59,7 +71,7 @@ void set_gpt2(Json& json, const ModelConfig& config) {
   json.set("n_inner", config.intermediate_size == 4 * config.hidden_size ? Json() : Json(config.intermediate_size));
   json.set("n_positions", Json(config.context_length));
   json.set("n_ctx", Json(config.context_length));
-  json.set("layer_norm_epsilon", Json(config.norm_epsilon));
+  json.set("layer_norm_epsilon", decimal(config.norm_epsilon));
   json.set("activation_function", Json(hf_activation(config)));
   json.set("scale_attn_weights", Json(config.attention_scale != 1));
 }
@@ -115,7 +127,7 @@ void set_decoder(Json& json, const Model& model) {
   json.set("num_key_value_heads", Json(config.kv_head_count != 0 ? config.kv_head_count : config.head_count));
   if (config.head_dim != 0) json.set("head_dim", Json(config.head_dim));
   json.set("max_position_embeddings", Json(config.context_length));
-  json.set("rms_norm_eps", Json(config.norm_epsilon));
+  json.set("rms_norm_eps", decimal(config.norm_epsilon));
   if (config.architecture == "gemma2" || config.architecture == "gemma3") {
     set_gemma(json, config);
   } else {
@@ -162,6 +174,10 @@ Json write_hf_config(const Model& model, std::string_view torch_dtype) {
   if ((!config.sliding_layers.empty() && config.sliding_layers.size() != config.layer_count) ||
       (!config.rope_layers.empty() && config.rope_layers.size() != config.layer_count)) {
     throw Error(ErrorKind::invalid_value, "model config: sliding_layers or rope_layers do not have layer_count entries");
+  }
+  // GGUF keeps llama3 scaling as a table of divisors; without the parameters behind it the written model would be another one.
+  if (config.rope_scaling.type.empty() && model.find("rope_freqs.weight") != nullptr) {
+    throw Error(ErrorKind::unsupported, "tensor 'rope_freqs.weight': no rope_scaling of config.json gives these divisors");
   }
   Json json{JsonObject{}};
   json.set("architectures", Json(JsonArray{Json(row->class_name)}));
