@@ -39,15 +39,20 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 N_NEW, WINDOW = 64, 256
 
+# Chosen so that the two largest logits stay apart by at least 0.015 on the greedy path. The path of the last
+# prompt contains EOS and BOS.
 PROMPTS = [
     "Once upon a time",
-    "Once upon a time, there was a little girl named Lily. She",
-    "Tom and his dog went to the park. They saw a big",
-    "One day, a small bird found a shiny red ball in the",
+    "One day, Lily went to the",
+    "Once there was a",
+    "In a small house, there lived an old",
     "\"Can I help you?\" asked the old man.",
-    "The cat was sad because",
+    "Lily and Ben are friends. They like to",
+    "The sun was hot and the",
     "It was a cold day. Sara and Ben wanted to make a snowman. They put on their hats and coats and ran "
-    "outside. Ben rolled a big ball of snow. Sara found a carrot for the nose. Then",
+    "outside. Ben rolled a big ball of snow. Sara found a carrot for the nose. But then",
+    "It was a cold day. Sara and Ben wanted to make a snowman. They put on their hats and coats and ran "
+    "outside. Ben rolled a big ball of snow. Sara found a carrot for the nose. They were very happy. Then",
 ]
 
 CHAT = [

@@ -3,6 +3,8 @@
 
     python train.py --texts DIR --work DIR --out DIR
 
+(README.md has the exact sequence of commands behind the committed weights.)
+
 --texts is a directory with
     tinystories-sample/tinystories_train_head.txt   (children's stories, the main diet)
     war-and-peace/war-and-peace.txt                 (share that shrinks to nothing during training)
@@ -173,7 +175,7 @@ def save_state(path, obj):
 
 def write_classic_files(out):
     """transformers 5 renamed some fields and dropped special_tokens_map.json. Add what version 4 wrote, which
-    is what most published checkpoints look like; both versions load the result."""
+    is what most published checkpoints look like."""
     def edit(name, change):
         data = json.loads((out / name).read_text(encoding="utf-8"))
         change(data)
@@ -229,15 +231,16 @@ def main():
     ap.add_argument("--work", required=True)
     ap.add_argument("--out")
     ap.add_argument("--export-only", action="store_true")
-    ap.add_argument("--steps", type=int, default=8000)
-    ap.add_argument("--batch", type=int, default=32)
-    ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--steps", type=int, default=5200, help="length of the schedules")
+    ap.add_argument("--stop-at", type=int, help="stop after this step (to continue with --resume)")
+    ap.add_argument("--batch", type=int, default=8)
+    ap.add_argument("--lr", type=float, default=3e-3)
     ap.add_argument("--wd", type=float, default=0.1)
     ap.add_argument("--dropout", type=float, default=0.1, help="on the output of each attention and MLP block")
     ap.add_argument("--bpe-dropout", type=float, default=0.05, help="off for the last 20 %% of the steps")
-    ap.add_argument("--extra", type=float, default=0.5, help="starting share of the two other texts")
+    ap.add_argument("--extra", type=float, default=0.25, help="starting share of the two other texts")
     ap.add_argument("--chat", type=float, default=0.1, help="share of the stories told in chat form")
-    ap.add_argument("--eval-every", type=int, default=200)
+    ap.add_argument("--eval-every", type=int, default=100)
     ap.add_argument("--seed", type=int, default=1234)
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--compile", action="store_true")
@@ -299,7 +302,7 @@ def main():
         e = step * a.batch * CONTEXT // story_tokens
         if e != epoch:
             epoch = e
-            story_ids = encode_stream(tok, train, [a.seed, e].__repr__(), a.chat,
+            story_ids = encode_stream(tok, train, f"[{a.seed}, {e}]", a.chat,
                                       a.bpe_dropout if frac < 0.8 else 0.0)
         share = a.extra * max(0.0, 1 - frac / 0.8)  # other texts fade out
         rows = []
@@ -321,7 +324,7 @@ def main():
         spent += a.batch * CONTEXT
         run_loss += loss.item()
         run_n += 1
-        stop = stopping or (work / "stop").exists()
+        stop = stopping or step == a.stop_at or (work / "stop").exists()
         if step % 20 == 0 and step <= 100:
             print(f"step {step} loss {run_loss/run_n:.3f} {spent/(time.time()-t0):.0f} tok/s", flush=True)
         if step % a.eval_every == 0 or step == a.steps or stop:
