@@ -1,4 +1,6 @@
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <stdexcept>
@@ -7,7 +9,6 @@
 
 #include "format/base/parallel.h"
 #include "tests/expect_error.h"
-#include "tests/skip.h"
 
 using namespace ingot;
 
@@ -64,9 +65,6 @@ TEST_CASE("parallel_for_never_runs_one_worker_number_twice_at_a_time") {
 }
 
 TEST_CASE("parallel_for_uses_several_threads") {
-#ifndef INGOT_WITH_THREADS
-  test::skip("built without OpenMP");
-#else
   const ThreadCount scope(2);
   std::atomic<int> waiting = 0;
   // Two ranges that can only end when both run at once.
@@ -75,7 +73,6 @@ TEST_CASE("parallel_for_uses_several_threads") {
     while (waiting < 2) std::this_thread::yield();
   });
   CHECK(waiting == 2);
-#endif
 }
 
 TEST_CASE("parallel_for_rethrows_the_first_exception_and_stops") {
@@ -106,6 +103,50 @@ TEST_CASE("parallel_for_inside_parallel_for_covers_everything") {
     parallel_for(10, 3, [&](std::uint64_t begin, std::uint64_t end, int) { visits += static_cast<int>(end - begin); });
   });
   CHECK(visits == 40);
+}
+
+TEST_CASE("parallel_for_many_short_loops_of_changing_teams") {
+  const ThreadCount scope(1);
+  std::atomic<std::uint64_t> sum = 0;
+  std::uint64_t expected = 0;
+  for (std::uint64_t round = 0; round < 20000; ++round) {
+    set_thread_count(1 + static_cast<int>(round % 4));
+    const std::uint64_t count = round % 7;
+    parallel_for(count, 1, [&](std::uint64_t begin, std::uint64_t, int) { sum += begin + 1; });
+    expected += count * (count + 1) / 2;
+  }
+  CHECK(sum == expected);
+}
+
+TEST_CASE("parallel_for_from_several_threads_at_once") {
+  const ThreadCount scope(3);
+  std::atomic<int> visits = 0;
+  std::vector<std::jthread> callers;
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 500; ++round) {
+        parallel_for(10, 1, [&](std::uint64_t, std::uint64_t, int) { ++visits; });
+      }
+    });
+  }
+  callers.clear();
+  CHECK(visits == 4 * 500 * 10);
+}
+
+TEST_CASE("parallel_for_works_in_a_forked_child") {
+  const ThreadCount scope(3);
+  parallel_for(10, 1, [](std::uint64_t, std::uint64_t, int) {});  // the helpers exist
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    std::atomic<int> visits = 0;
+    parallel_for(10, 1, [&](std::uint64_t, std::uint64_t, int) { ++visits; });
+    ::_exit(visits == 10 ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("thread_count_is_at_least_one_and_refuses_less") {
