@@ -17,17 +17,30 @@ extern const BlockCodec kCodecIq4Xs, kCodecTq1_0, kCodecTq2_0;                  
 
 [[nodiscard]] inline std::uint8_t u8(const std::byte* at) noexcept { return static_cast<std::uint8_t>(*at); }
 
+constexpr std::uint64_t kByteOnes = 0x0101010101010101u;  // times m: mask m in each of eight bytes
+
+[[nodiscard]] inline std::uint64_t load8(const std::byte* at) noexcept { return load_le<std::uint64_t>(at); }
+[[nodiscard]] inline std::uint64_t load8(const std::uint8_t* at) noexcept {
+  return load8(reinterpret_cast<const std::byte*>(at));
+}
+inline void store8(std::uint8_t* at, std::uint64_t eight) noexcept {
+  store_le(reinterpret_cast<std::byte*>(at), eight);
+}
+
 /// Low nibbles of `half` bytes to codes[0, half), high nibbles to codes[half, 2*half).
 template <std::size_t half>
 inline void split_nibbles(const std::byte* packed, std::uint8_t* codes) noexcept {
-  for (std::size_t i = 0; i < half; ++i) {
-    codes[i] = u8(packed + i) & 15;
-    codes[half + i] = static_cast<std::uint8_t>(u8(packed + i) >> 4);
+  for (std::size_t i = 0; i < half; i += 8) {
+    const std::uint64_t eight = load8(packed + i);
+    store8(codes + i, eight & kByteOnes * 15);
+    store8(codes + half + i, eight >> 4 & kByteOnes * 15);
   }
 }
 template <std::size_t half>
 inline void join_nibbles(const std::uint8_t* codes, std::byte* packed) noexcept {
-  for (std::size_t i = 0; i < half; ++i) packed[i] = static_cast<std::byte>((codes[i] & 15) | (codes[half + i] << 4));
+  for (std::size_t i = 0; i < half; i += 8) {
+    store_le(packed + i, (load8(codes + i) & kByteOnes * 15) | (load8(codes + half + i) & kByteOnes * 15) << 4);
+  }
 }
 
 /// Bit i of `bits` becomes byte i (0 or 1) of the result.

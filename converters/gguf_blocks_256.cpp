@@ -11,17 +11,40 @@ constexpr std::uint64_t kF16Bytes = 2;
 
 /// Two-bit planes as the K-quants keep them: element 128*h + 32*s + l in bits 2s of byte 32*h + l.
 void split_crumbs(const std::byte* packed, std::uint8_t* codes) noexcept {
-  for (std::size_t h = 0; h < 2; ++h)
-    for (std::size_t s = 0; s < 4; ++s)
-      for (std::size_t l = 0; l < 32; ++l) codes[128 * h + 32 * s + l] = (u8(packed + 32 * h + l) >> (2 * s)) & 3;
+  for (std::size_t h = 0; h < 2; ++h) {
+    for (std::size_t l = 0; l < 32; l += 8) {
+      const std::uint64_t eight = load8(packed + 32 * h + l);
+      for (std::size_t s = 0; s < 4; ++s) store8(codes + 128 * h + 32 * s + l, eight >> (2 * s) & kByteOnes * 3);
+    }
+  }
 }
 void join_crumbs(const std::uint8_t* codes, std::byte* packed) noexcept {
   for (std::size_t h = 0; h < 2; ++h) {
-    for (std::size_t l = 0; l < 32; ++l) {
-      const std::uint8_t* at = codes + 128 * h + l;
-      packed[32 * h + l] =
-          static_cast<std::byte>((at[0] & 3) | (at[32] & 3) << 2 | (at[64] & 3) << 4 | (at[96] & 3) << 6);
+    for (std::size_t l = 0; l < 32; l += 8) {
+      std::uint64_t eight = 0;
+      for (std::size_t s = 0; s < 4; ++s) eight |= (load8(codes + 128 * h + 32 * s + l) & kByteOnes * 3) << (2 * s);
+      store_le(packed + 32 * h + l, eight);
     }
+  }
+}
+
+/// One more bit per element, above the lowest `below`: element 32*s + l in bit s of byte l.
+template <unsigned below>
+void split_top_bits(const std::byte* packed, std::uint8_t* codes) noexcept {
+  for (std::size_t l = 0; l < 32; l += 8) {
+    const std::uint64_t eight = load8(packed + l);
+    for (std::size_t s = 0; s < 8; ++s) {
+      std::uint8_t* at = codes + 32 * s + l;
+      store8(at, load8(at) | (eight >> s & kByteOnes) << below);
+    }
+  }
+}
+template <unsigned below>
+void join_top_bits(const std::uint8_t* codes, std::byte* packed) noexcept {
+  for (std::size_t l = 0; l < 32; l += 8) {
+    std::uint64_t eight = 0;
+    for (std::size_t s = 0; s < 8; ++s) eight |= (load8(codes + 32 * s + l) >> below & kByteOnes) << s;
+    store_le(packed + l, eight);
   }
 }
 
@@ -54,9 +77,7 @@ void split_q3_k(const std::byte* block, std::uint64_t count, const MutableRowVie
   for (std::uint64_t b = 0; b < count; ++b, block += 110) {
     std::uint8_t* codes = row.codes + b * kElems;
     split_crumbs(block + 32, codes);
-    for (std::size_t s = 0; s < 8; ++s)
-      for (std::size_t l = 0; l < 32; ++l)
-        codes[32 * s + l] |= static_cast<std::uint8_t>(((u8(block + l) >> s) & 1) << 2);
+    split_top_bits<2>(block, codes);
     const std::byte* packed = block + 96;
     for (std::size_t k = 0; k < 16; ++k) {
       const int low = (u8(packed + k % 8) >> (4 * (k / 8))) & 15;
@@ -69,11 +90,7 @@ void split_q3_k(const std::byte* block, std::uint64_t count, const MutableRowVie
 void join_q3_k(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 110) {
     const std::uint8_t* codes = row.codes + b * kElems;
-    for (std::size_t l = 0; l < 32; ++l) {
-      unsigned bits = 0;
-      for (std::size_t s = 0; s < 8; ++s) bits |= ((codes[32 * s + l] >> 2) & 1u) << s;
-      block[l] = static_cast<std::byte>(bits);
-    }
+    join_top_bits<2>(codes, block);
     join_crumbs(codes, block + 32);
     std::array<std::uint8_t, 12> packed{};
     for (std::size_t k = 0; k < 16; ++k) {
@@ -132,9 +149,7 @@ void split_q5_k(const std::byte* block, std::uint64_t count, const MutableRowVie
     split_six_bits(block + 4, row.parameters[0] + b * 8, row.parameters[2] + b * 8);
     std::uint8_t* codes = row.codes + b * kElems;
     for (std::size_t s = 0; s < 4; ++s) split_nibbles<32>(block + 48 + 32 * s, codes + 64 * s);
-    for (std::size_t s = 0; s < 8; ++s)
-      for (std::size_t l = 0; l < 32; ++l)
-        codes[32 * s + l] |= static_cast<std::uint8_t>(((u8(block + 16 + l) >> s) & 1) << 4);
+    split_top_bits<4>(block + 16, codes);
   }
 }
 void join_q5_k(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
@@ -143,11 +158,7 @@ void join_q5_k(const RowView& row, std::uint64_t count, std::byte* block) noexce
     copy_bytes(row.parameters[3] + b * kF16Bytes, block + 2, kF16Bytes);
     join_six_bits(row.parameters[0] + b * 8, row.parameters[2] + b * 8, block + 4);
     const std::uint8_t* codes = row.codes + b * kElems;
-    for (std::size_t l = 0; l < 32; ++l) {
-      unsigned bits = 0;
-      for (std::size_t s = 0; s < 8; ++s) bits |= ((codes[32 * s + l] >> 4) & 1u) << s;
-      block[16 + l] = static_cast<std::byte>(bits);
-    }
+    join_top_bits<4>(codes, block + 16);
     for (std::size_t s = 0; s < 4; ++s) join_nibbles<32>(codes + 64 * s, block + 48 + 32 * s);
   }
 }
@@ -158,10 +169,13 @@ void split_q6_k(const std::byte* block, std::uint64_t count, const MutableRowVie
     std::uint8_t* codes = row.codes + b * kElems;
     for (std::size_t h = 0; h < 2; ++h) {
       split_nibbles<64>(block + 64 * h, codes + 128 * h);
-      const std::byte* high = block + 128 + 32 * h;
-      for (std::size_t s = 0; s < 4; ++s)
-        for (std::size_t l = 0; l < 32; ++l)
-          codes[128 * h + 32 * s + l] |= static_cast<std::uint8_t>(((u8(high + l) >> (2 * s)) & 3) << 4);
+      for (std::size_t l = 0; l < 32; l += 8) {
+        const std::uint64_t eight = load8(block + 128 + 32 * h + l);
+        for (std::size_t s = 0; s < 4; ++s) {
+          std::uint8_t* at = codes + 128 * h + 32 * s + l;
+          store8(at, load8(at) | (eight >> (2 * s) & kByteOnes * 3) << 4);
+        }
+      }
     }
     copy_bytes(block + 192, row.parameters[0] + b * 16, 16);
     copy_bytes(block + 208, row.parameters[1] + b * kF16Bytes, kF16Bytes);
@@ -172,10 +186,12 @@ void join_q6_k(const RowView& row, std::uint64_t count, std::byte* block) noexce
     const std::uint8_t* codes = row.codes + b * kElems;
     for (std::size_t h = 0; h < 2; ++h) {
       join_nibbles<64>(codes + 128 * h, block + 64 * h);
-      for (std::size_t l = 0; l < 32; ++l) {
-        const std::uint8_t* at = codes + 128 * h + l;
-        block[128 + 32 * h + l] = static_cast<std::byte>((at[0] >> 4 & 3) | (at[32] >> 4 & 3) << 2 |
-                                                         (at[64] >> 4 & 3) << 4 | (at[96] >> 4 & 3) << 6);
+      for (std::size_t l = 0; l < 32; l += 8) {
+        std::uint64_t eight = 0;
+        for (std::size_t s = 0; s < 4; ++s) {
+          eight |= (load8(codes + 128 * h + 32 * s + l) >> 4 & kByteOnes * 3) << (2 * s);
+        }
+        store_le(block + 128 + 32 * h + l, eight);
       }
     }
     copy_bytes(row.parameters[0] + b * 16, block + 192, 16);
@@ -239,30 +255,35 @@ constexpr std::array<TernaryRun, 3> kTernaryRuns = {{{0, 32, 0, 5}, {32, 16, 160
 
 void split_tq1_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 54) {
-    std::uint8_t* codes = row.codes + b * kElems;
+    std::uint8_t packed[52], codes[kElems];  // local, so that the compiler knows that they do not overlap
+    copy_bytes(block, reinterpret_cast<std::byte*>(packed), sizeof packed);
     for (const TernaryRun& run : kTernaryRuns) {
       std::uint8_t power = 1;
       for (std::size_t n = 0; n < run.digits; ++n, power = static_cast<std::uint8_t>(power * 3)) {
         for (std::size_t m = 0; m < run.bytes; ++m) {
-          const auto rest = static_cast<std::uint8_t>(u8(block + run.first_byte + m) * power);  // modulo 256
+          const auto rest = static_cast<std::uint8_t>(packed[run.first_byte + m] * power);  // modulo 256
           codes[run.first_element + n * run.bytes + m] = static_cast<std::uint8_t>(rest * 3 >> 8);
         }
       }
     }
+    copy_bytes(reinterpret_cast<const std::byte*>(codes), reinterpret_cast<std::byte*>(row.codes) + b * kElems, kElems);
     copy_bytes(block + 52, row.parameters[0] + b * kF16Bytes, kF16Bytes);
   }
 }
 void join_tq1_0(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 54) {
-    const std::uint8_t* codes = row.codes + b * kElems;
+    std::uint8_t packed[52], codes[kElems];
+    copy_bytes(reinterpret_cast<const std::byte*>(row.codes) + b * kElems, reinterpret_cast<std::byte*>(codes), kElems);
     for (const TernaryRun& run : kTernaryRuns) {
       for (std::size_t m = 0; m < run.bytes; ++m) {
         unsigned value = 0;
-        for (std::size_t n = 0; n < 5; ++n)
+        for (std::size_t n = 0; n < 5; ++n) {
           value = value * 3 + (n < run.digits ? codes[run.first_element + n * run.bytes + m] : 0u);
-        block[run.first_byte + m] = static_cast<std::byte>((value * 256 + 242) / 243);
+        }
+        packed[run.first_byte + m] = static_cast<std::uint8_t>((value * 256 + 242) / 243);
       }
     }
+    copy_bytes(reinterpret_cast<const std::byte*>(packed), block, sizeof packed);
     copy_bytes(row.parameters[0] + b * kF16Bytes, block + 52, kF16Bytes);
   }
 }

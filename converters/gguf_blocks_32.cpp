@@ -177,16 +177,22 @@ void join_q1_0(const RowView& row, std::uint64_t count, std::byte* block) noexce
 void split_q2_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 18) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
-    for (std::size_t j = 0; j < 64; ++j) row.codes[b * 64 + j] = (u8(block + 2 + j / 4) >> (2 * (j % 4))) & 3;
+    for (std::size_t i = 0; i < 16; i += 2) {
+      std::uint64_t x = load_le<std::uint16_t>(block + 2 + i);  // eight codes, first lowest
+      x = (x | x << 24) & 0x000000FF000000FFu;
+      x = (x | x << 12) & 0x000F000F000F000Fu;
+      store8(row.codes + b * 64 + 4 * i, (x | x << 6) & kByteOnes * 3);
+    }
   }
 }
 void join_q2_0(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 18) {
     copy_bytes(row.parameters[0] + b * kF16Bytes, block, kF16Bytes);
-    const std::uint8_t* codes = row.codes + b * 64;
-    for (std::size_t i = 0; i < 16; ++i, codes += 4) {
-      block[2 + i] =
-          static_cast<std::byte>((codes[0] & 3) | (codes[1] & 3) << 2 | (codes[2] & 3) << 4 | (codes[3] & 3) << 6);
+    for (std::size_t i = 0; i < 16; i += 2) {
+      std::uint64_t x = load8(row.codes + b * 64 + 4 * i) & kByteOnes * 3;
+      x = (x | x >> 6) & 0x000F000F000F000Fu;
+      x = (x | x >> 12) & 0x000000FF000000FFu;
+      store_le(block + 2 + i, static_cast<std::uint16_t>(x | x >> 24));
     }
   }
 }
