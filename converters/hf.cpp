@@ -11,23 +11,26 @@ namespace {
 bool detect(const std::filesystem::path& path) { return has_safetensors_weights(path); }
 
 /// The only part is "raw": the elements as the file holds them.
-void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin, std::span<std::byte> out) {
-  if (part != "raw") throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': the hf layout has no part '" + part + "'");
+void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin,
+                  std::span<std::byte> out) {
+  if (part != "raw")
+    throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': the hf layout has no part '" + part + "'");
   pack_plain(tensor, begin, out);
 }
 
 }  // namespace
 
 const Layout& hf_layout() noexcept {
-  static const Layout row = {.name = "hf",
-                             .description = "Hugging Face directory: float safetensors, single or sharded, with config and tokenizer",
-                             .detect = detect,
-                             .read = read_hf,
-                             .forecast = forecast_hf,
-                             .write = write_hf,
-                             .pack_segment = pack_segment,
-                             .is_directory = true,
-                             .complete_source = complete_hf_source};
+  static const Layout row = {
+      .name = "hf",
+      .description = "Hugging Face directory: float safetensors, single or sharded, with config and tokenizer",
+      .detect = detect,
+      .read = read_hf,
+      .forecast = forecast_hf,
+      .write = write_hf,
+      .pack_segment = pack_segment,
+      .is_directory = true,
+      .complete_source = complete_hf_source};
   return row;
 }
 

@@ -48,7 +48,8 @@ class Reader {
   [[nodiscard]] std::optional<std::uint64_t> count(Keys keys) const {
     return get<std::uint64_t>(keys, [&](const Json& value, const std::string& place) {
       const std::uint64_t number = value.as_u64(place);
-      if (number > kMaxExtent) throw Error(ErrorKind::limit_exceeded, place + ": " + std::to_string(number) + " is no plausible size");
+      if (number > kMaxExtent)
+        throw Error(ErrorKind::limit_exceeded, place + ": " + std::to_string(number) + " is no plausible size");
       return number;
     });
   }
@@ -59,7 +60,8 @@ class Reader {
     return get<bool>(keys, [](const Json& value, const std::string& place) { return value.as_bool(place); });
   }
   [[nodiscard]] std::string text(Keys keys) const {
-    return get<std::string>(keys, [](const Json& value, const std::string& place) { return value.as_string(place); }).value_or("");
+    return get<std::string>(keys, [](const Json& value, const std::string& place) { return value.as_string(place); })
+        .value_or("");
   }
   [[nodiscard]] std::vector<double> numbers(Keys keys) const {
     std::vector<double> result;
@@ -114,7 +116,8 @@ void read_sizes(const Reader& reader, ModelConfig& config) {
   config.intermediate_size = reader.count({"intermediate_size", "n_inner"}).value_or(0);
   config.layer_count = reader.count({"num_hidden_layers", "n_layer"}).value_or(0);
   if (config.layer_count > kMaxLayers) {
-    throw Error(ErrorKind::limit_exceeded, reader.where() + ": num_hidden_layers: " + std::to_string(config.layer_count) +
+    throw Error(ErrorKind::limit_exceeded, reader.where() +
+                                               ": num_hidden_layers: " + std::to_string(config.layer_count) +
                                                " is above the limit of " + std::to_string(kMaxLayers));
   }
   config.head_count = reader.count({"num_attention_heads", "n_head"}).value_or(0);
@@ -151,23 +154,27 @@ RopeScaling read_scaling(const Reader& rope, const Reader& top, const ModelConfi
   scaling.beta_slow = rope.number({"beta_slow"}).value_or(scaling.beta_slow);
   scaling.short_factor = rope.numbers({"short_factor"});
   scaling.long_factor = rope.numbers({"long_factor"});
-  const double stretch = scaling.original_context_length > 0 && config.context_length > 0
-                             ? static_cast<double>(config.context_length) / static_cast<double>(scaling.original_context_length)
-                             : 1;
+  const double stretch =
+      scaling.original_context_length > 0 && config.context_length > 0
+          ? static_cast<double>(config.context_length) / static_cast<double>(scaling.original_context_length)
+          : 1;
   const bool derives = scaling.type == "yarn" || scaling.type == "longrope";
   scaling.factor = rope.number({"factor"}).value_or(derives ? stretch : 1);
   const std::optional<double> mscale = rope.number({"mscale"});
   const std::optional<double> mscale_all = rope.number({"mscale_all_dim"});
-  if (scaling.type == "yarn" && scaling.attention_factor == 0 && mscale && mscale_all && *mscale != 0 && *mscale_all != 0) {
+  if (scaling.type == "yarn" && scaling.attention_factor == 0 && mscale && mscale_all && *mscale != 0 &&
+      *mscale_all != 0) {
     scaling.attention_factor = mscale_term(scaling.factor, *mscale) / mscale_term(scaling.factor, *mscale_all);
   }
   return scaling;
 }
 
 void read_partial_rotary(const Reader& rope, const Reader& top, ModelConfig& config) {
-  const double part = rope.number({"partial_rotary_factor"}).value_or(top.number({"partial_rotary_factor"}).value_or(1));
+  const double part =
+      rope.number({"partial_rotary_factor"}).value_or(top.number({"partial_rotary_factor"}).value_or(1));
   if (!(part > 0 && part <= 1)) {
-    throw Error(ErrorKind::invalid_value, top.where() + ": partial_rotary_factor: " + std::to_string(part) + ", expected more than 0, at most 1");
+    throw Error(ErrorKind::invalid_value,
+                top.where() + ": partial_rotary_factor: " + std::to_string(part) + ", expected more than 0, at most 1");
   }
   if (part < 1) config.rotary_dim = static_cast<std::uint64_t>(static_cast<double>(config.head_dim) * part);
 }
@@ -190,7 +197,8 @@ void read_rope(const Reader& reader, const HfArchitecture* row, ModelConfig& con
   read_partial_rotary(rope, reader, config);
   const Json* local = parameters->find("sliding_attention");
   if (two_bases && local != nullptr && local->is_object()) {
-    config.rope_theta_local = reader.nested(*local, "rope_parameters").number({"rope_theta"}).value_or(config.rope_theta_local);
+    config.rope_theta_local =
+        reader.nested(*local, "rope_parameters").number({"rope_theta"}).value_or(config.rope_theta_local);
   }
 }
 
@@ -221,9 +229,11 @@ std::vector<bool> sliding_rule(const Reader& reader, const ModelConfig& config) 
 void read_window(const Reader& reader, ModelConfig& config) {
   const bool gemma_window = config.architecture == "gemma2" || config.architecture == "gemma3";
   config.sliding_window = reader.count({"sliding_window"}).value_or(gemma_window ? 4096 : 0);
-  const bool switchable = config.architecture == "qwen2" || config.architecture == "qwen3" || config.architecture == "smollm3";
+  const bool switchable =
+      config.architecture == "qwen2" || config.architecture == "qwen3" || config.architecture == "smollm3";
   if (switchable && !reader.flag({"use_sliding_window"}).value_or(false)) config.sliding_window = 0;
-  if (config.architecture == "llama" || config.architecture == "olmo2" || config.architecture == "gemma") config.sliding_window = 0;
+  if (config.architecture == "llama" || config.architecture == "olmo2" || config.architecture == "gemma")
+    config.sliding_window = 0;
   if (config.sliding_window == 0) return;
   std::vector<bool> sliding;
   const Json* types = reader.find({"layer_types"});
@@ -232,8 +242,8 @@ void read_window(const Reader& reader, ModelConfig& config) {
       sliding.push_back(type.as_string(reader.where() + ": layer_types") == "sliding_attention");
     }
     if (sliding.size() != config.layer_count) {
-      throw Error(ErrorKind::invalid_value, reader.where() + ": layer_types has " + std::to_string(sliding.size()) + " entries for " +
-                                                std::to_string(config.layer_count) + " layers");
+      throw Error(ErrorKind::invalid_value, reader.where() + ": layer_types has " + std::to_string(sliding.size()) +
+                                                " entries for " + std::to_string(config.layer_count) + " layers");
     }
   } else {
     sliding = sliding_rule(reader, config);
@@ -250,13 +260,14 @@ void read_rope_layers(const Reader& reader, ModelConfig& config) {
   const std::vector<double> listed = reader.numbers({"no_rope_layers"});
   if (!listed.empty()) {
     if (listed.size() != config.layer_count) {
-      throw Error(ErrorKind::invalid_value, reader.where() + ": no_rope_layers has " + std::to_string(listed.size()) + " entries for " +
-                                                std::to_string(config.layer_count) + " layers");
+      throw Error(ErrorKind::invalid_value, reader.where() + ": no_rope_layers has " + std::to_string(listed.size()) +
+                                                " entries for " + std::to_string(config.layer_count) + " layers");
     }
     for (const double value : listed) rotates.push_back(value != 0);
   } else {
     const std::uint64_t interval = reader.count({"no_rope_layer_interval"}).value_or(4);
-    rotates = layers_where(config.layer_count, [&](std::uint64_t i) { return interval == 0 || (i + 1) % interval != 0; });
+    rotates =
+        layers_where(config.layer_count, [&](std::uint64_t i) { return interval == 0 || (i + 1) % interval != 0; });
   }
   if (std::find(rotates.begin(), rotates.end(), false) != rotates.end()) config.rope_layers = std::move(rotates);
 }
@@ -264,7 +275,8 @@ void read_rope_layers(const Reader& reader, ModelConfig& config) {
 void read_attention(const Reader& reader, ModelConfig& config) {
   if (config.architecture == "gemma2" || config.architecture == "gemma3") {
     const double scalar = reader.number({"query_pre_attn_scalar"}).value_or(256);
-    if (!(scalar > 0)) throw Error(ErrorKind::invalid_value, reader.where() + ": query_pre_attn_scalar must be positive");
+    if (!(scalar > 0))
+      throw Error(ErrorKind::invalid_value, reader.where() + ": query_pre_attn_scalar must be positive");
     config.attention_scale = 1 / std::sqrt(scalar);
     config.attention_softcap = reader.number({"attn_logit_softcapping"}).value_or(0);
     config.final_softcap = reader.number({"final_logit_softcapping"}).value_or(0);
@@ -301,13 +313,15 @@ tensor::ModelConfig read_hf_config(const Json& json, std::string_view where) {
   read_rope_layers(reader, config);
   read_window(reader, config);
   read_attention(reader, config);
-  const std::string activation = is_gemma(config) ? reader.text({"hidden_activation", "hidden_act"})
-                                                  : reader.text({"hidden_act", "activation_function", "hidden_activation"});
+  const std::string activation = is_gemma(config)
+                                     ? reader.text({"hidden_activation", "hidden_act"})
+                                     : reader.text({"hidden_act", "activation_function", "hidden_activation"});
   config.activation = neutral_activation(activation, is_gemma(config));
   if (config.activation.empty() && is_gemma(config)) config.activation = "gelu_tanh";
   const Reader outer(json, where, row == nullptr);
-  config.tied_embeddings = reader.flag({"tie_word_embeddings"})
-                               .value_or(outer.flag({"tie_word_embeddings"}).value_or(row != nullptr && row->tied_by_default));
+  config.tied_embeddings =
+      reader.flag({"tie_word_embeddings"})
+          .value_or(outer.flag({"tie_word_embeddings"}).value_or(row != nullptr && row->tied_by_default));
   config.torch_dtype = neutral_dtype(reader.text({"dtype", "torch_dtype"}));
   if (config.torch_dtype.empty()) config.torch_dtype = neutral_dtype(outer.text({"dtype", "torch_dtype"}));
   return config;

@@ -83,7 +83,8 @@ void set_rope(Json& json, const ModelConfig& config) {
     json.set("original_max_position_embeddings", Json(config.rope_scaling.original_context_length));
   }
   if (config.rotary_dim != 0 && config.head_dim != 0 && config.rotary_dim != config.head_dim) {
-    json.set("partial_rotary_factor", Json(static_cast<double>(config.rotary_dim) / static_cast<double>(config.head_dim)));
+    json.set("partial_rotary_factor",
+             Json(static_cast<double>(config.rotary_dim) / static_cast<double>(config.head_dim)));
   }
   if (config.architecture == "gemma3" && config.rope_theta_local != 0) {
     json.set("rope_local_base_freq", Json(config.rope_theta_local));
@@ -92,8 +93,8 @@ void set_rope(Json& json, const ModelConfig& config) {
 
 void set_window(Json& json, const ModelConfig& config) {
   const std::string& arch = config.architecture;
-  const bool windowed = arch == "mistral" || arch == "phi3" || arch == "gemma2" || arch == "gemma3" || arch == "qwen2" || arch == "qwen3" ||
-                        arch == "smollm3";
+  const bool windowed = arch == "mistral" || arch == "phi3" || arch == "gemma2" || arch == "gemma3" ||
+                        arch == "qwen2" || arch == "qwen3" || arch == "smollm3";
   if (!windowed) return;
   if (config.sliding_window == 0 && (arch == "gemma2" || arch == "gemma3")) return;
   json.set("sliding_window", config.sliding_window == 0 ? Json() : Json(config.sliding_window));
@@ -108,7 +109,8 @@ void set_window(Json& json, const ModelConfig& config) {
 }
 
 void set_gemma(Json& json, const ModelConfig& config) {
-  const double scale = config.attention_scale != 0 ? config.attention_scale : 1 / std::sqrt(static_cast<double>(config.head_dim));
+  const double scale =
+      config.attention_scale != 0 ? config.attention_scale : 1 / std::sqrt(static_cast<double>(config.head_dim));
   const double scalar = 1 / (scale * scale);
   const double nearest = std::round(scalar);
   const bool whole = std::abs(scalar - nearest) < 1e-6 * scalar;
@@ -167,17 +169,21 @@ void set_token_ids(Json& json, const Model& model, bool every_end) {
 
 Json write_hf_config(const Model& model, std::string_view torch_dtype) {
   const ModelConfig& config = model.config;
-  const HfArchitecture* row = find_hf_architecture(config.architecture == "gemma3" ? "gemma3_text" : config.architecture);
+  const HfArchitecture* row =
+      find_hf_architecture(config.architecture == "gemma3" ? "gemma3_text" : config.architecture);
   if (row == nullptr) {
-    throw Error(ErrorKind::unsupported, "architecture '" + config.architecture + "': no Hugging Face config.json can be written for it");
+    throw Error(ErrorKind::unsupported,
+                "architecture '" + config.architecture + "': no Hugging Face config.json can be written for it");
   }
   if ((!config.sliding_layers.empty() && config.sliding_layers.size() != config.layer_count) ||
       (!config.rope_layers.empty() && config.rope_layers.size() != config.layer_count)) {
-    throw Error(ErrorKind::invalid_value, "model config: sliding_layers or rope_layers do not have layer_count entries");
+    throw Error(ErrorKind::invalid_value,
+                "model config: sliding_layers or rope_layers do not have layer_count entries");
   }
   // GGUF keeps llama3 scaling as a table of divisors; without the parameters behind it the written model would be another one.
   if (config.rope_scaling.type.empty() && model.find("rope_freqs.weight") != nullptr) {
-    throw Error(ErrorKind::unsupported, "tensor 'rope_freqs.weight': no rope_scaling of config.json gives these divisors");
+    throw Error(ErrorKind::unsupported,
+                "tensor 'rope_freqs.weight': no rope_scaling of config.json gives these divisors");
   }
   Json json{JsonObject{}};
   json.set("architectures", Json(JsonArray{Json(row->class_name)}));

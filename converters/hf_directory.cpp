@@ -16,8 +16,8 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kProbeBytes = 64;
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{256} << 20;
-constexpr std::size_t kMaxFiles = 65'536;       // attachments and source files of an .ingot
-constexpr std::size_t kMaxPathBytes = 4'000;    // with the prefix "hf/" below the limit of attachment names
+constexpr std::size_t kMaxFiles = 65'536;     // attachments and source files of an .ingot
+constexpr std::size_t kMaxPathBytes = 4'000;  // with the prefix "hf/" below the limit of attachment names
 
 bool probe_file(const fs::path& path) {
   std::error_code status;
@@ -26,7 +26,8 @@ bool probe_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   file.read(first.data(), first.size());
   const std::uint64_t size = fs::file_size(path, status);
-  return !status && looks_like_safetensors(std::as_bytes(std::span(first.data(), static_cast<std::size_t>(file.gcount()))), size);
+  return !status &&
+         looks_like_safetensors(std::as_bytes(std::span(first.data(), static_cast<std::size_t>(file.gcount()))), size);
 }
 
 /// "x-00002-of-00003.safetensors" -> the names of all three; empty when the name has no such numbers.
@@ -37,7 +38,8 @@ std::vector<std::string> numbered_set(const std::string& name) {
   const std::size_t at = name.size() - kEnding.size() - kNumbersBytes;
   const std::string numbers = name.substr(at, kNumbersBytes);
   const auto is_number = [&](std::size_t begin) {
-    return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(begin), numbers.begin() + static_cast<std::ptrdiff_t>(begin) + 5,
+    return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(begin),
+                       numbers.begin() + static_cast<std::ptrdiff_t>(begin) + 5,
                        [](char c) { return c >= '0' && c <= '9'; });
   };
   if (!is_number(0) || numbers.substr(5, 4) != "-of-" || !is_number(9)) return {};
@@ -45,7 +47,8 @@ std::vector<std::string> numbered_set(const std::string& name) {
   const int count = std::stoi(numbers.substr(9));
   for (int i = 1; i <= count; ++i) {
     const std::string number = std::to_string(i);
-    names.push_back(name.substr(0, at) + std::string(5 - number.size(), '0') + number + "-of-" + numbers.substr(9) + std::string(kEnding));
+    names.push_back(name.substr(0, at) + std::string(5 - number.size(), '0') + number + "-of-" + numbers.substr(9) +
+                    std::string(kEnding));
   }
   return names;
 }
@@ -54,7 +57,8 @@ std::vector<std::string> safetensors_in(const fs::path& directory) {
   std::vector<std::string> names;
   std::error_code status;
   for (fs::directory_iterator entry(directory, status), end; !status && entry != end; entry.increment(status)) {
-    if (entry->path().extension() == ".safetensors" && entry->is_regular_file(status)) names.push_back(entry->path().filename().string());
+    if (entry->path().extension() == ".safetensors" && entry->is_regular_file(status))
+      names.push_back(entry->path().filename().string());
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -77,7 +81,8 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   for (const auto& [tensor, file] : json.at("weight_map", where).as_object(where + ": weight_map")) {
     const std::string& name = file.as_string(where + ": weight_map");
     if (!is_safe_relative_path(name)) {
-      throw Error(ErrorKind::invalid_value, where + ": weight_map: '" + name + "' is no file name inside the checkpoint");
+      throw Error(ErrorKind::invalid_value,
+                  where + ": weight_map: '" + name + "' is no file name inside the checkpoint");
     }
     owners.emplace(tensor, name);
   }
@@ -101,17 +106,17 @@ void check_owners(const HfDirectory& directory, const std::map<std::string, std:
     for (const SafetensorsEntry& entry : file.header.entries) {
       const auto [place, added] = found.emplace(entry.name, file.path);
       if (!added) {
-        throw Error(ErrorKind::mismatch, (directory.root / file.path).string() + ": tensor '" + entry.name + "' is also in " +
-                                             std::string(place->second));
+        throw Error(ErrorKind::mismatch, (directory.root / file.path).string() + ": tensor '" + entry.name +
+                                             "' is also in " + std::string(place->second));
       }
     }
   }
   for (const auto& [tensor, file] : index) {
     const auto place = found.find(tensor);
     if (place == found.end() || place->second != file) {
-      throw Error(ErrorKind::mismatch,
-                  (directory.root / kSafetensorsIndex).string() + ": tensor '" + tensor + "' should be in " + file + ", found " +
-                      (place == found.end() ? "nowhere" : "in " + std::string(place->second)));
+      throw Error(ErrorKind::mismatch, (directory.root / kSafetensorsIndex).string() + ": tensor '" + tensor +
+                                           "' should be in " + file + ", found " +
+                                           (place == found.end() ? "nowhere" : "in " + std::string(place->second)));
     }
   }
 }
@@ -150,7 +155,8 @@ void list_others(HfDirectory& directory) {
     }
     directory.others.push_back(name);
     if (directory.others.size() + directory.weights.size() > kMaxFiles) {
-      throw Error(ErrorKind::limit_exceeded, directory.root.string() + ": more than " + std::to_string(kMaxFiles) + " files");
+      throw Error(ErrorKind::limit_exceeded,
+                  directory.root.string() + ": more than " + std::to_string(kMaxFiles) + " files");
     }
   }
   directory.not_restorable.insert(directory.not_restorable.end(), empty.begin(), empty.end());
@@ -205,7 +211,8 @@ HfDirectory open_hf_directory(const fs::path& path) {
     names.insert(found.begin(), found.end());
   }
   if (names.empty()) {
-    throw Error(ErrorKind::unsupported, path.string() + ": no " + std::string(kSafetensorsFile) + ", no " + std::string(kSafetensorsIndex) +
+    throw Error(ErrorKind::unsupported, path.string() + ": no " + std::string(kSafetensorsFile) + ", no " +
+                                            std::string(kSafetensorsIndex) +
                                             " and no single or complete numbered set of .safetensors files");
   }
   for (const std::string& name : names) directory.weights.push_back(open_weights(path, name));

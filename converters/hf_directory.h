@@ -15,16 +15,16 @@ inline constexpr std::string_view kSafetensorsFile = "model.safetensors";
 inline constexpr std::string_view kSafetensorsIndex = "model.safetensors.index.json";
 
 struct WeightFile {
-  std::string path;                          // relative to the checkpoint directory, forward slashes
+  std::string path;  // relative to the checkpoint directory, forward slashes
   std::shared_ptr<const MappedFile> mapping;
   SafetensorsHeader header;
 };
 
 struct HfDirectory {
-  std::filesystem::path root;                // the directory; of a single file, its parent
-  std::vector<WeightFile> weights;           // by path
-  std::vector<std::string> others;           // every other regular file, relative, sorted; empty for a single file
-  std::vector<std::string> not_restorable;   // entries that a source recipe cannot name: empty directories, odd names
+  std::filesystem::path root;               // the directory; of a single file, its parent
+  std::vector<WeightFile> weights;          // by path
+  std::vector<std::string> others;          // every other regular file, relative, sorted; empty for a single file
+  std::vector<std::string> not_restorable;  // entries that a source recipe cannot name: empty directories, odd names
 };
 
 /// A relative path that stays inside its directory: no empty, "." or ".." component, no backslash, no NUL.

@@ -11,8 +11,10 @@ struct Rename {
   std::string_view prefix, replacement;
 };
 
-constexpr std::array<Rename, 4> kGpt2Renames = {{
-    {"h.", "transformer.h."}, {"wte.", "transformer.wte."}, {"wpe.", "transformer.wpe."}, {"ln_f.", "transformer.ln_f."}}};
+constexpr std::array<Rename, 4> kGpt2Renames = {{{"h.", "transformer.h."},
+                                                 {"wte.", "transformer.wte."},
+                                                 {"wpe.", "transformer.wpe."},
+                                                 {"ln_f.", "transformer.ln_f."}}};
 
 // The longest prefix first.
 constexpr std::array<Rename, 6> kDecoderRenames = {{{"language_model.model.", "model."},
@@ -22,8 +24,8 @@ constexpr std::array<Rename, 6> kDecoderRenames = {{{"language_model.model.", "m
                                                     {"embed_tokens.", "model.embed_tokens."},
                                                     {"norm.", "model.norm."}}};
 
-constexpr std::array<std::string_view, 4> kConv1dEndings = {".attn.c_attn.weight", ".attn.c_proj.weight", ".mlp.c_fc.weight",
-                                                            ".mlp.c_proj.weight"};
+constexpr std::array<std::string_view, 4> kConv1dEndings = {".attn.c_attn.weight", ".attn.c_proj.weight",
+                                                            ".mlp.c_fc.weight", ".mlp.c_proj.weight"};
 
 template <std::size_t kCount>
 std::string rename(std::string_view name, const std::array<Rename, kCount>& rules) {
@@ -45,7 +47,8 @@ std::string neutral_hf_name(std::string_view file_name, std::string_view archite
 }
 
 std::string wrapped_hf_name(std::string_view neutral_name) {
-  constexpr std::array<std::string_view, 4> kLanguagePrefixes = {"model.layers.", "model.embed_tokens.", "model.norm.", "lm_head."};
+  constexpr std::array<std::string_view, 4> kLanguagePrefixes = {"model.layers.", "model.embed_tokens.", "model.norm.",
+                                                                 "lm_head."};
   for (const std::string_view prefix : kLanguagePrefixes) {
     if (neutral_name.starts_with(prefix)) return "language_model." + std::string(neutral_name);
   }
@@ -65,7 +68,8 @@ bool is_hf_conv1d(std::string_view neutral_name, std::string_view architecture) 
 
 bool is_hf_buffer(std::string_view neutral_name, std::string_view architecture) noexcept {
   if (neutral_name.ends_with(".rotary_emb.inv_freq")) return true;
-  return architecture == "gpt2" && (neutral_name.ends_with(".attn.bias") || neutral_name.ends_with(".attn.masked_bias"));
+  return architecture == "gpt2" &&
+         (neutral_name.ends_with(".attn.bias") || neutral_name.ends_with(".attn.masked_bias"));
 }
 
 }  // namespace ingot::convert

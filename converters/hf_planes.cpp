@@ -11,7 +11,8 @@ using tensor::Geometry;
 using tensor::Tensor;
 
 /// Copies `count` bits between bit streams, lowest bits first; a byte of `out` that is only partly covered keeps its other bits.
-void copy_bits(const std::byte* from, std::uint64_t from_bit, std::byte* to, std::uint64_t to_bit, std::uint64_t count) noexcept {
+void copy_bits(const std::byte* from, std::uint64_t from_bit, std::byte* to, std::uint64_t to_bit,
+               std::uint64_t count) noexcept {
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t source = from_bit + i, target = to_bit + i;
     const std::byte bit = from[source / 8] >> (source % 8) & std::byte{1};
@@ -66,20 +67,24 @@ tensor::Scheme plain_scheme(tensor::DType type) {
   return scheme;
 }
 
-std::shared_ptr<const tensor::PlaneSource> plain_planes(std::shared_ptr<const MappedFile> file, Bytes bytes, const Tensor& tensor) {
+std::shared_ptr<const tensor::PlaneSource> plain_planes(std::shared_ptr<const MappedFile> file, Bytes bytes,
+                                                        const Tensor& tensor) {
   const Geometry geometry = tensor.geometry();
   return std::make_shared<PlainPlanes>(std::move(file), bytes, geometry.cols * element_bits(tensor));
 }
 
 void pack_plain(const Tensor& tensor, std::uint64_t begin, std::span<std::byte> out) {
-  const bool plain = tensor.scheme.is_plain() || (tensor.scheme.codes.kind == tensor::CodeKind::opaque && tensor.scheme.scales.empty());
+  const bool plain = tensor.scheme.is_plain() ||
+                     (tensor.scheme.codes.kind == tensor::CodeKind::opaque && tensor.scheme.scales.empty());
   if (!plain || tensor.packing != tensor::Packing::rows) {
-    throw Error(ErrorKind::unsupported, "tensor '" + tensor.name + "': not a plain tensor, safetensors cannot hold it as it is");
+    throw Error(ErrorKind::unsupported,
+                "tensor '" + tensor.name + "': not a plain tensor, safetensors cannot hold it as it is");
   }
   const std::uint64_t total = tensor::dense_bytes(tensor.scheme.codes.type, tensor.elements());
   if (begin > total || out.size() > total - begin) {
-    throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': bytes " + std::to_string(begin) + "+" + std::to_string(out.size()) +
-                                              " of " + std::to_string(total) + " asked for");
+    throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': bytes " + std::to_string(begin) + "+" +
+                                              std::to_string(out.size()) + " of " + std::to_string(total) +
+                                              " asked for");
   }
   if (out.empty()) return;
   const std::uint64_t row_bits = tensor.geometry().cols * element_bits(tensor);

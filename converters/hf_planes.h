@@ -14,8 +14,8 @@ namespace ingot::convert {
 
 /// Planes of a plain tensor in packing rows whose elements lie densely at `bytes` inside `file`. Rows that are no whole number of bytes
 /// (4- and 6-bit types) are realigned on the fly. The source keeps the mapping alive.
-[[nodiscard]] std::shared_ptr<const tensor::PlaneSource> plain_planes(std::shared_ptr<const MappedFile> file, Bytes bytes,
-                                                                      const tensor::Tensor& tensor);
+[[nodiscard]] std::shared_ptr<const tensor::PlaneSource> plain_planes(std::shared_ptr<const MappedFile> file,
+                                                                      Bytes bytes, const tensor::Tensor& tensor);
 
 /// Bytes [begin, begin + out.size()) of the dense elements of a plain tensor in packing rows, in stored order: what its file held.
 /// Thread-safe. Throws unsupported for any other tensor.

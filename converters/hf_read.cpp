@@ -64,7 +64,8 @@ void add_attachments(const HfDirectory& directory, Model& model) {
   }
 }
 
-Tensor make_tensor(const WeightFile& file, const SafetensorsEntry& entry, const std::string& name, const std::string& architecture) {
+Tensor make_tensor(const WeightFile& file, const SafetensorsEntry& entry, const std::string& name,
+                   const std::string& architecture) {
   Tensor tensor;
   tensor.name = name;
   tensor.shape = entry.shape;
@@ -102,7 +103,8 @@ SourceFile weight_recipe(const WeightFile& file, std::size_t index, const NameMa
 tensor::Source make_source(const HfDirectory& directory, const NameMap& names, const Model& model) {
   tensor::Source source;
   source.layout = "hf";
-  for (std::size_t i = 0; i < directory.weights.size(); ++i) source.files.push_back(weight_recipe(directory.weights[i], i, names));
+  for (std::size_t i = 0; i < directory.weights.size(); ++i)
+    source.files.push_back(weight_recipe(directory.weights[i], i, names));
   for (const std::string& name : directory.others) {
     SourceFile file;
     file.path = name;
@@ -121,11 +123,13 @@ void add_aliases(const HfDirectory& directory, const NameMap& names, Model& mode
   for (const WeightFile& file : directory.weights) {
     for (const auto& [dropped, kept] : file.header.metadata) {
       const std::string alias = names(dropped), target = names(kept);
-      if (alias != target && model.find(alias) == nullptr && model.find(target) != nullptr) model.aliases.emplace(alias, target);
+      if (alias != target && model.find(alias) == nullptr && model.find(target) != nullptr)
+        model.aliases.emplace(alias, target);
     }
   }
   const std::string head(kHfHeadName);
-  if (model.config.tied_embeddings && model.find(head) == nullptr && model.find(embedding) != nullptr) model.aliases.emplace(head, embedding);
+  if (model.config.tied_embeddings && model.find(head) == nullptr && model.find(embedding) != nullptr)
+    model.aliases.emplace(head, embedding);
 }
 
 void read_config(Model& model, const std::string& where) {
@@ -186,13 +190,15 @@ void complete_hf_source(tensor::Model& model, const Progress& progress) {
   for (SourceFile& file : model.source->files) {
     const MappedFile mapping(root / file.path);
     if (mapping.size() != file.size) {
-      throw Error(ErrorKind::mismatch, mapping.path().string() + ": changed while it was read (size " + std::to_string(mapping.size()) +
-                                           ", before " + std::to_string(file.size) + ")");
+      throw Error(ErrorKind::mismatch, mapping.path().string() + ": changed while it was read (size " +
+                                           std::to_string(mapping.size()) + ", before " + std::to_string(file.size) +
+                                           ")");
     }
     std::vector<Hash128> blocks((file.size + kTreeBlockBytes - 1) / kTreeBlockBytes);
     for (std::uint64_t begin = 0; begin < file.size; begin += kPieceBytes) {
       const Bytes piece = mapping.bytes().subspan(begin, std::min(kPieceBytes, file.size - begin));
-      hash128_blocks(piece, std::span(blocks).subspan(begin / kTreeBlockBytes, (piece.size() + kTreeBlockBytes - 1) / kTreeBlockBytes));
+      hash128_blocks(piece, std::span(blocks).subspan(begin / kTreeBlockBytes,
+                                                      (piece.size() + kTreeBlockBytes - 1) / kTreeBlockBytes));
       mapping.drop(piece);
       done_bytes += piece.size();
       if (progress) progress("hashing", done_bytes, total_bytes);

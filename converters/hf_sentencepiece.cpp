@@ -15,8 +15,8 @@ enum class WireType : std::uint8_t { varint = 0, fixed64 = 1, bytes = 2, fixed32
 struct Field {
   std::uint32_t number = 0;
   WireType type = WireType::varint;
-  std::uint64_t value = 0;   // varint, fixed32, fixed64
-  Bytes bytes;               // bytes
+  std::uint64_t value = 0;  // varint, fixed32, fixed64
+  Bytes bytes;              // bytes
 };
 
 std::uint64_t read_varint(ByteReader& reader) {
@@ -26,7 +26,8 @@ std::uint64_t read_varint(ByteReader& reader) {
     value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
     if ((byte & 0x80) == 0) return value;
   }
-  throw Error(ErrorKind::invalid_value, std::string(reader.where()) + ": a protobuf varint of more than 10 bytes", reader.offset());
+  throw Error(ErrorKind::invalid_value, std::string(reader.where()) + ": a protobuf varint of more than 10 bytes",
+              reader.offset());
 }
 
 Field read_field(ByteReader& reader) {
@@ -35,7 +36,8 @@ Field read_field(ByteReader& reader) {
   field.number = static_cast<std::uint32_t>(key >> 3);
   field.type = static_cast<WireType>(key & 7);
   if (key >> 3 == 0 || key >> 3 > 0x1FFFFFFF) {
-    throw Error(ErrorKind::invalid_value, std::string(reader.where()) + ": protobuf field number " + std::to_string(key >> 3), reader.offset());
+    throw Error(ErrorKind::invalid_value,
+                std::string(reader.where()) + ": protobuf field number " + std::to_string(key >> 3), reader.offset());
   }
   switch (field.type) {
     case WireType::varint: field.value = read_varint(reader); return field;
@@ -43,7 +45,8 @@ Field read_field(ByteReader& reader) {
     case WireType::fixed32: field.value = reader.read_u32("protobuf field"); return field;
     case WireType::bytes: field.bytes = reader.take(read_varint(reader), "protobuf field"); return field;
   }
-  throw Error(ErrorKind::invalid_value, std::string(reader.where()) + ": protobuf wire type " + std::to_string(key & 7), reader.offset());
+  throw Error(ErrorKind::invalid_value, std::string(reader.where()) + ": protobuf wire type " + std::to_string(key & 7),
+              reader.offset());
 }
 
 template <class Visit>
@@ -58,10 +61,13 @@ void read_piece(Bytes message, TokenizerSpec& spec, std::string_view where) {
   std::uint64_t type = 1;
   for_each_field(message, where, [&](const Field& field) {
     if (field.number == 1 && field.type == WireType::bytes) piece = as_text(field.bytes);
-    if (field.number == 2 && field.type == WireType::fixed32) score = std::bit_cast<float>(static_cast<std::uint32_t>(field.value));
+    if (field.number == 2 && field.type == WireType::fixed32)
+      score = std::bit_cast<float>(static_cast<std::uint32_t>(field.value));
     if (field.number == 3 && field.type == WireType::varint) type = field.value;
   });
-  if (type < 1 || type > 6) throw Error(ErrorKind::invalid_value, std::string(where) + ": piece '" + piece + "' has type " + std::to_string(type));
+  if (type < 1 || type > 6)
+    throw Error(ErrorKind::invalid_value,
+                std::string(where) + ": piece '" + piece + "' has type " + std::to_string(type));
   spec.tokens.push_back(std::move(piece));
   spec.scores.push_back(score);
   spec.types.push_back(static_cast<TokenType>(type));
@@ -95,7 +101,8 @@ void read_trainer(Bytes message, TokenizerSpec& spec, std::string_view where) {
     }
   });
   if (model_type != 1 && model_type != 2) {
-    throw Error(ErrorKind::unsupported, std::string(where) + ": SentencePiece model type " + std::to_string(model_type) + " (word or char)");
+    throw Error(ErrorKind::unsupported,
+                std::string(where) + ": SentencePiece model type " + std::to_string(model_type) + " (word or char)");
   }
   spec.kind = model_type == 1 ? TokenizerKind::unigram : TokenizerKind::spm_bpe;
 }
@@ -133,7 +140,8 @@ TokenizerSpec read_sentencepiece_model(Bytes bytes, std::string_view where) {
   });
   if (spec.tokens.empty()) throw Error(ErrorKind::invalid_value, std::string(where) + ": holds no pieces");
   spec.fuse_unknown = true;
-  for (std::optional<std::uint32_t>* id : {&spec.unknown, &spec.bos, &spec.eos, &spec.padding}) check_id(*id, spec, where);
+  for (std::optional<std::uint32_t>* id : {&spec.unknown, &spec.bos, &spec.eos, &spec.padding})
+    check_id(*id, spec, where);
   return spec;
 }
 

@@ -17,7 +17,7 @@ using FileLookup = std::function<std::optional<Bytes>(std::string_view name)>;
 
 struct HfTokenizerResult {
   std::optional<tensor::TokenizerSpec> spec;
-  std::string note;   // why there is none although files exist
+  std::string note;  // why there is none although files exist
 };
 
 /// From tokenizer.json, else tokenizer.model, else vocab.json + merges.txt; with tokenizer_config.json, special_tokens_map.json, config.json,
@@ -30,8 +30,8 @@ struct HfTokenizerResult {
 
 /// One pre-tokenizer regex: the name that the neutral spec uses, the text in tokenizer.json, the names that GGUF gives it.
 struct RegexFamily {
-  std::string_view name;       // "gpt2", "llama3", ...
-  std::string_view pattern;    // as tokenizer.json spells it
+  std::string_view name;     // "gpt2", "llama3", ...
+  std::string_view pattern;  // as tokenizer.json spells it
 };
 /// The family of a pattern text (several spellings of one family are known); null when unknown.
 [[nodiscard]] const RegexFamily* find_regex_family(std::string_view pattern) noexcept;

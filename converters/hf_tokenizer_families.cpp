@@ -19,7 +19,8 @@ constexpr std::array<RegexFamily, 9> kFamilies = {{
      R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"},
     {"llama3",
      R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {"qwen2", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {"qwen2",
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
     {"qwen35",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
     {"tekken",
@@ -34,22 +35,42 @@ constexpr std::array<RegexFamily, 9> kFamilies = {{
 struct GgufName {
   std::string_view gguf_pre;
   std::string_view family;
-  bool digits_first;   // every digit is isolated before the regex
+  bool digits_first;  // every digit is isolated before the regex
   bool ignore_merges;
 };
 
 // For each (family, digits_first, ignore_merges) the first row is the one that is written.
 constexpr std::array<GgufName, 31> kGgufNames = {{
-    {"llama-bpe", "llama3", false, true},   {"llama3", "llama3", false, true},       {"llama-v3", "llama3", false, true},
-    {"falcon3", "llama3", false, true},     {"falcon-h1", "llama3", false, true},    {"pixtral", "llama3", false, true},
-    {"lfm2", "llama3", false, true},        {"dbrx", "llama3", false, false},        {"smaug-bpe", "llama3", false, false},
-    {"chatglm-bpe", "llama3", false, false}, {"glm4", "llama3", false, false},       {"qwen2", "qwen2", false, false},
-    {"deepseek-r1-qwen", "qwen2", false, false}, {"megrez", "qwen2", false, false},  {"stablelm2", "qwen2", false, false},
-    {"hunyuan", "qwen2", false, false},     {"qwen35", "qwen35", false, false},      {"gpt-2", "gpt2", false, false},
-    {"phi-2", "gpt2", false, false},        {"mpt", "gpt2", false, false},           {"olmo", "gpt2", false, false},
-    {"jais", "gpt2", false, false},         {"exaone4", "gpt2", false, false},       {"smollm", "gpt2", true, false},
-    {"starcoder", "gpt2", true, false},     {"refact", "gpt2", true, false},         {"command-r", "gpt2", true, false},
-    {"codeshell", "gpt2", true, false},     {"tekken", "tekken", false, true},       {"gpt-4o", "gpt4o", false, false},
+    {"llama-bpe", "llama3", false, true},
+    {"llama3", "llama3", false, true},
+    {"llama-v3", "llama3", false, true},
+    {"falcon3", "llama3", false, true},
+    {"falcon-h1", "llama3", false, true},
+    {"pixtral", "llama3", false, true},
+    {"lfm2", "llama3", false, true},
+    {"dbrx", "llama3", false, false},
+    {"smaug-bpe", "llama3", false, false},
+    {"chatglm-bpe", "llama3", false, false},
+    {"glm4", "llama3", false, false},
+    {"qwen2", "qwen2", false, false},
+    {"deepseek-r1-qwen", "qwen2", false, false},
+    {"megrez", "qwen2", false, false},
+    {"stablelm2", "qwen2", false, false},
+    {"hunyuan", "qwen2", false, false},
+    {"qwen35", "qwen35", false, false},
+    {"gpt-2", "gpt2", false, false},
+    {"phi-2", "gpt2", false, false},
+    {"mpt", "gpt2", false, false},
+    {"olmo", "gpt2", false, false},
+    {"jais", "gpt2", false, false},
+    {"exaone4", "gpt2", false, false},
+    {"smollm", "gpt2", true, false},
+    {"starcoder", "gpt2", true, false},
+    {"refact", "gpt2", true, false},
+    {"command-r", "gpt2", true, false},
+    {"codeshell", "gpt2", true, false},
+    {"tekken", "tekken", false, true},
+    {"gpt-4o", "gpt4o", false, false},
     {"llama4", "gpt4o", false, false},
 }};
 
@@ -82,7 +103,8 @@ std::string gguf_pre_of(const TokenizerSpec& spec) {
     }
   }
   for (const GgufName& row : kGgufNames) {
-    if (row.family == family && row.digits_first == digits_first && row.ignore_merges == spec.ignore_merges) return std::string(row.gguf_pre);
+    if (row.family == family && row.digits_first == digits_first && row.ignore_merges == spec.ignore_merges)
+      return std::string(row.gguf_pre);
   }
   // Merges may be ignored or not: words that are tokens come out of merging too in almost every vocabulary.
   for (const GgufName& row : kGgufNames) {

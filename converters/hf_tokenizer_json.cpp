@@ -18,7 +18,9 @@ using tensor::TokenType;
 constexpr std::uint64_t kMaxTokens = std::uint64_t{1} << 23;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
-std::string type_of(const Json& json, const std::string& where) { return json.at("type", where).as_string(where + ": type"); }
+std::string type_of(const Json& json, const std::string& where) {
+  return json.at("type", where).as_string(where + ": type");
+}
 
 std::string lower(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -90,7 +92,8 @@ PreTokenizer read_split(const Json& json, const std::string& where) {
   if (pattern.is_regex && isolates && family != nullptr) {
     step.kind = "regex";
     step.pattern = family->name;
-  } else if (pattern.is_regex && behavior == "Isolated" && !invert && (pattern.text == R"(\p{N})" || pattern.text == R"(\d)")) {
+  } else if (pattern.is_regex && behavior == "Isolated" && !invert &&
+             (pattern.text == R"(\p{N})" || pattern.text == R"(\d)")) {
     step.kind = "digits";
     step.individual_digits = true;
   } else if (pattern.is_regex && isolates) {
@@ -122,7 +125,8 @@ PreTokenizer read_pre_tokenizer(const Json& json, const std::string& where) {
   } else if (type == "Metaspace") {
     step.kind = "metaspace";
     step.prepend_scheme = text(json, "prepend_scheme", where);
-    if (step.prepend_scheme.empty()) step.prepend_scheme = flag(json, "add_prefix_space", true, where) ? "always" : "never";
+    if (step.prepend_scheme.empty())
+      step.prepend_scheme = flag(json, "add_prefix_space", true, where) ? "always" : "never";
     if (flag(json, "split", true, where)) step.pattern = "split";
     const std::string replacement = text(json, "replacement", where);
     if (!replacement.empty() && replacement != kSpaceMark) step.kind = "metaspace_" + replacement;
@@ -151,7 +155,8 @@ void read_decoder(const Json& json, TokenizerSpec& spec, const std::string& wher
 /// Room for ids up to `highest`. Ids may have holes, but not so many that a small file asks for a large table.
 void reserve_ids(TokenizerSpec& spec, std::uint64_t highest, std::uint64_t known, const std::string& where) {
   if (highest >= kMaxTokens || highest > 64 * known + 65'536) {
-    throw Error(ErrorKind::limit_exceeded, where + ": token id " + std::to_string(highest) + " with " + std::to_string(known) + " tokens in all");
+    throw Error(ErrorKind::limit_exceeded,
+                where + ": token id " + std::to_string(highest) + " with " + std::to_string(known) + " tokens in all");
   }
   if (spec.tokens.size() <= highest) {
     spec.tokens.resize(highest + 1);
@@ -168,7 +173,8 @@ void read_vocabulary(const Json& vocabulary, TokenizerSpec& spec, const std::str
   for (const auto& [token, id] : members) {
     const std::uint64_t index = id.as_u64(where);
     if (spec.types[index] != TokenType::unused) {
-      throw Error(ErrorKind::invalid_value, where + ": id " + std::to_string(index) + " is given to '" + spec.tokens[index] + "' and '" + token + "'");
+      throw Error(ErrorKind::invalid_value, where + ": id " + std::to_string(index) + " is given to '" +
+                                                spec.tokens[index] + "' and '" + token + "'");
     }
     spec.tokens[index] = token;
     spec.types[index] = TokenType::normal;
@@ -181,7 +187,8 @@ void read_merges(const Json& merges, TokenizerSpec& spec, const std::string& whe
       spec.merges.push_back(merge.as_string(where));
     } else {
       const JsonArray& pair = merge.as_array(where);
-      if (pair.size() != 2) throw Error(ErrorKind::invalid_value, where + ": a merge of " + std::to_string(pair.size()) + " parts");
+      if (pair.size() != 2)
+        throw Error(ErrorKind::invalid_value, where + ": a merge of " + std::to_string(pair.size()) + " parts");
       const std::string& left = pair[0].as_string(where);
       if (left.find(' ', 1) != std::string::npos) {
         throw Error(ErrorKind::unsupported, where + ": a merge whose left part '" + left + "' holds a space");
@@ -203,7 +210,8 @@ bool is_byte_token(std::string_view token) {
 
 void read_bpe(const Json& model, TokenizerSpec& spec, const std::string& where) {
   for (const std::string_view name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!text(model, name, where).empty()) throw Error(ErrorKind::unsupported, where + ": BPE with " + std::string(name));
+    if (!text(model, name, where).empty())
+      throw Error(ErrorKind::unsupported, where + ": BPE with " + std::string(name));
   }
   read_vocabulary(model.at("vocab", where), spec, where + ": vocab");
   read_merges(model.at("merges", where), spec, where + ": merges");
@@ -219,7 +227,8 @@ void read_bpe(const Json& model, TokenizerSpec& spec, const std::string& where) 
 void read_unigram(const Json& model, TokenizerSpec& spec, const std::string& where) {
   for (const Json& entry : model.at("vocab", where).as_array(where + ": vocab")) {
     const JsonArray& pair = entry.as_array(where + ": vocab");
-    if (pair.size() != 2) throw Error(ErrorKind::invalid_value, where + ": vocab: an entry of " + std::to_string(pair.size()) + " parts");
+    if (pair.size() != 2)
+      throw Error(ErrorKind::invalid_value, where + ": vocab: an entry of " + std::to_string(pair.size()) + " parts");
     spec.tokens.push_back(pair[0].as_string(where + ": vocab"));
     spec.scores.push_back(static_cast<float>(pair[1].as_double(where + ": vocab")));
   }
@@ -229,7 +238,8 @@ void read_unigram(const Json& model, TokenizerSpec& spec, const std::string& whe
   const Json* unknown = model.find("unk_id");
   if (unknown == nullptr || unknown->is_null()) return;
   const std::uint64_t id = unknown->as_u64(where + ": unk_id");
-  if (id >= spec.tokens.size()) throw Error(ErrorKind::invalid_value, where + ": unk_id " + std::to_string(id) + " is no token");
+  if (id >= spec.tokens.size())
+    throw Error(ErrorKind::invalid_value, where + ": unk_id " + std::to_string(id) + " is no token");
   spec.unknown = static_cast<std::uint32_t>(id);
 }
 
@@ -288,9 +298,8 @@ TokenizerSpec read_tokenizer_json(const Json& json, std::string_view file) {
     throw Error(ErrorKind::unsupported, where + ": tokenizer model '" + type + "'");
   }
   read_added_tokens(json.find("added_tokens"), spec, where + ": added_tokens");
-  for_each_step(json.find("normalizer"), "normalizers", where + ": normalizer", [&](const Json& step) {
-    spec.normalizer.push_back(read_normalizer(step, where + ": normalizer"));
-  });
+  for_each_step(json.find("normalizer"), "normalizers", where + ": normalizer",
+                [&](const Json& step) { spec.normalizer.push_back(read_normalizer(step, where + ": normalizer")); });
   bool byte_level = false;
   for_each_step(json.find("pre_tokenizer"), "pretokenizers", where + ": pre_tokenizer", [&](const Json& step) {
     byte_level |= type_of(step, where) == "ByteLevel";

@@ -55,9 +55,11 @@ std::optional<TokenizerSpec> read_model(const FileLookup& files, const std::stri
     has_post_processor = processor != nullptr && !processor->is_null();
     return read_tokenizer_json(json, place);
   }
-  if (const std::optional<Bytes> bytes = files("tokenizer.model")) return read_sentencepiece_model(*bytes, where + "/tokenizer.model");
+  if (const std::optional<Bytes> bytes = files("tokenizer.model"))
+    return read_sentencepiece_model(*bytes, where + "/tokenizer.model");
   const std::optional<Bytes> vocabulary = files("vocab.json"), merges = files("merges.txt");
-  if (vocabulary && merges) return read_tokenizer_json(bpe_files_as_json(*vocabulary, *merges, where), where + "/vocab.json");
+  if (vocabulary && merges)
+    return read_tokenizer_json(bpe_files_as_json(*vocabulary, *merges, where), where + "/vocab.json");
   return std::nullopt;
 }
 
@@ -125,7 +127,8 @@ void add_decoder_tokens(TokenizerSpec& spec, const Json& tokenizer_config, const
       spec.scores.resize(id + 1, 0.0F);
     }
     spec.tokens[id] = added.text;
-    if (spec.types[id] != TokenType::unknown) spec.types[id] = added.special ? TokenType::control : TokenType::user_defined;
+    if (spec.types[id] != TokenType::unknown)
+      spec.types[id] = added.special ? TokenType::control : TokenType::user_defined;
     spec.added.push_back(std::move(added));
   }
 }
@@ -135,7 +138,8 @@ bool class_adds_bos(const Json& tokenizer_config) {
   const Json* name = tokenizer_config.find("tokenizer_class");
   if (name == nullptr || !name->is_string()) return false;
   const std::string& text = name->as_string("tokenizer_class");
-  return text.starts_with("LlamaTokenizer") || text.starts_with("GemmaTokenizer") || text.starts_with("CodeLlamaTokenizer");
+  return text.starts_with("LlamaTokenizer") || text.starts_with("GemmaTokenizer") ||
+         text.starts_with("CodeLlamaTokenizer");
 }
 
 void read_added_ends(TokenizerSpec& spec, const Json& tokenizer_config, bool has_post_processor) {
@@ -153,13 +157,15 @@ void read_added_ends(TokenizerSpec& spec, const Json& tokenizer_config, bool has
   spec.add_eos = spec.add_eos && spec.eos.has_value();
 }
 
-void read_special_tokens(TokenizerSpec& spec, const Json& tokenizer_config, const Json& map, const Json& config, const Json& generation) {
+void read_special_tokens(TokenizerSpec& spec, const Json& tokenizer_config, const Json& map, const Json& config,
+                         const Json& generation) {
   struct Special {
     std::string_view key, id_key;
     std::optional<std::uint32_t>& id;
   };
-  for (const Special& special : {Special{"bos_token", "bos_token_id", spec.bos}, Special{"eos_token", "eos_token_id", spec.eos},
-                                 Special{"pad_token", "pad_token_id", spec.padding}, Special{"unk_token", "", spec.unknown}}) {
+  for (const Special& special :
+       {Special{"bos_token", "bos_token_id", spec.bos}, Special{"eos_token", "eos_token_id", spec.eos},
+        Special{"pad_token", "pad_token_id", spec.padding}, Special{"unk_token", "", spec.unknown}}) {
     std::optional<std::uint32_t> found = named_token(spec, tokenizer_config, special.key);
     if (!found) found = named_token(spec, map, special.key);
     if (found) special.id = found;
@@ -187,7 +193,8 @@ std::string read_chat_template(const FileLookup& files, const Json& tokenizer_co
     if (!value->is_array()) continue;
     for (const Json& named : value->as_array(where)) {  // [{name, template}]
       const Json* name = named.find("name");
-      if (name != nullptr && name->is_string() && name->as_string(where) == "default") return named.at("template", where).as_string(where);
+      if (name != nullptr && name->is_string() && name->as_string(where) == "default")
+        return named.at("template", where).as_string(where);
     }
   }
   return "";

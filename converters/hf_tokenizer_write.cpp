@@ -22,7 +22,9 @@ constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 Json object(std::initializer_list<JsonMember> members) { return Json(JsonObject(members)); }
 
-TokenType type_of(const TokenizerSpec& spec, std::size_t id) { return id < spec.types.size() ? spec.types[id] : TokenType::normal; }
+TokenType type_of(const TokenizerSpec& spec, std::size_t id) {
+  return id < spec.types.size() ? spec.types[id] : TokenType::normal;
+}
 
 /// Ids without a token have an empty text.
 bool is_hole(const TokenizerSpec& spec, std::size_t id) { return spec.tokens[id].empty(); }
@@ -33,7 +35,9 @@ std::vector<AddedToken> added_tokens(const TokenizerSpec& spec) {
   if (added.empty()) {
     for (std::size_t id = 0; id < spec.tokens.size(); ++id) {
       const TokenType type = type_of(spec, id);
-      if (is_hole(spec, id) || (type != TokenType::control && type != TokenType::user_defined && type != TokenType::unknown)) continue;
+      if (is_hole(spec, id) ||
+          (type != TokenType::control && type != TokenType::user_defined && type != TokenType::unknown))
+        continue;
       AddedToken token;
       token.id = static_cast<std::uint32_t>(id);
       token.text = spec.tokens[id];
@@ -76,13 +80,16 @@ Json normalizer_step(const NormalizerStep& step) {
   struct Simple {
     std::string_view kind, type;
   };
-  constexpr Simple kSimple[] = {{"nfc", "NFC"}, {"nfd", "NFD"}, {"nfkc", "NFKC"}, {"nfkd", "NFKD"}, {"lowercase", "Lowercase"}};
+  constexpr Simple kSimple[] = {
+      {"nfc", "NFC"}, {"nfd", "NFD"}, {"nfkc", "NFKC"}, {"nfkd", "NFKD"}, {"lowercase", "Lowercase"}};
   for (const Simple& row : kSimple)
     if (step.kind == row.kind) return object({{"type", Json(row.type)}});
   if (step.kind == "prepend") return prepend_step(step.to);
   if (step.kind == "replace") return replace_step(step.from, step.to);
   if (step.kind == "strip" || step.kind == "strip_left" || step.kind == "strip_right") {
-    return object({{"type", Json("Strip")}, {"strip_left", Json(step.kind != "strip_right")}, {"strip_right", Json(step.kind != "strip_left")}});
+    return object({{"type", Json("Strip")},
+                   {"strip_left", Json(step.kind != "strip_right")},
+                   {"strip_right", Json(step.kind != "strip_left")}});
   }
   refuse("normalizer '" + step.kind + "'");
 }
@@ -120,7 +127,8 @@ std::string regex_text(const PreTokenizer& step) {
 
 Json pre_tokenizer_step(const PreTokenizer& step) {
   if (step.kind == "regex") return split_step("Regex", regex_text(step), "Isolated");
-  if (step.kind == "digits") return object({{"type", Json("Digits")}, {"individual_digits", Json(step.individual_digits)}});
+  if (step.kind == "digits")
+    return object({{"type", Json("Digits")}, {"individual_digits", Json(step.individual_digits)}});
   if (step.kind == "split_space") return split_step("String", " ", "MergedWithPrevious");
   if (step.kind == "metaspace") {
     return object({{"type", Json("Metaspace")},
@@ -144,7 +152,8 @@ Json pre_tokenizer_json(const TokenizerSpec& spec) {
     if (step.kind == "bytes_only") {
       list.push_back(byte_level(step.add_prefix_space, false));
       mapped_to_bytes = true;
-    } else if (step.kind == "regex" && step.pattern == "gpt2" && i + 1 == steps.size() && spec.kind == TokenizerKind::byte_bpe) {
+    } else if (step.kind == "regex" && step.pattern == "gpt2" && i + 1 == steps.size() &&
+               spec.kind == TokenizerKind::byte_bpe) {
       list.push_back(byte_level(step.add_prefix_space, true));  // the regex is built in
       mapped_to_bytes = true;
     } else {
@@ -170,7 +179,9 @@ Json post_processor_json(const TokenizerSpec& spec) {
   const auto token = [&](std::uint32_t id, int sequence_id) {
     const std::string& text = spec.tokens.at(id);
     if (special.find(text) == nullptr) {
-      special.set(text, object({{"id", Json(text)}, {"ids", Json(JsonArray{Json(id)})}, {"tokens", Json(JsonArray{Json(text)})}}));
+      special.set(
+          text,
+          object({{"id", Json(text)}, {"ids", Json(JsonArray{Json(id)})}, {"tokens", Json(JsonArray{Json(text)})}}));
     }
     return object({{"SpecialToken", object({{"id", Json(text)}, {"type_id", Json(sequence_id)}})}});
   };
@@ -190,7 +201,8 @@ Json post_processor_json(const TokenizerSpec& spec) {
 
 Json decoder_json(const TokenizerSpec& spec) {
   if (spec.kind == TokenizerKind::byte_bpe) return byte_level(true, true);
-  JsonArray steps = {replace_step(kSpaceMark, " "), object({{"type", Json("ByteFallback")}}), object({{"type", Json("Fuse")}})};
+  JsonArray steps = {replace_step(kSpaceMark, " "), object({{"type", Json("ByteFallback")}}),
+                     object({{"type", Json("Fuse")}})};
   if (spec.strip_one_leading_space) {
     steps.push_back(object({{"type", Json("Strip")}, {"content", Json(" ")}, {"start", Json(1)}, {"stop", Json(0)}}));
   }
@@ -208,7 +220,8 @@ Json vocabulary_json(const TokenizerSpec& spec) {
 }
 
 std::uint64_t characters(std::string_view text) {
-  return static_cast<std::uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::uint64_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 /// Scores -> ranked merges, as transformers does for SentencePiece models: every split of a piece into two pieces, best score first, then
@@ -231,8 +244,8 @@ std::vector<std::string> merges_from_scores(const TokenizerSpec& spec) {
       if ((static_cast<unsigned char>(piece[cut]) & 0xC0) == 0x80) continue;
       const auto left = ids.find(piece.substr(0, cut)), right = ids.find(piece.substr(cut));
       if (left == ids.end() || right == ids.end()) continue;
-      merges.push_back({left->first, right->first, id < spec.scores.size() ? spec.scores[id] : 0.0F, left->second, right->second,
-                        characters(left->first), characters(right->first)});
+      merges.push_back({left->first, right->first, id < spec.scores.size() ? spec.scores[id] : 0.0F, left->second,
+                        right->second, characters(left->first), characters(right->first)});
     }
     std::sort(merges.begin() + static_cast<std::ptrdiff_t>(first), merges.end(), [](const Merge& a, const Merge& b) {
       return a.left_id != b.left_id ? a.left_id < b.left_id : a.right_id < b.right_id;
@@ -254,7 +267,8 @@ Json bpe_json(const TokenizerSpec& spec) {
   JsonArray merges;
   for (const std::string& line : by_scores ? merges_from_scores(spec) : spec.merges) {
     const std::size_t space = line.find(' ', 1);
-    if (space == std::string::npos) throw Error(ErrorKind::invalid_value, "tokenizer: merge '" + line + "' has no two parts");
+    if (space == std::string::npos)
+      throw Error(ErrorKind::invalid_value, "tokenizer: merge '" + line + "' has no two parts");
     merges.emplace_back(JsonArray{Json(line.substr(0, space)), Json(line.substr(space + 1))});
   }
   const bool has_bytes = std::find(spec.types.begin(), spec.types.end(), TokenType::byte) != spec.types.end();
@@ -273,7 +287,8 @@ Json bpe_json(const TokenizerSpec& spec) {
 Json unigram_json(const TokenizerSpec& spec) {
   JsonArray vocabulary;
   for (std::size_t id = 0; id < spec.tokens.size(); ++id) {
-    vocabulary.emplace_back(JsonArray{Json(spec.tokens[id]), Json(id < spec.scores.size() ? static_cast<double>(spec.scores[id]) : 0.0)});
+    vocabulary.emplace_back(
+        JsonArray{Json(spec.tokens[id]), Json(id < spec.scores.size() ? static_cast<double>(spec.scores[id]) : 0.0)});
   }
   return object({{"type", Json("Unigram")},
                  {"unk_id", spec.unknown ? Json(*spec.unknown) : Json()},

@@ -56,7 +56,8 @@ std::vector<Shard> plan_shards(const std::vector<HfItem>& items, std::uint64_t s
     shard.path = shards.size() == 1 ? std::string(kSafetensorsFile)
                                     : "model-" + number(i + 1) + "-of-" + number(shards.size()) + ".safetensors";
     std::vector<SafetensorsItem> headers;
-    for (const std::size_t item : shard.items) headers.push_back({items[item].file_name, items[item].type, items[item].file_shape});
+    for (const std::size_t item : shard.items)
+      headers.push_back({items[item].file_name, items[item].type, items[item].file_shape});
     shard.plan = plan_safetensors(headers, {{"format", "pt"}});
   }
   return shards;
@@ -123,16 +124,20 @@ bool has_file(const Model& model, std::string_view name) {
 }
 
 /// Files made from the neutral model where the source had none: name -> text.
-std::map<std::string, std::string> generated_files(const Model& model, const std::vector<HfItem>& items, bool types_changed) {
+std::map<std::string, std::string> generated_files(const Model& model, const std::vector<HfItem>& items,
+                                                   bool types_changed) {
   std::map<std::string, std::string> files;
   const std::string dtype = torch_dtype(items, model);
   if (const tensor::Attachment* config = model.find_attachment("hf/config.json")) {
-    if (types_changed) files["config.json"] = pretty_json(adapted_config(parse_json(as_text(config->bytes), "config.json"), dtype));
+    if (types_changed)
+      files["config.json"] = pretty_json(adapted_config(parse_json(as_text(config->bytes), "config.json"), dtype));
   } else if (!model.config.architecture.empty()) {
     files["config.json"] = pretty_json(write_hf_config(model, dtype));
-    if (!has_file(model, "generation_config.json")) files["generation_config.json"] = pretty_json(write_hf_generation_config(model));
+    if (!has_file(model, "generation_config.json"))
+      files["generation_config.json"] = pretty_json(write_hf_generation_config(model));
   }
-  const bool has_tokenizer = has_file(model, "tokenizer.json") || has_file(model, "tokenizer.model") || has_file(model, "vocab.json");
+  const bool has_tokenizer =
+      has_file(model, "tokenizer.json") || has_file(model, "tokenizer.model") || has_file(model, "vocab.json");
   if (model.tokenizer && !has_tokenizer) {
     files["tokenizer.json"] = pretty_json(write_tokenizer_json(*model.tokenizer));
     files["tokenizer_config.json"] = pretty_json(write_tokenizer_config(*model.tokenizer, model.config.context_length));
@@ -148,7 +153,8 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
     const std::string path = attachment.name.substr(kAttachmentPrefix.size());
     if (path == kSafetensorsIndex || written.contains(path)) continue;
     if (!is_safe_relative_path(path)) {
-      throw Error(ErrorKind::invalid_value, model.path.string() + ": attachment '" + attachment.name + "' is no file name inside a directory");
+      throw Error(ErrorKind::invalid_value,
+                  model.path.string() + ": attachment '" + attachment.name + "' is no file name inside a directory");
     }
     copied.push_back(&attachment);
   }
@@ -167,7 +173,8 @@ class NewDirectory {
  public:
   explicit NewDirectory(fs::path target) : target_(std::move(target)) {
     std::error_code status;
-    while (!target_.has_filename() && target_.has_parent_path() && target_ != target_.parent_path()) target_ = target_.parent_path();
+    while (!target_.has_filename() && target_.has_parent_path() && target_ != target_.parent_path())
+      target_ = target_.parent_path();
     if (fs::exists(target_, status) && !(fs::is_directory(target_, status) && fs::is_empty(target_, status))) {
       throw Error(ErrorKind::io, target_.string() + ": exists already and is no empty directory");
     }
@@ -195,7 +202,9 @@ class NewDirectory {
   void commit(bool sync) {
     std::error_code status;
     fs::rename(temporary_, target_, status);
-    if (status) throw Error(ErrorKind::io, target_.string() + ": cannot rename the finished directory to this name: " + status.message());
+    if (status)
+      throw Error(ErrorKind::io,
+                  target_.string() + ": cannot rename the finished directory to this name: " + status.message());
     temporary_.clear();
     if (!sync) return;
     const fs::path parent = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
@@ -265,7 +274,8 @@ Forecast forecast_hf(const Model& model, const WriteOptions& options) {
     written.insert(name);
     forecast.output_bytes += text.size();
   }
-  for (const tensor::Attachment* attachment : copied_files(model, written)) forecast.output_bytes += attachment->bytes.size();
+  for (const tensor::Attachment* attachment : copied_files(model, written))
+    forecast.output_bytes += attachment->bytes.size();
   return forecast;
 }
 
@@ -292,10 +302,12 @@ void write_hf(const Model& model, const fs::path& path, const WriteOptions& opti
     file.reserve(shard.plan.file_bytes);
     file.write_at(0, as_bytes_view(shard.plan.header));
     advance(shard.plan.header.size());
-    for (std::size_t i = 0; i < shard.items.size(); ++i) write_hf_item(items[shard.items[i]], file, shard.plan.begin[i], advance);
+    for (std::size_t i = 0; i < shard.items.size(); ++i)
+      write_hf_item(items[shard.items[i]], file, shard.plan.begin[i], advance);
     file.commit(options.sync);
   }
-  if (shards.size() > 1) copy_bytes(as_bytes_view(index_json(items, shards)), directory.file(std::string(kSafetensorsIndex)), options.sync);
+  if (shards.size() > 1)
+    copy_bytes(as_bytes_view(index_json(items, shards)), directory.file(std::string(kSafetensorsIndex)), options.sync);
   for (const auto& [name, text] : generated) copy_bytes(as_bytes_view(text), directory.file(name), options.sync);
   for (const tensor::Attachment* attachment : copied) {
     copy_bytes(attachment->bytes, directory.file(attachment->name.substr(kAttachmentPrefix.size())), options.sync);

@@ -30,7 +30,8 @@ struct WrittenType {
   std::string_view scheme;
   DType type;
 };
-constexpr std::array<WrittenType, 3> kWrittenTypes = {{{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}}};
+constexpr std::array<WrittenType, 3> kWrittenTypes = {
+    {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}}};
 
 bool is_opaque(const Tensor& tensor) { return tensor.scheme.codes.kind == tensor::CodeKind::opaque; }
 
@@ -68,7 +69,8 @@ bool plan_opaque(HfItem& item) {
 
 bool stays_integer(const Tensor& tensor) {
   const tensor::DTypeInfo& type = tensor::info(tensor.scheme.codes.type);
-  return tensor.scheme.is_plain() && !type.is_float && tensor.transforms.empty() && safetensors_type_of(type.type) != nullptr;
+  return tensor.scheme.is_plain() && !type.is_float && tensor.transforms.empty() &&
+         safetensors_type_of(type.type) != nullptr;
 }
 
 HfItem plan_item(const Tensor& tensor, const std::string& architecture, std::optional<DType> wanted) {
@@ -82,8 +84,8 @@ HfItem plan_item(const Tensor& tensor, const std::string& architecture, std::opt
   item.file_shape = item.tensor.shape;
   if (plan_opaque(item)) return item;
   item.type = wanted && !stays_integer(item.tensor) ? *wanted : kept_type(item.tensor);
-  const bool as_stored = item.tensor.scheme.is_plain() && item.tensor.packing == tensor::Packing::rows && item.tensor.transforms.empty() &&
-                         item.type == item.tensor.scheme.codes.type;
+  const bool as_stored = item.tensor.scheme.is_plain() && item.tensor.packing == tensor::Packing::rows &&
+                         item.tensor.transforms.empty() && item.type == item.tensor.scheme.codes.type;
   if (conv1d && !only_transpose(tensor)) {
     std::swap(item.file_shape[0], item.file_shape[1]);
     item.form = HfItem::Form::transposed;
@@ -119,7 +121,8 @@ void narrow(std::span<const float> values, DType type, std::byte* out) {
 }
 
 bool fits(float value, DType type) {
-  const float back = type == DType::f16 ? tensor::f16_to_f32(tensor::f32_to_f16(value)) : tensor::bf16_to_f32(tensor::f32_to_bf16(value));
+  const float back = type == DType::f16 ? tensor::f16_to_f32(tensor::f32_to_f16(value))
+                                        : tensor::bf16_to_f32(tensor::f32_to_bf16(value));
   return back == value || (std::isnan(value) && std::isnan(back));
 }
 
@@ -135,7 +138,8 @@ struct Buffers {
   std::vector<std::byte> bytes;
 };
 
-void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                 const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t total = tensor::dense_bytes(item.type, item.tensor.elements());
   const std::uint64_t row_bits = item.tensor.geometry().cols * tensor::bits(item.type);
   const std::optional<Bytes> view = row_bits % 8 == 0 ? item.tensor.planes->view(0) : std::nullopt;
@@ -157,7 +161,8 @@ void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset, con
   });
 }
 
-void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                  const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t elements = item.tensor.elements();
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
   std::vector<Buffers> buffers(static_cast<std::size_t>(thread_count()));
@@ -177,7 +182,8 @@ void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset, co
 }
 
 /// Strips of logical rows [out] are decoded whole and written as columns of the file.
-void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                      const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t outputs = item.tensor.shape[0], inputs = item.tensor.shape[1];
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
   if (outputs == 0 || inputs == 0) return;
@@ -194,7 +200,8 @@ void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset
       buffer.bytes.resize(count * element_bytes);
       tensor::decode_logical_range(item.tensor, first * inputs, buffer.values);
       for (std::uint64_t input = 0; input < inputs; ++input) {
-        for (std::uint64_t output = 0; output < count; ++output) column[output] = buffer.values[output * inputs + input];
+        for (std::uint64_t output = 0; output < count; ++output)
+          column[output] = buffer.values[output * inputs + input];
         narrow(column, item.type, buffer.bytes.data());
         file.write_at(offset + (input * outputs + first) * element_bytes, buffer.bytes);
       }
@@ -226,7 +233,9 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, std::optional<DTyp
 
 bool all_values_fit(const HfItem& item) {
   if (item.form == HfItem::Form::bytes || item.type == DType::f32) return true;
-  if (item.tensor.scheme.is_plain() && item.tensor.transforms.empty() && type_contains(item.tensor.scheme.codes.type, item.type)) return true;
+  if (item.tensor.scheme.is_plain() && item.tensor.transforms.empty() &&
+      type_contains(item.tensor.scheme.codes.type, item.type))
+    return true;
   const std::uint64_t elements = item.tensor.elements();
   std::atomic<bool> all_fit{true};
   std::vector<std::vector<float>> buffers(static_cast<std::size_t>(thread_count()));
@@ -236,14 +245,16 @@ bool all_values_fit(const HfItem& item) {
       const std::uint64_t begin = piece * kPieceElems;
       values.resize(std::min(kPieceElems, elements - begin));
       tensor::decode_logical_range(item.tensor, begin, values);
-      if (!std::all_of(values.begin(), values.end(), [&](float value) { return fits(value, item.type); })) all_fit = false;
+      if (!std::all_of(values.begin(), values.end(), [&](float value) { return fits(value, item.type); }))
+        all_fit = false;
     }
   });
   item.tensor.planes->done_with(0, item.tensor.geometry().units);
   return all_fit;
 }
 
-void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                   const std::function<void(std::uint64_t)>& progress) {
   std::mutex mutex;
   const auto advance = [&](std::uint64_t bytes) {
     const std::scoped_lock lock(mutex);
@@ -253,7 +264,8 @@ void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset, c
     case HfItem::Form::bytes: write_bytes(item, file, offset, advance); break;
     case HfItem::Form::values: write_values(item, file, offset, advance); break;
     case HfItem::Form::transposed: write_transposed(item, file, offset, advance); break;
-    case HfItem::Form::refused: throw Error(ErrorKind::unsupported, "tensor '" + item.tensor.name + "': " + item.reason);
+    case HfItem::Form::refused:
+      throw Error(ErrorKind::unsupported, "tensor '" + item.tensor.name + "': " + item.reason);
   }
   item.tensor.planes->done_with(0, item.tensor.geometry().units);
 }

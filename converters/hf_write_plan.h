@@ -19,12 +19,12 @@ struct HfItem {
     transposed,  ///< the same, the matrix written as [in, out] (Conv1D)
     refused,
   };
-  tensor::Tensor tensor;   // in the file's orientation, except for `transposed`
-  std::string file_name;   // name inside the file
+  tensor::Tensor tensor;  // in the file's orientation, except for `transposed`
+  std::string file_name;  // name inside the file
   tensor::DType type = tensor::DType::f32;
   tensor::Shape file_shape;
   Form form = Form::bytes;
-  std::string reason;      // refused: why
+  std::string reason;  // refused: why
 };
 
 /// Element type asked for with --scheme; empty: keep. Throws unsupported for a word that is none.
@@ -37,6 +37,7 @@ struct HfItem {
 [[nodiscard]] bool all_values_fit(const HfItem& item);
 
 /// Writes the tensor at `offset` of the file; streams in pieces, parallel; calls progress(bytes) from any thread, one at a time.
-void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress);
+void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                   const std::function<void(std::uint64_t)>& progress);
 
 }  // namespace ingot::convert

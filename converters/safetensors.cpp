@@ -18,15 +18,32 @@ constexpr std::uint64_t kHeaderAlignment = 8;
 
 // In the reference's order, low to high.
 constexpr std::array<SafetensorsType, 22> kTypes = {{
-    {"BOOL", DType::boolean},    {"F4", DType::e2m1},          {"F6_E2M3", DType::e2m3},         {"F6_E3M2", DType::e3m2},
-    {"U8", DType::u8},           {"I8", DType::i8},            {"F8_E5M2", DType::e5m2},         {"F8_E4M3", DType::e4m3},
-    {"F8_E8M0", DType::e8m0},    {"F8_E4M3FNUZ", DType::e4m3fnuz}, {"F8_E5M2FNUZ", DType::e5m2fnuz}, {"I16", DType::i16},
-    {"U16", DType::u16},         {"F16", DType::f16},          {"BF16", DType::bf16},            {"I32", DType::i32},
-    {"U32", DType::u32},         {"F32", DType::f32},          {"C64", DType::c64},              {"F64", DType::f64},
-    {"I64", DType::i64},         {"U64", DType::u64},
+    {"BOOL", DType::boolean},
+    {"F4", DType::e2m1},
+    {"F6_E2M3", DType::e2m3},
+    {"F6_E3M2", DType::e3m2},
+    {"U8", DType::u8},
+    {"I8", DType::i8},
+    {"F8_E5M2", DType::e5m2},
+    {"F8_E4M3", DType::e4m3},
+    {"F8_E8M0", DType::e8m0},
+    {"F8_E4M3FNUZ", DType::e4m3fnuz},
+    {"F8_E5M2FNUZ", DType::e5m2fnuz},
+    {"I16", DType::i16},
+    {"U16", DType::u16},
+    {"F16", DType::f16},
+    {"BF16", DType::bf16},
+    {"I32", DType::i32},
+    {"U32", DType::u32},
+    {"F32", DType::f32},
+    {"C64", DType::c64},
+    {"F64", DType::f64},
+    {"I64", DType::i64},
+    {"U64", DType::u64},
 }};
 
-[[noreturn]] void fail(ErrorKind kind, std::string_view where, const std::string& what, std::uint64_t offset = Error::kNoOffset) {
+[[noreturn]] void fail(ErrorKind kind, std::string_view where, const std::string& what,
+                       std::uint64_t offset = Error::kNoOffset) {
   throw Error(kind, std::string(where) + ": " + what, offset);
 }
 
@@ -43,13 +60,15 @@ SafetensorsEntry parse_entry(const std::string& name, const Json& json, std::str
   entry.name = name;
   const std::string& type = json.at("dtype", place).as_string(place + ": dtype");
   entry.type = find_safetensors_type(type);
-  if (entry.type == nullptr) fail(ErrorKind::unsupported, place, "element type '" + type + "' is not one of the format's");
+  if (entry.type == nullptr)
+    fail(ErrorKind::unsupported, place, "element type '" + type + "' is not one of the format's");
   for (const Json& extent : json.at("shape", place).as_array(place + ": shape")) {
     entry.shape.push_back(extent.as_u64(place + ": shape"));
   }
   const JsonArray& offsets = json.at("data_offsets", place).as_array(place + ": data_offsets");
   if (offsets.size() != 2) {
-    fail(ErrorKind::invalid_value, place, "data_offsets has " + std::to_string(offsets.size()) + " entries, expected 2");
+    fail(ErrorKind::invalid_value, place,
+         "data_offsets has " + std::to_string(offsets.size()) + " entries, expected 2");
   }
   entry.begin = offsets[0].as_u64(place + ": data_offsets");
   entry.end = offsets[1].as_u64(place + ": data_offsets");
@@ -61,26 +80,28 @@ void check_size(const SafetensorsEntry& entry, std::string_view where) {
   const std::uint64_t elements = checked_product(entry.shape, place + ": number of elements");
   const std::uint64_t total_bits = checked_mul(elements, tensor::bits(entry.type->type), place + ": size in bits");
   if (total_bits % 8 != 0) {
-    fail(ErrorKind::invalid_value, place, std::to_string(total_bits) + " bits of " + std::string(entry.type->name) + " are no whole number of bytes");
+    fail(ErrorKind::invalid_value, place,
+         std::to_string(total_bits) + " bits of " + std::string(entry.type->name) + " are no whole number of bytes");
   }
   if (total_bits / 8 != entry.size()) {
     fail(ErrorKind::invalid_value, place,
-         "shape and type need " + std::to_string(total_bits / 8) + " bytes, data_offsets " + range_text(entry.begin, entry.end) + " cover " +
-             std::to_string(entry.size()));
+         "shape and type need " + std::to_string(total_bits / 8) + " bytes, data_offsets " +
+             range_text(entry.begin, entry.end) + " cover " + std::to_string(entry.size()));
   }
 }
 
 /// The tensors must cover the data buffer without hole or overlap, in order of (begin, end).
 void check_coverage(SafetensorsHeader& header, std::uint64_t file_size, std::string_view where) {
-  std::stable_sort(header.entries.begin(), header.entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  std::stable_sort(header.entries.begin(), header.entries.end(),
+                   [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+                     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+                   });
   std::uint64_t position = 0;
   for (const SafetensorsEntry& entry : header.entries) {
     if (entry.begin != position || entry.end < entry.begin) {
       fail(ErrorKind::invalid_value, where,
-           "tensor '" + entry.name + "' has data_offsets " + range_text(entry.begin, entry.end) + ", expected to begin at " +
-               std::to_string(position) + " (hole, overlap or negative size)");
+           "tensor '" + entry.name + "' has data_offsets " + range_text(entry.begin, entry.end) +
+               ", expected to begin at " + std::to_string(position) + " (hole, overlap or negative size)");
     }
     position = entry.end;
     check_size(entry, where);
@@ -88,10 +109,13 @@ void check_coverage(SafetensorsHeader& header, std::uint64_t file_size, std::str
   const std::uint64_t available = file_size - header.data_begin;
   if (position > available) {
     fail(ErrorKind::truncated, where,
-         "the tensors need " + std::to_string(position) + " bytes after the header, the file has " + std::to_string(available), file_size);
+         "the tensors need " + std::to_string(position) + " bytes after the header, the file has " +
+             std::to_string(available),
+         file_size);
   }
   if (position < available) {
-    fail(ErrorKind::invalid_value, where, std::to_string(available - position) + " bytes after the last tensor belong to nothing",
+    fail(ErrorKind::invalid_value, where,
+         std::to_string(available - position) + " bytes after the last tensor belong to nothing",
          header.data_begin + position);
   }
   for (SafetensorsEntry& entry : header.entries) {
@@ -160,7 +184,9 @@ SafetensorsHeader parse_safetensors(Bytes file, std::string_view where) {
   const std::uint64_t length = reader.read_u64("safetensors header length");
   if (length > kMaxSafetensorsHeaderBytes) {
     fail(ErrorKind::limit_exceeded, where,
-         "header length " + std::to_string(length) + " is above the limit of " + std::to_string(kMaxSafetensorsHeaderBytes), 0);
+         "header length " + std::to_string(length) + " is above the limit of " +
+             std::to_string(kMaxSafetensorsHeaderBytes),
+         0);
   }
   const std::string_view text = as_text(reader.take(length, "safetensors header"));
   const std::string place = std::string(where) + ": safetensors header";
@@ -168,7 +194,8 @@ SafetensorsHeader parse_safetensors(Bytes file, std::string_view where) {
     try {
       return parse_json(text, place);
     } catch (const Error& error) {
-      throw Error(error.kind, error.what(), error.offset == Error::kNoOffset ? error.offset : error.offset + kLengthFieldBytes);
+      throw Error(error.kind, error.what(),
+                  error.offset == Error::kNoOffset ? error.offset : error.offset + kLengthFieldBytes);
     }
   }();
   SafetensorsHeader header;
@@ -187,7 +214,8 @@ SafetensorsHeader parse_safetensors(Bytes file, std::string_view where) {
   return header;
 }
 
-SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items, const std::map<std::string, std::string>& metadata) {
+SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items,
+                                 const std::map<std::string, std::string>& metadata) {
   SafetensorsPlan plan;
   std::vector<std::uint64_t> sizes(items.size());
   for (std::size_t i = 0; i < items.size(); ++i) sizes[i] = item_bytes(items[i]);
@@ -210,19 +238,22 @@ SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items, cons
   for (const std::size_t i : plan.order) {
     const std::uint64_t end = checked_add(position, sizes[i], "safetensors data");
     if (json.size() > 1) json += ',';
-    json += canonical_json(Json(items[i].name)) + ":" + compact_members(describe_item(items[i], position, end), items[i].name);
+    json += canonical_json(Json(items[i].name)) + ":" +
+            compact_members(describe_item(items[i], position, end), items[i].name);
     plan.begin[i] = position;
     position = end;
     names.push_back(items[i].name);
   }
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) fail(ErrorKind::invalid_value, "tensor '" + std::string(*twice) + "'", "the name is used twice");
+  if (twice != names.end())
+    fail(ErrorKind::invalid_value, "tensor '" + std::string(*twice) + "'", "the name is used twice");
   json += '}';
   json.resize(align_up(json.size(), kHeaderAlignment), ' ');
   if (json.size() > kMaxSafetensorsHeaderBytes) {
     fail(ErrorKind::limit_exceeded, "safetensors header",
-         std::to_string(json.size()) + " bytes, limit " + std::to_string(kMaxSafetensorsHeaderBytes) + "; write several shards");
+         std::to_string(json.size()) + " bytes, limit " + std::to_string(kMaxSafetensorsHeaderBytes) +
+             "; write several shards");
   }
   std::array<std::byte, kLengthFieldBytes> length_field;
   store_le<std::uint64_t>(length_field.data(), json.size());

@@ -19,7 +19,7 @@ inline constexpr std::uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;
 
 /// One element type of the format. Rows are in the reference's order, low to high, which is also the (descending) order of writing.
 struct SafetensorsType {
-  std::string_view name;     // "BF16"
+  std::string_view name;  // "BF16"
   tensor::DType type;
 };
 /// Null when unknown.
@@ -30,15 +30,15 @@ struct SafetensorsType {
 struct SafetensorsEntry {
   std::string name;
   const SafetensorsType* type = nullptr;
-  std::vector<std::uint64_t> shape;   // as in the file, outermost first
-  std::uint64_t begin = 0, end = 0;   // bytes from the file's start
+  std::vector<std::uint64_t> shape;  // as in the file, outermost first
+  std::uint64_t begin = 0, end = 0;  // bytes from the file's start
   [[nodiscard]] std::uint64_t size() const noexcept { return end - begin; }
 };
 
 struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
-  std::vector<SafetensorsEntry> entries;   // by position in the file
-  std::uint64_t data_begin = 0;            // 8 + header length
+  std::vector<SafetensorsEntry> entries;  // by position in the file
+  std::uint64_t data_begin = 0;           // 8 + header length
 };
 
 /// Do these first bytes of a file of `file_size` bytes look like one (length in range, first character an opening brace)?
@@ -57,14 +57,15 @@ struct SafetensorsItem {
 
 /// Layout of a file about to be written.
 struct SafetensorsPlan {
-  std::string header;                      // length field, JSON and padding: the first bytes of the file
-  std::vector<std::size_t> order;          // items by position in the file
-  std::vector<std::uint64_t> begin;        // by item: offset from the file's start
+  std::string header;                // length field, JSON and padding: the first bytes of the file
+  std::vector<std::size_t> order;    // items by position in the file
+  std::vector<std::uint64_t> begin;  // by item: offset from the file's start
   std::uint64_t file_bytes = 0;
 };
 
 /// The reference's order (type descending, then name ascending), its JSON spelling and padding. Throws invalid_value for a repeated,
 /// reserved or non-UTF-8 name, unsupported for an element type the format lacks, limit_exceeded for a header above the limit.
-[[nodiscard]] SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items, const std::map<std::string, std::string>& metadata);
+[[nodiscard]] SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items,
+                                               const std::map<std::string, std::string>& metadata);
 
 }  // namespace ingot::convert

@@ -111,8 +111,10 @@ TEST_CASE("hf_config_rejects_wrong_types_and_absurd_counts") {
   CHECK(kind_of(R"({"model_type":"llama","hidden_size":"64"})") == ErrorKind::invalid_value);
   CHECK(kind_of(R"({"model_type":"llama","hidden_size":-1})") == ErrorKind::invalid_value);
   CHECK(kind_of(R"({"model_type":"llama","num_hidden_layers":1000000})") == ErrorKind::limit_exceeded);
-  CHECK(kind_of(R"({"model_type":"qwen2","num_hidden_layers":2,"use_sliding_window":true,"sliding_window":4,"layer_types":["full_attention"]})") ==
-        ErrorKind::invalid_value);
+  CHECK(
+      kind_of(
+          R"({"model_type":"qwen2","num_hidden_layers":2,"use_sliding_window":true,"sliding_window":4,"layer_types":["full_attention"]})") ==
+      ErrorKind::invalid_value);
   CHECK(kind_of("[]") == ErrorKind::invalid_value);
   CHECK_FALSE(kind_of(R"({"model_type":"somebody_elses","hidden_size":[1,2]})").has_value());
   CHECK_FALSE(kind_of("{}").has_value());

@@ -179,7 +179,8 @@ TEST_CASE("hf_single_file_is_read_without_a_directory") {
     for (std::size_t i = 0; i < values.size(); ++i) {
       std::uint32_t wanted = 0;
       for (int byte = 3; byte >= 0; --byte) {
-        wanted = wanted << 8 | static_cast<std::uint32_t>(std::stoul(hex.substr(8 * i + 2 * static_cast<std::size_t>(byte), 2), nullptr, 16));
+        wanted = wanted << 8 | static_cast<std::uint32_t>(
+                                   std::stoul(hex.substr(8 * i + 2 * static_cast<std::size_t>(byte), 2), nullptr, 16));
       }
       float wanted_value = 0;
       std::memcpy(&wanted_value, &wanted, sizeof wanted);
@@ -191,7 +192,8 @@ TEST_CASE("hf_single_file_is_read_without_a_directory") {
 
 TEST_CASE("hf_sub_byte_rows_are_realigned_and_packed_back") {
   TemporaryDirectory directory;
-  const SafetensorsPlan plan = plan_safetensors({{"w", tensor::DType::e2m1, {2, 3}}, {"v", tensor::DType::e3m2, {2, 2}}}, {});
+  const SafetensorsPlan plan =
+      plan_safetensors({{"w", tensor::DType::e2m1, {2, 3}}, {"v", tensor::DType::e3m2, {2, 2}}}, {});
   write_text(directory.path() / "model.safetensors", plan.header + "\xA1\x43\x65" + "\x12\x34\x56");
   const tensor::Model model = read(directory.path());
   CHECK(restored(model, model.source->files[0]) == read_all(directory.path() / "model.safetensors"));
@@ -291,7 +293,8 @@ TEST_CASE("hf_writer_keeps_values_files_and_names") {
         if (entry.is_regular_file() && entry.path().filename() != kSafetensorsIndex) written += entry.file_size();
       }
       CHECK(written == forecast.output_bytes);
-      CHECK(std::distance(fs::directory_iterator(directory.path()), fs::directory_iterator()) == 1);  // no temporary directory left
+      CHECK(std::distance(fs::directory_iterator(directory.path()), fs::directory_iterator()) ==
+            1);  // no temporary directory left
     }
   }
 }
@@ -303,7 +306,8 @@ TEST_CASE("hf_writer_narrows_on_request_and_says_so") {
   options.scheme = "bf16";
   options.sync = false;
   std::map<std::string, ProofClass> classes;
-  for (const TensorOutcome& outcome : hf_layout().forecast(model, options).tensors) classes[outcome.name] = outcome.forecast;
+  for (const TensorOutcome& outcome : hf_layout().forecast(model, options).tensors)
+    classes[outcome.name] = outcome.forecast;
   CHECK(classes.at("transformer.wte.weight") == ProofClass::requantized);
   CHECK(classes.at("transformer.h.0.ln_1.weight") == ProofClass::exact);  // ones
   hf_layout().write(model, directory.path() / "out", options);

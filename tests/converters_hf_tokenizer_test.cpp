@@ -67,7 +67,8 @@ std::vector<std::uint32_t> ids_of_type(const TokenizerSpec& spec, std::initializ
 
 std::vector<std::uint32_t> numbers(const Json& json) {
   std::vector<std::uint32_t> result;
-  for (const Json& item : json.as_array("numbers")) result.push_back(static_cast<std::uint32_t>(item.as_u64("numbers")));
+  for (const Json& item : json.as_array("numbers"))
+    result.push_back(static_cast<std::uint32_t>(item.as_u64("numbers")));
   return result;
 }
 
@@ -102,7 +103,8 @@ TEST_CASE("hf_tokenizer_json_has_the_packages_vocabulary_merges_and_steps") {
     for (const tensor::NormalizerStep& step : spec.normalizer) normalizer.push_back(step.kind);
     if (expected.find("normalizer") != nullptr) CHECK(normalizer == strings(expected.at("normalizer", name)));
     if (const Json* scores = expected.find("scores")) {
-      for (std::size_t i = 0; i < spec.scores.size(); ++i) CHECK(spec.scores[i] == static_cast<float>(scores->as_array(name)[i].as_double(name)));
+      for (std::size_t i = 0; i < spec.scores.size(); ++i)
+        CHECK(spec.scores[i] == static_cast<float>(scores->as_array(name)[i].as_double(name)));
     }
   }
 }
@@ -162,7 +164,8 @@ TEST_CASE("hf_sentencepiece_model_has_the_packages_pieces") {
     CHECK(spec.tokens == strings(expected.at("tokens", name)));
     const JsonArray& scores = expected.at("scores", name).as_array(name);
     REQUIRE(spec.scores.size() == scores.size());
-    for (std::size_t i = 0; i < scores.size(); ++i) CHECK(spec.scores[i] == static_cast<float>(scores[i].as_double(name)));
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      CHECK(spec.scores[i] == static_cast<float>(scores[i].as_double(name)));
     CHECK(ids_of_type(spec, {TokenType::byte}) == numbers(expected.at("byte_ids", name)));
     CHECK(ids_of_type(spec, {TokenType::control}) == numbers(expected.at("control_ids", name)));
     CHECK(ids_of_type(spec, {TokenType::unknown}) == numbers(expected.at("unknown_ids", name)));
@@ -181,15 +184,18 @@ TEST_CASE("hf_sentencepiece_model_rejects_broken_messages") {
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const std::string exact = whole.substr(0, size);
     try {
-      (void)read_sentencepiece_model(as_bytes_view(exact), "tokenizer.model");  // cut between two fields: a smaller valid message
+      (void)read_sentencepiece_model(as_bytes_view(exact),
+                                     "tokenizer.model");  // cut between two fields: a smaller valid message
     } catch (const Error&) {
     }
   }
   CHECK(sentencepiece_error("") == ErrorKind::invalid_value);
-  CHECK(sentencepiece_error("\x0a\x05" "abc") == ErrorKind::truncated);
-  CHECK(sentencepiece_error(std::string("\x0a\x02\x18\x09", 4)) == ErrorKind::invalid_value);                  // piece type 9
-  CHECK(sentencepiece_error("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff") == ErrorKind::invalid_value);       // endless varint
-  CHECK(sentencepiece_error("\x0b") == ErrorKind::invalid_value);                                              // wire type 3
+  CHECK(sentencepiece_error("\x0a\x05"
+                            "abc") == ErrorKind::truncated);
+  CHECK(sentencepiece_error(std::string("\x0a\x02\x18\x09", 4)) == ErrorKind::invalid_value);  // piece type 9
+  CHECK(sentencepiece_error("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff") ==
+        ErrorKind::invalid_value);                                 // endless varint
+  CHECK(sentencepiece_error("\x0b") == ErrorKind::invalid_value);  // wire type 3
 }
 
 TEST_CASE("hf_tokenizer_json_rejects_what_it_cannot_hold") {
@@ -223,7 +229,8 @@ TEST_CASE("hf_tokenizer_from_vocab_and_merges_files") {
   Folder folder(kFolder + "gpt2");
   const TokenizerSpec whole = *folder.read().spec;
   Json vocabulary{JsonObject{}};
-  for (std::size_t id = 0; id < whole.tokens.size(); ++id) vocabulary.set(whole.tokens[id], Json(static_cast<std::uint64_t>(id)));
+  for (std::size_t id = 0; id < whole.tokens.size(); ++id)
+    vocabulary.set(whole.tokens[id], Json(static_cast<std::uint64_t>(id)));
   std::string merges = "#version: 0.2\n";
   for (const std::string& merge : whole.merges) merges += merge + "\n";
   folder.remove("tokenizer.json");

@@ -19,7 +19,8 @@ Json load_json(const std::string& name) { return parse_json(read_text_file(kFold
 
 std::vector<std::byte> from_hex(const std::string& hex) {
   std::vector<std::byte> bytes(hex.size() / 2);
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(std::stoi(hex.substr(2 * i, 2), nullptr, 16));
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(std::stoi(hex.substr(2 * i, 2), nullptr, 16));
   return bytes;
 }
 
@@ -90,14 +91,25 @@ std::vector<std::byte> mutate(std::vector<std::byte> data, Random& random) {
 }
 
 const SafetensorsType* type_of_torch(const std::string& torch_name) {
-  const std::pair<std::string_view, std::string_view> names[] = {
-      {"bool", "BOOL"},          {"uint8", "U8"},           {"int8", "I8"},
-      {"float8_e5m2", "F8_E5M2"}, {"float8_e4m3fn", "F8_E4M3"}, {"float8_e8m0fnu", "F8_E8M0"},
-      {"float8_e4m3fnuz", "F8_E4M3FNUZ"}, {"float8_e5m2fnuz", "F8_E5M2FNUZ"}, {"int16", "I16"},
-      {"uint16", "U16"},         {"float16", "F16"},        {"bfloat16", "BF16"},
-      {"int32", "I32"},          {"uint32", "U32"},         {"float32", "F32"},
-      {"complex64", "C64"},      {"float64", "F64"},        {"int64", "I64"},
-      {"uint64", "U64"}};
+  const std::pair<std::string_view, std::string_view> names[] = {{"bool", "BOOL"},
+                                                                 {"uint8", "U8"},
+                                                                 {"int8", "I8"},
+                                                                 {"float8_e5m2", "F8_E5M2"},
+                                                                 {"float8_e4m3fn", "F8_E4M3"},
+                                                                 {"float8_e8m0fnu", "F8_E8M0"},
+                                                                 {"float8_e4m3fnuz", "F8_E4M3FNUZ"},
+                                                                 {"float8_e5m2fnuz", "F8_E5M2FNUZ"},
+                                                                 {"int16", "I16"},
+                                                                 {"uint16", "U16"},
+                                                                 {"float16", "F16"},
+                                                                 {"bfloat16", "BF16"},
+                                                                 {"int32", "I32"},
+                                                                 {"uint32", "U32"},
+                                                                 {"float32", "F32"},
+                                                                 {"complex64", "C64"},
+                                                                 {"float64", "F64"},
+                                                                 {"int64", "I64"},
+                                                                 {"uint64", "U64"}};
   for (const auto& [torch, ours] : names)
     if (torch == torch_name) return find_safetensors_type(ours);
   return nullptr;
@@ -125,11 +137,11 @@ TEST_CASE("safetensors_accepts_and_rejects_what_the_package_does") {
 
 TEST_CASE("safetensors_errors_have_a_kind") {
   const std::pair<std::string, ErrorKind> kinds[] = {
-      {"seven_bytes", ErrorKind::truncated},        {"length_beyond_end", ErrorKind::truncated},
-      {"missing_byte", ErrorKind::truncated},       {"length_above_limit", ErrorKind::limit_exceeded},
+      {"seven_bytes", ErrorKind::truncated},          {"length_beyond_end", ErrorKind::truncated},
+      {"missing_byte", ErrorKind::truncated},         {"length_above_limit", ErrorKind::limit_exceeded},
       {"shape_overflows", ErrorKind::limit_exceeded}, {"trailing_byte", ErrorKind::invalid_value},
-      {"overlap", ErrorKind::invalid_value},        {"repeated_name_same_range", ErrorKind::invalid_value},
-      {"unknown_type", ErrorKind::unsupported},     {"f4_misaligned", ErrorKind::invalid_value}};
+      {"overlap", ErrorKind::invalid_value},          {"repeated_name_same_range", ErrorKind::invalid_value},
+      {"unknown_type", ErrorKind::unsupported},       {"f4_misaligned", ErrorKind::invalid_value}};
   for (const auto& [name, kind] : kinds) {
     const std::optional<Error> error = rejection(case_bytes(name));
     REQUIRE_MESSAGE(error.has_value(), name);
@@ -140,8 +152,10 @@ TEST_CASE("safetensors_errors_have_a_kind") {
 TEST_CASE("safetensors_agrees_with_the_package_on_10000_mutations") {
   const Json record = load_json("mutations.json");
   std::vector<std::vector<std::byte>> bases;
-  for (const Json& name : record.at("bases", "record").as_array("bases")) bases.push_back(case_bytes(name.as_string("base")));
-  const std::string bits = record.at("bits", "record").as_string("bits");  // hexadecimal, a leading 1, then one bit per mutation
+  for (const Json& name : record.at("bases", "record").as_array("bases"))
+    bases.push_back(case_bytes(name.as_string("base")));
+  const std::string bits =
+      record.at("bits", "record").as_string("bits");  // hexadecimal, a leading 1, then one bit per mutation
   std::string binary;
   for (const char digit : bits) {
     const int value = std::stoi(std::string(1, digit), nullptr, 16);
@@ -189,8 +203,8 @@ TEST_CASE("safetensors_headers_equal_those_of_the_package") {
   for (const Json& file : files.as_array("planned")) {
     std::vector<SafetensorsItem> items;
     for (const Json& item : file.at("items", "planned").as_array("items")) {
-      items.push_back({item.at("name", "item").as_string("name"), type_of_torch(item.at("dtype", "item").as_string("dtype"))->type,
-                       shape_of(item)});
+      items.push_back({item.at("name", "item").as_string("name"),
+                       type_of_torch(item.at("dtype", "item").as_string("dtype"))->type, shape_of(item)});
     }
     const SafetensorsPlan plan = plan_safetensors(items, {{"format", "pt"}});
     CHECK(plan.header == as_text(from_hex(file.at("header_hex", "planned").as_string("header"))));
