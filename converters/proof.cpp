@@ -57,13 +57,13 @@ class Prover {
     proof.after = tensor::fingerprint(written);
     written.planes->done_with(0, written.geometry().units);
     report(opened_bytes(source) + opened_bytes(written));
-    if (proof.before == proof.after) {
+    const bool recorded_matches = !source.fingerprint || *source.fingerprint == proof.before;
+    if (recorded_matches && proof.before == proof.after) {
       proof.reached = ProofClass::exact;
+    } else if (source.fingerprint && tensor::fingerprint(source) != *source.fingerprint) {
+      verdict.failure = "the source is damaged: its values do not match its recorded fingerprint " + source.fingerprint->hex();
     } else {
       verdict.failure = "the values differ (fingerprint before " + proof.before.hex() + ", after " + proof.after.hex() + ")";
-      if (source.fingerprint && tensor::fingerprint(source) != *source.fingerprint) {
-        verdict.failure += "; the source's bytes do not match its own recorded fingerprint";
-      }
     }
   }
 

@@ -1,0 +1,19 @@
+# A lossy conversion is forecast, refused, and done only with --allow; the proof then tells the error.
+ingot convert "$DATA/tiny-llama" -o lossy.gguf --to gguf --scheme q8_0 --dry-run
+if ingot convert "$DATA/tiny-llama" -o lossy.gguf --to gguf --scheme q8_0 > refused.txt 2> why.txt; then exit 1; fi
+grep -q 'not exact without consent: 29 tensors .*--allow requantize' why.txt
+grep -q requantized refused.txt
+ls -A
+ingot convert "$DATA/tiny-llama" -o lossy.gguf --to gguf --scheme q8_0 --allow requantize --report proof.json | sed -n '/^Proof/,$p'
+python3 - <<'PYTHON'
+import json
+report = json.load(open("proof.json"))
+lossy = [p for p in report["proofs"] if p["reached"] == "requantized"]
+assert len(report["proofs"]) == 38 and len(lossy) == 29
+assert all(0.4 < p["worst_error_steps"] < 0.6 for p in lossy), lossy
+assert report["fingerprint_before"] != report["fingerprint_after"]
+PYTHON
+if ingot verify "$DATA/tiny-llama" lossy.gguf > unequal.txt; then exit 1; fi
+head -n 1 unequal.txt
+if ingot diff "$DATA/tiny-llama" lossy.gguf > difference.txt; then exit 1; fi
+head -n 1 difference.txt

@@ -1,0 +1,21 @@
+# What the command line itself gets wrong is exit code 2, with a hint; what the input gets wrong is 1.
+code() { local got=0; "$@" >/dev/null 2>message || got=$?; echo "$got $(head -n 1 message)"; }
+code ingot
+code ingot frobnicate
+code ingot convert
+code ingot convert "$DATA/tiny-llama" --to ingot
+code ingot convert "$DATA/tiny-llama" -o x --to gptq9000
+code ingot convert "$DATA/tiny-llama" -o x --to hf --allow anything
+code ingot convert "$DATA/tiny-llama" -o x --to hf --shard-size 2XB
+code ingot convert "$DATA/tiny-llama" -o x --to hf --threads 0
+code ingot inspect
+code ingot verify a b c
+code ingot edit file.ingot
+code ingot edit file.ingot --set novalue
+code ingot run "$DATA/tiny-llama" --system text -p text
+code ingot inspect absent
+code ingot verify absent
+code ingot restore absent -o out
+echo '{}' > config.json
+code ingot inspect config.json
+ls

@@ -1,0 +1,91 @@
+// compare_values: counts, errors and steps against figures worked out by hand.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "container_models.h"
+#include "converters/registry.h"
+#include "expect_error.h"
+#include "format/tensor/fingerprint.h"
+
+using namespace ingot;
+
+namespace {
+
+tensor::Tensor plain_f32(const tensor::Shape& shape, const std::vector<float>& values) {
+  tensor::Tensor tensor;
+  tensor.name = "t";
+  tensor.shape = shape;
+  tensor.scheme = tensor::Scheme::plain(tensor::DType::f32);
+  std::vector<std::vector<std::byte>> planes(1);
+  planes[0].resize(values.size() * sizeof(float));
+  std::memcpy(planes[0].data(), values.data(), planes[0].size());
+  tensor.planes = tensor::planes_in_memory(std::move(planes), shape, tensor.scheme, tensor.packing);
+  return tensor;
+}
+
+/// One row of eight i8 codes with one float32 scale: packing rows.
+tensor::Tensor row_of_codes(const std::vector<std::int8_t>& codes, float scale) {
+  tensor::Tensor tensor;
+  tensor.name = "t";
+  tensor.shape = {1, codes.size()};
+  tensor.scheme.codes = {tensor::CodeKind::number, tensor::DType::i8, {}};
+  tensor.scheme.scales.push_back({tensor::DType::f32, {1, 0}});
+  std::vector<std::vector<std::byte>> planes(2);
+  planes[0].resize(codes.size());
+  std::memcpy(planes[0].data(), codes.data(), codes.size());
+  planes[1].resize(sizeof scale);
+  std::memcpy(planes[1].data(), &scale, sizeof scale);
+  tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor.packing);
+  return tensor;
+}
+
+}  // namespace
+
+TEST_CASE("compare_of_a_tensor_with_itself_finds_nothing") {
+  for (const tensor::Tensor& tensor : test::make_model_of_all_schemes().tensors) {
+    CAPTURE(tensor.name);
+    const convert::ValueComparison comparison = convert::compare_values(tensor, tensor);
+    CHECK(comparison.elements == tensor.elements());
+    CHECK(comparison.differing == 0);
+    CHECK(comparison.worst_error == 0);
+    CHECK(comparison.fingerprint_a == tensor::fingerprint(tensor));
+    CHECK(comparison.fingerprint_b == comparison.fingerprint_a);
+  }
+}
+
+TEST_CASE("compare_measures_errors_in_steps_of_the_scale") {
+  const tensor::Tensor exact = plain_f32({1, 8}, {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 2.5f, 3.0f, 3.25f});
+  const tensor::Tensor coded = row_of_codes({0, 1, 2, 3, 4, 5, 7, 6}, 0.5f);  // the last two: 3.5 for 3, 3.0 for 3.25
+  const convert::ValueComparison comparison = convert::compare_values(exact, coded);
+  CHECK(comparison.differing == 2);
+  CHECK(comparison.worst_error == 0.5);
+  CHECK(comparison.worst_error_steps == 1.0);
+  CHECK(comparison.worst_element == 6);
+  CHECK(comparison.rms_error == doctest::Approx(std::sqrt((0.25 + 0.0625) / 8)));
+  CHECK(comparison.fingerprint_a != comparison.fingerprint_b);
+}
+
+TEST_CASE("compare_measures_floats_in_units_of_the_last_place") {
+  const float one_up = std::nextafterf(1.0f, 2.0f);
+  const convert::ValueComparison comparison =
+      convert::compare_values(plain_f32({3}, {1.0f, 4.0f, 0.0f}), plain_f32({3}, {one_up, 4.0f, -0.0f}));
+  CHECK(comparison.differing == 1);  // -0 counts as +0
+  CHECK(comparison.worst_error_steps == 1.0);
+}
+
+TEST_CASE("compare_treats_nan_as_one_value") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const tensor::Tensor a = plain_f32({2}, {nan, 1.0f});
+  CHECK(convert::compare_values(a, plain_f32({2}, {-nan, 1.0f})).differing == 0);
+  const convert::ValueComparison comparison = convert::compare_values(a, plain_f32({2}, {0.0f, 1.0f}));
+  CHECK(comparison.differing == 1);
+  CHECK(std::isinf(comparison.worst_error));
+}
+
+TEST_CASE("compare_refuses_other_shapes") {
+  CHECK(test::throws_kind(ErrorKind::mismatch,
+                          [] { (void)convert::compare_values(plain_f32({2}, {0, 1}), plain_f32({1, 2}, {0, 1})); }));
+}
