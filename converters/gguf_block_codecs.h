@@ -13,7 +13,8 @@ extern const BlockCodec kCodecIq4Nl, kCodecMxfp4, kCodecNvfp4, kCodecQ1_0, kCode
 extern const BlockCodec kCodecQ2K, kCodecQ3K, kCodecQ4K, kCodecQ5K, kCodecQ6K, kCodecQ8K;        // gguf_blocks_256.cpp
 extern const BlockCodec kCodecIq4Xs, kCodecTq1_0, kCodecTq2_0;                                   // gguf_blocks_256.cpp
 
-// --- Shared pieces: all work on bytes, one code per byte -------------------------------------------------------------------------
+// --- Shared pieces: all work on bytes, one code per byte
+// -------------------------------------------------------------------------
 
 [[nodiscard]] inline std::uint8_t u8(const std::byte* at) noexcept { return static_cast<std::uint8_t>(*at); }
 

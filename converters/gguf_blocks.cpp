@@ -1,4 +1,5 @@
-// The table of ggml tensor types. A new type is one row here, one scheme function and one pair of split and join functions.
+// The table of ggml tensor types. A new type is one row here, one scheme function and one pair of split and join
+// functions.
 #include "converters/gguf_blocks.h"
 
 #include <array>

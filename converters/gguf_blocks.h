@@ -1,5 +1,6 @@
-// The ggml tensor types: one table row each, with the neutral scheme of the type and the functions that split blocks into codes and
-// parameters and join them again. Sources of truth: the ggml type definitions; joining is the exact inverse of splitting.
+// The ggml tensor types: one table row each, with the neutral scheme of the type and the functions that split blocks
+// into codes and parameters and join them again. Sources of truth: the ggml type definitions; joining is the exact
+// inverse of splitting.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +14,8 @@ namespace ingot::convert::gguf {
 
 inline constexpr std::size_t kMaxParameterPlanes = 4;
 
-/// One row of a split block type: `codes` holds one byte per element (the low bits of the code), `parameters[i]` the elements of the i-th
-/// parameter plane (order of tensor::plane_specs), each in its own byte or bytes.
+/// One row of a split block type: `codes` holds one byte per element (the low bits of the code), `parameters[i]` the
+/// elements of the i-th parameter plane (order of tensor::plane_specs), each in its own byte or bytes.
 struct RowView {
   const std::uint8_t* codes;
   const std::byte* parameters[kMaxParameterPlanes];

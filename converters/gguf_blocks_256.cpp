@@ -1,4 +1,5 @@
-// Split and join of the block types of 256 elements: the K-quants, IQ4_XS, TQ1_0, TQ2_0. Field order is given above each pair.
+// Split and join of the block types of 256 elements: the K-quants, IQ4_XS, TQ1_0, TQ2_0. Field order is given above
+// each pair.
 #include <array>
 
 #include "converters/gguf_block_codecs.h"
@@ -48,7 +49,8 @@ void join_top_bits(const std::uint8_t* codes, std::byte* packed) noexcept {
   }
 }
 
-// Q2_K (84): 16 bytes (scale in the low nibble, minimum in the high one) | 64 bytes of crumbs | f16 scale | f16 minimum.
+// Q2_K (84): 16 bytes (scale in the low nibble, minimum in the high one) | 64 bytes of crumbs | f16 scale | f16
+// minimum.
 void split_q2_k(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 84) {
     for (std::size_t k = 0; k < 16; ++k) {
@@ -71,8 +73,9 @@ void join_q2_k(const RowView& row, std::uint64_t count, std::byte* block) noexce
   }
 }
 
-// Q3_K (110): 32 bytes of third bits (bit j/32 of byte j%32; set = not lowered by 4) | 64 bytes of crumbs | 12 bytes with sixteen 6-bit
-// scales (low nibbles in bytes 0-7, the two upper bits in bytes 8-11) | f16 scale. Scale number k means its 6 bits minus 32.
+// Q3_K (110): 32 bytes of third bits (bit j/32 of byte j%32; set = not lowered by 4) | 64 bytes of crumbs | 12 bytes
+// with sixteen 6-bit scales (low nibbles in bytes 0-7, the two upper bits in bytes 8-11) | f16 scale. Scale number k
+// means its 6 bits minus 32.
 void split_q3_k(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 110) {
     std::uint8_t* codes = row.codes + b * kElems;
@@ -219,7 +222,8 @@ void join_q8_k(const RowView& row, std::uint64_t count, std::byte* block) noexce
   }
 }
 
-// IQ4_XS (136): f16 scale | u16 with the upper two bits of eight 6-bit scales | 4 bytes with their low nibbles | 8 x 16 bytes of nibbles.
+// IQ4_XS (136): f16 scale | u16 with the upper two bits of eight 6-bit scales | 4 bytes with their low nibbles | 8 x
+// 16 bytes of nibbles.
 void split_iq4_xs(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 136) {
     copy_bytes(block, row.parameters[1] + b * kF16Bytes, kF16Bytes);
@@ -247,7 +251,8 @@ void join_iq4_xs(const RowView& row, std::uint64_t count, std::byte* block) noex
   }
 }
 
-// TQ1_0 (54): base-3 digits, five per byte (most significant first; bytes 48-51: four) | f16 scale. A byte is ceil(value * 256 / 243).
+// TQ1_0 (54): base-3 digits, five per byte (most significant first; bytes 48-51: four) | f16 scale. A byte is
+// ceil(value * 256 / 243).
 struct TernaryRun {
   std::size_t first_byte, bytes, first_element, digits;
 };

@@ -100,7 +100,8 @@ void join_q8_0(const RowView& row, std::uint64_t count, std::byte* block) noexce
   }
 }
 
-// Q8_1 (36): f16 scale | f16 scale * sum of codes | 32 signed bytes. The second field follows from the others up to rounding.
+// Q8_1 (36): f16 scale | f16 scale * sum of codes | 32 signed bytes. The second field follows from the others up to
+// rounding.
 void split_q8_1(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 36) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
@@ -119,7 +120,8 @@ void join_q8_1(const RowView& row, std::uint64_t count, std::byte* block) noexce
   }
 }
 
-// MXFP4 (17): power-of-two scale | 16 bytes of nibbles. ggml halves the scale and doubles the element table: the same numbers.
+// MXFP4 (17): power-of-two scale | 16 bytes of nibbles. ggml halves the scale and doubles the element table: the same
+// numbers.
 void split_mxfp4(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 17) {
     row.parameters[0][b] = block[0];
@@ -133,8 +135,9 @@ void join_mxfp4(const RowView& row, std::uint64_t count, std::byte* block) noexc
   }
 }
 
-// NVFP4 (36): 4 E4M3 scales | 4 x 8 bytes of nibbles, low nibbles first inside each 16 elements. ggml ignores the sign bit of a scale and
-// reads 0x7F as zero; the plane holds the E4M3 byte with that value (0xFF would be 480, which E4M3 lacks: it stays NaN).
+// NVFP4 (36): 4 E4M3 scales | 4 x 8 bytes of nibbles, low nibbles first inside each 16 elements. ggml ignores the
+// sign bit of a scale and reads 0x7F as zero; the plane holds the E4M3 byte with that value (0xFF would be 480, which
+// E4M3 lacks: it stays NaN).
 void split_nvfp4(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 36) {
     for (std::size_t s = 0; s < 4; ++s) {

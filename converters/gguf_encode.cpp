@@ -51,7 +51,8 @@ void encode_q8_0(const float* values, std::uint64_t count, std::byte* block) noe
     const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
     store_le(block, tensor::f32_to_f16(scale));
     for (std::size_t i = 0; i < 32; ++i) {
-      // A scale below 2^-128 has an infinite inverse; the clamp keeps the conversion defined (the stored scale is zero then).
+      // A scale below 2^-128 has an infinite inverse; the clamp keeps the conversion defined (the stored scale is
+      // zero then).
       const float scaled = std::clamp(values[i] * inverse, -127.5f, 127.49f);
       block[2 + i] = static_cast<std::byte>(round_half_away(scaled == scaled ? scaled : 0.0f));
     }

@@ -1,4 +1,5 @@
-// Parsing of GGUF headers, and the lookups on parsed entries. Every count is compared with the bytes that are left before it is used.
+// Parsing of GGUF headers, and the lookups on parsed entries. Every count is compared with the bytes that are left
+// before it is used.
 #include "converters/gguf_file.h"
 
 #include <algorithm>

@@ -1,6 +1,7 @@
-// The GGUF container: header fields, key/value entries, tensor infos. Knows bytes and offsets, not what keys or tensors mean.
-// Goals: one bounds-checked pass over untrusted bytes, views into the mapping instead of copies, memory that does not follow a count
-// the file claims. Non-goals: version 1, big-endian files (both recognised and refused), array elements (walked on demand).
+// The GGUF container: header fields, key/value entries, tensor infos. Knows bytes and offsets, not what keys or
+// tensors mean. Goals: one bounds-checked pass over untrusted bytes, views into the mapping instead of copies, memory
+// that does not follow a count the file claims. Non-goals: version 1, big-endian files (both recognised and refused),
+// array elements (walked on demand).
 #pragma once
 
 #include <array>
@@ -44,7 +45,8 @@ struct KeyValue {
   [[nodiscard]] std::optional<std::uint64_t> unsigned_integer() const noexcept;  // any integer type, not negative
   [[nodiscard]] std::optional<double> number() const noexcept;                   // f32, f64 or an integer
   [[nodiscard]] std::optional<bool> boolean() const noexcept;
-  /// Element `index` of an array of numbers or booleans, as double; precondition: index < count and element is no string.
+  /// Element `index` of an array of numbers or booleans, as double; precondition: index < count and element is no
+  /// string.
   [[nodiscard]] double element_number(std::uint64_t index) const noexcept;
   [[nodiscard]] bool is_array_of(ValueType wanted) const noexcept {
     return type == ValueType::array && element == wanted;
@@ -85,10 +87,11 @@ struct GgufFile {
 /// Does the file begin with the magic? Never throws.
 [[nodiscard]] bool has_magic(const std::filesystem::path& path) noexcept;
 
-/// Maps and checks. Throws Error naming the file, the entry or tensor, the offset, what was expected and what was found.
+/// Maps and checks. Throws Error naming the file, the entry or tensor, the offset, what was expected and what was
+/// found.
 [[nodiscard]] GgufFile parse_file(const std::filesystem::path& path);
-/// The same over bytes that the caller keeps alive (tests, fuzzing, header bytes kept as an attachment). `data_may_be_absent`: only the
-/// header is there, so tensor extents are not compared with the number of bytes.
+/// The same over bytes that the caller keeps alive (tests, fuzzing, header bytes kept as an attachment).
+/// `data_may_be_absent`: only the header is there, so tensor extents are not compared with the number of bytes.
 [[nodiscard]] GgufFile parse_bytes(Bytes bytes, std::string where, bool data_may_be_absent = false);
 
 /// Builds the bytes before the tensor data, and the tensor offsets.

@@ -21,7 +21,8 @@ constexpr auto kCommon = std::to_array<NameRow>({
     {"blk.#.ffn_down", "model.layers.#.mlp.down_proj"},
 });
 
-// post_attention_layernorm stands before the MLP in most models, but behind the attention in the Gemma and OLMo-2 families.
+// post_attention_layernorm stands before the MLP in most models, but behind the attention in the Gemma and OLMo-2
+// families.
 constexpr auto kPreNorm = std::to_array<NameRow>({
     {"blk.#.ffn_up", "model.layers.#.mlp.up_proj"},
     {"blk.#.attn_norm", "model.layers.#.input_layernorm"},

@@ -35,14 +35,15 @@ struct Architecture {
   std::string_view activation;
 };
 
-/// By ModelConfig::architecture / by general.architecture; null when there is no row. The first row of a GGUF name wins (llama before
-/// mistral: the file does not tell them apart).
+/// By ModelConfig::architecture / by general.architecture; null when there is no row. The first row of a GGUF name
+/// wins (llama before mistral: the file does not tell them apart).
 [[nodiscard]] const Architecture* find_architecture(std::string_view neutral) noexcept;
 [[nodiscard]] const Architecture* find_gguf_architecture(std::string_view gguf) noexcept;
 
 /// Neutral name of a GGUF tensor; empty when no row fits.
 [[nodiscard]] std::optional<std::string> neutral_name(const Architecture& architecture, std::string_view gguf);
-/// GGUF name of a neutral tensor; empty when no row fits. A missing `transformer.` or an extra `language_model.` prefix is accepted.
+/// GGUF name of a neutral tensor; empty when no row fits. A missing `transformer.` or an extra `language_model.`
+/// prefix is accepted.
 [[nodiscard]] std::optional<std::string> gguf_name(const Architecture& architecture, std::string_view neutral);
 
 /// The relation "stored in GGUF = T(logical)" of a tensor, by its GGUF name.

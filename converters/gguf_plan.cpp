@@ -118,7 +118,8 @@ void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
     if (plan.shape.back() % plan.type->block_elems != 0) plan.type = type_named("F16");
   } else if (plain) {
     plan.type = plain_type(type);
-    // Small floats have few enough bits for BF16; wider ones are rounded once to binary32, which is their canonical value.
+    // Small floats have few enough bits for BF16; wider ones are rounded once to binary32, which is their canonical
+    // value.
     if (plan.type == nullptr) plan.type = type_named(tensor::bits(type) <= 8 ? "BF16" : "F32");
   } else {
     plan.type = block_type_of(tensor);

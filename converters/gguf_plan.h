@@ -1,4 +1,5 @@
-// What a GGUF writer does with each tensor, decided before a byte is written: name, type, arrangement, and how the bytes come about.
+// What a GGUF writer does with each tensor, decided before a byte is written: name, type, arrangement, and how the
+// bytes come about.
 #pragma once
 
 #include <optional>
@@ -39,16 +40,19 @@ struct WritePlan {
   std::vector<TensorPlan> tensors;
 };
 
-/// Throws invalid_value for a --scheme that is no word of the encoder table, unsupported for an architecture without GGUF names.
+/// Throws invalid_value for a --scheme that is no word of the encoder table, unsupported for an architecture without
+/// GGUF names.
 [[nodiscard]] WritePlan make_plan(const tensor::Model& model, const WriteOptions& options);
 
 /// The model's own GGUF header, when it was read from GGUF: then its keys are kept.
 [[nodiscard]] const tensor::Attachment* source_header(const tensor::Model& model) noexcept;
 
-/// Decides the proof class of a planned tensor by looking at the values where types alone do not tell. Fills `reason` unless exact.
+/// Decides the proof class of a planned tensor by looking at the values where types alone do not tell. Fills `reason`
+/// unless exact.
 [[nodiscard]] ProofClass check_values(const TensorPlan& plan, std::string& reason);
 
-/// Produces the bytes of a planned tensor in order, piece by piece; the sink may be called from several threads with disjoint ranges.
+/// Produces the bytes of a planned tensor in order, piece by piece; the sink may be called from several threads with
+/// disjoint ranges.
 void emit_tensor(const TensorPlan& plan,
                  const std::function<void(std::uint64_t offset, std::span<const std::byte>)>& sink);
 

@@ -1,4 +1,5 @@
-// From rows of ggml blocks to canonical planes and back: the streaming halves of reading, writing and restoring a coded tensor.
+// From rows of ggml blocks to canonical planes and back: the streaming halves of reading, writing and restoring a
+// coded tensor.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,9 @@
 
 namespace ingot::convert::gguf {
 
-/// A plane source over the bytes of one tensor of a GGUF file. `stored_shape` outermost first; `data` belongs to `mapping` (which may be
-/// null when the caller keeps the bytes alive). Coded types are split while they are read; plain and opaque ones are viewed in place.
+/// A plane source over the bytes of one tensor of a GGUF file. `stored_shape` outermost first; `data` belongs to
+/// `mapping` (which may be null when the caller keeps the bytes alive). Coded types are split while they are read;
+/// plain and opaque ones are viewed in place.
 [[nodiscard]] std::shared_ptr<const tensor::PlaneSource> block_planes(std::shared_ptr<const MappedFile> mapping,
                                                                       Bytes data, const BlockType& type,
                                                                       const tensor::Shape& stored_shape);
@@ -26,10 +28,12 @@ namespace ingot::convert::gguf {
 /// One object per thread.
 class RowUnpacker {
  public:
-  /// The tensor must outlive the object and have a coded scheme with sliced parameters only (every writable block type).
+  /// The tensor must outlive the object and have a coded scheme with sliced parameters only (every writable block
+  /// type).
   explicit RowUnpacker(const tensor::Tensor& tensor);
 
-  /// Loads the units that hold stored rows [row_begin, row_end) (counted over all matrices). Throws what the source throws.
+  /// Loads the units that hold stored rows [row_begin, row_end) (counted over all matrices). Throws what the source
+  /// throws.
   void load(std::uint64_t row_begin, std::uint64_t row_end);
   /// A loaded row.
   [[nodiscard]] RowView row(std::uint64_t index) const noexcept;

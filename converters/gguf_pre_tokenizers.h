@@ -1,4 +1,5 @@
-// Names of pre-tokenizers in GGUF (`tokenizer.ggml.pre`) and what they stand for. Included by the gguf_tokenizer*.cpp files only.
+// Names of pre-tokenizers in GGUF (`tokenizer.ggml.pre`) and what they stand for. Included by the gguf_tokenizer*.cpp
+// files only.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,5 @@
-// The way back: tensors as the bytes GGUF keeps them in, and the pass that finds where those bytes differ from the file.
+// The way back: tensors as the bytes GGUF keeps them in, and the pass that finds where those bytes differ from the
+// file.
 #include <algorithm>
 #include <cstring>
 

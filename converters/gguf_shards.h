@@ -20,8 +20,9 @@ struct ShardName {
 [[nodiscard]] std::optional<ShardName> parse_shard_name(std::string_view file_name);
 [[nodiscard]] std::string shard_file_name(std::string_view prefix, std::uint32_t number, std::uint32_t count);
 
-/// The files of the set that `path` belongs to, in order: a file without shard numbers alone; any shard of a set; or a directory that
-/// holds one file or one set. Throws io naming the missing shards, invalid_value when a directory holds several models.
+/// The files of the set that `path` belongs to, in order: a file without shard numbers alone; any shard of a set; or
+/// a directory that holds one file or one set. Throws io naming the missing shards, invalid_value when a directory
+/// holds several models.
 [[nodiscard]] std::vector<std::filesystem::path> shard_paths(const std::filesystem::path& path);
 
 }  // namespace ingot::convert::gguf

@@ -40,7 +40,8 @@ std::string pre_tokenizer_name(const TokenizerSpec& spec) {
 
 void check_normalizer(const TokenizerSpec& spec) {
   for (const tensor::NormalizerStep& step : spec.normalizer) {
-    // NFC is skipped by readers of byte-level BPE; text that is composed already, which is nearly all text, is the same.
+    // NFC is skipped by readers of byte-level BPE; text that is composed already, which is nearly all text, is the
+    // same.
     const bool skipped = spec.kind == TokenizerKind::byte_bpe && step.kind == "nfc";
     const bool space =
         spec.kind != TokenizerKind::byte_bpe && step.kind == "replace" && step.from == " " && step.to == kLowBlock;
@@ -77,7 +78,8 @@ struct Vocabulary {
   std::vector<float> scores;  // empty for byte-level BPE
 };
 
-/// SentencePiece merges by score, tokenizer.json by rank: the score of a token is minus the smallest rank of a merge that makes it.
+/// SentencePiece merges by score, tokenizer.json by rank: the score of a token is minus the smallest rank of a merge
+/// that makes it.
 std::vector<float> scores_from_merges(const TokenizerSpec& spec, const Vocabulary& vocabulary) {
   std::unordered_map<std::string, std::size_t> rank_of;
   for (std::size_t rank = 0; rank < spec.merges.size(); ++rank) {

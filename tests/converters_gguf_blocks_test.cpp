@@ -172,7 +172,8 @@ TEST_CASE("pack_segment_refuses_what_the_tensor_does_not_hold") {
 }
 
 TEST_CASE("q8_0_is_quantized_as_ggml_does") {
-  // Vectors of the reference quantizer: input A x[j] = (((73 j + 19) mod 257) - 128) / 64, input B a linear congruence; first block.
+  // Vectors of the reference quantizer: input A x[j] = (((73 j + 19) mod 257) - 128) / 64, input B a linear
+  // congruence; first block.
   std::vector<float> a(32), b(32);
   for (std::uint32_t j = 0; j < 32; ++j) a[j] = (static_cast<float>((73 * j + 19) % 257) - 128) / 64;
   std::uint32_t state = 12345;
