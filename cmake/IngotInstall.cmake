@@ -11,6 +11,20 @@ target_link_libraries(ingot_library INTERFACE ${ingot_layers})
 add_library(ingot::ingot ALIAS ingot_library)
 
 install(TARGETS ingot RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+# The program prints its own manual page and completions.
+if(NOT CMAKE_CROSSCOMPILING)
+  set(pages ${PROJECT_BINARY_DIR}/pages)
+  add_custom_command(TARGET ingot POST_BUILD VERBATIM
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${pages}
+    COMMAND $<TARGET_FILE:ingot> man > ${pages}/ingot.1
+    COMMAND $<TARGET_FILE:ingot> completion bash > ${pages}/ingot
+    COMMAND $<TARGET_FILE:ingot> completion zsh > ${pages}/_ingot)
+  install(FILES ${pages}/ingot.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${pages}/ingot DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${pages}/_ingot DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+endif()
+
 install(TARGETS ingot_library ${ingot_layers} EXPORT ingot_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY format kernels converters inspect runtime DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ingot
   FILES_MATCHING PATTERN "*.h" PATTERN "commands*.h" EXCLUDE PATTERN "console.h" EXCLUDE
