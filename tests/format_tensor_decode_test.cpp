@@ -15,7 +15,9 @@ namespace {
 using test::canonical;
 using test::PlainTensor;
 
-Level level(DType type, Block block, std::int32_t multiply = 1, std::int32_t add = 0) { return {type, block, multiply, add, false}; }
+Level level(DType type, Block block, std::int32_t multiply = 1, std::int32_t add = 0) {
+  return {type, block, multiply, add, false};
+}
 
 Scheme integers(DType type, std::vector<Level> scales, Offset offset = {}) {
   Scheme scheme;
@@ -44,10 +46,13 @@ std::vector<Scheme> schemes() {
       integers(DType::u5, {level(DType::f16, g32)}, zero(16)),
       integers(DType::u5, {level(DType::f16, g32)}, bias(DType::f16, g32)),
       integers(DType::i8, {level(DType::f16, g32)}),
-      integers(DType::u2, {level(DType::u4, g16), level(DType::f16, g64)}, minimum(level(DType::u4, g16), level(DType::f16, g64))),
+      integers(DType::u2, {level(DType::u4, g16), level(DType::f16, g64)},
+               minimum(level(DType::u4, g16), level(DType::f16, g64))),
       integers(DType::u3, {level(DType::i8, g16), level(DType::f16, g64)}, zero(4)),
-      integers(DType::u4, {level(DType::u8, g32), level(DType::f16, g64)}, minimum(level(DType::u8, g32), level(DType::f16, g64))),
-      integers(DType::u5, {level(DType::u8, g32), level(DType::f16, g64)}, minimum(level(DType::u8, g32), level(DType::f16, g64))),
+      integers(DType::u4, {level(DType::u8, g32), level(DType::f16, g64)},
+               minimum(level(DType::u8, g32), level(DType::f16, g64))),
+      integers(DType::u5, {level(DType::u8, g32), level(DType::f16, g64)},
+               minimum(level(DType::u8, g32), level(DType::f16, g64))),
       integers(DType::u6, {level(DType::i8, g16), level(DType::f16, g64)}, zero(32)),
       integers(DType::i8, {level(DType::f32, g64)}),
       integers(DType::u2, {level(DType::f16, g64)}, zero(1)),
@@ -81,8 +86,10 @@ std::vector<Scheme> schemes() {
       // Odd combinations
       integers(DType::u1, {level(DType::f32, {0, 1})}),
       integers(DType::u4, {level(DType::f32, {1, 48}), level(DType::f32, {1, 72}), level(DType::f32, {3, 0})}),
-      integers(DType::u4, {level(DType::f32, {1, 7}), level(DType::f32, all)}, minimum(level(DType::f32, {1, 5}), level(DType::bf16, all))),
-      integers(DType::u4, {level(DType::u6, {1, 16}, 2, 1), level(DType::f16, {1, 64})}, zero_points(level(DType::u1, {1, 8}, 2, -1))),
+      integers(DType::u4, {level(DType::f32, {1, 7}), level(DType::f32, all)},
+               minimum(level(DType::f32, {1, 5}), level(DType::bf16, all))),
+      integers(DType::u4, {level(DType::u6, {1, 16}, 2, 1), level(DType::f16, {1, 64})},
+               zero_points(level(DType::u1, {1, 8}, 2, -1))),
       integers(DType::u4, {}, bias(DType::f32, g32)),
       integers(DType::u4, {}, zero(-128)),
       integers(DType::bf16, {level(DType::f32, g32)}),
@@ -118,9 +125,12 @@ bool allows_tiles(const Scheme& scheme) { return bits(scheme.codes.type) <= 8 &&
 /// The same planes without views: everything goes through read_units().
 class Streamed final : public PlaneSource {
  public:
-  Streamed(std::shared_ptr<const PlaneSource> planes, std::vector<PlaneSpec> specs) : planes_(std::move(planes)), specs_(std::move(specs)) {}
+  Streamed(std::shared_ptr<const PlaneSource> planes, std::vector<PlaneSpec> specs)
+      : planes_(std::move(planes)), specs_(std::move(specs)) {}
   [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
-  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override { planes_->read_units(begin, end, out); }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    planes_->read_units(begin, end, out);
+  }
   [[nodiscard]] Bytes whole(std::size_t index) const override { return planes_->whole(index); }
 
  private:
@@ -212,7 +222,8 @@ TEST_CASE("flat_runs_ignore_the_shape") {
 TEST_CASE("every_range_of_the_logical_tensor_is_the_same_part_of_the_whole") {
   std::mt19937_64 random(99);
   const std::vector<Scheme> list = schemes();
-  for (const std::size_t i : {std::size_t{0}, std::size_t{7}, std::size_t{9}, std::size_t{13}, std::size_t{25}, list.size() - 1, list.size() - 5}) {
+  for (const std::size_t i : {std::size_t{0}, std::size_t{7}, std::size_t{9}, std::size_t{13}, std::size_t{25},
+                              list.size() - 1, list.size() - 5}) {
     for (const Shape& shape : {Shape{50, 90}, Shape{2, 20, 64}, Shape{3, 700}}) {
       for (const Packing packing : {Packing::rows, Packing::tiles}) {
         const PlainTensor plain = test::random_tensor(shape, list[i], packing, true, random);
@@ -251,11 +262,16 @@ TEST_CASE("transforms_are_undone") {
   const Transform rope3{TransformKind::rope_interleave, 3}, rope1{TransformKind::rope_interleave, 1};
   const Transform transpose{TransformKind::transpose, 0}, add_one{TransformKind::add_one, 0};
   const std::vector<Case> cases = {
-      {quantized, Packing::tiles, {48, 70}, {rope3}},  {quantized, Packing::rows, {36, 70}, {rope3}},
-      {plain32, Packing::rows, {36, 70}, {rope3}},     {plain32, Packing::rows, {36}, {rope3}},
-      {plain32, Packing::rows, {30, 44}, {transpose}}, {quantized, Packing::tiles, {70, 48}, {transpose}},
-      {plain32, Packing::rows, {100}, {add_one}},      {plain32, Packing::rows, {44, 30}, {rope1, transpose}},
-      {plain32, Packing::rows, {44, 30}, {transpose, rope3}}, {plain32, Packing::rows, {44, 30}, {transpose, rope3, transpose, rope1}},
+      {quantized, Packing::tiles, {48, 70}, {rope3}},
+      {quantized, Packing::rows, {36, 70}, {rope3}},
+      {plain32, Packing::rows, {36, 70}, {rope3}},
+      {plain32, Packing::rows, {36}, {rope3}},
+      {plain32, Packing::rows, {30, 44}, {transpose}},
+      {quantized, Packing::tiles, {70, 48}, {transpose}},
+      {plain32, Packing::rows, {100}, {add_one}},
+      {plain32, Packing::rows, {44, 30}, {rope1, transpose}},
+      {plain32, Packing::rows, {44, 30}, {transpose, rope3}},
+      {plain32, Packing::rows, {44, 30}, {transpose, rope3, transpose, rope1}},
       {Scheme::plain(DType::bf16), Packing::rows, {36, 70}, {rope3, add_one}},
   };
   for (const Case& each : cases) {
@@ -282,7 +298,8 @@ TEST_CASE("transforms_are_undone") {
         for (std::uint64_t h = 0; h < each.transforms[i].heads; ++h) {
           for (std::uint64_t half = 0; half < d / 2; ++half) {
             for (std::uint64_t j = 0; j < 2; ++j) {
-              for (std::uint64_t c = 0; c < cols; ++c) before[(h * d + j * (d / 2) + half) * cols + c] = values[(h * d + 2 * half + j) * cols + c];
+              for (std::uint64_t c = 0; c < cols; ++c)
+                before[(h * d + j * (d / 2) + half) * cols + c] = values[(h * d + 2 * half + j) * cols + c];
             }
           }
         }
@@ -302,7 +319,9 @@ TEST_CASE("transforms_are_undone") {
       const std::uint64_t begin = random() % values.size();
       std::vector<float> part(random() % (values.size() - begin + 1));
       decode_logical_range(tensor, begin, part);
-      CHECK(first_difference({values.begin() + static_cast<std::ptrdiff_t>(begin), values.begin() + static_cast<std::ptrdiff_t>(begin + part.size())}, part) == part.size());
+      CHECK(first_difference({values.begin() + static_cast<std::ptrdiff_t>(begin),
+                              values.begin() + static_cast<std::ptrdiff_t>(begin + part.size())},
+                             part) == part.size());
     }
   }
 }
@@ -322,21 +341,24 @@ TEST_CASE("transforms_that_do_not_fit_are_refused") {
 
 TEST_CASE("plain_types_of_every_width_decode") {
   std::mt19937_64 random(3);
-  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e5m2, DType::e4m3fnuz, DType::e5m2fnuz, DType::e3m2, DType::e2m3,
-                           DType::e2m1, DType::e8m0, DType::i32, DType::i16, DType::i8, DType::u32, DType::u16, DType::u8, DType::u1, DType::u2,
-                           DType::u3, DType::u4, DType::u5, DType::u6, DType::u7}) {
+  for (const DType type :
+       {DType::f32,  DType::f16,  DType::bf16, DType::e4m3, DType::e5m2, DType::e4m3fnuz, DType::e5m2fnuz, DType::e3m2,
+        DType::e2m3, DType::e2m1, DType::e8m0, DType::i32,  DType::i16,  DType::i8,       DType::u32,      DType::u16,
+        DType::u8,   DType::u1,   DType::u2,   DType::u3,   DType::u4,   DType::u5,       DType::u6,       DType::u7}) {
     CAPTURE(name(type));
     const PlainTensor plain = test::random_tensor({9, 41}, Scheme::plain(type), Packing::rows, false, random);
     CHECK(first_difference(oracle(plain), all_units(test::as_tensor(plain))) == 9 * 41);
   }
-  const std::int64_t integers[] = {0, -1, (std::int64_t{1} << 53) + 1, std::int64_t{-9007199791611905}, INT64_MAX, INT64_MIN};
+  const std::int64_t integers[] = {0,         -1,       (std::int64_t{1} << 53) + 1, std::int64_t{-9007199791611905},
+                                   INT64_MAX, INT64_MIN};
   std::vector<std::byte> bytes(sizeof integers);
   std::memcpy(bytes.data(), integers, sizeof integers);
   Tensor wide;
   wide.shape = {6};
   wide.scheme = Scheme::plain(DType::i64);
   wide.planes = planes_in_memory({bytes}, wide.shape, wide.scheme, Packing::rows);
-  CHECK(all_units(wide) == std::vector<float>{0, -1, 0x1p53f, -9007200328482816.0f, 0x1p63f, -0x1p63f});  // rounded once, not through binary64
+  CHECK(all_units(wide) == std::vector<float>{0, -1, 0x1p53f, -9007200328482816.0f, 0x1p63f,
+                                              -0x1p63f});  // rounded once, not through binary64
 }
 
 TEST_CASE("broken_orders_and_opaque_codes_are_refused") {
@@ -349,9 +371,11 @@ TEST_CASE("broken_orders_and_opaque_codes_are_refused") {
     const Tensor tensor = test::as_tensor(plain);
     CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)all_units(tensor); }));
   }
-  const Tensor opaque = test::as_tensor(test::random_tensor({4}, Scheme::plain(DType::c64), Packing::rows, true, random));
+  const Tensor opaque =
+      test::as_tensor(test::random_tensor({4}, Scheme::plain(DType::c64), Packing::rows, true, random));
   CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)all_units(opaque); }));
-  const Tensor unknown = test::as_tensor(test::random_tensor({4}, table("iq9", DType::u4, {}), Packing::rows, true, random));
+  const Tensor unknown =
+      test::as_tensor(test::random_tensor({4}, table("iq9", DType::u4, {}), Packing::rows, true, random));
   CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)all_units(unknown); }));
 }
 
@@ -366,11 +390,17 @@ TEST_CASE("specification_examples_decode_as_printed") {
   CHECK(std::memcmp(codes.data(), printed, sizeof printed) == 0);
   CHECK(std::to_integer<int>(codes[60]) == 0x0f);
   const std::vector<float> values = all_units(tiles);
-  CHECK(std::vector<float>(values.begin(), values.begin() + 8) == std::vector<float>{-2, -1.75, -1.5, -1.25, -1, -0.75, -0.5, -0.25});
+  CHECK(std::vector<float>(values.begin(), values.begin() + 8) ==
+        std::vector<float>{-2, -1.75, -1.5, -1.25, -1, -0.75, -0.5, -0.25});
 
   // spec/schemes/two_level.md
-  PlainTensor two{{1, 64}, integers(DType::u4, {level(DType::u8, {1, 32}), level(DType::f16, {1, 256})}, minimum(level(DType::u8, {1, 32}), level(DType::f16, {1, 256}))),
-                  Packing::rows, 1, 1, 64};
+  PlainTensor two{{1, 64},
+                  integers(DType::u4, {level(DType::u8, {1, 32}), level(DType::f16, {1, 256})},
+                           minimum(level(DType::u8, {1, 32}), level(DType::f16, {1, 256}))),
+                  Packing::rows,
+                  1,
+                  1,
+                  64};
   two.codes.assign(64, 9);
   two.levels = {{3, 5}, {0x2E66}, {2, 0}, {0x2A3D}};
   const std::vector<float> super = all_units(test::as_tensor(two));

@@ -10,6 +10,7 @@
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 #include "format/tensor/float_codes.h"
+#include "format/tensor/grids.h"
 #include "tensor_oracle.h"
 
 namespace ingot::tensor {
@@ -49,7 +50,8 @@ std::vector<float> conversion_inputs() {
   std::vector<std::uint32_t> bits;
   for (std::uint64_t i = 0; i < 1u << 20; ++i) bits.push_back(static_cast<std::uint32_t>(i * 2654435761u + 12345));
   for (const std::uint32_t step : {0u, 0x0FFFu, 0x1000u, 0x1001u}) {
-    for (std::uint32_t code = 0; code < 65536; ++code) bits.push_back(with_one_nan(f16_to_f32(static_cast<std::uint16_t>(code))) + step);
+    for (std::uint32_t code = 0; code < 65536; ++code)
+      bits.push_back(with_one_nan(f16_to_f32(static_cast<std::uint16_t>(code))) + step);
   }
   for (const std::uint32_t step : {0u, 0x7FFFu, 0x8000u, 0x8001u}) {
     for (std::uint32_t code = 0; code < 65536; ++code) bits.push_back((code << 16) + step);
@@ -86,7 +88,9 @@ std::map<std::string, Tensor> example_tensors() {
   std::map<std::string, Tensor> tensors;
   std::vector<std::uint32_t> f32;
   for (std::uint64_t i = 0; i < 150003; ++i) {
-    f32.push_back(i % 1001 == 0 ? 0xFF800001u : i % 1000 == 0 ? 0x80000000u : static_cast<std::uint32_t>(i * 2654435761u));
+    f32.push_back(i % 1001 == 0   ? 0xFF800001u
+                  : i % 1000 == 0 ? 0x80000000u
+                                  : static_cast<std::uint32_t>(i * 2654435761u));
   }
   tensors["f32_3x50001"] = plain_tensor({3, 50001}, DType::f32, f32);
   tensors["f16_70000"] = plain_tensor({70000}, DType::f16, codes16(70000));
@@ -110,15 +114,27 @@ std::map<std::string, Tensor> example_tensors() {
 }  // namespace
 
 TEST_CASE("every_code_of_every_small_float_is_what_its_owner_says") {
-  CHECK(hash_of_table(65536, [](std::size_t c) { return f16_to_f32(static_cast<std::uint16_t>(c)); }) == vectors().at("float_table f16"));
-  CHECK(hash_of_table(65536, [](std::size_t c) { return bf16_to_f32(static_cast<std::uint16_t>(c)); }) == vectors().at("float_table bf16"));
+  CHECK(hash_of_table(65536, [](std::size_t c) { return f16_to_f32(static_cast<std::uint16_t>(c)); }) ==
+        vectors().at("float_table f16"));
+  CHECK(hash_of_table(65536, [](std::size_t c) { return bf16_to_f32(static_cast<std::uint16_t>(c)); }) ==
+        vectors().at("float_table bf16"));
   const std::map<std::string, float (*)(std::uint8_t) noexcept> small = {
       {"e4m3", e4m3_to_f32}, {"e5m2", e5m2_to_f32}, {"e4m3fnuz", e4m3fnuz_to_f32}, {"e5m2fnuz", e5m2fnuz_to_f32},
       {"e8m0", e8m0_to_f32}, {"e3m2", e3m2_to_f32}, {"e2m3", e2m3_to_f32},         {"e2m1", e2m1_to_f32}};
   for (const auto& [type, convert] : small) {
     CAPTURE(type);
     const std::size_t count = std::size_t{1} << bits(*dtype_from_name(type));
-    CHECK(hash_of_table(count, [&](std::size_t c) { return convert(static_cast<std::uint8_t>(c)); }) == vectors().at("float_table " + type));
+    CHECK(hash_of_table(count, [&](std::size_t c) { return convert(static_cast<std::uint8_t>(c)); }) ==
+          vectors().at("float_table " + type));
+  }
+}
+
+TEST_CASE("grids_are_ggmls") {
+  for (const Grid& grid : grids()) {
+    CAPTURE(grid.name);
+    const std::vector<std::int8_t> entries = expand(grid);
+    CHECK(entries.size() == std::size_t{grid.entries} * grid.width);
+    CHECK(hex_of(entries) == vectors().at("grid " + std::string(grid.name)));
   }
 }
 
@@ -152,7 +168,9 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
   }
   for (float& entry : table) entry = static_cast<float>(random() % 1000) - 500;
   std::vector<Run> runs(count);
-  for (Run& run : runs) run = {static_cast<float>(random() % 1000) / 7, static_cast<float>(random() % 16), static_cast<float>(random() % 99) / 3};
+  for (Run& run : runs)
+    run = {static_cast<float>(random() % 1000) / 7, static_cast<float>(random() % 16),
+           static_cast<float>(random() % 99) / 3};
   for (const std::uint64_t run_cols : {1, 7, 16, 32, 100, 2000}) {
     std::vector<std::vector<float>> results;
     for (const BulkLoops* loops : {&bulk(), &bulk_baseline()}) {
@@ -173,7 +191,9 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
   for (double& number : numbers) number = static_cast<double>(random() % 4096);
   for (int trial = 0; trial < 200; ++trial) {
     const auto scale = static_cast<double>((random() & 0xFFFFFF) | 0x800000);
-    const WideRun run{scale, static_cast<double>(random() % 16), std::ldexp(static_cast<double>(random() % 0xFFFFFF) - 0x800000, static_cast<int>(random() % 120) - 90)};
+    const WideRun run{
+        scale, static_cast<double>(random() % 16),
+        std::ldexp(static_cast<double>(random() % 0xFFFFFF) - 0x800000, static_cast<int>(random() % 120) - 90)};
     std::vector<float> a(2 * count), b(2 * count);
     for (auto& [loops, out] : {std::pair{&bulk(), &a}, std::pair{&bulk_baseline(), &b}}) {
       loops->round_sums(numbers.data(), count, run, out->data());
@@ -181,7 +201,8 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
     }
     REQUIRE(std::memcmp(a.data(), b.data(), 2 * count * sizeof(float)) == 0);
   }
-  for (const std::uint64_t n : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{7}, std::uint64_t{8}, std::uint64_t{9}, std::uint64_t{count}}) {
+  for (const std::uint64_t n : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{7}, std::uint64_t{8},
+                                std::uint64_t{9}, std::uint64_t{count}}) {
     std::vector<std::uint32_t> a(3 * count), b(3 * count);
     for (auto& [loops, out] : {std::pair{&bulk(), &a}, std::pair{&bulk_baseline(), &b}}) {
       loops->canonical_f32(floats.data(), out->data(), n);
@@ -240,7 +261,8 @@ TEST_CASE("the_builder_gives_the_same_fingerprint_in_any_order") {
   FingerprintBuilder builder(tensor.shape);
   for (const std::uint64_t block : {2, 0, 1}) {
     const std::uint64_t begin = block * kFingerprintBlockElems;
-    builder.add_block(block, std::span(values).subspan(begin, std::min<std::uint64_t>(kFingerprintBlockElems, values.size() - begin)));
+    builder.add_block(block, std::span(values).subspan(
+                                 begin, std::min<std::uint64_t>(kFingerprintBlockElems, values.size() - begin)));
   }
   CHECK(builder.finish() == fingerprint(tensor));
 }

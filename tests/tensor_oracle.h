@@ -16,16 +16,17 @@ struct PlainTensor {
   tensor::Scheme scheme;
   tensor::Packing packing = tensor::Packing::rows;
   std::uint64_t matrices = 1, rows = 1, cols = 1;
-  std::vector<std::uint64_t> codes = {};                   // bit patterns, (matrices * rows, cols)
-  std::vector<std::vector<std::uint64_t>> levels = {};     // bit patterns: scales, then offset levels; (matrices * parameter rows, columns)
+  std::vector<std::uint64_t> codes = {};  // bit patterns, (matrices * rows, cols)
+  std::vector<std::vector<std::uint64_t>> levels =
+      {};  // bit patterns: scales, then offset levels; (matrices * parameter rows, columns)
   std::vector<float> table = {}, scale_table = {};
   float scale_offset = 0;
-  std::vector<std::uint32_t> order = {};                   // permutation or group_index
+  std::vector<std::uint32_t> order = {};  // permutation or group_index
 };
 
 /// Random codes and parameters: bit patterns of every kind, finite or not, subnormal, huge; `tame` keeps parameters near 1.
-[[nodiscard]] PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& scheme, tensor::Packing packing, bool tame,
-                                        std::mt19937_64& random);
+[[nodiscard]] PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& scheme,
+                                        tensor::Packing packing, bool tame, std::mt19937_64& random);
 
 /// The planes in the order of spec/planes.md section 2.
 [[nodiscard]] std::vector<std::vector<std::byte>> naive_planes(const PlainTensor& plain);

@@ -35,16 +35,17 @@ struct BulkLoops {
 
   // `count` codes cut in runs of `run_cols` columns (the last one may be shorter); runs[i] belongs to run i.
   /// T(code) = code ^ flip as an unsigned number.
-  void (*decode_integers)(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
-                          float* out) noexcept;
+  void (*decode_integers)(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t count, std::uint64_t run_cols,
+                          const Run* runs, float* out) noexcept;
   /// T(code) = table[code]; 16 entries (codes below 16) or 256 entries.
-  void (*decode_table16)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
-                         float* out) noexcept;
-  void (*decode_table256)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
-                          float* out) noexcept;
+  void (*decode_table16)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
+                         const Run* runs, float* out) noexcept;
+  void (*decode_table256)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
+                          const Run* runs, float* out) noexcept;
 
   // One run in binary64, whose product scale * (number - zero) must be exact there; the result is rounded once to binary32.
-  void (*round_products)(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept;  // without `add`
+  void (*round_products)(const double* numbers, std::uint64_t count, const WideRun& run,
+                         float* out) noexcept;  // without `add`
   void (*round_sums)(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept;
 };
 

@@ -53,7 +53,9 @@ inline __m256i canonical_lanes(__m256i bits) noexcept {
 inline __m128i load_halves(const void* base, std::uint64_t index) noexcept {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(static_cast<const unsigned char*>(base) + 2 * index));
 }
-inline void store_lanes(std::uint32_t* at, __m256i lanes) noexcept { _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), lanes); }
+inline void store_lanes(std::uint32_t* at, __m256i lanes) noexcept {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), lanes);
+}
 #endif
 
 void loop_canonical_f32(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept {
@@ -70,7 +72,8 @@ void loop_canonical_f32(const void* src, std::uint32_t* dst, std::uint64_t count
 void loop_canonical_f16(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept {
   std::uint64_t i = 0;
 #ifdef __F16C__
-  for (; i + 8 <= count; i += 8) store_lanes(dst + i, canonical_lanes(_mm256_castps_si256(_mm256_cvtph_ps(load_halves(src, i)))));
+  for (; i + 8 <= count; i += 8)
+    store_lanes(dst + i, canonical_lanes(_mm256_castps_si256(_mm256_cvtph_ps(load_halves(src, i)))));
 #endif
   for (; i < count; ++i) dst[i] = canonical_bits(f16_bits_to_f32_bits(load_unaligned<std::uint16_t>(src, i)));
 }
@@ -89,7 +92,8 @@ void loop_canonical_bf16(const void* src, std::uint32_t* dst, std::uint64_t coun
 
 // A body decodes `n` codes of one run. The vector part works on eight codes; the rest goes one by one.
 
-void run_of_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t n, const Run& run, float* out) noexcept {
+void run_of_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t n, const Run& run,
+                     float* out) noexcept {
   std::uint64_t i = 0;
 #ifdef __AVX2__
   const __m256 scale = _mm256_set1_ps(run.scale);
@@ -105,7 +109,8 @@ void run_of_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t
   for (; i < n; ++i) out[i] = run.scale * (static_cast<float>(codes[i] ^ flip) - run.zero) + run.add;
 }
 
-void run_of_table16(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run, float* out) noexcept {
+void run_of_table16(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run,
+                    float* out) noexcept {
   std::uint64_t i = 0;
 #ifdef __AVX2__
   const __m256 scale = _mm256_set1_ps(run.scale);
@@ -117,14 +122,16 @@ void run_of_table16(const std::uint8_t* codes, const float* table, std::uint64_t
     const __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)));
     const __m256 low = _mm256_permutevar8x32_ps(low_half, index);
     const __m256 high = _mm256_permutevar8x32_ps(high_half, index);
-    const __m256 entry = _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));  // bit 3 chooses
+    const __m256 entry =
+        _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));  // bit 3 chooses
     _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_mul_ps(scale, _mm256_sub_ps(entry, zero)), add));
   }
 #endif
   for (; i < n; ++i) out[i] = run.scale * (table[codes[i]] - run.zero) + run.add;
 }
 
-void run_of_table256(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run, float* out) noexcept {
+void run_of_table256(const std::uint8_t* codes, const float* table, std::uint64_t n, const Run& run,
+                     float* out) noexcept {
   std::uint64_t i = 0;
 #ifdef __AVX2__
   const __m256 scale = _mm256_set1_ps(run.scale);
@@ -147,19 +154,25 @@ inline void each_run(std::uint64_t count, std::uint64_t run_cols, const Run* run
   }
 }
 
-void loop_decode_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
-                          float* out) noexcept {
-  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_integers(codes + at, flip, n, run, out + at); });
+void loop_decode_integers(const std::uint8_t* codes, std::uint8_t flip, std::uint64_t count, std::uint64_t run_cols,
+                          const Run* runs, float* out) noexcept {
+  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) {
+    run_of_integers(codes + at, flip, n, run, out + at);
+  });
 }
 
-void loop_decode_table16(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
-                         float* out) noexcept {
-  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_table16(codes + at, table, n, run, out + at); });
+void loop_decode_table16(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
+                         const Run* runs, float* out) noexcept {
+  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) {
+    run_of_table16(codes + at, table, n, run, out + at);
+  });
 }
 
-void loop_decode_table256(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols, const Run* runs,
-                          float* out) noexcept {
-  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) { run_of_table256(codes + at, table, n, run, out + at); });
+void loop_decode_table256(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
+                          const Run* runs, float* out) noexcept {
+  each_run(count, run_cols, runs, [&](std::uint64_t at, std::uint64_t n, const Run& run) {
+    run_of_table256(codes + at, table, n, run, out + at);
+  });
 }
 
 void loop_round_products(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept {
@@ -192,9 +205,11 @@ void loop_round_sums(const double* numbers, std::uint64_t count, const WideRun& 
     const __m256d product = _mm256_mul_pd(scale, _mm256_sub_pd(_mm256_loadu_pd(numbers + i), zero));
     const __m256d sum = _mm256_add_pd(product, add);
     const __m256d add_part = _mm256_sub_pd(sum, product);
-    const __m256d error = _mm256_add_pd(_mm256_sub_pd(product, _mm256_sub_pd(sum, add_part)), _mm256_sub_pd(add, add_part));
+    const __m256d error =
+        _mm256_add_pd(_mm256_sub_pd(product, _mm256_sub_pd(sum, add_part)), _mm256_sub_pd(add, add_part));
     const __m256i bits = _mm256_castpd_si256(sum);
-    const __m256i inexact = _mm256_castpd_si256(_mm256_cmp_pd(error, _mm256_setzero_pd(), _CMP_NEQ_OQ));  // false for NaN
+    const __m256i inexact =
+        _mm256_castpd_si256(_mm256_cmp_pd(error, _mm256_setzero_pd(), _CMP_NEQ_OQ));  // false for NaN
     const __m256i even = _mm256_cmpeq_epi64(_mm256_and_si256(bits, one), _mm256_setzero_si256());
     const __m256i opposite = _mm256_srli_epi64(_mm256_xor_si256(bits, _mm256_castpd_si256(error)), 63);
     const __m256i step = _mm256_sub_epi64(one, _mm256_slli_epi64(opposite, 1));  // +1 away from zero, -1 towards it
@@ -205,9 +220,9 @@ void loop_round_sums(const double* numbers, std::uint64_t count, const WideRun& 
   for (; i < count; ++i) out[i] = static_cast<float>(sum_rounded_to_odd(run.scale * (numbers[i] - run.zero), run.add));
 }
 
-constexpr BulkLoops kLoops = {loop_f16_to_f32,     loop_bf16_to_f32,    loop_f32_to_f16,     loop_f32_to_bf16,    loop_canonical_f32,
-                              loop_canonical_f16,  loop_canonical_bf16, loop_decode_integers, loop_decode_table16, loop_decode_table256,
-                              loop_round_products, loop_round_sums};
+constexpr BulkLoops kLoops = {loop_f16_to_f32,     loop_bf16_to_f32,     loop_f32_to_f16,     loop_f32_to_bf16,
+                              loop_canonical_f32,  loop_canonical_f16,   loop_canonical_bf16, loop_decode_integers,
+                              loop_decode_table16, loop_decode_table256, loop_round_products, loop_round_sums};
 
 }  // namespace
 }  // namespace ingot::tensor

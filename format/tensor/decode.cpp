@@ -16,19 +16,20 @@ constexpr std::uint64_t kBufferedElems = 1 << 20;  // decoded ahead of an ordere
 
 void check_size(const Tensor& tensor, std::uint64_t expected, std::uint64_t got) {
   if (expected == got) return;
-  throw Error(ErrorKind::invalid_value,
-              "tensor " + tensor.name + ": output holds " + std::to_string(got) + " values, expected " + std::to_string(expected));
+  throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": output holds " + std::to_string(got) +
+                                            " values, expected " + std::to_string(expected));
 }
 
 /// Elements [begin, begin + out.size()), by all threads.
 void decode_parallel(const LogicalDecoder& decoder, std::uint64_t begin, std::span<float> out) {
-  parallel_for((out.size() + kPieceElems - 1) / kPieceElems, kPiecesAtOnce, [&](std::uint64_t first, std::uint64_t last, int) {
-    LogicalScratch scratch;
-    for (std::uint64_t piece = first; piece < last; ++piece) {
-      const std::uint64_t at = piece * kPieceElems;
-      decoder.decode(begin + at, out.subspan(at, std::min(kPieceElems, out.size() - at)), scratch);
-    }
-  });
+  parallel_for((out.size() + kPieceElems - 1) / kPieceElems, kPiecesAtOnce,
+               [&](std::uint64_t first, std::uint64_t last, int) {
+                 LogicalScratch scratch;
+                 for (std::uint64_t piece = first; piece < last; ++piece) {
+                   const std::uint64_t at = piece * kPieceElems;
+                   decoder.decode(begin + at, out.subspan(at, std::min(kPieceElems, out.size() - at)), scratch);
+                 }
+               });
 }
 
 }  // namespace
@@ -46,8 +47,8 @@ void decode_units(const Tensor& tensor, std::uint64_t unit_begin, std::uint64_t 
   const Decoder decoder(tensor);
   const Geometry& view = decoder.geometry();
   if (unit_begin > unit_end || unit_end > view.units) {
-    throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": units " + std::to_string(unit_begin) + ".." + std::to_string(unit_end) +
-                                              " of " + std::to_string(view.units));
+    throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": units " + std::to_string(unit_begin) + ".." +
+                                              std::to_string(unit_end) + " of " + std::to_string(view.units));
   }
   const std::uint64_t rows = rows_in_units(view, unit_begin, unit_end);
   check_size(tensor, rows * view.cols, out.size());
@@ -71,12 +72,15 @@ void for_each_logical(const Tensor& tensor, std::uint64_t piece_elems,
   const std::uint64_t total = decoder.elements();
   std::vector<float> buffer;
   const bool at_once = decoder.needs_whole_tensor();
-  const std::uint64_t buffered = at_once ? total : std::min(total, std::max(piece_elems, kBufferedElems / piece_elems * piece_elems));
+  const std::uint64_t buffered =
+      at_once ? total : std::min(total, std::max(piece_elems, kBufferedElems / piece_elems * piece_elems));
   buffer.resize(buffered);
   for (std::uint64_t begin = 0; begin < total; begin += buffered) {
     const std::span<float> values = std::span(buffer).first(std::min(buffered, total - begin));
-    if (at_once) decode_logical(tensor, values);
-    else decode_parallel(decoder, begin, values);
+    if (at_once)
+      decode_logical(tensor, values);
+    else
+      decode_parallel(decoder, begin, values);
     for (std::uint64_t at = 0; at < values.size(); at += piece_elems) {
       sink(begin + at, values.subspan(at, std::min<std::uint64_t>(piece_elems, values.size() - at)));
     }
@@ -86,8 +90,8 @@ void for_each_logical(const Tensor& tensor, std::uint64_t piece_elems,
 void decode_logical_range(const Tensor& tensor, std::uint64_t begin, std::span<float> out) {
   const LogicalDecoder decoder(tensor);
   if (begin > decoder.elements() || out.size() > decoder.elements() - begin) {
-    throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": elements " + std::to_string(begin) + " + " + std::to_string(out.size()) +
-                                              " of " + std::to_string(decoder.elements()));
+    throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": elements " + std::to_string(begin) + " + " +
+                                              std::to_string(out.size()) + " of " + std::to_string(decoder.elements()));
   }
   LogicalScratch scratch;
   decoder.decode(begin, out, scratch);

@@ -14,7 +14,8 @@ namespace ingot::tensor {
 void decode_units(const Tensor& tensor, std::uint64_t unit_begin, std::uint64_t unit_end, std::span<float> out);
 
 /// Matrix rows covered by units [unit_begin, unit_end), which must not cross a matrix boundary unless packing is rows.
-[[nodiscard]] std::uint64_t rows_in_units(const Geometry& geometry, std::uint64_t unit_begin, std::uint64_t unit_end) noexcept;
+[[nodiscard]] std::uint64_t rows_in_units(const Geometry& geometry, std::uint64_t unit_begin,
+                                          std::uint64_t unit_end) noexcept;
 
 /// The whole logical tensor (transforms undone), row-major, out.size() == elements(). For small tensors and tests; parallel.
 void decode_logical(const Tensor& tensor, std::span<float> out);

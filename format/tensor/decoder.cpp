@@ -6,8 +6,9 @@
 namespace ingot::tensor {
 namespace {
 
-constexpr std::uint64_t kWindowElems = 65536;  // decoded at a time: codes, parameters and values stay in the second-level cache
-constexpr std::uint8_t kSignFlip = 0x80;       // i8 code ^ 0x80 = number + 128
+constexpr std::uint64_t kWindowElems =
+    65536;  // decoded at a time: codes, parameters and values stay in the second-level cache
+constexpr std::uint8_t kSignFlip = 0x80;  // i8 code ^ 0x80 = number + 128
 constexpr float kSignOffset = 128;
 
 }  // namespace
@@ -24,8 +25,8 @@ std::uint64_t Decoder::level_cols(std::size_t level, const Window& window) const
   return (window.col_end - 1) / plane.columns_per_parameter - window.col_begin / plane.columns_per_parameter + 1;
 }
 
-void Decoder::decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end, float* out,
-                     std::uint64_t stride, DecodeScratch& scratch) const {
+void Decoder::decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end,
+                     float* out, std::uint64_t stride, DecodeScratch& scratch) const {
   if (row_begin >= row_end || col_begin >= col_end) return;
   const std::uint64_t cols_at_once = scheme_.order == Order::identity ? kWindowElems : geometry_.cols;
   std::uint64_t next = 0;
@@ -49,15 +50,19 @@ void Decoder::decode_batch(const Window& window, Target target, DecodeScratch& s
   if (code_form_ == CodeForm::wide && scheme_.is_plain()) return decode_plain(window, target, scratch);
   read_levels(window, scratch);
   if (code_form_ != CodeForm::wide) read_codes(window, scratch);
-  if (arithmetic_ == Arithmetic::binary32 && make_runs(window, scratch)) return decode_binary32(window, target, scratch);
-  const bool wide = arithmetic_ == Arithmetic::binary64 || (arithmetic_ == Arithmetic::binary32 && fallback_ == Arithmetic::binary64);
+  if (arithmetic_ == Arithmetic::binary32 && make_runs(window, scratch))
+    return decode_binary32(window, target, scratch);
+  const bool wide =
+      arithmetic_ == Arithmetic::binary64 || (arithmetic_ == Arithmetic::binary32 && fallback_ == Arithmetic::binary64);
   scratch.row.resize(window.cols());
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
     read_numbers(row, window, scratch);
     float* values = target.data + row * target.stride;
     float* stored = permutation_.empty() ? values : scratch.row.data();
-    if (wide) decode_row64(row, window, stored, scratch);
-    else decode_row_reference(row, window, stored, scratch);
+    if (wide)
+      decode_row64(row, window, stored, scratch);
+    else
+      decode_row_reference(row, window, stored, scratch);
     for (std::size_t i = 0; i < permutation_.size(); ++i) values[permutation_[i]] = stored[i];
   }
 }
@@ -78,7 +83,9 @@ void Decoder::decode_plain(const Window& window, Target target, DecodeScratch& s
 bool Decoder::make_runs(const Window& window, DecodeScratch& scratch) const {
   const std::uint64_t runs = run_count(window);
   scratch.runs.resize(window.rows() * runs);
-  const float sign_offset = code_form_ == CodeForm::grid || (code_form_ == CodeForm::integer_bytes && code_numbers_.back() < 0) ? kSignOffset : 0;
+  const float sign_offset =
+      code_form_ == CodeForm::grid || (code_form_ == CodeForm::integer_bytes && code_numbers_.back() < 0) ? kSignOffset
+                                                                                                          : 0;
   bool in_range = true;
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
     for (std::uint64_t run = 0; run < runs; ++run) {
@@ -101,7 +108,8 @@ void Decoder::decode_binary32(const Window& window, Target target, DecodeScratch
       const std::uint8_t flip = code_form_ == CodeForm::integer_bytes && code_numbers_.back() < 0 ? kSignFlip : 0;
       for (std::uint64_t i = 0; i < cols; ++i) {
         const Run& run = run_of_row[chosen_run(i)];
-        const float code = code_form_ == CodeForm::table_bytes ? code_table_[codes[i]] : static_cast<float>(codes[i] ^ flip);
+        const float code =
+            code_form_ == CodeForm::table_bytes ? code_table_[codes[i]] : static_cast<float>(codes[i] ^ flip);
         target.data[row * target.stride + i] = run.scale * (code - run.zero) + run.add;
       }
     }
@@ -119,12 +127,16 @@ void Decoder::decode_binary32(const Window& window, Target target, DecodeScratch
   }
 }
 
-void Decoder::decode_row32(const Window& window, const std::uint8_t* codes, const Run* runs, float* out, std::uint64_t count) const {
+void Decoder::decode_row32(const Window& window, const std::uint8_t* codes, const Run* runs, float* out,
+                           std::uint64_t count) const {
   const std::uint8_t flip = code_form_ == CodeForm::integer_bytes && code_numbers_.back() < 0 ? kSignFlip : 0;
   const auto decode_runs = [&](std::uint64_t first, std::uint64_t n, const Run* run) {
-    if (code_form_ != CodeForm::table_bytes) bulk().decode_integers(codes + first, flip, n, run_cols_, run, out + first);
-    else if (code_table_.size() == 16) bulk().decode_table16(codes + first, code_table_.data(), n, run_cols_, run, out + first);
-    else bulk().decode_table256(codes + first, code_table_.data(), n, run_cols_, run, out + first);
+    if (code_form_ != CodeForm::table_bytes)
+      bulk().decode_integers(codes + first, flip, n, run_cols_, run, out + first);
+    else if (code_table_.size() == 16)
+      bulk().decode_table16(codes + first, code_table_.data(), n, run_cols_, run, out + first);
+    else
+      bulk().decode_table256(codes + first, code_table_.data(), n, run_cols_, run, out + first);
   };
   const std::uint64_t cut = window.col_begin % run_cols_;  // columns of the first run that lie before the window
   const std::uint64_t head = cut == 0 ? 0 : std::min(count, run_cols_ - cut);
@@ -152,8 +164,10 @@ ElementParts Decoder::parts_of(std::uint64_t row, std::uint64_t run, const Decod
 
 WideRun Decoder::wide_run(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const {
   WideRun result{1, static_cast<double>(scheme_.offset.zero), 0};
-  if (scheme_.rounded_scale) result.scale = tensor::rounded_scale(scheme_, parts_of(row, run, scratch));
-  else for (std::size_t i = 0; i < scale_count_; ++i) result.scale *= level_number(i, row, run, scratch);
+  if (scheme_.rounded_scale)
+    result.scale = tensor::rounded_scale(scheme_, parts_of(row, run, scratch));
+  else
+    for (std::size_t i = 0; i < scale_count_; ++i) result.scale *= level_number(i, row, run, scratch);
   if (scheme_.shift != 0) result.scale = std::ldexp(result.scale, scheme_.shift);
   if (levels_.size() == scale_count_) return result;
   double offset = level_number(scale_count_, row, run, scratch);
@@ -172,7 +186,8 @@ void Decoder::decode_row64(std::uint64_t row, const Window& window, float* out, 
   const double* numbers = scratch.numbers.data();
   const auto decode_run64 = has_sum_ ? bulk().round_sums : bulk().round_products;
   if (scheme_.order == Order::group_index) {
-    for (std::uint64_t i = 0; i < window.cols(); ++i) decode_run64(numbers + i, 1, wide_run(row, chosen_run(i), scratch), out + i);
+    for (std::uint64_t i = 0; i < window.cols(); ++i)
+      decode_run64(numbers + i, 1, wide_run(row, chosen_run(i), scratch), out + i);
     return;
   }
   std::uint64_t end = 0;
@@ -183,10 +198,12 @@ void Decoder::decode_row64(std::uint64_t row, const Window& window, float* out, 
   }
 }
 
-void Decoder::decode_row_reference(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const {
+void Decoder::decode_row_reference(std::uint64_t row, const Window& window, float* out,
+                                   const DecodeScratch& scratch) const {
   for (std::uint64_t i = 0; i < window.cols(); ++i) {
-    const std::uint64_t run =
-        scheme_.order == Order::group_index ? chosen_run(i) : (window.col_begin + i) / run_cols_ - window.col_begin / run_cols_;
+    const std::uint64_t run = scheme_.order == Order::group_index
+                                  ? chosen_run(i)
+                                  : (window.col_begin + i) / run_cols_ - window.col_begin / run_cols_;
     ElementParts parts = parts_of(row, run, scratch);
     parts.code = scratch.numbers[i];
     out[i] = value_(scheme_, parts);

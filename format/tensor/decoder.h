@@ -51,8 +51,8 @@ class Decoder {
 
   /// Rows [row_begin, row_end) counted through all matrices, columns [col_begin, col_end), the top left one into out[0], row by row at a
   /// distance of `stride`. With an order other than identity only whole rows.
-  void decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end, float* out,
-              std::uint64_t stride, DecodeScratch& scratch) const;
+  void decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end,
+              float* out, std::uint64_t stride, DecodeScratch& scratch) const;
 
  private:
   enum class Arithmetic : std::uint8_t { binary32, binary64, reference };
@@ -88,14 +88,15 @@ class Decoder {
   // decoder_planes.cpp: plane bytes -> codes and parameters
   void read_units_of(const Window& window, DecodeScratch& scratch) const;
   [[nodiscard]] std::uint64_t unit_of(std::uint64_t row) const noexcept;
-  [[nodiscard]] const std::byte* unit_bytes(std::size_t plane, std::uint64_t row, const DecodeScratch& scratch) const noexcept;
+  [[nodiscard]] const std::byte* unit_bytes(std::size_t plane, std::uint64_t row,
+                                            const DecodeScratch& scratch) const noexcept;
   void read_levels(const Window& window, DecodeScratch& scratch) const;
-  void read_sliced_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count, double* out,
-                         DecodeScratch& scratch) const;
-  void read_whole_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count, double* out,
-                        DecodeScratch& scratch) const;
-  void convert_elements(const LevelPlane& plane, const std::byte* bytes, std::uint64_t first, std::uint64_t count, double* out,
-                        DecodeScratch& scratch) const;
+  void read_sliced_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count,
+                         double* out, DecodeScratch& scratch) const;
+  void read_whole_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count,
+                        double* out, DecodeScratch& scratch) const;
+  void convert_elements(const LevelPlane& plane, const std::byte* bytes, std::uint64_t first, std::uint64_t count,
+                        double* out, DecodeScratch& scratch) const;
   void read_codes(const Window& window, DecodeScratch& scratch) const;
   void read_grid_row(std::uint64_t row, const Window& window, std::uint8_t* codes, const DecodeScratch& scratch) const;
   void read_numbers(std::uint64_t row, const Window& window, DecodeScratch& scratch) const;
@@ -104,11 +105,13 @@ class Decoder {
   void decode_batch(const Window& window, Target target, DecodeScratch& scratch) const;
   void decode_plain(const Window& window, Target target, DecodeScratch& scratch) const;
   void decode_binary32(const Window& window, Target target, DecodeScratch& scratch) const;
-  void decode_row32(const Window& window, const std::uint8_t* codes, const Run* runs, float* out, std::uint64_t count) const;
+  void decode_row32(const Window& window, const std::uint8_t* codes, const Run* runs, float* out,
+                    std::uint64_t count) const;
   void decode_row64(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const;
   void decode_row_reference(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const;
   [[nodiscard]] bool make_runs(const Window& window, DecodeScratch& scratch) const;
-  [[nodiscard]] static double level_number(std::size_t level, std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) noexcept {
+  [[nodiscard]] static double level_number(std::size_t level, std::uint64_t row, std::uint64_t run,
+                                           const DecodeScratch& scratch) noexcept {
     return scratch.levels[level][row * scratch.level_counts[level] + scratch.level_columns[level][run]];
   }
   [[nodiscard]] ElementParts parts_of(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const;
@@ -129,18 +132,18 @@ class Decoder {
   std::uint64_t window_alignment_ = 1;
 
   CodeForm code_form_ = CodeForm::integer_bytes;
-  std::vector<double> code_numbers_;             // T of every code of at most 8 bits
-  std::vector<float> code_table_;                // the same in binary32
-  std::vector<std::int8_t> grid_;                // expanded grid
+  std::vector<double> code_numbers_;  // T of every code of at most 8 bits
+  std::vector<float> code_table_;     // the same in binary32
+  std::vector<std::int8_t> grid_;     // expanded grid
   std::uint32_t grid_width_ = 0;
-  std::size_t sign_plane_ = 0;                   // 0: none
-  std::vector<LevelPlane> levels_;               // scale levels, then offset levels
+  std::size_t sign_plane_ = 0;      // 0: none
+  std::vector<LevelPlane> levels_;  // scale levels, then offset levels
   std::size_t scale_count_ = 0;
   float scale_offset_ = 0;
   std::vector<std::uint32_t> permutation_, group_index_;
-  std::uint64_t run_cols_ = 1;                   // columns that share all parameters
-  std::uint64_t indexed_runs_ = 1;               // parameter columns that group_index chooses from
-  bool has_sum_ = false;                         // a bias or a minimum
+  std::uint64_t run_cols_ = 1;      // columns that share all parameters
+  std::uint64_t indexed_runs_ = 1;  // parameter columns that group_index chooses from
+  bool has_sum_ = false;            // a bias or a minimum
   Arithmetic arithmetic_ = Arithmetic::binary32;
   Arithmetic fallback_ = Arithmetic::reference;  // where a scale exceeds largest_scale_
   double largest_scale_ = 0;                     // beyond it a product could overflow before the sum; 0: cannot happen

@@ -28,7 +28,8 @@ void Decoder::read_units_of(const Window& window, DecodeScratch& scratch) const 
   scratch.unit_end = end;
 }
 
-const std::byte* Decoder::unit_bytes(std::size_t plane, std::uint64_t row, const DecodeScratch& scratch) const noexcept {
+const std::byte* Decoder::unit_bytes(std::size_t plane, std::uint64_t row,
+                                     const DecodeScratch& scratch) const noexcept {
   const std::uint64_t unit = unit_of(row);
   if (views_[plane]) return views_[plane]->data() + unit * plane_unit_bytes_[plane];
   return scratch.units[plane].data() + (unit - scratch.unit_begin) * plane_unit_bytes_[plane];
@@ -49,8 +50,10 @@ void Decoder::read_levels(const Window& window, DecodeScratch& scratch) const {
     const std::uint64_t count = level_cols(i, window);
     scratch.level_counts[i] = count;
     scratch.levels[i].resize(window.rows() * count);
-    if (plane.sliced) read_sliced_level(plane, window, first, count, scratch.levels[i].data(), scratch);
-    else read_whole_level(plane, window, first, count, scratch.levels[i].data(), scratch);
+    if (plane.sliced)
+      read_sliced_level(plane, window, first, count, scratch.levels[i].data(), scratch);
+    else
+      read_whole_level(plane, window, first, count, scratch.levels[i].data(), scratch);
 
     std::vector<std::uint32_t>& columns = scratch.level_columns[i];
     columns.resize(runs);
@@ -61,8 +64,8 @@ void Decoder::read_levels(const Window& window, DecodeScratch& scratch) const {
   }
 }
 
-void Decoder::read_sliced_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count, double* out,
-                                DecodeScratch& scratch) const {
+void Decoder::read_sliced_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count,
+                                double* out, DecodeScratch& scratch) const {
   const std::byte* bytes = unit_bytes(plane.plane, window.row_begin, scratch);
   if (geometry_.packing == Packing::tiles) {  // [column][16]; all rows of a window lie in one tile
     scratch.linear.resize(count * kTileRows);
@@ -74,7 +77,8 @@ void Decoder::read_sliced_level(const LevelPlane& plane, const Window& window, s
     return;
   }
   const std::uint64_t unit_bytes_of_plane = plane_unit_bytes_[plane.plane];
-  if (count == plane.cols && unit_bytes_of_plane * 8 == count * bits(plane.level.type)) {  // rows without padding between them
+  if (count == plane.cols &&
+      unit_bytes_of_plane * 8 == count * bits(plane.level.type)) {  // rows without padding between them
     return convert_elements(plane, bytes, 0, window.rows() * count, out, scratch);
   }
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
@@ -82,22 +86,25 @@ void Decoder::read_sliced_level(const LevelPlane& plane, const Window& window, s
   }
 }
 
-void Decoder::read_whole_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count, double* out,
-                               DecodeScratch& scratch) const {
+void Decoder::read_whole_level(const LevelPlane& plane, const Window& window, std::uint64_t first, std::uint64_t count,
+                               double* out, DecodeScratch& scratch) const {
   const std::byte* bytes = views_[plane.plane]->data();
   std::uint64_t previous = 0;
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
     const std::uint64_t matrix = (window.row_begin + row) / geometry_.rows;
     const std::uint64_t row_in_matrix = (window.row_begin + row) % geometry_.rows;
-    const std::uint64_t parameter_row = matrix * plane.rows + (plane.level.block.rows == 0 ? 0 : row_in_matrix / plane.level.block.rows);
-    if (row > 0 && parameter_row == previous) std::copy_n(out + (row - 1) * count, count, out + row * count);
-    else convert_elements(plane, bytes, parameter_row * plane.cols + first, count, out + row * count, scratch);
+    const std::uint64_t parameter_row =
+        matrix * plane.rows + (plane.level.block.rows == 0 ? 0 : row_in_matrix / plane.level.block.rows);
+    if (row > 0 && parameter_row == previous)
+      std::copy_n(out + (row - 1) * count, count, out + row * count);
+    else
+      convert_elements(plane, bytes, parameter_row * plane.cols + first, count, out + row * count, scratch);
     previous = parameter_row;
   }
 }
 
-void Decoder::convert_elements(const LevelPlane& plane, const std::byte* bytes, std::uint64_t first, std::uint64_t count, double* out,
-                               DecodeScratch& scratch) const {
+void Decoder::convert_elements(const LevelPlane& plane, const std::byte* bytes, std::uint64_t first,
+                               std::uint64_t count, double* out, DecodeScratch& scratch) const {
   const std::uint8_t element_bits = bits(plane.level.type);
   if (element_bits == 8) {
     for (std::uint64_t i = 0; i < count; ++i) out[i] = plane.numbers[std::to_integer<std::size_t>(bytes[first + i])];
@@ -127,30 +134,37 @@ void Decoder::read_codes(const Window& window, DecodeScratch& scratch) const {
   const std::size_t slices = geometry_.packing == Packing::tiles ? code_slices(code_bits).count : 1;
   const std::byte* planes[3] = {};
   for (std::size_t i = 0; i < slices; ++i) planes[i] = unit_bytes(i, window.row_begin, scratch);
-  if (geometry_.packing == Packing::rows && cols == geometry_.cols && cols * code_bits % 8 == 0) {  // rows without padding between them
+  if (geometry_.packing == Packing::rows && cols == geometry_.cols &&
+      cols * code_bits % 8 == 0) {  // rows without padding between them
     return unpack_row(Packing::rows, code_bits, planes, 0, 0, window.rows() * cols, scratch.codes.data());
   }
-  const std::uint64_t first_row = geometry_.packing == Packing::tiles ? window.row_begin % geometry_.rows % kTileRows : 0;
+  const std::uint64_t first_row =
+      geometry_.packing == Packing::tiles ? window.row_begin % geometry_.rows % kTileRows : 0;
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
     if (geometry_.packing == Packing::rows) planes[0] = unit_bytes(0, window.row_begin + row, scratch);
-    unpack_row(geometry_.packing, code_bits, planes, first_row + row, window.col_begin, window.col_end, scratch.codes.data() + row * cols);
+    unpack_row(geometry_.packing, code_bits, planes, first_row + row, window.col_begin, window.col_end,
+               scratch.codes.data() + row * cols);
   }
 }
 
-void Decoder::read_grid_row(std::uint64_t row, const Window& window, std::uint8_t* codes, const DecodeScratch& scratch) const {
+void Decoder::read_grid_row(std::uint64_t row, const Window& window, std::uint8_t* codes,
+                            const DecodeScratch& scratch) const {
   constexpr std::uint64_t kSignRun = 8;
   const std::byte* indexes = unit_bytes(0, row, scratch);
   const std::byte* signs = sign_plane_ == 0 ? nullptr : unit_bytes(sign_plane_, row, scratch);
   const std::uint64_t entries = grid_.size() / grid_width_;
   for (std::uint64_t col = window.col_begin; col < window.col_end; ++col) {
     const std::uint64_t at = col / grid_width_;
-    const std::uint64_t index = bits(scheme_.codes.type) == 8 ? std::to_integer<std::uint64_t>(indexes[at]) : load_le<std::uint16_t>(indexes + 2 * at);
+    const std::uint64_t index = bits(scheme_.codes.type) == 8 ? std::to_integer<std::uint64_t>(indexes[at])
+                                                              : load_le<std::uint16_t>(indexes + 2 * at);
     if (index >= entries) {
-      throw Error(ErrorKind::invalid_value, "grid index " + std::to_string(index) + " at row " + std::to_string(row) + ", column " +
-                                                std::to_string(col) + ": " + scheme_.codes.table + " has " + std::to_string(entries) + " entries");
+      throw Error(ErrorKind::invalid_value, "grid index " + std::to_string(index) + " at row " + std::to_string(row) +
+                                                ", column " + std::to_string(col) + ": " + scheme_.codes.table +
+                                                " has " + std::to_string(entries) + " entries");
     }
     const int entry = grid_[index * grid_width_ + col % grid_width_];
-    const bool negative = signs != nullptr && (std::to_integer<unsigned>(signs[col / kSignRun]) >> col % kSignRun & 1u) != 0;
+    const bool negative =
+        signs != nullptr && (std::to_integer<unsigned>(signs[col / kSignRun]) >> col % kSignRun & 1u) != 0;
     codes[col - window.col_begin] = static_cast<std::uint8_t>((negative ? -entry : entry) + 128);
   }
 }
@@ -159,7 +173,8 @@ void Decoder::read_numbers(std::uint64_t row, const Window& window, DecodeScratc
   const std::uint64_t cols = window.cols();
   scratch.numbers.resize(cols);
   if (code_form_ == CodeForm::wide) {
-    const std::byte* bytes = unit_bytes(0, window.row_begin + row, scratch) + window.col_begin * bits(scheme_.codes.type) / 8;
+    const std::byte* bytes =
+        unit_bytes(0, window.row_begin + row, scratch) + window.col_begin * bits(scheme_.codes.type) / 8;
     return wide_numbers(scheme_.codes.type, bytes, cols, scratch.numbers.data());
   }
   const std::uint8_t* codes = scratch.codes.data() + row * cols;

@@ -22,16 +22,21 @@ std::vector<std::uint32_t> u32_elements(Bytes bytes) {
 
 void check_size(const Tensor& tensor, const PlaneSpec& spec, Bytes bytes) {
   if (bytes.size() == spec.total_bytes) return;
-  throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": plane " + spec.role + " holds " + std::to_string(bytes.size()) +
-                                            " bytes, expected " + std::to_string(spec.total_bytes));
+  throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": plane " + spec.role + " holds " +
+                                            std::to_string(bytes.size()) + " bytes, expected " +
+                                            std::to_string(spec.total_bytes));
 }
 
 }  // namespace
 
 Decoder::Decoder(const Tensor& tensor)
-    : scheme_(tensor.scheme), geometry_(tensor.geometry()), source_(tensor.planes), value_(family_code(tensor.scheme).value) {
+    : scheme_(tensor.scheme),
+      geometry_(tensor.geometry()),
+      source_(tensor.planes),
+      value_(family_code(tensor.scheme).value) {
   if (scheme_.codes.kind == CodeKind::opaque) {
-    throw Error(ErrorKind::unsupported, "tensor " + tensor.name + ": " + describe(scheme_) + " has no numeric values to decode");
+    throw Error(ErrorKind::unsupported,
+                "tensor " + tensor.name + ": " + describe(scheme_) + " has no numeric values to decode");
   }
   const std::vector<PlaneSpec> specs = tensor.plane_specs();
   Bytes table, scale_table;
@@ -56,7 +61,9 @@ Decoder::Decoder(const Tensor& tensor)
   scale_count_ = levels_.size();
   for (std::size_t i = 0; i < scheme_.offset.levels.size(); ++i) {
     const bool minimum = scheme_.offset.kind == OffsetKind::minimum;
-    add(scheme_.offset.levels[i], minimum ? "mins_" + std::to_string(i) : scheme_.offset.kind == OffsetKind::bias ? "biases" : "zero_points");
+    add(scheme_.offset.levels[i], minimum                                   ? "mins_" + std::to_string(i)
+                                  : scheme_.offset.kind == OffsetKind::bias ? "biases"
+                                                                            : "zero_points");
   }
   load_code_tables(table);
   check_order(tensor.name);
@@ -67,7 +74,8 @@ Decoder::Decoder(const Tensor& tensor)
 void Decoder::add_level(const Level& level, std::size_t plane, const PlaneSpec& spec, Bytes scale_table) {
   LevelPlane entry{level, plane, spec.sliced, spec.rows, spec.cols, level.block.cols, {}, {}};
   if (level.custom_table) {
-    for (std::size_t i = 0; 4 * i < scale_table.size(); ++i) entry.numbers.push_back(load_le<float>(scale_table.data() + 4 * i));
+    for (std::size_t i = 0; 4 * i < scale_table.size(); ++i)
+      entry.numbers.push_back(load_le<float>(scale_table.data() + 4 * i));
     entry.range = range_of(entry.numbers);
   } else if (bits(level.type) <= 8) {
     entry.numbers = numbers_of_codes(level.type);
@@ -77,7 +85,8 @@ void Decoder::add_level(const Level& level, std::size_t plane, const PlaneSpec& 
     const double multiply = level.multiply, constant = level.add;
     const bool changed = level.multiply != 1 || level.add != 0;
     entry.range = range_of(level.type);
-    if (changed) entry.range = range_of_sum(range_of_product(entry.range, range_of({&multiply, 1})), range_of({&constant, 1}));
+    if (changed)
+      entry.range = range_of_sum(range_of_product(entry.range, range_of({&multiply, 1})), range_of({&constant, 1}));
   }
   levels_.push_back(std::move(entry));
 }
@@ -95,10 +104,12 @@ void Decoder::load_code_tables(Bytes custom_table) {
   } else if (codes.kind == CodeKind::table) {
     code_form_ = CodeForm::table_bytes;
     if (codes.table == kCustomTable) {
-      for (std::size_t i = 0; 4 * i < custom_table.size(); ++i) code_numbers_.push_back(load_le<float>(custom_table.data() + 4 * i));
+      for (std::size_t i = 0; 4 * i < custom_table.size(); ++i)
+        code_numbers_.push_back(load_le<float>(custom_table.data() + 4 * i));
     } else {
       const CodeTable* table = find_code_table(codes.table);
-      if (table == nullptr) throw Error(ErrorKind::unsupported, "code table \"" + codes.table + "\" is not known to this build");
+      if (table == nullptr)
+        throw Error(ErrorKind::unsupported, "code table \"" + codes.table + "\" is not known to this build");
       code_numbers_.assign(table->entries.begin(), table->entries.end());
     }
   } else if (bits(codes.type) <= 8) {
@@ -109,14 +120,16 @@ void Decoder::load_code_tables(Bytes custom_table) {
     window_alignment_ = 1;
   }
   code_table_.assign(code_numbers_.begin(), code_numbers_.end());
-  if (code_form_ != CodeForm::wide) code_table_.resize(std::max<std::size_t>(code_table_.size(), 16));  // vector loops load 16 entries
+  if (code_form_ != CodeForm::wide)
+    code_table_.resize(std::max<std::size_t>(code_table_.size(), 16));  // vector loops load 16 entries
 }
 
 void Decoder::check_order(const std::string& tensor_name) const {
   std::vector<bool> seen(permutation_.size());
   for (std::size_t i = 0; i < permutation_.size(); ++i) {
     if (permutation_[i] >= seen.size() || seen[permutation_[i]]) {
-      throw Error(ErrorKind::invalid_value, "tensor " + tensor_name + ": plane permutation is not a permutation (entry " + std::to_string(i) +
+      throw Error(ErrorKind::invalid_value, "tensor " + tensor_name +
+                                                ": plane permutation is not a permutation (entry " + std::to_string(i) +
                                                 " is " + std::to_string(permutation_[i]) + ")");
     }
     seen[permutation_[i]] = true;
@@ -124,9 +137,9 @@ void Decoder::check_order(const std::string& tensor_name) const {
   for (std::size_t i = 0; i < group_index_.size(); ++i) {
     for (const LevelPlane& plane : levels_) {
       if (plane.columns_per_parameter == 0 || group_index_[i] < plane.cols) continue;
-      throw Error(ErrorKind::invalid_value, "tensor " + tensor_name + ": group_index of column " + std::to_string(i) + " is " +
-                                                std::to_string(group_index_[i]) + ", but there are " + std::to_string(plane.cols) +
-                                                " parameter columns");
+      throw Error(ErrorKind::invalid_value, "tensor " + tensor_name + ": group_index of column " + std::to_string(i) +
+                                                " is " + std::to_string(group_index_[i]) + ", but there are " +
+                                                std::to_string(plane.cols) + " parameter columns");
     }
   }
 }
@@ -148,8 +161,10 @@ void Decoder::choose_arithmetic() {
   const std::span<const LevelPlane> scales(levels_.data(), scale_count_);
   const std::span<const LevelPlane> offsets = std::span<const LevelPlane>(levels_).subspan(scale_count_);
   NumberRange scale{std::ldexp(1.0, scheme_.shift), scheme_.shift, 1};
-  if (scheme_.rounded_scale) scale = range_of_product(scale, range_of(DType::f32));
-  else for (const LevelPlane& plane : scales) scale = range_of_product(scale, plane.range);
+  if (scheme_.rounded_scale)
+    scale = range_of_product(scale, range_of(DType::f32));
+  else
+    for (const LevelPlane& plane : scales) scale = range_of_product(scale, plane.range);
 
   NumberRange code = code_form_ == CodeForm::wide ? range_of(scheme_.codes.type) : range_of(code_numbers_);
   const double constant_zero = scheme_.offset.zero;
@@ -165,7 +180,8 @@ void Decoder::choose_arithmetic() {
     for (const LevelPlane& plane : offsets.subspan(1)) offset = range_of_product(offset, plane.range);
     // A product too large for binary32 is found when the scales are known.
     largest_scale_ = product.max > FLT_MAX ? FLT_MAX / code.max : 0;
-    all32 = all32 && exact_in_binary32({std::min<double>(product.max, FLT_MAX), product.lowest, product.significant_bits}) &&
+    all32 = all32 &&
+            exact_in_binary32({std::min<double>(product.max, FLT_MAX), product.lowest, product.significant_bits}) &&
             exact_in_binary32(offset);
     all64 = all64 && exact_in_binary64(offset);
   }

@@ -67,7 +67,8 @@ std::uint64_t dense_bytes(DType type, std::uint64_t count) {
   const std::uint64_t element_bits = bits(type);
   if (element_bits >= 8) return checked_mul(count, element_bits / 8, "bytes of a plane");
   // Eight elements fill element_bits bytes; this order cannot overflow before the result does.
-  return checked_add(checked_mul(count / 8, element_bits, "bytes of a plane"), ceil_div(count % 8 * element_bits, 8), "bytes of a plane");
+  return checked_add(checked_mul(count / 8, element_bits, "bytes of a plane"), ceil_div(count % 8 * element_bits, 8),
+                     "bytes of a plane");
 }
 
 }  // namespace ingot::tensor

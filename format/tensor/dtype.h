@@ -9,27 +9,44 @@ namespace ingot::tensor {
 
 /// Storage types. Sub-byte types are dense, lowest bits first. The numeric ids never leave the process; files carry the names.
 enum class DType : std::uint8_t {
-  f64, f32, f16, bf16,
-  e4m3,        // OCP E4M3 "fn": no infinity, NaN = S.1111.111
-  e5m2,        // IEEE-like, with infinities
-  e4m3fnuz, e5m2fnuz,
-  e3m2, e2m3,  // 6 bits
-  e2m1,        // 4 bits: 0 .5 1 1.5 2 3 4 6 and negatives
-  e8m0,        // power of two 2^(byte-127), 255 = NaN
-  i64, i32, i16, i8,
-  u64, u32, u16, u8,
-  boolean,     // one byte, 0 or 1
-  u1, u2, u3, u4, u5, u6, u7,  // integer codes below a byte
-  c64,         // complex float: sized and hashed by bytes, never decoded
+  f64,
+  f32,
+  f16,
+  bf16,
+  e4m3,  // OCP E4M3 "fn": no infinity, NaN = S.1111.111
+  e5m2,  // IEEE-like, with infinities
+  e4m3fnuz,
+  e5m2fnuz,
+  e3m2,
+  e2m3,  // 6 bits
+  e2m1,  // 4 bits: 0 .5 1 1.5 2 3 4 6 and negatives
+  e8m0,  // power of two 2^(byte-127), 255 = NaN
+  i64,
+  i32,
+  i16,
+  i8,
+  u64,
+  u32,
+  u16,
+  u8,
+  boolean,  // one byte, 0 or 1
+  u1,
+  u2,
+  u3,
+  u4,
+  u5,
+  u6,
+  u7,   // integer codes below a byte
+  c64,  // complex float: sized and hashed by bytes, never decoded
 };
 
 struct DTypeInfo {
   DType type;
   std::string_view name;  // in files, JSON and printed descriptors
   std::uint8_t bits;
-  bool is_float;          // float code (f64 ... e8m0)
+  bool is_float;  // float code (f64 ... e8m0)
   bool is_signed;
-  bool decodable;         // has a real value (false: c64)
+  bool decodable;  // has a real value (false: c64)
 };
 
 /// Never fails: every enumerator has a row.

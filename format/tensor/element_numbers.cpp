@@ -18,8 +18,9 @@ struct SmallFloatRow {
   SmallFloat value;
 };
 constexpr SmallFloatRow kSmallFloats[] = {
-    {DType::e4m3, e4m3_to_f32}, {DType::e5m2, e5m2_to_f32}, {DType::e4m3fnuz, e4m3fnuz_to_f32}, {DType::e5m2fnuz, e5m2fnuz_to_f32},
-    {DType::e3m2, e3m2_to_f32}, {DType::e2m3, e2m3_to_f32}, {DType::e2m1, e2m1_to_f32},         {DType::e8m0, e8m0_to_f32},
+    {DType::e4m3, e4m3_to_f32},         {DType::e5m2, e5m2_to_f32}, {DType::e4m3fnuz, e4m3fnuz_to_f32},
+    {DType::e5m2fnuz, e5m2fnuz_to_f32}, {DType::e3m2, e3m2_to_f32}, {DType::e2m3, e2m3_to_f32},
+    {DType::e2m1, e2m1_to_f32},         {DType::e8m0, e8m0_to_f32},
 };
 
 template <class T, class Out>
@@ -67,7 +68,8 @@ constexpr WideRow kWideTypes[] = {
 };
 
 const WideRow& wide_row(DType type) noexcept {
-  return *std::find_if(std::begin(kWideTypes), std::end(kWideTypes) - 1, [&](const WideRow& row) { return row.type == type; });
+  return *std::find_if(std::begin(kWideTypes), std::end(kWideTypes) - 1,
+                       [&](const WideRow& row) { return row.type == type; });
 }
 
 }  // namespace
@@ -75,7 +77,8 @@ const WideRow& wide_row(DType type) noexcept {
 std::vector<double> numbers_of_codes(DType type) {
   const DTypeInfo& row = info(type);
   std::vector<double> numbers(std::size_t{1} << row.bits);
-  const auto* small = std::find_if(std::begin(kSmallFloats), std::end(kSmallFloats), [&](const SmallFloatRow& entry) { return entry.type == type; });
+  const auto* small = std::find_if(std::begin(kSmallFloats), std::end(kSmallFloats),
+                                   [&](const SmallFloatRow& entry) { return entry.type == type; });
   for (std::size_t code = 0; code < numbers.size(); ++code) {
     const bool negative = !row.is_float && row.is_signed && code >= numbers.size() / 2;
     const double integer = static_cast<double>(code) - (negative ? static_cast<double>(numbers.size()) : 0.0);
@@ -84,8 +87,12 @@ std::vector<double> numbers_of_codes(DType type) {
   return numbers;
 }
 
-void wide_numbers(DType type, const std::byte* bytes, std::uint64_t count, double* out) noexcept { wide_row(type).numbers(bytes, count, out); }
-void wide_values(DType type, const std::byte* bytes, std::uint64_t count, float* out) noexcept { wide_row(type).values(bytes, count, out); }
+void wide_numbers(DType type, const std::byte* bytes, std::uint64_t count, double* out) noexcept {
+  wide_row(type).numbers(bytes, count, out);
+}
+void wide_values(DType type, const std::byte* bytes, std::uint64_t count, float* out) noexcept {
+  wide_row(type).values(bytes, count, out);
+}
 
 NumberRange range_of(DType type) noexcept { return wide_row(type).range; }
 
@@ -108,8 +115,10 @@ NumberRange range_of(std::span<const double> numbers) noexcept {
 }
 
 NumberRange range_of_product(NumberRange a, NumberRange b) noexcept {
-  const bool power_of_two = a.significant_bits <= 1 || b.significant_bits <= 1;  // one leading bit only shifts the other number
-  const int significant = power_of_two ? std::max(a.significant_bits, b.significant_bits) : a.significant_bits + b.significant_bits;
+  const bool power_of_two =
+      a.significant_bits <= 1 || b.significant_bits <= 1;  // one leading bit only shifts the other number
+  const int significant =
+      power_of_two ? std::max(a.significant_bits, b.significant_bits) : a.significant_bits + b.significant_bits;
   return {a.max * b.max, a.lowest + b.lowest, significant};
 }
 
@@ -119,7 +128,11 @@ NumberRange range_of_sum(NumberRange a, NumberRange b) noexcept {
   return sum;
 }
 
-bool exact_in_binary32(NumberRange range) noexcept { return range.significant_bits <= 24 && range.lowest >= -149 && range.max <= FLT_MAX; }
-bool exact_in_binary64(NumberRange range) noexcept { return range.significant_bits <= 53 && range.lowest >= -1074 && range.max <= DBL_MAX; }
+bool exact_in_binary32(NumberRange range) noexcept {
+  return range.significant_bits <= 24 && range.lowest >= -149 && range.max <= FLT_MAX;
+}
+bool exact_in_binary64(NumberRange range) noexcept {
+  return range.significant_bits <= 53 && range.lowest >= -1074 && range.max <= DBL_MAX;
+}
 
 }  // namespace ingot::tensor

@@ -25,8 +25,8 @@ struct NumberRange {
   int lowest;
   int significant_bits;
 };
-[[nodiscard]] NumberRange range_of(DType type) noexcept;                            // types of 16 or 32 bits
-[[nodiscard]] NumberRange range_of(std::span<const double> numbers) noexcept;       // non-finite ones are ignored
+[[nodiscard]] NumberRange range_of(DType type) noexcept;                       // types of 16 or 32 bits
+[[nodiscard]] NumberRange range_of(std::span<const double> numbers) noexcept;  // non-finite ones are ignored
 [[nodiscard]] NumberRange range_of_product(NumberRange a, NumberRange b) noexcept;
 [[nodiscard]] NumberRange range_of_sum(NumberRange a, NumberRange b) noexcept;
 [[nodiscard]] bool exact_in_binary32(NumberRange range) noexcept;

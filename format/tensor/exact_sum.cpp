@@ -37,7 +37,8 @@ void ExactSum::accumulate(std::span<const double> factors, bool negate) noexcept
   bool negative = negate;
   for (const double factor : factors) {
     finite = finite && std::isfinite(factor);
-    ieee *= std::isfinite(factor) && factor != 0 ? std::copysign(1.0, factor) : factor;  // only signs, zeros and specials matter
+    ieee *= std::isfinite(factor) && factor != 0 ? std::copysign(1.0, factor)
+                                                 : factor;  // only signs, zeros and specials matter
     if (!finite) continue;
     const Dyadic parts = dyadic(factor);
     assert(parts.mantissa >> 32 == 0);
@@ -55,7 +56,8 @@ void ExactSum::accumulate(std::span<const double> factors, bool negate) noexcept
   const unsigned offset = position % 64;
   const auto low = static_cast<std::uint64_t>(mantissa);
   const auto high = static_cast<std::uint64_t>(mantissa >> 64);
-  const std::uint64_t parts[3] = {low << offset, offset == 0 ? high : high << offset | low >> (64 - offset), offset == 0 ? 0 : high >> (64 - offset)};
+  const std::uint64_t parts[3] = {low << offset, offset == 0 ? high : high << offset | low >> (64 - offset),
+                                  offset == 0 ? 0 : high >> (64 - offset)};
   std::uint64_t carry = 0;
   for (std::size_t i = position / 64, part = 0; i < kLimbs; ++i, ++part) {
     const std::uint64_t operand = part < 3 ? parts[part] : 0;
@@ -80,10 +82,13 @@ float ExactSum::rounded() const noexcept {
   int top = kLimbs - 1;
   while (top >= 0 && magnitude[static_cast<std::size_t>(top)] == 0) --top;
   if (top < 0) return 0.0f;
-  const int highest = 64 * top + 63 - std::countl_zero(magnitude[static_cast<std::size_t>(top)]);  // bit number of the leading one
+  const int highest =
+      64 * top + 63 - std::countl_zero(magnitude[static_cast<std::size_t>(top)]);  // bit number of the leading one
   // The lowest bit of the result: 24 bits below the leading one, but not below the smallest binary32 subnormal.
   const int lowest = std::max(highest - 23, -149 - kLowestExponent);
-  const auto bit = [&](int i) { return i < 0 ? 0u : static_cast<unsigned>(magnitude[static_cast<std::size_t>(i / 64)] >> i % 64 & 1u); };
+  const auto bit = [&](int i) {
+    return i < 0 ? 0u : static_cast<unsigned>(magnitude[static_cast<std::size_t>(i / 64)] >> i % 64 & 1u);
+  };
   std::uint64_t kept = 0;
   for (int i = highest; i >= lowest; --i) kept = kept << 1 | bit(i);
   const bool half = lowest - 1 <= highest && bit(lowest - 1) != 0;

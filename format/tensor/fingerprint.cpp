@@ -22,10 +22,13 @@ struct DirectType {
   DType type;
   Canonicalize BulkLoops::*canonicalize;
 };
-constexpr DirectType kDirectTypes[] = {
-    {DType::f32, &BulkLoops::canonical_f32}, {DType::f16, &BulkLoops::canonical_f16}, {DType::bf16, &BulkLoops::canonical_bf16}};
+constexpr DirectType kDirectTypes[] = {{DType::f32, &BulkLoops::canonical_f32},
+                                       {DType::f16, &BulkLoops::canonical_f16},
+                                       {DType::bf16, &BulkLoops::canonical_bf16}};
 
-std::uint64_t block_count(std::uint64_t elements) noexcept { return (elements + kFingerprintBlockElems - 1) / kFingerprintBlockElems; }
+std::uint64_t block_count(std::uint64_t elements) noexcept {
+  return (elements + kFingerprintBlockElems - 1) / kFingerprintBlockElems;
+}
 
 template <class T>
 void append(Hasher128& hasher, T value) noexcept {
@@ -46,7 +49,8 @@ Hash128 combine(std::string_view domain, const Shape& shape, const std::vector<H
 /// Runs work(block, first element, elements) for all blocks on all threads.
 template <class Work>
 void for_each_block(std::uint64_t elements, Work work) {
-  parallel_for(block_count(elements), kBlocksAtOnce, [&](std::uint64_t first, std::uint64_t last, int) { work(first, last); });
+  parallel_for(block_count(elements), kBlocksAtOnce,
+               [&](std::uint64_t first, std::uint64_t last, int) { work(first, last); });
 }
 
 std::uint64_t block_elems(std::uint64_t block, std::uint64_t elements) noexcept {
@@ -58,7 +62,8 @@ Hash128 hash_canonical(std::vector<std::uint32_t>& values, std::uint64_t count) 
 }
 
 /// Bytes in memory, one value after the other.
-void hash_direct(Bytes bytes, std::uint64_t element_bytes, Canonicalize canonicalize, const Tensor& tensor, std::vector<Hash128>& blocks) {
+void hash_direct(Bytes bytes, std::uint64_t element_bytes, Canonicalize canonicalize, const Tensor& tensor,
+                 std::vector<Hash128>& blocks) {
   const std::uint64_t elements = tensor.elements();
   const std::uint64_t row_elems = tensor.geometry().cols;
   for_each_block(elements, [&](std::uint64_t first, std::uint64_t last) {
@@ -159,7 +164,8 @@ FingerprintBuilder::FingerprintBuilder(const Shape& logical_shape) : shape_(logi
 
 void FingerprintBuilder::add_block(std::uint64_t block, std::span<const float> values) {
   if (block >= blocks_.size() || values.size() > kFingerprintBlockElems) {
-    throw Error(ErrorKind::invalid_value, "fingerprint block " + std::to_string(block) + " of " + std::to_string(blocks_.size()) + " with " +
+    throw Error(ErrorKind::invalid_value, "fingerprint block " + std::to_string(block) + " of " +
+                                              std::to_string(blocks_.size()) + " with " +
                                               std::to_string(values.size()) + " values");
   }
   std::vector<std::uint32_t> canonical(values.size());
@@ -171,14 +177,15 @@ Hash128 FingerprintBuilder::finish() const { return combine(kValueDomain, shape_
 
 Hash128 model_fingerprint(const Model& model, const std::vector<Hash128>& of_tensors) {
   if (of_tensors.size() != model.tensors.size()) {
-    throw Error(ErrorKind::invalid_value, "model fingerprint: " + std::to_string(of_tensors.size()) + " fingerprints for " +
-                                              std::to_string(model.tensors.size()) + " tensors");
+    throw Error(ErrorKind::invalid_value, "model fingerprint: " + std::to_string(of_tensors.size()) +
+                                              " fingerprints for " + std::to_string(model.tensors.size()) + " tensors");
   }
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
     if (!model.tensors[i].derived && !is_tied_head(model, of_tensors, i)) order.push_back(i);
   }
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return model.tensors[a].name < model.tensors[b].name; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return model.tensors[a].name < model.tensors[b].name; });
   Hasher128 hasher;
   for (const std::size_t i : order) {
     append(hasher, static_cast<std::uint32_t>(model.tensors[i].name.size()));

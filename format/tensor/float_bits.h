@@ -23,7 +23,8 @@ inline std::uint32_t f16_bits_to_f32_bits(std::uint16_t half) noexcept {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t magnitude = half & 0x7FFFu;
   const std::uint32_t normal = (magnitude << 13) + (112u << 23);
-  const std::uint32_t special = 0x7F800000u | magnitude << 13 | (magnitude > 0x7C00u ? 0x00400000u : 0u);  // NaN quieted
+  const std::uint32_t special =
+      0x7F800000u | magnitude << 13 | (magnitude > 0x7C00u ? 0x00400000u : 0u);  // NaN quieted
   const std::uint32_t subnormal = bits_of(static_cast<float>(magnitude) * 0x1p-24f);
   const std::uint32_t finite = magnitude < 0x0400u ? subnormal : normal;
   return sign | (magnitude >= 0x7C00u ? special : finite);

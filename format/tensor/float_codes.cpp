@@ -16,7 +16,8 @@ float small_float(std::uint32_t code, int exponent_bits, int mantissa_bits, int 
   const int exponent = static_cast<int>(code >> mantissa_bits & ((1u << exponent_bits) - 1));
   const bool negative = (code >> (exponent_bits + mantissa_bits) & 1u) != 0;
   const std::uint32_t significand = exponent == 0 ? mantissa : mantissa | 1u << mantissa_bits;
-  const float magnitude = std::ldexp(static_cast<float>(significand), (exponent == 0 ? 1 : exponent) - bias - mantissa_bits);
+  const float magnitude =
+      std::ldexp(static_cast<float>(significand), (exponent == 0 ? 1 : exponent) - bias - mantissa_bits);
   return negative ? -magnitude : magnitude;
 }
 
@@ -48,9 +49,17 @@ float e2m3_to_f32(std::uint8_t bits) noexcept { return small_float(bits, 2, 3, 1
 float e2m1_to_f32(std::uint8_t bits) noexcept { return small_float(bits, 2, 1, 1); }
 float e8m0_to_f32(std::uint8_t bits) noexcept { return bits == 255 ? kNaN : std::ldexp(1.0f, bits - 127); }
 
-void f16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept { bulk().f16_to_f32(src, dst, count); }
-void bf16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept { bulk().bf16_to_f32(src, dst, count); }
-void f32_to_f16(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept { bulk().f32_to_f16(src, dst, count); }
-void f32_to_bf16(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept { bulk().f32_to_bf16(src, dst, count); }
+void f16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept {
+  bulk().f16_to_f32(src, dst, count);
+}
+void bf16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept {
+  bulk().bf16_to_f32(src, dst, count);
+}
+void f32_to_f16(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept {
+  bulk().f32_to_f16(src, dst, count);
+}
+void f32_to_bf16(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept {
+  bulk().f32_to_bf16(src, dst, count);
+}
 
 }  // namespace ingot::tensor

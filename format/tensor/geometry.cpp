@@ -13,13 +13,15 @@ constexpr std::uint64_t kMaxCount = (std::uint64_t{1} << 53) - 1;  // extents, e
 constexpr std::uint64_t kSignRun = 8;                              // elements per byte of plane `signs`
 
 std::uint64_t limited(std::uint64_t count, std::string_view what) {
-  if (count > kMaxCount) throw Error(ErrorKind::limit_exceeded, std::string(what) + ": " + std::to_string(count) + ", limit 2^53 - 1");
+  if (count > kMaxCount)
+    throw Error(ErrorKind::limit_exceeded, std::string(what) + ": " + std::to_string(count) + ", limit 2^53 - 1");
   return count;
 }
 
 /// Codes that can be interleaved word by word.
 bool fits_tiles(const Scheme& scheme) noexcept {
-  return (scheme.codes.kind == CodeKind::number || scheme.codes.kind == CodeKind::table) && bits(scheme.codes.type) <= 8 && scheme.flat == 0;
+  return (scheme.codes.kind == CodeKind::number || scheme.codes.kind == CodeKind::table) &&
+         bits(scheme.codes.type) <= 8 && scheme.flat == 0;
 }
 
 class PlaneList {
@@ -29,12 +31,16 @@ class PlaneList {
   void add_codes() {
     if (scheme_.codes.kind == CodeKind::grid) return add_grid_codes();
     const std::uint8_t code_bits = bits(scheme_.codes.type);
-    if (geometry_.packing == Packing::rows) return add_sliced("codes", scheme_.codes.type, geometry_.cols, row_bytes(scheme_.codes.type));
+    if (geometry_.packing == Packing::rows)
+      return add_sliced("codes", scheme_.codes.type, geometry_.cols, row_bytes(scheme_.codes.type));
     const CodeSlices slices = code_slices(code_bits);
     constexpr std::string_view kRoles[] = {"codes", "codes_high", "codes_top"};
     for (std::size_t i = 0; i < slices.count; ++i) {
       const std::uint64_t words = ceil_div(geometry_.cols, 32u / slices.bits[i]);
-      const DType type = slices.count == 1 ? scheme_.codes.type : slices.bits[i] == 4 ? DType::u4 : slices.bits[i] == 2 ? DType::u2 : DType::u1;
+      const DType type = slices.count == 1     ? scheme_.codes.type
+                         : slices.bits[i] == 4 ? DType::u4
+                         : slices.bits[i] == 2 ? DType::u2
+                                               : DType::u1;
       add_sliced(kRoles[i], type, geometry_.cols, checked_mul(words, kLineBytes, "bytes of a tile"));
     }
   }
@@ -47,7 +53,8 @@ class PlaneList {
     spec.cols = level.block.cols == 0 ? 1 : ceil_div(geometry_.cols, level.block.cols);
     if (level.block.rows == 1) {
       spec.rows = geometry_.rows;
-      spec.unit_bytes = dense_bytes(level.type, checked_mul(spec.cols, geometry_.rows_per_unit, "parameters of a unit"));
+      spec.unit_bytes =
+          dense_bytes(level.type, checked_mul(spec.cols, geometry_.rows_per_unit, "parameters of a unit"));
       spec.total_bytes = checked_mul(spec.unit_bytes, geometry_.units, "bytes of a plane");
     } else {
       spec.sliced = false;
@@ -75,9 +82,11 @@ class PlaneList {
 
   void add_grid_codes() {
     const Grid* grid = find_grid(scheme_.codes.table);
-    if (grid == nullptr) throw Error(ErrorKind::unsupported, "grid \"" + scheme_.codes.table + "\" is not known to this build");
+    if (grid == nullptr)
+      throw Error(ErrorKind::unsupported, "grid \"" + scheme_.codes.table + "\" is not known to this build");
     if (geometry_.cols % kSignRun != 0) {
-      throw Error(ErrorKind::invalid_value, "grid codes need a multiple of 8 columns, got " + std::to_string(geometry_.cols));
+      throw Error(ErrorKind::invalid_value,
+                  "grid codes need a multiple of 8 columns, got " + std::to_string(geometry_.cols));
     }
     const std::uint64_t indexes = geometry_.cols / grid->width;
     add_sliced("codes", scheme_.codes.type, indexes, dense_bytes(scheme_.codes.type, indexes));
@@ -111,9 +120,11 @@ class PlaneList {
 std::string_view name(Packing packing) noexcept { return packing == Packing::rows ? "rows" : "tiles"; }
 
 Geometry geometry(const Shape& shape, const Scheme& scheme, Packing packing) {
-  if (shape.size() > kMaxRank) throw Error(ErrorKind::limit_exceeded, "rank " + std::to_string(shape.size()) + ", limit 8");
+  if (shape.size() > kMaxRank)
+    throw Error(ErrorKind::limit_exceeded, "rank " + std::to_string(shape.size()) + ", limit 8");
   if (packing == Packing::tiles && !fits_tiles(scheme)) {
-    throw Error(ErrorKind::invalid_value, "packing tiles needs codes of 1 to 8 bits without flat, got " + describe(scheme));
+    throw Error(ErrorKind::invalid_value,
+                "packing tiles needs codes of 1 to 8 bits without flat, got " + describe(scheme));
   }
   for (const std::uint64_t extent : shape) limited(extent, "extent");
   Geometry geometry;
@@ -142,7 +153,8 @@ std::vector<PlaneSpec> plane_specs(const Shape& shape, const Scheme& scheme, Pac
   const Geometry view = geometry(shape, scheme, packing);
   PlaneList list(view, scheme);
   list.add_codes();
-  for (std::size_t i = 0; i < scheme.scales.size(); ++i) list.add_level("scales_" + std::to_string(i), scheme.scales[i]);
+  for (std::size_t i = 0; i < scheme.scales.size(); ++i)
+    list.add_level("scales_" + std::to_string(i), scheme.scales[i]);
   const std::vector<Level>& offsets = scheme.offset.levels;
   if (scheme.offset.kind == OffsetKind::zero_points) list.add_level("zero_points", offsets[0]);
   if (scheme.offset.kind == OffsetKind::bias) list.add_level("biases", offsets[0]);

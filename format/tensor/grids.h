@@ -12,11 +12,11 @@ namespace ingot::tensor {
 /// bit p is entry i, and digit k of p (element 0 lowest) selects the value of element k.
 struct Grid {
   std::string_view name;
-  std::uint32_t width;                     // elements that one index stands for
-  bool is_signed;                          // plane `signs` exists
+  std::uint32_t width;  // elements that one index stands for
+  bool is_signed;       // plane `signs` exists
   std::uint32_t entries;
   std::span<const std::int8_t> values;
-  std::string_view bitmap_hex;             // byte p/8, bit p%8
+  std::string_view bitmap_hex;  // byte p/8, bit p%8
 };
 
 /// Null when there is no such grid.

@@ -16,7 +16,8 @@ inline constexpr std::uint32_t kTileOutputs = 16;
 
 /// Input position inside a run of 32/slice_bits... of field `field` in byte `byte` of a high-slice word, where the low slice has `low_bits`
 /// bits: register = field, f = 8/low_bits fields per low byte;  input = 4*f*(register/f) + f*byte + register%f.
-[[nodiscard]] constexpr std::uint32_t high_slice_input(std::uint32_t low_bits, std::uint32_t field, std::uint32_t byte) noexcept {
+[[nodiscard]] constexpr std::uint32_t high_slice_input(std::uint32_t low_bits, std::uint32_t field,
+                                                       std::uint32_t byte) noexcept {
   const std::uint32_t fields = 8 / low_bits;
   return 4 * fields * (field / fields) + fields * byte + field % fields;
 }

@@ -50,7 +50,9 @@ class FieldWriter {
   static Json to_member(std::uint32_t value) { return value; }
   static Json to_member(bool value) { return value; }
   static Json to_member(double value) { return shortest_decimal(value); }
-  static Json to_member(std::optional<std::uint32_t> value) { return *value; }  // called only for values that differ from "none"
+  static Json to_member(std::optional<std::uint32_t> value) {
+    return *value;
+  }  // called only for values that differ from "none"
   template <class T>
   static Json to_member(const std::vector<T>& values) {
     JsonArray array;
@@ -59,10 +61,8 @@ class FieldWriter {
     return array;
   }
   template <class T>
-    requires requires(const T& record) { to_json(record); }
-  static Json to_member(const T& record) {
-    return to_json(record);
-  }
+  requires requires(const T& record) { to_json(record); }
+  static Json to_member(const T& record) { return to_json(record); }
 
   Json json_;
 };
@@ -70,7 +70,9 @@ class FieldWriter {
 /// Fills the fields that are present; finish() rejects members that no field claimed.
 class FieldReader {
  public:
-  FieldReader(const Json& json, std::string where) : json_(json), where_(std::move(where)) { (void)json_.as_object(where_); }
+  FieldReader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
+    (void)json_.as_object(where_);
+  }
 
   template <class T>
   void operator()(std::string_view name, T& value, const T&) {
@@ -83,7 +85,8 @@ class FieldReader {
   void finish(std::size_t claimed_elsewhere = 0) const {
     const std::size_t members = json_.as_object(where_).size();
     if (members != claimed_ + claimed_elsewhere) {
-      throw Error(ErrorKind::invalid_value, where_ + ": " + std::to_string(members - claimed_ - claimed_elsewhere) + " unknown member(s)");
+      throw Error(ErrorKind::invalid_value,
+                  where_ + ": " + std::to_string(members - claimed_ - claimed_elsewhere) + " unknown member(s)");
     }
   }
 
@@ -92,11 +95,14 @@ class FieldReader {
   static void read(const Json& json, const std::string& where, std::uint64_t& value) { value = json.as_u64(where); }
   static void read(const Json& json, const std::string& where, std::uint32_t& value) {
     const std::uint64_t wide = json.as_u64(where);
-    if (wide > std::numeric_limits<std::uint32_t>::max()) throw Error(ErrorKind::invalid_value, where + ": does not fit in 32 bits");
+    if (wide > std::numeric_limits<std::uint32_t>::max())
+      throw Error(ErrorKind::invalid_value, where + ": does not fit in 32 bits");
     value = static_cast<std::uint32_t>(wide);
   }
   static void read(const Json& json, const std::string& where, bool& value) { value = json.as_bool(where); }
-  static void read(const Json& json, const std::string& where, double& value) { value = float_from_json<double>(json, where); }
+  static void read(const Json& json, const std::string& where, double& value) {
+    value = float_from_json<double>(json, where);
+  }
   static void read(const Json& json, const std::string& where, std::optional<std::uint32_t>& value) {
     std::uint32_t id = 0;
     read(json, where, id);
@@ -114,10 +120,8 @@ class FieldReader {
     }
   }
   template <class T>
-    requires requires(T& record, const Json& json, const std::string& where) { from_json(json, where, record); }
-  static void read(const Json& json, const std::string& where, T& record) {
-    from_json(json, where, record);
-  }
+  requires requires(T& record, const Json& json, const std::string& where) { from_json(json, where, record); }
+  static void read(const Json& json, const std::string& where, T& record) { from_json(json, where, record); }
 
   const Json& json_;
   std::string where_;

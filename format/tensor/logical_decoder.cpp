@@ -32,16 +32,20 @@ LogicalDecoder::LogicalDecoder(const Tensor& tensor) : stored_(tensor) {
 
 void LogicalDecoder::check(const Tensor& tensor) const {
   Shape shape = tensor.shape;
-  const auto refuse = [&](const std::string& what) { throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": " + what); };
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": " + what);
+  };
   for (const Transform& transform : tensor.transforms) {
     if (transform.kind == TransformKind::transpose) {
       if (shape.size() != 2) refuse("transpose needs 2 dimensions, got " + std::to_string(shape.size()));
       std::swap(shape[0], shape[1]);
     }
     if (transform.kind == TransformKind::rope_interleave) {
-      if (shape.empty() || shape.size() > 2) refuse("rope_interleave needs 1 or 2 dimensions, got " + std::to_string(shape.size()));
+      if (shape.empty() || shape.size() > 2)
+        refuse("rope_interleave needs 1 or 2 dimensions, got " + std::to_string(shape.size()));
       if (transform.heads == 0 || shape[0] % transform.heads != 0 || shape[0] / transform.heads % 2 != 0) {
-        refuse("rope_interleave of " + std::to_string(transform.heads) + " heads does not fit " + std::to_string(shape[0]) + " rows");
+        refuse("rope_interleave of " + std::to_string(transform.heads) + " heads does not fit " +
+               std::to_string(shape[0]) + " rows");
       }
     }
   }
@@ -56,7 +60,8 @@ std::uint64_t LogicalDecoder::mapped(std::uint64_t index, const std::vector<Inte
   return index;
 }
 
-std::pair<std::uint64_t, std::uint64_t> LogicalDecoder::units_inside(std::uint64_t begin, std::uint64_t end) const noexcept {
+std::pair<std::uint64_t, std::uint64_t> LogicalDecoder::units_inside(std::uint64_t begin,
+                                                                     std::uint64_t end) const noexcept {
   const Geometry& view = stored_.geometry();
   const std::uint64_t unit_elems = view.rows_per_unit * view.cols;
   const bool straight = arrangement_ == Arrangement::rows && row_steps_.empty() && col_steps_.empty();
@@ -69,10 +74,14 @@ std::pair<std::uint64_t, std::uint64_t> LogicalDecoder::units_inside(std::uint64
 void LogicalDecoder::decode(std::uint64_t begin, std::span<float> out, LogicalScratch& scratch) const {
   const std::uint64_t end = begin + out.size();
   if (out.empty()) return;
-  if (arrangement_ == Arrangement::transposed) decode_transposed(begin, end, out.data(), scratch);
-  else if (!col_steps_.empty() || (!row_steps_.empty() && logical_cols_ == 1)) decode_mixed(begin, end, out.data(), scratch);
-  else if (!row_steps_.empty()) decode_rows(begin, end, out.data(), scratch);
-  else decode_stored(begin, end, out.data(), scratch);
+  if (arrangement_ == Arrangement::transposed)
+    decode_transposed(begin, end, out.data(), scratch);
+  else if (!col_steps_.empty() || (!row_steps_.empty() && logical_cols_ == 1))
+    decode_mixed(begin, end, out.data(), scratch);
+  else if (!row_steps_.empty())
+    decode_rows(begin, end, out.data(), scratch);
+  else
+    decode_stored(begin, end, out.data(), scratch);
   for (std::uint32_t i = 0; i < ones_; ++i) {
     for (float& value : out) value -= 1.0f;
   }
@@ -107,7 +116,8 @@ void LogicalDecoder::decode_row_part(std::uint64_t row, std::uint64_t col_begin,
   }
   const std::uint64_t aligned_end = whole_row_only ? stored_.geometry().cols : col_end;
   scratch.piece.resize(aligned_end - aligned_begin);
-  stored_.decode(row, row + 1, aligned_begin, aligned_end, scratch.piece.data(), aligned_end - aligned_begin, scratch.stored);
+  stored_.decode(row, row + 1, aligned_begin, aligned_end, scratch.piece.data(), aligned_end - aligned_begin,
+                 scratch.stored);
   std::copy_n(scratch.piece.begin() + static_cast<std::ptrdiff_t>(col_begin - aligned_begin), col_end - col_begin, out);
 }
 
@@ -128,11 +138,13 @@ void LogicalDecoder::decode_mixed(std::uint64_t begin, std::uint64_t end, float*
   std::vector<float> all(elements());
   decode_stored(0, all.size(), all.data(), scratch);
   for (std::uint64_t at = begin; at < end; ++at) {
-    out[at - begin] = all[mapped(at / logical_cols_, row_steps_) * logical_cols_ + mapped(at % logical_cols_, col_steps_)];
+    out[at - begin] =
+        all[mapped(at / logical_cols_, row_steps_) * logical_cols_ + mapped(at % logical_cols_, col_steps_)];
   }
 }
 
-void LogicalDecoder::decode_transposed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const {
+void LogicalDecoder::decode_transposed(std::uint64_t begin, std::uint64_t end, float* out,
+                                       LogicalScratch& scratch) const {
   const std::uint64_t first_row = begin / logical_cols_;
   const std::uint64_t row_end = (end - 1) / logical_cols_ + 1;
   const bool whole_rows = !row_steps_.empty();  // the wanted stored columns are scattered

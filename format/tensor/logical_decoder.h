@@ -12,7 +12,7 @@ namespace ingot::tensor {
 
 struct LogicalScratch {
   DecodeScratch stored;
-  std::vector<float> piece;   // part of a row, or rows to be transposed
+  std::vector<float> piece;  // part of a row, or rows to be transposed
 };
 
 /// Immutable and thread-safe. The constructor also throws invalid_value for transforms that do not fit the shape.
@@ -23,9 +23,12 @@ class LogicalDecoder {
   [[nodiscard]] const Decoder& stored() const noexcept { return stored_; }
   [[nodiscard]] std::uint64_t elements() const noexcept { return stored_.geometry().elements; }
   /// True when pieces of the logical tensor cost about as much as the whole: better decode it once.
-  [[nodiscard]] bool needs_whole_tensor() const noexcept { return arrangement_ != Arrangement::rows && !stored_.has_views(); }
+  [[nodiscard]] bool needs_whole_tensor() const noexcept {
+    return arrangement_ != Arrangement::rows && !stored_.has_views();
+  }
   /// The stored units that hold logical elements [begin, end), when they are contiguous and wholly inside; else an empty range.
-  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_inside(std::uint64_t begin, std::uint64_t end) const noexcept;
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_inside(std::uint64_t begin,
+                                                                     std::uint64_t end) const noexcept;
 
   /// Logical elements [begin, begin + out.size()).
   void decode(std::uint64_t begin, std::span<float> out, LogicalScratch& scratch) const;
@@ -41,7 +44,8 @@ class LogicalDecoder {
 
   void check(const Tensor& tensor) const;
   void decode_stored(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
-  void decode_row_part(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float* out, LogicalScratch& scratch) const;
+  void decode_row_part(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float* out,
+                       LogicalScratch& scratch) const;
   void decode_rows(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
   void decode_mixed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
   void decode_transposed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
@@ -51,7 +55,7 @@ class LogicalDecoder {
   Arrangement arrangement_ = Arrangement::rows;
   std::vector<Interleave> row_steps_, col_steps_;  // from a logical index to a stored one
   std::uint64_t logical_cols_ = 1;
-  std::uint32_t ones_ = 0;                         // how often 1 was added
+  std::uint32_t ones_ = 0;  // how often 1 was added
 };
 
 }  // namespace ingot::tensor

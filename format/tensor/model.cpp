@@ -6,7 +6,8 @@
 namespace ingot::tensor {
 
 const Tensor* Model::find(std::string_view name) const noexcept {
-  const auto alias = std::find_if(aliases.begin(), aliases.end(), [&](const auto& entry) { return entry.first == name; });
+  const auto alias =
+      std::find_if(aliases.begin(), aliases.end(), [&](const auto& entry) { return entry.first == name; });
   const std::string_view stored = alias == aliases.end() ? name : std::string_view(alias->second);
   for (const Tensor& tensor : tensors) {
     if (tensor.name == stored) return &tensor;

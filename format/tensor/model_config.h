@@ -15,11 +15,11 @@ namespace ingot::tensor {
 struct RopeScaling {
   std::string type;  // "none", "linear", "llama3", "yarn", "longrope", "dynamic"
   double factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;        // llama3
-  double attention_factor = 0;                             // yarn, longrope; 0: derive
-  double beta_fast = 32, beta_slow = 1;                    // yarn
+  double low_freq_factor = 1, high_freq_factor = 4;  // llama3
+  double attention_factor = 0;                       // yarn, longrope; 0: derive
+  double beta_fast = 32, beta_slow = 1;              // yarn
   std::uint64_t original_context_length = 0;
-  std::vector<double> short_factor, long_factor;           // longrope
+  std::vector<double> short_factor, long_factor;  // longrope
   bool operator==(const RopeScaling&) const = default;
 };
 
@@ -30,17 +30,17 @@ struct ModelConfig {
   std::uint64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, layer_count = 0;
   std::uint64_t head_count = 0, kv_head_count = 0, head_dim = 0, context_length = 0;
   double norm_epsilon = 0;
-  double rope_theta = 0, rope_theta_local = 0;             // rope_theta_local: gemma3 sliding layers
-  std::uint64_t rotary_dim = 0;                            // 0: head_dim
+  double rope_theta = 0, rope_theta_local = 0;  // rope_theta_local: gemma3 sliding layers
+  std::uint64_t rotary_dim = 0;                 // 0: head_dim
   RopeScaling rope_scaling;
-  std::uint64_t sliding_window = 0;                        // 0: none
-  std::vector<bool> sliding_layers;                        // per layer; empty: all when sliding_window > 0
-  std::vector<bool> rope_layers;                           // smollm3: layers that rotate; empty: all
-  double attention_scale = 0;                              // 0: 1/sqrt(head_dim)
+  std::uint64_t sliding_window = 0;  // 0: none
+  std::vector<bool> sliding_layers;  // per layer; empty: all when sliding_window > 0
+  std::vector<bool> rope_layers;     // smollm3: layers that rotate; empty: all
+  double attention_scale = 0;        // 0: 1/sqrt(head_dim)
   double attention_softcap = 0, final_softcap = 0;
-  std::string activation;                                  // "silu", "gelu_tanh", "gelu"
+  std::string activation;  // "silu", "gelu_tanh", "gelu"
   bool tied_embeddings = false;
-  std::string torch_dtype;                                 // "bfloat16", "float16", "float32": what an HF writer should announce
+  std::string torch_dtype;  // "bfloat16", "float16", "float32": what an HF writer should announce
   bool operator==(const ModelConfig&) const = default;
 };
 

@@ -37,7 +37,9 @@ std::uint64_t load_some(const void* at, std::uint64_t count) noexcept {
   std::memcpy(&value, at, std::min<std::uint64_t>(count, 8));
   return value;
 }
-void store_some(void* at, std::uint64_t value, std::uint64_t count) noexcept { std::memcpy(at, &value, std::min<std::uint64_t>(count, 8)); }
+void store_some(void* at, std::uint64_t value, std::uint64_t count) noexcept {
+  std::memcpy(at, &value, std::min<std::uint64_t>(count, 8));
+}
 
 template <unsigned B>
 void pack_stream(const std::uint8_t* codes, std::uint64_t count, std::byte* stream) noexcept {
@@ -93,11 +95,13 @@ void unpack_low(const std::byte* line, std::uint64_t count, std::uint8_t* codes)
     if constexpr (P == 8) {
       store_le(reinterpret_cast<std::byte*>(codes + i), static_cast<std::uint32_t>(word));
     } else {
-      for (std::uint64_t j = 0; j < kPerWord; j += 8) store_some(codes + i + j, split8<P>(word >> j * P & ((std::uint64_t{1} << 8 * P) - 1)), 8);
+      for (std::uint64_t j = 0; j < kPerWord; j += 8)
+        store_some(codes + i + j, split8<P>(word >> j * P & ((std::uint64_t{1} << 8 * P) - 1)), 8);
     }
   }
   const std::uint64_t word = i < count ? load_le<std::uint32_t>(line) : 0;
-  for (std::uint64_t j = 0; i + j < count; ++j) codes[i + j] = static_cast<std::uint8_t>(word >> j * P & ((1u << P) - 1));
+  for (std::uint64_t j = 0; i + j < count; ++j)
+    codes[i + j] = static_cast<std::uint8_t>(word >> j * P & ((1u << P) - 1));
 }
 
 // Higher slice of P bits above `Below` bits, where the low slice has L bits: field f of byte b belongs to input high_slice_input(L, f, b).
@@ -125,13 +129,15 @@ template <unsigned P, unsigned L, unsigned Below>
 void spread_high(std::uint32_t word, std::uint8_t* run) noexcept {
   if constexpr (L == 4) {
     for (std::uint32_t field = 0; field < 8 / P; field += 2) {
-      const std::uint64_t codes = to_even_bytes(field_of_bytes<P>(word, field)) | to_even_bytes(field_of_bytes<P>(word, field + 1)) << 8;
+      const std::uint64_t codes =
+          to_even_bytes(field_of_bytes<P>(word, field)) | to_even_bytes(field_of_bytes<P>(word, field + 1)) << 8;
       store_some(run + 4 * field, codes << Below, 8);
     }
   } else {
     for (std::uint32_t field = 0; field < 8 / P; ++field) {
       for (std::uint32_t byte = 0; byte < 4; ++byte) {
-        run[high_slice_input(L, field, byte)] = static_cast<std::uint8_t>((word >> (8 * byte + P * field) & ((1u << P) - 1)) << Below);
+        run[high_slice_input(L, field, byte)] =
+            static_cast<std::uint8_t>((word >> (8 * byte + P * field) & ((1u << P) - 1)) << Below);
       }
     }
   }
@@ -148,7 +154,8 @@ std::uint32_t gather_high(const std::uint8_t* run) noexcept {
   } else {
     for (std::uint32_t field = 0; field < 8 / P; ++field) {
       for (std::uint32_t byte = 0; byte < 4; ++byte) {
-        const std::uint32_t part = static_cast<std::uint32_t>(run[high_slice_input(L, field, byte)]) >> Below & ((1u << P) - 1);
+        const std::uint32_t part =
+            static_cast<std::uint32_t>(run[high_slice_input(L, field, byte)]) >> Below & ((1u << P) - 1);
         word |= part << (8 * byte + P * field);
       }
     }
@@ -175,7 +182,8 @@ void unpack_high(const std::byte* line, std::uint64_t count, std::uint8_t* codes
   std::uint64_t i = 0;
   for (; i + kPerWord <= count; i += kPerWord, line += kLineBytes) {
     spread_high<P, L, Below>(load_le<std::uint32_t>(line), run);
-    for (std::uint64_t j = 0; j < kPerWord; j += 8) store_some(codes + i + j, load_some(codes + i + j, 8) | load_some(run + j, 8), 8);
+    for (std::uint64_t j = 0; j < kPerWord; j += 8)
+      store_some(codes + i + j, load_some(codes + i + j, 8) | load_some(run + j, 8), 8);
   }
   if (i == count) return;
   spread_high<P, L, Below>(load_le<std::uint32_t>(line), run);
@@ -194,7 +202,8 @@ constexpr TileCodec kTileCodecs[] = {
     {{pack_low<4>}, {unpack_low<4>}},
     {{pack_low<4>, pack_high<1, 4, 4>}, {unpack_low<4>, unpack_high<1, 4, 4>}},
     {{pack_low<4>, pack_high<2, 4, 4>}, {unpack_low<4>, unpack_high<2, 4, 4>}},
-    {{pack_low<4>, pack_high<2, 4, 4>, pack_high<1, 4, 6>}, {unpack_low<4>, unpack_high<2, 4, 4>, unpack_high<1, 4, 6>}},
+    {{pack_low<4>, pack_high<2, 4, 4>, pack_high<1, 4, 6>},
+     {unpack_low<4>, unpack_high<2, 4, 4>, unpack_high<1, 4, 6>}},
     {{pack_low<8>}, {unpack_low<8>}},
 };
 
@@ -209,7 +218,8 @@ void transpose(const std::byte* from, std::uint64_t rows, std::uint64_t cols, st
   }
 }
 
-void transpose_elements(std::uint64_t element_bytes, const std::byte* from, std::uint64_t rows, std::uint64_t cols, std::byte* to) noexcept {
+void transpose_elements(std::uint64_t element_bytes, const std::byte* from, std::uint64_t rows, std::uint64_t cols,
+                        std::byte* to) noexcept {
   if (element_bytes == 1) return transpose<std::uint8_t>(from, rows, cols, to);
   if (element_bytes == 2) return transpose<std::uint16_t>(from, rows, cols, to);
   if (element_bytes == 4) return transpose<std::uint32_t>(from, rows, cols, to);
@@ -218,8 +228,8 @@ void transpose_elements(std::uint64_t element_bytes, const std::byte* from, std:
 
 }  // namespace
 
-void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row, std::uint64_t col_begin,
-                std::uint64_t col_end, std::uint8_t* codes) noexcept {
+void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row,
+                std::uint64_t col_begin, std::uint64_t col_end, std::uint8_t* codes) noexcept {
   const std::uint64_t count = col_end - col_begin;
   if (packing == Packing::rows) return kUnpackStream[bits - 1](planes[0] + col_begin * bits / 8, count, codes);
   const CodeSlices slices = code_slices(bits);
@@ -229,7 +239,8 @@ void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const plane
   }
 }
 
-void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t first, std::uint64_t count, std::uint8_t* elements) noexcept {
+void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t first, std::uint64_t count,
+                  std::uint8_t* elements) noexcept {
   const std::uint32_t mask = (1u << bits) - 1;
   std::uint64_t i = 0;
   for (; i < count && (first + i) % 8 != 0; ++i) {  // up to the next whole byte
@@ -240,7 +251,8 @@ void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t firs
   kUnpackStream[bits - 1](stream + (first + i) / 8 * bits, count - i, elements + i);
 }
 
-void pack_unit(const Geometry& geometry, std::uint8_t bits, const std::uint8_t* codes, std::byte* const planes[3]) noexcept {
+void pack_unit(const Geometry& geometry, std::uint8_t bits, const std::uint8_t* codes,
+               std::byte* const planes[3]) noexcept {
   if (geometry.packing == Packing::rows) return kPackStream[bits - 1](codes, geometry.cols, planes[0]);
   const CodeSlices slices = code_slices(bits);
   for (std::uint64_t row = 0; row < kTileRows; ++row) {
@@ -250,13 +262,15 @@ void pack_unit(const Geometry& geometry, std::uint8_t bits, const std::uint8_t* 
   }
 }
 
-void unpack_unit(const Geometry& geometry, std::uint8_t bits, const std::byte* const planes[3], std::uint8_t* codes) noexcept {
+void unpack_unit(const Geometry& geometry, std::uint8_t bits, const std::byte* const planes[3],
+                 std::uint8_t* codes) noexcept {
   for (std::uint64_t row = 0; row < geometry.rows_per_unit; ++row) {
     unpack_row(geometry.packing, bits, planes, row, 0, geometry.cols, codes + row * geometry.cols);
   }
 }
 
-void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plain, std::byte* plane) noexcept {
+void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plain,
+                     std::byte* plane) noexcept {
   const std::uint64_t rows = geometry.rows_per_unit;
   const std::uint8_t element_bits = bits(type);
   if (element_bits >= 8) return transpose_elements(element_bits / 8u, plain, rows, cols, plane);
@@ -271,7 +285,8 @@ void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, c
   }
 }
 
-void unpack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plane, std::byte* plain) noexcept {
+void unpack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plane,
+                       std::byte* plain) noexcept {
   const std::uint64_t rows = geometry.rows_per_unit;
   const std::uint8_t element_bits = bits(type);
   if (element_bits >= 8) return transpose_elements(element_bits / 8u, plane, cols, rows, plain);

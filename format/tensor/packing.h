@@ -13,10 +13,11 @@ namespace ingot::tensor {
 inline constexpr std::uint64_t kWindowCols = 32;
 
 /// Codes of columns [col_begin, col_end) of one row of unit `planes`; `row` is the row inside the unit. col_begin is a multiple of kWindowCols.
-void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row, std::uint64_t col_begin,
-                std::uint64_t col_end, std::uint8_t* codes) noexcept;
+void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row,
+                std::uint64_t col_begin, std::uint64_t col_end, std::uint8_t* codes) noexcept;
 
 /// `count` dense elements of `bits` <= 8 bits starting at element `first`, one byte each.
-void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t first, std::uint64_t count, std::uint8_t* elements) noexcept;
+void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t first, std::uint64_t count,
+                  std::uint8_t* elements) noexcept;
 
 }  // namespace ingot::tensor

@@ -26,7 +26,8 @@ bool is_code_index(DType type) noexcept {
 void validate_codes(const Scheme& scheme, std::string_view where) {
   const Codes& codes = scheme.codes;
   const bool named = codes.kind == CodeKind::table || codes.kind == CodeKind::grid;
-  if (named == codes.table.empty()) refuse(where, "codes.table must name a table for the kinds table and grid, and only for these");
+  if (named == codes.table.empty())
+    refuse(where, "codes.table must name a table for the kinds table and grid, and only for these");
   if (codes.table.size() > kMaxTableName) refuse(where, "codes.table is longer than 64 bytes");
   if (codes.kind == CodeKind::table && !is_code_index(codes.type)) {
     refuse(where, "codes.type of a table must be u1..u8, got " + std::string(name(codes.type)));
@@ -35,28 +36,30 @@ void validate_codes(const Scheme& scheme, std::string_view where) {
     refuse(where, "codes.type of a grid must be u8 or u16, got " + std::string(name(codes.type)));
   }
   if (codes.kind == CodeKind::number && !info(codes.type).decodable) {
-    refuse(where, "codes of type " + std::string(name(codes.type)) + " have no numeric meaning; their kind must be opaque");
+    refuse(where,
+           "codes of type " + std::string(name(codes.type)) + " have no numeric meaning; their kind must be opaque");
   }
   if (codes.kind == CodeKind::table) {
     const CodeTable* table = find_code_table(codes.table);
     if (table != nullptr && table->entries.size() != std::size_t{1} << bits(codes.type)) {
-      refuse(where, "codes.table " + codes.table + " has " + std::to_string(table->entries.size()) + " entries, codes are " +
-                        std::string(name(codes.type)));
+      refuse(where, "codes.table " + codes.table + " has " + std::to_string(table->entries.size()) +
+                        " entries, codes are " + std::string(name(codes.type)));
     }
   }
-  if (codes.kind == CodeKind::opaque &&
-      !(scheme.scales.empty() && scheme.offset.kind == OffsetKind::none && scheme.order == Order::identity && scheme.flat == 0 &&
-        scheme.shift == 0)) {
+  if (codes.kind == CodeKind::opaque && !(scheme.scales.empty() && scheme.offset.kind == OffsetKind::none &&
+                                          scheme.order == Order::identity && scheme.flat == 0 && scheme.shift == 0)) {
     refuse(where, "opaque codes take no scales, offset, order, shift or flat");
   }
 }
 
 void validate_level(const Level& level, const std::string& where) {
   const DTypeInfo& row = info(level.type);
-  if (level.custom_table && !is_code_index(level.type)) refuse(where, "custom_table needs a type of u1..u8, got " + std::string(row.name));
+  if (level.custom_table && !is_code_index(level.type))
+    refuse(where, "custom_table needs a type of u1..u8, got " + std::string(row.name));
   if (level.multiply == 0) refuse(where, "multiply must not be 0");
   const bool has_constants = level.multiply != 1 || level.add != 0;
-  if (has_constants && (row.is_float || level.custom_table)) refuse(where, "multiply and add need an integer type without table");
+  if (has_constants && (row.is_float || level.custom_table))
+    refuse(where, "multiply and add need an integer type without table");
   if (level.multiply < -kMaxLevelConstant || level.multiply > kMaxLevelConstant || level.add < -kMaxLevelConstant ||
       level.add > kMaxLevelConstant) {
     refuse(where, "multiply and add must lie in -32767..32767");
@@ -69,25 +72,30 @@ void validate_level(const Level& level, const std::string& where) {
 void validate_offset(const Scheme& scheme, std::string_view where) {
   const Offset& offset = scheme.offset;
   const std::string at = std::string(where) + ".offset";
-  if (offset.zero < -kMaxZero || offset.zero > kMaxZero) refuse(at, "zero must lie in -128..128, got " + std::to_string(offset.zero));
+  if (offset.zero < -kMaxZero || offset.zero > kMaxZero)
+    refuse(at, "zero must lie in -128..128, got " + std::to_string(offset.zero));
   if (offset.kind != OffsetKind::zero && offset.zero != 0) refuse(at, "zero is only for kind zero");
   const bool takes_levels = offset.kind != OffsetKind::none && offset.kind != OffsetKind::zero;
-  if (takes_levels == offset.levels.empty()) refuse(at, "levels belong to zero_points, bias and minimum, and only to these");
+  if (takes_levels == offset.levels.empty())
+    refuse(at, "levels belong to zero_points, bias and minimum, and only to these");
   if ((offset.kind == OffsetKind::zero_points || offset.kind == OffsetKind::bias) && offset.levels.size() != 1) {
     refuse(at, "zero_points and bias take exactly one level");
   }
-  if (offset.kind == OffsetKind::minimum && offset.levels.size() > kMaxMinimumLevels) refuse(at, "minimum takes at most 2 levels");
+  if (offset.kind == OffsetKind::minimum && offset.levels.size() > kMaxMinimumLevels)
+    refuse(at, "minimum takes at most 2 levels");
   for (std::size_t i = 0; i < offset.levels.size(); ++i) {
     validate_level(offset.levels[i], at + ".levels[" + std::to_string(i) + "]");
     if (offset.levels[i].custom_table) refuse(at, "custom_table is only for scales");
   }
-  if (offset.kind == OffsetKind::zero_points && info(offset.levels[0].type).is_float) refuse(at, "zero points must be integers");
+  if (offset.kind == OffsetKind::zero_points && info(offset.levels[0].type).is_float)
+    refuse(at, "zero points must be integers");
   if (offset.kind == OffsetKind::bias && !info(offset.levels[0].type).is_float) refuse(at, "a bias must be a float");
 }
 
 void validate_scales(const Scheme& scheme, std::string_view where) {
   if (scheme.scales.size() > kMaxScaleLevels) {
-    throw Error(ErrorKind::limit_exceeded, std::string(where) + ".scales: " + std::to_string(scheme.scales.size()) + " levels, limit 3");
+    throw Error(ErrorKind::limit_exceeded,
+                std::string(where) + ".scales: " + std::to_string(scheme.scales.size()) + " levels, limit 3");
   }
   std::size_t tables = 0;
   for (std::size_t i = 0; i < scheme.scales.size(); ++i) {
@@ -95,9 +103,11 @@ void validate_scales(const Scheme& scheme, std::string_view where) {
     tables += scheme.scales[i].custom_table ? 1 : 0;
   }
   if (tables > 1) refuse(where, "at most one scale level may have custom_table");
-  if (scheme.scales.empty() && (scheme.rounded_scale || scheme.scale_offset)) refuse(where, "rounded_scale and scale_offset need scales");
+  if (scheme.scales.empty() && (scheme.rounded_scale || scheme.scale_offset))
+    refuse(where, "rounded_scale and scale_offset need scales");
   if (scheme.scale_offset && !scheme.rounded_scale) refuse(where, "scale_offset needs rounded_scale");
-  if (scheme.shift < -kMaxShift || scheme.shift > kMaxShift) refuse(where, "shift must lie in -64..64, got " + std::to_string(scheme.shift));
+  if (scheme.shift < -kMaxShift || scheme.shift > kMaxShift)
+    refuse(where, "shift must lie in -64..64, got " + std::to_string(scheme.shift));
 }
 
 std::string_view offset_suffix(OffsetKind kind) noexcept {
@@ -125,8 +135,8 @@ Scheme Scheme::plain(DType type) {
 }
 
 bool Scheme::is_plain() const noexcept {
-  return codes.kind == CodeKind::number && scales.empty() && offset.kind == OffsetKind::none && order == Order::identity && flat == 0 &&
-         shift == 0;
+  return codes.kind == CodeKind::number && scales.empty() && offset.kind == OffsetKind::none &&
+         order == Order::identity && flat == 0 && shift == 0;
 }
 
 void validate(const Scheme& scheme, std::string_view where) {
@@ -135,22 +145,26 @@ void validate(const Scheme& scheme, std::string_view where) {
   validate_offset(scheme, where);
   if (scheme.flat != 0) {
     if (scheme.order != Order::identity) refuse(where, "flat and order exclude each other");
-    if (!scheme.scales.empty() && scheme.scales[0].block != Block{1, 0}) refuse(where, "flat needs block [1,0] for the finest scale");
+    if (!scheme.scales.empty() && scheme.scales[0].block != Block{1, 0})
+      refuse(where, "flat needs block [1,0] for the finest scale");
   }
   if (scheme.codes.kind == CodeKind::grid && (scheme.flat != 0 || scheme.order != Order::identity)) {
     refuse(where, "grid codes take neither flat nor an order");
   }
   if (bits(scheme.codes.type) > 32 && scheme.codes.kind == CodeKind::number && !scheme.is_plain()) {
-    refuse(where, "codes of type " + std::string(name(scheme.codes.type)) + " take no scales, offset, order, shift or flat");
+    refuse(where,
+           "codes of type " + std::string(name(scheme.codes.type)) + " take no scales, offset, order, shift or flat");
   }
 }
 
 std::string describe(const Scheme& scheme) {
   const bool named = scheme.codes.kind == CodeKind::table || scheme.codes.kind == CodeKind::grid;
   std::string text = named ? scheme.codes.table : std::string(name(scheme.codes.type));
-  if (scheme.codes.kind == CodeKind::table && scheme.codes.table == kCustomTable) text += "_" + std::string(name(scheme.codes.type));
+  if (scheme.codes.kind == CodeKind::table && scheme.codes.table == kCustomTable)
+    text += "_" + std::string(name(scheme.codes.type));
   text += block_suffix(scheme);
-  for (std::size_t i = 0; i < scheme.scales.size(); ++i) text += (i == 0 ? "_" : "x") + std::string(name(scheme.scales[i].type));
+  for (std::size_t i = 0; i < scheme.scales.size(); ++i)
+    text += (i == 0 ? "_" : "x") + std::string(name(scheme.scales[i].type));
   text += offset_suffix(scheme.offset.kind);
   if (scheme.offset.kind == OffsetKind::zero) text += std::to_string(scheme.offset.zero);
   if (scheme.order == Order::permutation) text += "_perm";

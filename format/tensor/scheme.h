@@ -47,7 +47,8 @@ struct Level {
   Block block;
   std::int32_t multiply = 1;
   std::int32_t add = 0;
-  bool custom_table = false;  ///< element indexes plane `scale_table` (2^bits binary32 entries): bitsandbytes double quantization
+  bool custom_table =
+      false;  ///< element indexes plane `scale_table` (2^bits binary32 entries): bitsandbytes double quantization
   bool operator==(const Level&) const = default;
 };
 
@@ -93,7 +94,7 @@ struct Scheme {
 
 /// Families give the code: one row, one file under schemes/, one spec page each.
 struct SchemeFamily {
-  std::string_view name;       // "float", "affine", "table", "two_level", "microscaling", "grid"
+  std::string_view name;  // "float", "affine", "table", "two_level", "microscaling", "grid"
   bool (*matches)(const Scheme&) noexcept;
   std::string_view spec_page;  // "spec/schemes/affine.md"
 };

@@ -16,9 +16,11 @@ struct Word {
 };
 constexpr std::array kCodeKinds = {Word<CodeKind>{CodeKind::number, "number"}, Word<CodeKind>{CodeKind::table, "table"},
                                    Word<CodeKind>{CodeKind::grid, "grid"}, Word<CodeKind>{CodeKind::opaque, "opaque"}};
-constexpr std::array kOffsetKinds = {Word<OffsetKind>{OffsetKind::zero, "zero"}, Word<OffsetKind>{OffsetKind::zero_points, "zero_points"},
-                                     Word<OffsetKind>{OffsetKind::bias, "bias"}, Word<OffsetKind>{OffsetKind::minimum, "minimum"}};
-constexpr std::array kOrders = {Word<Order>{Order::permutation, "permutation"}, Word<Order>{Order::group_index, "group_index"}};
+constexpr std::array kOffsetKinds = {
+    Word<OffsetKind>{OffsetKind::zero, "zero"}, Word<OffsetKind>{OffsetKind::zero_points, "zero_points"},
+    Word<OffsetKind>{OffsetKind::bias, "bias"}, Word<OffsetKind>{OffsetKind::minimum, "minimum"}};
+constexpr std::array kOrders = {Word<Order>{Order::permutation, "permutation"},
+                                Word<Order>{Order::group_index, "group_index"}};
 
 template <class Enum, std::size_t N>
 std::string_view word_of(const std::array<Word<Enum>, N>& words, Enum value) noexcept {
@@ -102,9 +104,11 @@ Json levels_to_json(const std::vector<Level>& levels) {
 std::vector<Level> levels_from_json(const Json& json, const std::string& where) {
   const JsonArray& array = json.as_array(where);
   constexpr std::size_t kMaxLevels = 3;
-  if (array.size() > kMaxLevels) throw Error(ErrorKind::limit_exceeded, where + ": " + std::to_string(array.size()) + " levels, limit 3");
+  if (array.size() > kMaxLevels)
+    throw Error(ErrorKind::limit_exceeded, where + ": " + std::to_string(array.size()) + " levels, limit 3");
   std::vector<Level> levels;
-  for (std::size_t i = 0; i < array.size(); ++i) levels.push_back(level_from_json(array[i], where + "[" + std::to_string(i) + "]"));
+  for (std::size_t i = 0; i < array.size(); ++i)
+    levels.push_back(level_from_json(array[i], where + "[" + std::to_string(i) + "]"));
   return levels;
 }
 
@@ -121,8 +125,10 @@ Offset offset_from_json(const Json& json, const std::string& where) {
   check_members(json, {"kind", "zero", "levels"}, where);
   Offset offset;
   offset.kind = value_of(kOffsetKinds, json.at("kind", where), where + ".kind");
-  if (offset.kind == OffsetKind::zero) offset.zero = i32_from(json.at("zero", where), where + ".zero");
-  else if (json.find("zero") != nullptr) throw Error(ErrorKind::invalid_value, where + ": zero is only for kind zero");
+  if (offset.kind == OffsetKind::zero)
+    offset.zero = i32_from(json.at("zero", where), where + ".zero");
+  else if (json.find("zero") != nullptr)
+    throw Error(ErrorKind::invalid_value, where + ": zero is only for kind zero");
   if (const Json* levels = json.find("levels")) offset.levels = levels_from_json(*levels, where + ".levels");
   return offset;
 }

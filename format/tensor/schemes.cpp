@@ -65,7 +65,8 @@ void add_scaled_code(ExactSum& sum, const Scheme& scheme, const ElementParts& pa
   factors[0] = std::ldexp(factors[0], parts.shift);  // exact in binary64
   double& last = factors[count];
   const std::span<const double> product(factors.data(), count + 1);
-  const bool finite = std::all_of(factors.begin(), factors.begin() + static_cast<std::ptrdiff_t>(count), [](double f) { return std::isfinite(f); });
+  const bool finite = std::all_of(factors.begin(), factors.begin() + static_cast<std::ptrdiff_t>(count),
+                                  [](double f) { return std::isfinite(f); });
   if (!finite || !std::isfinite(parts.code)) {  // infinity times the difference, not the difference of two infinities
     last = parts.code - parts.zero;
     sum.add(product);

@@ -12,11 +12,11 @@ namespace ingot::tensor {
 
 /// The numbers that one element's value is made of, each exact.
 struct ElementParts {
-  double code = 0;                   // T(code)
-  std::array<double, 3> scales{};    // level numbers, finest first (multiply * s + add, table entry, float)
+  double code = 0;                 // T(code)
+  std::array<double, 3> scales{};  // level numbers, finest first (multiply * s + add, table entry, float)
   std::size_t scale_count = 0;
   float scale_offset = 0;
-  double zero = 0;                   // constant or per block
+  double zero = 0;  // constant or per block
   double bias = 0;
   std::array<double, 2> mins{};
   std::size_t min_count = 0;

@@ -39,7 +39,8 @@ void PlaneSource::done_with(std::uint64_t, std::uint64_t) const {}
 Shape Tensor::stored_shape() const {
   Shape stored = shape;
   for (const Transform& transform : transforms) {
-    if (transform.kind == TransformKind::transpose && stored.size() >= 2) std::swap(stored[stored.size() - 1], stored[stored.size() - 2]);
+    if (transform.kind == TransformKind::transpose && stored.size() >= 2)
+      std::swap(stored[stored.size() - 1], stored[stored.size() - 2]);
   }
   return stored;
 }
@@ -54,17 +55,18 @@ std::uint64_t Tensor::stored_bytes() const {
   return total;
 }
 
-std::shared_ptr<const PlaneSource> planes_in_memory(std::vector<std::vector<std::byte>> planes, const Shape& stored_shape,
-                                                    const Scheme& scheme, Packing packing) {
+std::shared_ptr<const PlaneSource> planes_in_memory(std::vector<std::vector<std::byte>> planes,
+                                                    const Shape& stored_shape, const Scheme& scheme, Packing packing) {
   std::vector<PlaneSpec> specs = plane_specs(stored_shape, scheme, packing);
   if (planes.size() != specs.size()) {
-    throw Error(ErrorKind::invalid_value, describe(scheme) + ": expected " + std::to_string(specs.size()) + " planes, got " +
-                                              std::to_string(planes.size()));
+    throw Error(ErrorKind::invalid_value, describe(scheme) + ": expected " + std::to_string(specs.size()) +
+                                              " planes, got " + std::to_string(planes.size()));
   }
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (planes[i].size() != specs[i].total_bytes) {
       throw Error(ErrorKind::invalid_value, "plane " + specs[i].role + " of " + describe(scheme) + ": expected " +
-                                                std::to_string(specs[i].total_bytes) + " bytes, got " + std::to_string(planes[i].size()));
+                                                std::to_string(specs[i].total_bytes) + " bytes, got " +
+                                                std::to_string(planes[i].size()));
     }
   }
   return std::make_shared<MemoryPlanes>(std::move(planes), std::move(specs));

@@ -41,20 +41,21 @@ struct Tensor {
   Shape shape;
   Scheme scheme;
   Packing packing = Packing::rows;
-  std::vector<Transform> transforms;     // applied in order to get from logical to stored
-  bool derived = false;                  // computable from the config (rope_freqs): outside the model fingerprint
-  std::optional<Hash128> fingerprint;    // of the logical values, when already known (an .ingot records it)
+  std::vector<Transform> transforms;   // applied in order to get from logical to stored
+  bool derived = false;                // computable from the config (rope_freqs): outside the model fingerprint
+  std::optional<Hash128> fingerprint;  // of the logical values, when already known (an .ingot records it)
   std::shared_ptr<const PlaneSource> planes;
 
-  [[nodiscard]] Shape stored_shape() const;           // transpose swaps the last two extents
-  [[nodiscard]] Geometry geometry() const;            // of the stored tensor
+  [[nodiscard]] Shape stored_shape() const;  // transpose swaps the last two extents
+  [[nodiscard]] Geometry geometry() const;   // of the stored tensor
   [[nodiscard]] std::vector<PlaneSpec> plane_specs() const;
   [[nodiscard]] std::uint64_t elements() const;
-  [[nodiscard]] std::uint64_t stored_bytes() const;   // sum of all plane sizes
+  [[nodiscard]] std::uint64_t stored_bytes() const;  // sum of all plane sizes
 };
 
 /// A PlaneSource over bytes in memory, one vector per plane (tests, small tensors, results of re-quantization).
-[[nodiscard]] std::shared_ptr<const PlaneSource> planes_in_memory(std::vector<std::vector<std::byte>> planes, const Shape& stored_shape,
-                                                                  const Scheme& scheme, Packing packing);
+[[nodiscard]] std::shared_ptr<const PlaneSource> planes_in_memory(std::vector<std::vector<std::byte>> planes,
+                                                                  const Shape& stored_shape, const Scheme& scheme,
+                                                                  Packing packing);
 
 }  // namespace ingot::tensor

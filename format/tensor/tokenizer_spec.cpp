@@ -18,13 +18,18 @@ bool is_utf8(std::string_view text) noexcept {
   for (std::size_t i = 0; i < text.size();) {
     const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u; };
     const unsigned lead = byte(i);
-    const std::size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    const std::size_t length = lead < 0x80                   ? 1
+                               : lead >= 0xC2 && lead < 0xE0 ? 2
+                               : lead >= 0xE0 && lead < 0xF0 ? 3
+                               : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                             : 0;
     if (length == 0) return false;
     for (std::size_t j = 1; j < length; ++j) {
       if (byte(i + j) < 0x80 || byte(i + j) > 0xBF) return false;
     }
     const unsigned second = byte(i + 1);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) {
+    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
+        (lead == 0xF4 && second > 0x8F)) {
       return false;
     }
     i += length;
@@ -54,7 +59,8 @@ std::string text_from_json(const Json& json, const std::string& where) {
     if (high == std::string_view::npos || low == std::string_view::npos) break;
     text += static_cast<char>(high << 4 | low);
   }
-  if (2 * text.size() != hex.size()) throw Error(ErrorKind::invalid_value, where + ".hex: expected pairs of lower-case hexadecimal digits");
+  if (2 * text.size() != hex.size())
+    throw Error(ErrorKind::invalid_value, where + ".hex: expected pairs of lower-case hexadecimal digits");
   return text;
 }
 
@@ -69,7 +75,8 @@ std::vector<std::string> texts_from_json(const Json& json, const std::string& wh
   const JsonArray& array = json.as_array(where);
   std::vector<std::string> texts;
   texts.reserve(array.size());
-  for (std::size_t i = 0; i < array.size(); ++i) texts.push_back(text_from_json(array[i], where + "[" + std::to_string(i) + "]"));
+  for (std::size_t i = 0; i < array.size(); ++i)
+    texts.push_back(text_from_json(array[i], where + "[" + std::to_string(i) + "]"));
   return texts;
 }
 
@@ -167,7 +174,8 @@ void visit_fields(Record& record, Visitor& visitor) {
 
 TokenType type_from_json(const Json& json, const std::string& where) {
   const std::uint64_t value = json.as_u64(where);
-  if (value < 1 || value > kLastTokenType) throw Error(ErrorKind::invalid_value, where + ": token type " + std::to_string(value));
+  if (value < 1 || value > kLastTokenType)
+    throw Error(ErrorKind::invalid_value, where + ": token type " + std::to_string(value));
   return static_cast<TokenType>(value);
 }
 
@@ -213,7 +221,8 @@ TokenizerSpec tokenizer_spec_from_json(const Json& json, std::string_view where)
     ++claimed;
   }
   if (const Json* scores = json.find("scores")) {
-    for (const Json& score : scores->as_array(at + ".scores")) spec.scores.push_back(float_from_json<float>(score, at + ".scores"));
+    for (const Json& score : scores->as_array(at + ".scores"))
+      spec.scores.push_back(float_from_json<float>(score, at + ".scores"));
     ++claimed;
   }
   if (const Json* types = json.find("types")) {
@@ -221,8 +230,10 @@ TokenizerSpec tokenizer_spec_from_json(const Json& json, std::string_view where)
     ++claimed;
   }
   reader.finish(claimed);
-  if (!spec.scores.empty() && spec.scores.size() != spec.tokens.size()) throw Error(ErrorKind::invalid_value, at + ".scores: one per token");
-  if (!spec.types.empty() && spec.types.size() != spec.tokens.size()) throw Error(ErrorKind::invalid_value, at + ".types: one per token");
+  if (!spec.scores.empty() && spec.scores.size() != spec.tokens.size())
+    throw Error(ErrorKind::invalid_value, at + ".scores: one per token");
+  if (!spec.types.empty() && spec.types.size() != spec.tokens.size())
+    throw Error(ErrorKind::invalid_value, at + ".types: one per token");
   return spec;
 }
 

@@ -29,8 +29,10 @@ struct AddedToken {
 
 /// One step that cuts text into words before BPE; applied in order to the pieces left by the one before.
 struct PreTokenizer {
-  std::string kind;         // "regex" (pattern is one of the known families by name), "digits", "metaspace", "bytes_only", "split_space"
-  std::string pattern;      // regex family: "gpt2", "llama3", "qwen2", "tekken", "gpt4o", ... ; original text in `source_pattern`
+  std::string
+      kind;  // "regex" (pattern is one of the known families by name), "digits", "metaspace", "bytes_only", "split_space"
+  std::string
+      pattern;  // regex family: "gpt2", "llama3", "qwen2", "tekken", "gpt4o", ... ; original text in `source_pattern`
   std::string source_pattern;
   bool individual_digits = false;
   bool add_prefix_space = false;
@@ -39,28 +41,29 @@ struct PreTokenizer {
 };
 
 struct NormalizerStep {
-  std::string kind;         // "prepend", "replace", "nfc", "nfkc", "lowercase", "strip"
-  std::string from, to;     // prepend: to; replace: from -> to
+  std::string kind;      // "prepend", "replace", "nfc", "nfkc", "lowercase", "strip"
+  std::string from, to;  // prepend: to; replace: from -> to
   bool operator==(const NormalizerStep&) const = default;
 };
 
 struct TokenizerSpec {
   TokenizerKind kind = TokenizerKind::byte_bpe;
-  std::vector<std::string> tokens;        // by id; raw bytes as the source spells them (byte alphabet for byte_bpe, U+2581 for SPM)
-  std::vector<float> scores;              // by id; spm_bpe and unigram, else empty
-  std::vector<TokenType> types;           // by id; empty: all normal
-  std::vector<std::string> merges;        // "left right" in rank order; byte_bpe and char_bpe
-  std::vector<AddedToken> added;          // matched before everything else
+  std::vector<std::string>
+      tokens;                 // by id; raw bytes as the source spells them (byte alphabet for byte_bpe, U+2581 for SPM)
+  std::vector<float> scores;  // by id; spm_bpe and unigram, else empty
+  std::vector<TokenType> types;     // by id; empty: all normal
+  std::vector<std::string> merges;  // "left right" in rank order; byte_bpe and char_bpe
+  std::vector<AddedToken> added;    // matched before everything else
   std::vector<NormalizerStep> normalizer;
   std::vector<PreTokenizer> pre_tokenizers;
   bool byte_fallback = false, fuse_unknown = false, ignore_merges = false;
-  bool add_space_prefix = false;          // spm_bpe
-  bool strip_one_leading_space = false;   // decoder
+  bool add_space_prefix = false;         // spm_bpe
+  bool strip_one_leading_space = false;  // decoder
   std::optional<std::uint32_t> bos, eos, unknown, padding;
   std::vector<std::uint32_t> end_of_generation;  // every id that ends a reply (eos included)
   bool add_bos = false, add_eos = false;
-  std::string chat_template;              // Jinja source; empty: none
-  std::string gguf_pre;                   // tokenizer.ggml.pre when known ("gpt-2", "llama-bpe", ...)
+  std::string chat_template;  // Jinja source; empty: none
+  std::string gguf_pre;       // tokenizer.ggml.pre when known ("gpt-2", "llama-bpe", ...)
   bool operator==(const TokenizerSpec&) const = default;
 };
 

@@ -29,7 +29,8 @@ Json to_json(const std::vector<Transform>& transforms) {
 std::vector<Transform> transforms_from_json(const Json& json, std::string_view where) {
   const JsonArray& array = json.as_array(where);
   if (array.size() > kMaxTransforms) {
-    throw Error(ErrorKind::limit_exceeded, std::string(where) + ": " + std::to_string(array.size()) + " transforms, limit 4");
+    throw Error(ErrorKind::limit_exceeded,
+                std::string(where) + ": " + std::to_string(array.size()) + " transforms, limit 4");
   }
   std::vector<Transform> transforms;
   for (std::size_t i = 0; i < array.size(); ++i) {
@@ -41,8 +42,10 @@ std::vector<Transform> transforms_from_json(const Json& json, std::string_view w
     Transform transform{static_cast<TransformKind>(known), 0};
     for (const JsonMember& member : array[i].as_object(at)) {
       const bool is_heads = member.first == "heads" && transform.kind == TransformKind::rope_interleave;
-      if (is_heads) transform.heads = member.second.as_u64(at + ".heads");
-      else if (member.first != "kind") throw Error(ErrorKind::invalid_value, at + ": unknown member \"" + member.first + "\"");
+      if (is_heads)
+        transform.heads = member.second.as_u64(at + ".heads");
+      else if (member.first != "kind")
+        throw Error(ErrorKind::invalid_value, at + ": unknown member \"" + member.first + "\"");
     }
     if (transform.kind == TransformKind::rope_interleave && transform.heads == 0) {
       throw Error(ErrorKind::invalid_value, at + ": rope_interleave needs heads >= 1");

@@ -4,9 +4,7 @@
 
 namespace ingot::tensor {
 
-bool is_grid(const Scheme& scheme) noexcept {
-  return scheme.codes.kind == CodeKind::grid;
-}
+bool is_grid(const Scheme& scheme) noexcept { return scheme.codes.kind == CodeKind::grid; }
 
 float grid_value(const Scheme& scheme, const ElementParts& parts) noexcept {
   ExactSum sum;

@@ -4,9 +4,7 @@
 
 namespace ingot::tensor {
 
-bool is_table(const Scheme& scheme) noexcept {
-  return scheme.codes.kind == CodeKind::table;
-}
+bool is_table(const Scheme& scheme) noexcept { return scheme.codes.kind == CodeKind::table; }
 
 float table_value(const Scheme& scheme, const ElementParts& parts) noexcept {
   ExactSum sum;

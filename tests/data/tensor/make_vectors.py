@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Writes vectors.txt: what torch and ml_dtypes say about small floats, and fingerprints computed from spec/fingerprint.md with xxhash.
 
-Needs torch, numpy, ml_dtypes, xxhash. Every line is `kind name hash`, the hash being XXH3-128 of little-endian numbers:
+Needs torch, numpy, ml_dtypes, gguf, xxhash. Every line is `kind name hash`, the hash being XXH3-128 of little-endian numbers:
   float_table  the binary32 values of all codes of a type, NaN as 7fc00000
   f32_to       16-bit codes of the inputs below, NaN as 7e00 (f16) or 7fc0 (bf16)
+  grid         the entries of a ggml code book (package gguf) as signed bytes, IQ1 in eighths
   fingerprint  of the tensors that format_tensor_fingerprint_test.cpp builds by the same formulas
 """
 import pathlib
 import struct
 
+import gguf.quants
 import ml_dtypes
 import numpy as np
 import torch
@@ -61,6 +63,13 @@ for name, dtype, magnitude_of_infinity, nan in (("f16", torch.float16, 0x7C00, 0
     out = torch.from_numpy(inputs.view(np.float32).copy()).to(dtype).view(torch.uint16).numpy().copy()
     out[(out & 0x7FFF) > magnitude_of_infinity] = nan
     emit("f32_to", name, hash128(out))
+
+
+# --- grids
+for name, owner in (("iq2_xxs", "IQ2_XXS"), ("iq2_xs", "IQ2_XS"), ("iq2_s", "IQ2_S"), ("iq3_xxs", "IQ3_XXS"), ("iq3_s", "IQ3_S"), ("iq1_s", "IQ1_S")):
+    book = getattr(gguf.quants, owner)
+    book.init_grid()
+    emit("grid", name, hash128((book.grid * (8 if name == "iq1_s" else 1)).astype(np.int8)))
 
 
 # --- fingerprints
