@@ -1,4 +1,5 @@
-// decode.h against exact arithmetic (tensor_oracle.h): every family, every arithmetic, both packings, views and streams, transforms.
+// decode.h against exact arithmetic (tensor_oracle.h): every family, every arithmetic, both packings, views and
+// streams, transforms.
 #include <doctest/doctest.h>
 
 #include <algorithm>

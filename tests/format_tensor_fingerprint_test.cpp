@@ -1,4 +1,5 @@
-// Small floats against torch and ml_dtypes, fingerprints against an independent computation (tests/data/tensor/make_vectors.py).
+// Small floats against torch and ml_dtypes, fingerprints against an independent computation
+// (tests/data/tensor/make_vectors.py).
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -268,7 +269,8 @@ TEST_CASE("the_builder_gives_the_same_fingerprint_in_any_order") {
 }
 
 TEST_CASE("the_same_values_have_one_fingerprint_in_every_scheme") {
-  // The values of u4_37x64 as binary32, as the same codes with zero points and with a bias, in both packings, transposed.
+  // The values of u4_37x64 as binary32, as the same codes with zero points and with a bias, in both packings,
+  // transposed.
   const Tensor tiles = example_tensors().at("u4_37x64");
   std::vector<float> values(tiles.elements());
   decode_logical(tiles, values);

@@ -16,7 +16,7 @@ using tensor::Level;
 using tensor::OffsetKind;
 using tensor::Packing;
 
-// --- Exact numbers: sign, big magnitude, power of two ---------------------------------------------------------------------------------
+// --- Exact numbers: sign, big magnitude, power of two ----------------------------------------------------------------
 
 /// magnitude * 2^exponent; the magnitude as base 2^32 digits, lowest first.
 struct Exact {
@@ -100,7 +100,8 @@ Exact negated(Exact a) {
   return a;
 }
 
-/// The nearest binary32 number by comparing exact distances; ties to the even mantissa, and to infinity at the end of the range.
+/// The nearest binary32 number by comparing exact distances; ties to the even mantissa, and to infinity at the end of
+/// the range.
 float nearest(const Exact& value) {
   if (value.digits.empty()) return 0;
   long double approximate = 0;
@@ -130,7 +131,7 @@ float nearest(const Exact& value) {
   return value.negative ? -result : result;
 }
 
-// --- Element types, straight from the table in spec/schemes/README.md section 3 -------------------------------------------------------
+// --- Element types, straight from the table in spec/schemes/README.md section 3 --------------------------------------
 
 double ieee_like(std::uint64_t bits, int exponent_bits, int mantissa_bits, int bias, bool has_specials) {
   const auto mantissa = static_cast<double>(bits & ((1ull << mantissa_bits) - 1));
@@ -177,7 +178,7 @@ double table_entry(const std::string& name, std::uint64_t code) {
   return code == 0 ? -1 : 1;  // binary
 }
 
-// --- Bits -------------------------------------------------------------------------------------------------------------------------
+// --- Bits ------------------------------------------------------------------------------------------------------------
 
 /// A dense stream of elements, element 0 in the lowest bits of byte 0.
 class BitStream {

@@ -1,5 +1,6 @@
-// An independent reading of the specification for the tests of format/tensor: planes packed bit by bit as spec/planes.md says, and values in
-// exact integer arithmetic as spec/schemes/README.md section 1 says. Shares no code with the library but its type names.
+// An independent reading of the specification for the tests of format/tensor: planes packed bit by bit as
+// spec/planes.md says, and values in exact integer arithmetic as spec/schemes/README.md section 1 says. Shares no code
+// with the library but its type names.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace ingot::test {
 
-/// A tensor as plain arrays: one code per element of the row view, one stored element per parameter, in row-major order.
+/// A tensor as plain arrays: one code per element of the row view, one stored element per parameter, in row-major
+/// order.
 struct PlainTensor {
   tensor::Shape shape;
   tensor::Scheme scheme;
@@ -24,7 +26,8 @@ struct PlainTensor {
   std::vector<std::uint32_t> order = {};  // permutation or group_index
 };
 
-/// Random codes and parameters: bit patterns of every kind, finite or not, subnormal, huge; `tame` keeps parameters near 1.
+/// Random codes and parameters: bit patterns of every kind, finite or not, subnormal, huge; `tame` keeps parameters
+/// near 1.
 [[nodiscard]] PlainTensor random_tensor(const tensor::Shape& shape, const tensor::Scheme& scheme,
                                         tensor::Packing packing, bool tame, std::mt19937_64& random);
 

@@ -1,5 +1,6 @@
-// Hot loops of the exact decode that exist in two builds: the baseline (bulk.cpp) and AVX2 with F16C (bulk_avx2.cpp), chosen once at run time.
-// Both are compiled from bulk_loops.h and give the same bits. An ISA file may include only this header and the intrinsics.
+// Hot loops of the exact decode that exist in two builds: the baseline (bulk.cpp) and AVX2 with F16C (bulk_avx2.cpp),
+// chosen once at run time. Both are compiled from bulk_loops.h and give the same bits. An ISA file may include only
+// this header and the intrinsics.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +44,8 @@ struct BulkLoops {
   void (*decode_table256)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
                           const Run* runs, float* out) noexcept;
 
-  // One run in binary64, whose product scale * (number - zero) must be exact there; the result is rounded once to binary32.
+  // One run in binary64, whose product scale * (number - zero) must be exact there; the result is rounded once to
+  // binary32.
   void (*round_products)(const double* numbers, std::uint64_t count, const WideRun& run,
                          float* out) noexcept;  // without `add`
   void (*round_sums)(const double* numbers, std::uint64_t count, const WideRun& run, float* out) noexcept;

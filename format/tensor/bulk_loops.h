@@ -1,4 +1,5 @@
-// The bodies of BulkLoops, in an unnamed namespace: included once by bulk.cpp and once by bulk_avx2.cpp, each with its own flags.
+// The bodies of BulkLoops, in an unnamed namespace: included once by bulk.cpp and once by bulk_avx2.cpp, each with its
+// own flags.
 #pragma once
 
 #include "format/tensor/bulk.h"
@@ -179,8 +180,9 @@ void loop_round_products(const double* numbers, std::uint64_t count, const WideR
   for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<float>(run.scale * (numbers[i] - run.zero));
 }
 
-// a + b for a binary32 result: the exact sum rounded to odd in binary64, so that the conversion to binary32 is the only rounding that counts.
-// TwoSum (Knuth) gives the error exactly; an inexact sum with an even last bit moves one step towards the error.
+// a + b for a binary32 result: the exact sum rounded to odd in binary64, so that the conversion to binary32 is the only
+// rounding that counts. TwoSum (Knuth) gives the error exactly; an inexact sum with an even last bit moves one step
+// towards the error.
 inline double sum_rounded_to_odd(double a, double b) noexcept {
   const double sum = a + b;
   const double b_part = sum - a;

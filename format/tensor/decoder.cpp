@@ -77,7 +77,7 @@ void Decoder::decode_plain(const Window& window, Target target, DecodeScratch& s
   }
 }
 
-// --- binary32: every operation but the last is exact -------------------------------------------------------------------------------
+// --- binary32: every operation but the last is exact -----------------------------------------------------------------
 
 /// False when a scale is so large that a product could overflow before the sum brings it back.
 bool Decoder::make_runs(const Window& window, DecodeScratch& scratch) const {
@@ -144,7 +144,7 @@ void Decoder::decode_row32(const Window& window, const std::uint8_t* codes, cons
   decode_runs(head, count - head, runs + (head != 0 ? 1 : 0));
 }
 
-// --- binary64 and the reference -----------------------------------------------------------------------------------------------------
+// --- binary64 and the reference --------------------------------------------------------------------------------------
 
 ElementParts Decoder::parts_of(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const {
   ElementParts parts;

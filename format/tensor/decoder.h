@@ -1,7 +1,9 @@
-// Decodes rectangles of a stored tensor to exact binary32. The engine behind decode.h and fingerprint.h; internal to format/tensor.
+// Decodes rectangles of a stored tensor to exact binary32. The engine behind decode.h and fingerprint.h; internal to
+// format/tensor.
 //
 // How a value is computed is chosen once per tensor from the ranges of its types, not from its name:
-//   binary32   every step but the last is exact in binary32: vector loops (bulk.h). All GGUF types, GPTQ, AWQ, MX, FP8, most of MLX.
+//   binary32   every step but the last is exact in binary32: vector loops (bulk.h). All GGUF types, GPTQ, AWQ, MX, FP8,
+//              most of MLX.
 //   binary64   the product is exact in binary64; a sum is rounded to odd first (two_level.md, "Rounding").
 //   reference  the family's scalar code on ExactSum.
 #pragma once
@@ -34,8 +36,8 @@ struct DecodeScratch {
   std::uint64_t unit_begin = 0, unit_end = 0;
 };
 
-/// Immutable and thread-safe; keeps the tensor's planes alive. The constructor throws unsupported for opaque codes and unknown tables or
-/// grids, invalid_value for a broken permutation or group index.
+/// Immutable and thread-safe; keeps the tensor's planes alive. The constructor throws unsupported for opaque codes and
+/// unknown tables or grids, invalid_value for a broken permutation or group index.
 class Decoder {
  public:
   explicit Decoder(const Tensor& tensor);
@@ -49,8 +51,8 @@ class Decoder {
     return scheme_.order == Order::identity ? window_alignment_ : std::max<std::uint64_t>(geometry_.cols, 1);
   }
 
-  /// Rows [row_begin, row_end) counted through all matrices, columns [col_begin, col_end), the top left one into out[0], row by row at a
-  /// distance of `stride`. With an order other than identity only whole rows.
+  /// Rows [row_begin, row_end) counted through all matrices, columns [col_begin, col_end), the top left one into
+  /// out[0], row by row at a distance of `stride`. With an order other than identity only whole rows.
   void decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end,
               float* out, std::uint64_t stride, DecodeScratch& scratch) const;
 
@@ -72,7 +74,8 @@ class Decoder {
     [[nodiscard]] std::uint64_t rows() const noexcept { return row_end - row_begin; }
     [[nodiscard]] std::uint64_t cols() const noexcept { return col_end - col_begin; }
   };
-  /// Where the output goes: element (r, c) of the window at data[r * stride + c], or at permutation[c] for permuted columns.
+  /// Where the output goes: element (r, c) of the window at data[r * stride + c], or at permutation[c] for permuted
+  /// columns.
   struct Target {
     float* data;
     std::uint64_t stride;

@@ -1,4 +1,5 @@
-// Plane bytes -> one byte per code and one number per parameter, for a window of a tensor. Implements spec/planes.md sections 3 and 4.
+// Plane bytes -> one byte per code and one number per parameter, for a window of a tensor. Implements spec/planes.md
+// sections 3 and 4.
 #include "format/base/error.h"
 #include "format/tensor/decoder.h"
 #include "format/tensor/packing.h"
@@ -35,7 +36,7 @@ const std::byte* Decoder::unit_bytes(std::size_t plane, std::uint64_t row,
   return scratch.units[plane].data() + (unit - scratch.unit_begin) * plane_unit_bytes_[plane];
 }
 
-// --- Parameters ------------------------------------------------------------------------------------------------------------------
+// --- Parameters ------------------------------------------------------------------------------------------------------
 
 void Decoder::read_levels(const Window& window, DecodeScratch& scratch) const {
   scratch.levels.resize(levels_.size());
@@ -119,7 +120,7 @@ void Decoder::convert_elements(const LevelPlane& plane, const std::byte* bytes, 
   }
 }
 
-// --- Codes -----------------------------------------------------------------------------------------------------------------------
+// --- Codes -----------------------------------------------------------------------------------------------------------
 
 void Decoder::read_codes(const Window& window, DecodeScratch& scratch) const {
   const std::uint64_t cols = window.cols();

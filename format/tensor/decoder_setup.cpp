@@ -1,4 +1,5 @@
-// What a decoder works out once per tensor: plane positions, tables, orders, runs, and the arithmetic that is exact for its types.
+// What a decoder works out once per tensor: plane positions, tables, orders, runs, and the arithmetic that is exact for
+// its types.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>

@@ -1,5 +1,5 @@
-// The real number that a stored element stands for, and the range of such numbers, by element type. Internal to format/tensor.
-// Implements spec/schemes/README.md section 3.
+// The real number that a stored element stands for, and the range of such numbers, by element type. Internal to
+// format/tensor. Implements spec/schemes/README.md section 3.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,13 @@ namespace ingot::tensor {
 /// Of every code of a type of at most 8 bits, 2^bits entries. Every entry is exact in binary32 too.
 [[nodiscard]] std::vector<double> numbers_of_codes(DType type);
 
-/// `count` little-endian elements of a type of 16 or more bits. `wide_numbers` is exact except for i64 and u64; `wide_values` rounds once.
+/// `count` little-endian elements of a type of 16 or more bits. `wide_numbers` is exact except for i64 and u64;
+/// `wide_values` rounds once.
 void wide_numbers(DType type, const std::byte* bytes, std::uint64_t count, double* out) noexcept;
 void wide_values(DType type, const std::byte* bytes, std::uint64_t count, float* out) noexcept;
 
-/// What is known of a set of finite numbers: none is larger than `max`, all are multiples of 2^lowest, none needs more than
-/// `significant_bits` bits.
+/// What is known of a set of finite numbers: none is larger than `max`, all are multiples of 2^lowest, none needs more
+/// than `significant_bits` bits.
 struct NumberRange {
   double max;
   int lowest;

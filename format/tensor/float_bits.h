@@ -1,5 +1,5 @@
-// Scalar float conversions on bit patterns, in an unnamed namespace so that every instruction-set build has its own copy. Included only by
-// float_codes.cpp and bulk_loops.h. Implements spec/schemes/README.md section 3 (f16, bf16).
+// Scalar float conversions on bit patterns, in an unnamed namespace so that every instruction-set build has its own
+// copy. Included only by float_codes.cpp and bulk_loops.h. Implements spec/schemes/README.md section 3 (f16, bf16).
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ inline float from_bits(std::uint32_t bits) noexcept {
   return value;
 }
 
-// Branch-free, so that compilers vectorize it. The exponent is moved by a multiplication for subnormals only, whose product is exact.
+// Branch-free, so that compilers vectorize it. The exponent is moved by a multiplication for subnormals only, whose
+// product is exact.
 inline std::uint32_t f16_bits_to_f32_bits(std::uint16_t half) noexcept {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t magnitude = half & 0x7FFFu;
@@ -33,9 +34,11 @@ inline std::uint32_t f16_bits_to_f32_bits(std::uint16_t half) noexcept {
 inline std::uint16_t f32_bits_to_f16_bits(std::uint32_t bits) noexcept {
   const std::uint32_t sign = bits >> 16 & 0x8000u;
   const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-  // Normal results: add half an ulp (minus one when the kept part is even) and cut; a carry runs into the exponent and up to infinity.
+  // Normal results: add half an ulp (minus one when the kept part is even) and cut; a carry runs into the exponent and
+  // up to infinity.
   const std::uint32_t normal = (magnitude - (112u << 23) + 0x0FFFu + (magnitude >> 13 & 1u)) >> 13;
-  // Subnormal results: adding 0.5 puts the lowest kept bit at the end of the binary32 mantissa, and the addition rounds.
+  // Subnormal results: adding 0.5 puts the lowest kept bit at the end of the binary32 mantissa, and the addition
+  // rounds.
   const std::uint32_t subnormal = bits_of(from_bits(magnitude) + 0.5f) - 0x3F000000u;
   std::uint32_t result = magnitude < 0x38800000u ? subnormal : normal;
   result = magnitude >= 0x477FF000u ? 0x7C00u : result;  // 65520 and above

@@ -1,4 +1,5 @@
-// The bitmaps: fixed constants of the file format (ggml, MIT licence), re-encoded as sets. Implements spec/schemes/grid.md.
+// The bitmaps: fixed constants of the file format (ggml, MIT licence), re-encoded as sets. Implements
+// spec/schemes/grid.md.
 #include "format/tensor/grids.h"
 
 #include <array>

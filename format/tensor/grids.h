@@ -8,8 +8,8 @@
 
 namespace ingot::tensor {
 
-/// A code book of `entries` entries of `width` small integers. It is a set of numbers in base values.size(), kept as a bitmap: the i-th set
-/// bit p is entry i, and digit k of p (element 0 lowest) selects the value of element k.
+/// A code book of `entries` entries of `width` small integers. It is a set of numbers in base values.size(), kept as a
+/// bitmap: the i-th set bit p is entry i, and digit k of p (element 0 lowest) selects the value of element k.
 struct Grid {
   std::string_view name;
   std::uint32_t width;  // elements that one index stands for

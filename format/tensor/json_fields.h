@@ -1,5 +1,6 @@
-// Writing and reading of flat records whose JSON members have the names of the fields and whose defaults are omitted. Each record lists its
-// fields once, in a function visit_fields(record, visitor). Floats travel as shortest decimal strings. Used by model_config and tokenizer_spec.
+// Writing and reading of flat records whose JSON members have the names of the fields and whose defaults are omitted.
+// Each record lists its fields once, in a function visit_fields(record, visitor). Floats travel as shortest decimal
+// strings. Used by model_config and tokenizer_spec.
 #pragma once
 
 #include <charconv>

@@ -1,5 +1,5 @@
-// The logical tensor, in row-major order, from the stored one: undoes the declared transforms. Internal to format/tensor.
-// Implements spec/transforms.md.
+// The logical tensor, in row-major order, from the stored one: undoes the declared transforms. Internal to
+// format/tensor. Implements spec/transforms.md.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ class LogicalDecoder {
   [[nodiscard]] bool needs_whole_tensor() const noexcept {
     return arrangement_ != Arrangement::rows && !stored_.has_views();
   }
-  /// The stored units that hold logical elements [begin, end), when they are contiguous and wholly inside; else an empty range.
+  /// The stored units that hold logical elements [begin, end), when they are contiguous and wholly inside; else an
+  /// empty range.
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_inside(std::uint64_t begin,
                                                                      std::uint64_t end) const noexcept;
 

@@ -63,7 +63,7 @@ constexpr PackStream kPackStream[] = {pack_stream<1>, pack_stream<2>, pack_strea
 constexpr UnpackStream kUnpackStream[] = {unpack_stream<1>, unpack_stream<2>, unpack_stream<3>, unpack_stream<4>,
                                           unpack_stream<5>, unpack_stream<6>, unpack_stream<7>, unpack_stream<8>};
 
-// --- One row of a slice in a tile: words at a stride of one line -----------------------------------------------------------------
+// --- One row of a slice in a tile: words at a stride of one line -----------------------------------------------------
 
 /// Low slice: a word is 32/P consecutive codes.
 template <unsigned P>
@@ -104,8 +104,9 @@ void unpack_low(const std::byte* line, std::uint64_t count, std::uint8_t* codes)
     codes[i + j] = static_cast<std::uint8_t>(word >> j * P & ((1u << P) - 1));
 }
 
-// Higher slice of P bits above `Below` bits, where the low slice has L bits: field f of byte b belongs to input high_slice_input(L, f, b).
-// With F = 8 / L the F fields from F*g on hold the 4*F inputs of group g, four bytes at a distance of F. So a group is a matrix of bytes:
+// Higher slice of P bits above `Below` bits, where the low slice has L bits: field f of byte b belongs to input
+// high_slice_input(L, f, b). With F = 8 / L the F fields from F*g on hold the 4*F inputs of group g, four bytes at a
+// distance of F. So a group is a matrix of bytes:
 //   (word >> P*(F*g + k)) & mask   =   inputs  4*F*g + k,  + F,  + 2*F,  + 3*F      in bytes 0, 1, 2, 3
 
 template <unsigned P>
@@ -207,7 +208,7 @@ constexpr TileCodec kTileCodecs[] = {
     {{pack_low<8>}, {unpack_low<8>}},
 };
 
-// --- Parameters ------------------------------------------------------------------------------------------------------------------
+// --- Parameters ------------------------------------------------------------------------------------------------------
 
 template <class T>
 void transpose(const std::byte* from, std::uint64_t rows, std::uint64_t cols, std::byte* to) noexcept {

@@ -1,5 +1,5 @@
-// Windows of rows of codes between one byte per code and the canonical packing. Used by geometry.h's pack_unit and by the decoder.
-// Implements spec/planes.md sections 3 and 4.
+// Windows of rows of codes between one byte per code and the canonical packing. Used by geometry.h's pack_unit and by
+// the decoder. Implements spec/planes.md sections 3 and 4.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,12 @@
 
 namespace ingot::tensor {
 
-/// A window may start at any multiple of this: every slice then starts at a whole word, every bit stream at a whole byte.
+/// A window may start at any multiple of this: every slice then starts at a whole word, every bit stream at a whole
+/// byte.
 inline constexpr std::uint64_t kWindowCols = 32;
 
-/// Codes of columns [col_begin, col_end) of one row of unit `planes`; `row` is the row inside the unit. col_begin is a multiple of kWindowCols.
+/// Codes of columns [col_begin, col_end) of one row of unit `planes`; `row` is the row inside the unit. col_begin is a
+/// multiple of kWindowCols.
 void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row,
                 std::uint64_t col_begin, std::uint64_t col_end, std::uint8_t* codes) noexcept;
 

@@ -1,4 +1,5 @@
-// Derived facts of a tensor, and plane bytes held in memory. Implements spec/planes.md and spec/transforms.md (conditions).
+// Derived facts of a tensor, and plane bytes held in memory. Implements spec/planes.md and spec/transforms.md
+// (conditions).
 #include "format/tensor/tensor.h"
 
 #include <algorithm>
