@@ -24,7 +24,8 @@ class Unigram final : public WordModel {
     unknown_score_ = lowest - kUnknownPenalty;
     matchable_.assign(spec.tokens.size(), true);
     for (const tensor::AddedToken& added : spec.added) {
-      if (added.special && added.id < matchable_.size()) matchable_[added.id] = false;  // found before, or not wanted
+      // Pieces of the model have a score; a token that was only added is found before the words are cut, or not wanted.
+      if (added.id < matchable_.size() && spec.scores[added.id] == 0) matchable_[added.id] = false;
     }
   }
 

@@ -76,6 +76,7 @@ Value replace(const Arguments& a) {
   std::int64_t left = limit.is_integer() ? limit.integer() : -1;
   if (from.empty()) unsupported("replacing an empty string");
   for (std::size_t at = text.find(from); at != std::string::npos && left != 0; at = text.find(from, at + to.size()), --left) {
+    check_size(text.size() + to.size());
     text.replace(at, from.size(), to);
   }
   return text;
@@ -145,6 +146,7 @@ std::string joined(const Value& items, const std::string& separator) {
     if (!first) out += separator;
     first = false;
     out += item.text();
+    check_size(out.size());
   }
   return out;
 }
@@ -167,6 +169,7 @@ Value indent(const Arguments& a) {
   const bool first = a.get(2, "first", false).truthy(), blank = a.get(3, "blank", false).truthy();
   std::string out = first ? pad : "";
   for (std::size_t i = 0; i < text.size(); ++i) {
+    check_size(out.size());
     out += text[i];
     const bool next_is_blank = i + 1 >= text.size() || text[i + 1] == '\n';
     if (text[i] == '\n' && (blank || !next_is_blank)) out += pad;

@@ -168,6 +168,14 @@ class Interpreter {
 
   // --- expressions -------------------------------------------------------------------------------------------------------------
   Value evaluate(const Node& node) {
+    Value result = computed(node);
+    if (result.is_string()) built_ += result.string().size();
+    if (result.is_list()) built_ += result.list().size() * (node.kind == NodeKind::name ? 0 : sizeof(Value));  // a name only refers to it
+    if (built_ > limits_.built_bytes) throw Error(ErrorKind::limit_exceeded, "chat template: its values are too large");
+    return result;
+  }
+
+  Value computed(const Node& node) {
     const Guard guard(*this);
     switch (node.kind) {
       case NodeKind::literal: return node.value;
@@ -374,13 +382,19 @@ class Interpreter {
     if (symbol == "<=") return compare(left, right) <= 0;
     if (symbol == ">") return compare(left, right) > 0;
     if (symbol == ">=") return compare(left, right) >= 0;
-    if (symbol == "~") return left.text() + right.text();
+    if (symbol == "~") return concatenated(left.text(), right.text());
     return arithmetic(symbol, left, right);
   }
 
+  static Value concatenated(const std::string& left, const std::string& right) {
+    check_size(left.size() + right.size());
+    return left + right;
+  }
+
   static Value arithmetic(const std::string& symbol, const Value& left, const Value& right) {
-    if (symbol == "+" && left.is_string() && right.is_string()) return left.string() + right.string();
+    if (symbol == "+" && left.is_string() && right.is_string()) return concatenated(left.string(), right.string());
     if (symbol == "+" && left.is_list() && right.is_list()) {
+      check_size((left.list().size() + right.list().size()) * sizeof(Value));
       List joined = left.list();
       joined.insert(joined.end(), right.list().begin(), right.list().end());
       return joined;
@@ -416,7 +430,7 @@ class Interpreter {
   const Limits limits_;
   std::vector<Dict> scopes_;  // builtins, globals, template, then loops and macros
   std::string output_;
-  std::uint64_t steps_ = 0;
+  std::uint64_t steps_ = 0, built_ = 0;
   std::uint32_t depth_ = 0;
 };
 

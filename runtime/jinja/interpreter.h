@@ -10,7 +10,8 @@ namespace ingot::runtime::jinja {
 /// Work a template may do before it is taken for hostile.
 struct Limits {
   std::uint64_t steps = 5'000'000;       // nodes evaluated
-  std::uint64_t output_bytes = 64u << 20;
+  std::uint64_t output_bytes = 16u << 20;
+  std::uint64_t built_bytes = 256u << 20;  // strings and lists that expressions yield, all together
   std::uint32_t depth = 200;             // nested evaluations
 };
 

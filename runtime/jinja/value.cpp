@@ -49,6 +49,7 @@ std::string json_quoted(const std::string& text) {
 }
 
 void write_json(const Value& value, std::int64_t indent, std::int64_t depth, std::string& out) {
+  check_size(out.size());
   const auto separate = [&](bool first, std::int64_t level) {
     if (!first) out += indent < 0 ? ", " : ",";
     if (indent >= 0) (out += '\n').append(static_cast<std::size_t>(indent * level), ' ');
@@ -89,6 +90,11 @@ void write_json(const Value& value, std::int64_t indent, std::int64_t depth, std
 
 }  // namespace
 
+void check_size(std::uint64_t bytes) {
+  constexpr std::uint64_t kMaxBytes = 16u << 20;
+  if (bytes > kMaxBytes) throw Error(ErrorKind::limit_exceeded, "chat template: a value of more than " + std::to_string(kMaxBytes) + " bytes");
+}
+
 void fail(const std::string& message) { throw Error(ErrorKind::invalid_value, "chat template: " + message); }
 void unsupported(const std::string& construct) { throw Error(ErrorKind::unsupported, "chat template: " + construct + " is not supported"); }
 
@@ -115,6 +121,7 @@ std::string Value::repr() const {
   std::string out = is_list() ? "[" : "{";
   bool first = true;
   const auto separate = [&] {
+    check_size(out.size());
     if (!first) out += ", ";
     first = false;
   };
@@ -205,6 +212,7 @@ List items_of(const Value& value) {
     return items;
   }
   if (!value.is_string()) fail("cannot iterate over " + std::string(value.type_name()));
+  check_size(value.string().size() * sizeof(Value));
   for (std::size_t at = 0; at < value.string().size();) {
     const std::uint32_t length = unicode::utf8_part_at(value.string(), at).length;
     items.emplace_back(value.string().substr(at, length));

@@ -93,6 +93,9 @@ struct Arguments {
 /// json.dumps with ensure_ascii=False.
 [[nodiscard]] std::string to_json_text(const Value& value, std::int64_t indent);
 
+/// Throws limit_exceeded when a string of `bytes`, or a list of `bytes / sizeof(Value)` items, is more than a template may build.
+void check_size(std::uint64_t bytes);
+
 /// Throws Error of kind invalid_value: "chat template: <message>".
 [[noreturn]] void fail(const std::string& message);
 /// Throws Error of kind unsupported: "chat template: <construct> is not supported".

@@ -1,0 +1,122 @@
+// Chat templates against transformers (tests/data/chat/make.py), and what the interpreter must refuse.
+#include <doctest/doctest.h>
+
+#include "converters/registry.h"
+#include "runtime/runtime.h"
+#include "tests/expect_error.h"
+#include "tests/runtime_fixtures.h"
+
+using namespace ingot::test;
+using ingot::ErrorKind;
+using ingot::Json;
+using ingot::runtime::Message;
+using ingot::runtime::render_chat;
+namespace tensor = ingot::tensor;
+
+namespace {
+
+std::vector<Message> messages_of(const Json& json) {
+  std::vector<Message> messages;
+  for (const Json& m : json.as_array("messages")) {
+    messages.push_back({m.at("role", "message").as_string("role"), m.at("content", "message").as_string("content")});
+  }
+  return messages;
+}
+
+std::string rendered(const std::string& source) {
+  tensor::TokenizerSpec spec;
+  spec.chat_template = source;
+  const Message messages[] = {{"user", "Hi"}};
+  return render_chat(spec, messages, false);
+}
+
+bool refuses(ErrorKind kind, const std::string& source) {
+  INFO(source);
+  return throws_kind(kind, [&] { (void)rendered(source); });
+}
+
+}  // namespace
+
+TEST_CASE("templates of the common families render as in transformers") {
+  const Json expected = read_json(data_directory() / "chat" / "expected.json");
+  tensor::TokenizerSpec spec;
+  spec.tokens = {expected.at("bos", "").as_string(""), expected.at("eos", "").as_string("")};
+  spec.bos = 0;
+  spec.eos = 1;
+  std::size_t cases = 0;
+  for (const Json& row : expected.at("cases", "").as_array("cases")) {
+    const std::string& family = row.at("family", "").as_string("");
+    spec.chat_template = expected.at("templates", "").at(family, "").as_string(family);
+    const std::vector<Message> messages = messages_of(row.at("messages", family));
+    const bool generation = row.at("add_generation_prompt", family).as_bool(family);
+    INFO(family << ", " << row.at("dialog", family).as_string(family) << ", generation " << generation);
+    if (const Json* text = row.find("text")) {
+      CHECK(render_chat(spec, messages, generation) == text->as_string(family));
+    } else {
+      CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)render_chat(spec, messages, generation); }));
+    }
+    ++cases;
+  }
+  CHECK(cases >= 150);
+}
+
+TEST_CASE("the tiny llama template renders as in transformers") {
+  const auto directory = data_directory() / "tiny-llama";
+  const tensor::Model model = ingot::convert::read_model(directory);
+  REQUIRE(model.tokenizer);
+  const ingot::runtime::Tokenizer tokenizer(*model.tokenizer);
+  const Json expected = read_json(directory / "expected.json").at("chat", "");
+  for (const bool generation : {false, true}) {
+    const Json& wanted = expected.at(generation ? "with_generation_prompt" : "without_generation_prompt", "");
+    const std::string text = render_chat(*model.tokenizer, messages_of(expected.at("messages", "")), generation);
+    CHECK(text == wanted.at("text", "").as_string(""));
+    CHECK(tokenizer.encode(text, false, true) == ids_of(wanted.at("ids", "")));
+  }
+}
+
+TEST_CASE("a model without a template and constructs outside the subset are unsupported") {
+  CHECK(refuses(ErrorKind::unsupported, ""));
+  CHECK(refuses(ErrorKind::unsupported, "{% include 'x' %}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ strftime_now('%Y') }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ 'x' | wordcount }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ 'x' is sameas 'x' }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ cycler(1, 2) }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{% for x in messages recursive %}{% endfor %}"));
+}
+
+TEST_CASE("broken templates are invalid") {
+  for (const char* source : {"{% if %}{% endif %}", "{% if true %}", "{% endif %}", "{{ }}", "{{ 'x }}", "{{ (1 }}", "{{ 1 + }}", "{% for in x %}{% endfor %}",
+                             "{{ [1, }}", "{{ x..y }}", "{% %}", "{{ missing.name }}", "{{ 1 + 'a' }}", "{{ 1 / 0 }}", "{{ 5 % 0 }}", "{{ '\\u12' }}",
+                             "{% set a, b = [1] %}", "{{ 99999999999999999999 }}", "{% raw", "{{ raise_exception('no') }}", "{% else %}", "{{ 1 | length }}",
+                             "{{ missing + 1 }}", "{{ {1: 2 }}", "{% macro m( %}{% endmacro %}"}) {
+    CHECK(refuses(ErrorKind::invalid_value, source));
+  }
+}
+
+TEST_CASE("hostile templates end with an error instead of exhausting the machine") {
+  CHECK(refuses(ErrorKind::limit_exceeded, "{{ range(1000000000) }}"));
+  CHECK(refuses(ErrorKind::limit_exceeded, "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"));
+  CHECK(refuses(ErrorKind::limit_exceeded, "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}"));
+  std::string nested;
+  for (int i = 0; i < 5000; ++i) nested += "(";
+  CHECK(refuses(ErrorKind::invalid_value, "{{ " + nested));
+  std::string blocks;
+  for (int i = 0; i < 5000; ++i) blocks += "{% if true %}";
+  CHECK(refuses(ErrorKind::invalid_value, blocks));
+  std::string doubled = "{% set s = 'xxxxxxxxxxxxxxxx' %}";
+  for (int i = 0; i < 40; ++i) doubled += "{% set s = s + s %}";
+  CHECK(refuses(ErrorKind::limit_exceeded, doubled));
+}
+
+TEST_CASE("every prefix of a template renders or is refused") {
+  const Json expected = read_json(data_directory() / "chat" / "expected.json");
+  for (const auto& [family, source] : expected.at("templates", "").as_object("")) {
+    const std::string& text = source.as_string(family);
+    for (std::size_t size = 1; size < text.size(); size += 3) {
+      try {
+        (void)rendered(text.substr(0, size));
+      } catch (const ingot::Error&) {
+      }
+    }
+  }
+}

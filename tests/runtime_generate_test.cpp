@@ -1,0 +1,201 @@
+// Sampling and the generation loop.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+
+#include "converters/registry.h"
+#include "runtime/rope.h"
+#include "runtime/runtime.h"
+#include "tests/expect_error.h"
+#include "tests/runtime_fixtures.h"
+
+using namespace ingot::test;
+using ingot::Json;
+using ingot::runtime::GenerateOptions;
+using ingot::runtime::GenerateResult;
+using ingot::runtime::Sampler;
+using ingot::runtime::Sampling;
+using ingot::runtime::Session;
+using ingot::runtime::Tokenizer;
+
+namespace {
+
+// Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625 in an order that is not sorted.
+const std::vector<float> kLogits = {std::log(0.125f), std::log(0.5f), std::log(0.0625f), std::log(0.25f), std::log(0.0625f)};
+constexpr int kDraws = 40000;
+
+std::array<int, 5> counts(const Sampling& options) {
+  Sampler sampler(options);
+  std::array<int, 5> result{};
+  for (int i = 0; i < kDraws; ++i) ++result[sampler.sample(kLogits)];
+  return result;
+}
+
+void check_shares(const Sampling& options, const std::array<double, 5>& expected) {
+  const std::array<int, 5> got = counts(options);
+  for (std::size_t i = 0; i < 5; ++i) {
+    // Five standard deviations of a binomial count.
+    const double bound = 5 * std::sqrt(kDraws * expected[i] * (1 - expected[i]));
+    CHECK(std::abs(got[i] - kDraws * expected[i]) <= bound);
+  }
+}
+
+Sampling sampling(double temperature, std::uint32_t top_k = 0, double top_p = 1, double min_p = 0) {
+  Sampling options;
+  options.temperature = temperature;
+  options.top_k = top_k;
+  options.top_p = top_p;
+  options.min_p = min_p;
+  options.seed = 42;
+  return options;
+}
+
+struct TinyLlama {
+  ingot::tensor::Model model = ingot::convert::read_model(data_directory() / "tiny-llama");
+  Session session{model, 0};
+  Tokenizer tokenizer{*model.tokenizer};
+  std::vector<std::uint32_t> prompt = tokenizer.encode("Once upon a time", true, false);
+
+  GenerateResult run(const GenerateOptions& options) {
+    session.reset();
+    return generate(session, tokenizer, prompt, options);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("temperature 0 takes the greatest logit, the first among equals, never NaN") {
+  Sampler sampler(Sampling{});
+  CHECK(sampler.sample(kLogits) == 1);
+  CHECK(sampler.sample(std::vector<float>{1, 3, 3, 2}) == 1);
+  CHECK(sampler.sample(std::vector<float>{NAN, 1, 2}) == 2);
+  CHECK(sampler.sample(std::vector<float>{-INFINITY, -INFINITY}) == 0);
+}
+
+TEST_CASE("draws follow the probabilities under temperature, top-k, top-p and min-p") {
+  check_shares(sampling(1), {0.125, 0.5, 0.0625, 0.25, 0.0625});
+  const double square = 0.25 + 0.0625 + 0.015625 + 2 * 0.00390625;
+  check_shares(sampling(0.5), {0.015625 / square, 0.25 / square, 0.00390625 / square, 0.0625 / square, 0.00390625 / square});
+  check_shares(sampling(1, 2), {0, 2.0 / 3, 0, 1.0 / 3, 0});
+  check_shares(sampling(1, 1), {0, 1, 0, 0, 0});
+  check_shares(sampling(1, 0, 0.7), {0, 2.0 / 3, 0, 1.0 / 3, 0});
+  check_shares(sampling(1, 0, 0.8), {1.0 / 7, 4.0 / 7, 0, 2.0 / 7, 0});
+  check_shares(sampling(1, 0, 0.0), {0, 1, 0, 0, 0});
+  check_shares(sampling(1, 0, 1, 0.2), {1.0 / 7, 4.0 / 7, 0, 2.0 / 7, 0});
+  check_shares(sampling(1, 0, 1, 1.0), {0, 1, 0, 0, 0});
+}
+
+TEST_CASE("a seed gives the same draws, another seed others") {
+  Sampling options = sampling(1);
+  Sampler a(options), b(options);
+  options.seed = 43;
+  Sampler c(options);
+  int same = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint32_t token = a.sample(kLogits);
+    CHECK(token == b.sample(kLogits));
+    same += token == c.sample(kLogits);
+  }
+  CHECK(same < 600);
+}
+
+TEST_CASE("odd logits draw without trouble") {
+  Sampler sampler(sampling(1, 3, 0.9, 0.1));
+  CHECK(sampler.sample(std::vector<float>{NAN, NAN}) < 2);
+  CHECK(sampler.sample(std::vector<float>{INFINITY, 0}) == 0);
+  CHECK(sampler.sample(std::vector<float>{-INFINITY, 1, -INFINITY}) == 1);
+  CHECK(sampler.sample(std::vector<float>{5}) == 0);
+}
+
+TEST_CASE("generate streams what it returns and stops for each reason") {
+  TinyLlama tiny;
+  GenerateOptions options;
+  options.max_tokens = 20;
+  options.ignore_end = true;
+  std::string streamed;
+  options.on_text = [&](std::string_view piece) {
+    streamed += piece;
+    return true;
+  };
+  const GenerateResult all = tiny.run(options);
+  CHECK(all.stop_reason == "length");
+  CHECK(all.tokens.size() == 20);
+  CHECK(streamed == all.text);
+  CHECK(all.text == tiny.tokenizer.decode(all.tokens));
+
+  const std::string word = all.text.substr(10, 6);
+  options.stop = {"never to be seen", word};
+  streamed.clear();
+  const GenerateResult stopped = tiny.run(options);
+  CHECK(stopped.stop_reason == "stop");
+  CHECK(stopped.text == all.text.substr(0, all.text.find(word)));
+  CHECK(streamed == stopped.text);
+
+  options.stop.clear();
+  options.on_text = [](std::string_view) { return false; };
+  CHECK(tiny.run(options).stop_reason == "interrupted");
+
+  options.on_text = nullptr;
+  options.max_tokens = 100000;
+  const GenerateResult full = tiny.run(options);
+  CHECK(full.stop_reason == "context");
+  CHECK(full.tokens.size() + tiny.prompt.size() == tiny.session.context() + 1);  // the last one is drawn but no longer read
+
+  options.max_tokens = 0;
+  CHECK(tiny.run(options).tokens.empty());
+}
+
+TEST_CASE("a token that ends a reply ends it, unless ignored") {
+  TinyLlama tiny;
+  GenerateOptions options;
+  options.max_tokens = 8;
+  options.ignore_end = true;
+  const GenerateResult all = tiny.run(options);
+  ingot::tensor::TokenizerSpec spec = tiny.tokenizer.spec();
+  spec.end_of_generation.push_back(all.tokens[3]);
+  const Tokenizer ending(spec);
+  options.ignore_end = false;
+  tiny.session.reset();
+  const GenerateResult ended = generate(tiny.session, ending, tiny.prompt, options);
+  CHECK(ended.stop_reason == "end");
+  CHECK(ended.tokens.size() == 3);
+}
+
+TEST_CASE("sampled generation is the same for a seed") {
+  TinyLlama tiny;
+  GenerateOptions options;
+  options.max_tokens = 30;
+  options.sampling = sampling(0.9, 40, 0.95);
+  const GenerateResult a = tiny.run(options), b = tiny.run(options);
+  CHECK(a.tokens == b.tokens);
+  options.sampling.seed = 7;
+  CHECK(tiny.run(options).tokens != a.tokens);
+}
+
+TEST_CASE("rope frequencies are those of transformers") {
+  ingot::tensor::ModelConfig config;
+  config.rope_theta = 10000;
+  const std::vector<float> plain = ingot::runtime::rope_frequencies(config, 8);
+  const std::vector<float> expected = {1.0f, 0.1f, 0.01f, 0.001f};
+  for (std::size_t i = 0; i < 4; ++i) CHECK(plain[i] == doctest::Approx(expected[i]).epsilon(1e-6));
+  config.rope_scaling.type = "linear";
+  config.rope_scaling.factor = 4;
+  for (std::size_t i = 0; i < 4; ++i) {
+    CHECK(ingot::runtime::rope_frequencies(config, 8)[i] == doctest::Approx(expected[i] / 4).epsilon(1e-6));
+  }
+  const Json table = read_json(data_directory() / "rope" / "expected.json");
+  for (const Json& row : table.as_array("")) {
+    const auto number = [&](const char* name) { return row.at(name, "").as_double(name); };
+    config.rope_theta = number("theta");
+    config.rope_scaling.type = row.at("type", "").as_string("");
+    config.rope_scaling.factor = number("factor");
+    config.rope_scaling.low_freq_factor = number("low");
+    config.rope_scaling.high_freq_factor = number("high");
+    config.rope_scaling.original_context_length = row.at("original", "").as_u64("");
+    const std::vector<float> got = ingot::runtime::rope_frequencies(config, row.at("dim", "").as_u64(""));
+    const ingot::JsonArray& wanted = row.at("frequencies", "").as_array("");
+    REQUIRE(got.size() == wanted.size());
+    for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(wanted[i].as_double("")).epsilon(3e-7));
+  }
+}

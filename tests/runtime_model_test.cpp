@@ -1,0 +1,227 @@
+// Logits and greedy tokens against transformers in float32: the trained tiny Llama, a random tiny GPT-2, a real 656K Llama, SmolLM2-135M.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "converters/registry.h"
+#include "runtime/runtime.h"
+#include "tests/expect_error.h"
+#include "tests/runtime_fixtures.h"
+#include "tests/skip.h"
+
+using namespace ingot::test;
+using ingot::ErrorKind;
+using ingot::Json;
+using ingot::runtime::Session;
+namespace convert = ingot::convert;
+namespace tensor = ingot::tensor;
+
+namespace {
+
+std::uint32_t greatest(std::span<const float> logits) {
+  return static_cast<std::uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+float gap(std::span<const float> logits) {
+  std::vector<float> sorted(logits.begin(), logits.end());
+  std::nth_element(sorted.begin(), sorted.begin() + 1, sorted.end(), std::greater<>());
+  return sorted[0] - sorted[1];
+}
+
+double worst_difference(std::span<const float> got, const std::vector<float>& expected) {
+  REQUIRE(got.size() == expected.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(got[i]) - expected[i]));
+  return worst;
+}
+
+// Greedy continuation of what `session` has just read. A token may differ where the two best logits are closer than `margin`; what
+// follows is then compared no more.
+void check_greedy(Session& session, std::span<const float> logits, const std::vector<std::uint32_t>& expected, float margin) {
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const std::uint32_t token = greatest(logits);
+    if (token != expected[i] && gap(logits) < margin) {
+      MESSAGE("token " << i << " differs at a gap of " << gap(logits));
+      return;
+    }
+    REQUIRE_MESSAGE(token == expected[i], "token " << i << ", gap " << gap(logits));
+    if (i + 1 < expected.size()) logits = session.forward(std::span(&token, 1));
+  }
+}
+
+// A checkpoint directory with expected.json (generation: prompt_ids, greedy_ids, logits) and expected_logits.safetensors.
+void check_model(const tensor::Model& model, const std::filesystem::path& expected_directory, double tolerance, float margin) {
+  const Json expected = read_json(expected_directory / "expected.json");
+  const auto logits_file = read_f32_tensors(expected_directory / "expected_logits.safetensors");
+  Session session(model, 0);
+  double worst = 0;
+  for (const Json& row : expected.at("generation", "").as_array("")) {
+    const std::string& name = row.at("logits", "").as_string("");
+    INFO(name);
+    const std::vector<std::uint32_t> prompt = ids_of(row.at("prompt_ids", ""));
+    session.reset();
+    const std::span<const float> logits = session.forward(prompt);
+    worst = std::max(worst, worst_difference(logits, logits_file.at(name)));
+    check_greedy(session, logits, ids_of(row.at("greedy_ids", "")), margin);
+
+    // Token by token gives the same as in one piece, up to the order of sums.
+    session.reset();
+    std::span<const float> single;
+    for (const std::uint32_t token : prompt) single = session.forward(std::span(&token, 1));
+    CHECK(worst_difference(single, logits_file.at(name)) <= tolerance);
+  }
+  std::printf("worst logit difference %.3g (tolerance %.3g)\n", worst, tolerance);
+  CHECK(worst <= tolerance);
+}
+
+// A two-layer model whose every tensor is random float32 in memory.
+tensor::Tensor float_tensor(const std::string& name, const tensor::Shape& shape) {
+  tensor::Tensor result;
+  result.name = name;
+  result.shape = shape;
+  result.scheme = tensor::Scheme::plain(tensor::DType::f32);
+  std::vector<std::byte> bytes(result.elements() * sizeof(float));
+  for (std::size_t i = 0; i < bytes.size() / 4; ++i) ingot::store_le(bytes.data() + 4 * i, std::sin(static_cast<float>(i + name.size())));
+  result.planes = tensor::planes_in_memory({std::move(bytes)}, shape, result.scheme, result.packing);
+  return result;
+}
+
+tensor::Model small_llama() {
+  tensor::Model model;
+  model.path = "small";
+  tensor::ModelConfig& c = model.config;
+  c.architecture = "llama";
+  c.vocab_size = 19, c.hidden_size = 8, c.intermediate_size = 12, c.layer_count = 2, c.head_count = 4, c.kv_head_count = 2, c.head_dim = 2;
+  c.context_length = 32, c.norm_epsilon = 1e-5, c.rope_theta = 10000, c.tied_embeddings = true;
+  model.tensors.push_back(float_tensor("model.embed_tokens.weight", {19, 8}));
+  model.tensors.push_back(float_tensor("model.norm.weight", {8}));
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    model.tensors.push_back(float_tensor(layer + "self_attn.q_proj.weight", {8, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.k_proj.weight", {4, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.v_proj.weight", {4, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.o_proj.weight", {8, 8}));
+    model.tensors.push_back(float_tensor(layer + "mlp.gate_proj.weight", {12, 8}));
+    model.tensors.push_back(float_tensor(layer + "mlp.up_proj.weight", {12, 8}));
+    model.tensors.push_back(float_tensor(layer + "mlp.down_proj.weight", {8, 12}));
+    model.tensors.push_back(float_tensor(layer + "input_layernorm.weight", {8}));
+    model.tensors.push_back(float_tensor(layer + "post_attention_layernorm.weight", {8}));
+  }
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("the tiny llama gives the logits and greedy tokens of transformers") {
+  const auto directory = data_directory() / "tiny-llama";
+  check_model(convert::read_model(directory), directory, 1e-4, 1e-4f);
+}
+
+TEST_CASE("the tiny gpt2 gives the logits and greedy tokens of transformers") {
+  const auto directory = data_directory() / "tiny-gpt2";
+  check_model(convert::read_model(directory), directory, 1e-4, 1e-4f);
+}
+
+TEST_CASE("tinystories-656k gives the greedy tokens of its reference") {
+  const auto directory = shared_directory() / "models" / "tinystories-656k";
+  if (!std::filesystem::exists(directory)) return skip(directory.string() + " is absent");
+  const tensor::Model model = convert::read_model(directory);
+  const Json expected_greedy = read_json(directory / "expected_greedy.json");
+  Session session(model, 0);
+  for (const Json& row : expected_greedy.as_array("")) {
+    session.reset();
+    const std::vector<std::uint32_t> prompt = ids_of(row.at("prompt_ids", ""));
+    std::vector<std::uint32_t> expected = ids_of(row.at("new_ids", ""));
+    expected.resize(64);
+    check_greedy(session, session.forward(prompt), expected, 1e-3f);
+  }
+}
+
+TEST_CASE("SmolLM2-135M gives the logits and greedy tokens of transformers") {
+  const char* models = std::getenv("INGOT_TEST_MODELS");
+  if (models == nullptr) return skip("INGOT_TEST_MODELS is not set (tests/interop/smollm2_logits.py fills it)");
+  const std::filesystem::path directory = std::filesystem::path(models) / "smollm2";
+  if (!std::filesystem::exists(directory / "expected.json")) return skip((directory / "expected.json").string() + " is absent");
+  check_model(convert::read_model(directory / "model.gguf"), directory, 1e-3, 1e-3f);
+}
+
+TEST_CASE("missing and misshapen tensors are named") {
+  CHECK_NOTHROW(Session(small_llama(), 0));
+  for (std::size_t i = 0; i < small_llama().tensors.size(); ++i) {
+    tensor::Model model = small_llama();
+    const std::string name = model.tensors[i].name;
+    model.tensors.erase(model.tensors.begin() + static_cast<std::ptrdiff_t>(i));
+    const auto missing = error_of([&] { Session(model, 0); });
+    REQUIRE(missing);
+    CHECK(missing->kind == ErrorKind::mismatch);
+    CHECK(std::string_view(missing->what()).find(name) != std::string_view::npos);
+
+    model = small_llama();
+    tensor::Shape shape = model.tensors[i].shape;
+    ++shape[0];
+    model.tensors[i] = float_tensor(name, shape);
+    const auto misshapen = error_of([&] { Session(model, 0); });
+    REQUIRE(misshapen);
+    CHECK(misshapen->kind == ErrorKind::mismatch);
+    CHECK(std::string_view(misshapen->what()).find(name) != std::string_view::npos);
+  }
+}
+
+TEST_CASE("hostile configurations are refused before memory is asked for") {
+  const auto refused = [](auto change) {
+    tensor::Model model = small_llama();
+    change(model.config);
+    return error_of([&] { Session(model, 0); }).has_value();
+  };
+  CHECK(refused([](tensor::ModelConfig& c) { c.architecture = "unheard_of"; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.layer_count = 1u << 15; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.layer_count = ~std::uint64_t{0}; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.layer_count = 0; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.head_count = 0; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.kv_head_count = 3; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.head_dim = std::uint64_t{1} << 40; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.head_dim = 1; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.rotary_dim = 3; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.vocab_size = std::uint64_t{1} << 60; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.hidden_size = 0; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.rope_scaling.type = "magic"; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.activation = "relu"; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.tied_embeddings = false; }));
+}
+
+TEST_CASE("the context has an end and reset starts anew") {
+  const tensor::Model model = small_llama();
+  Session session(model, 5);
+  const std::uint32_t tokens[] = {1, 2, 3, 4};
+  const std::span<const float> view = session.forward(tokens);
+  const std::vector<float> first(view.begin(), view.end());
+  CHECK(session.position() == 4);
+  CHECK(session.context() == 5);
+  CHECK(throws_kind(ErrorKind::limit_exceeded, [&] { (void)session.forward(tokens); }));
+  CHECK(session.position() == 4);
+  session.reset();
+  const std::span<const float> again = session.forward(tokens);
+  CHECK(std::equal(first.begin(), first.end(), again.begin(), again.end()));
+  const std::uint32_t unknown[] = {19};
+  CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)session.forward(unknown); }));
+  CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)session.forward({}); }));
+  CHECK(throws_kind(ErrorKind::limit_exceeded, [&] { Session(model, 33); }));
+}
+
+TEST_CASE("a sliding window hides what lies before it") {
+  tensor::Model model = small_llama();
+  model.config.layer_count = 1;
+  model.config.sliding_window = 2;
+  Session windowed(model, 0);
+  const std::uint32_t a[] = {3, 7, 5, 6}, b[] = {9, 1, 5, 6};
+  const std::span<const float> view = windowed.forward(a);
+  const std::vector<float> first(view.begin(), view.end());
+  windowed.reset();
+  const std::span<const float> second = windowed.forward(b);
+  CHECK(std::equal(first.begin(), first.end(), second.begin(), second.end()));  // one layer sees two positions only
+  model.config.sliding_window = 0;
+  Session open(model, 0);
+  const std::span<const float> open_view = open.forward(a);
+  CHECK_FALSE(std::equal(first.begin(), first.end(), open_view.begin(), open_view.end()));
+}
