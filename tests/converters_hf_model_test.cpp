@@ -293,6 +293,11 @@ TEST_CASE("hf_writer_keeps_values_files_and_names") {
         if (entry.is_regular_file() && entry.path().filename() != kSafetensorsIndex) written += entry.file_size();
       }
       CHECK(written == forecast.output_bytes);
+      std::vector<std::string> copied = open_hf_directory(directory.path() / "out").others;
+      std::vector<std::string> originals = open_hf_directory(kFolder / name).others;
+      std::erase(copied, kSafetensorsIndex);
+      std::erase(originals, kSafetensorsIndex);
+      CHECK(copied == originals);
       CHECK(std::distance(fs::directory_iterator(directory.path()), fs::directory_iterator()) ==
             1);  // no temporary directory left
     }

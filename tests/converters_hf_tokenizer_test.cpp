@@ -178,6 +178,22 @@ TEST_CASE("hf_sentencepiece_model_has_the_packages_pieces") {
   }
 }
 
+TEST_CASE("hf_sentencepiece_special_ids_come_from_the_trainer_spec") {
+  // Five pieces "a".."e"; trainer_spec {model_type BPE, unk_id 4, bos_id 3, eos_id -1, pad_id 2}; normalizer_spec {add_dummy_prefix false}.
+  std::string model;
+  for (const char piece : std::string("abcde")) model += std::string("\x0a\x03\x0a\x01", 4) + piece;
+  const std::string trainer =
+      std::string("\x18\x02\xc0\x02\x04\xc8\x02\x03\xd0\x02", 10) + std::string(9, '\xff') + "\x01\xd8\x02\x02";
+  model += std::string("\x12") + static_cast<char>(trainer.size()) + trainer + std::string("\x1a\x02\x18\x00", 4);
+  const TokenizerSpec spec = read_sentencepiece_model(as_bytes_view(model), "tokenizer.model");
+  CHECK(spec.kind == TokenizerKind::spm_bpe);
+  CHECK(spec.unknown == 4);
+  CHECK(spec.bos == 3);
+  CHECK_FALSE(spec.eos.has_value());
+  CHECK(spec.padding == 2);
+  CHECK_FALSE(spec.add_space_prefix);
+}
+
 TEST_CASE("hf_sentencepiece_model_rejects_broken_messages") {
   const std::string whole = Folder(kFolder + "spm_bpe").text("tokenizer.model");
   CHECK(sentencepiece_error(whole) == ErrorKind::mismatch);
