@@ -122,7 +122,9 @@ TEST_CASE("every_code_of_every_small_float_is_what_its_owner_says") {
   const std::map<std::string, float (*)(std::uint8_t) noexcept> small = {
       {"e4m3", e4m3_to_f32}, {"e5m2", e5m2_to_f32}, {"e4m3fnuz", e4m3fnuz_to_f32}, {"e5m2fnuz", e5m2fnuz_to_f32},
       {"e8m0", e8m0_to_f32}, {"e3m2", e3m2_to_f32}, {"e2m3", e2m3_to_f32},         {"e2m1", e2m1_to_f32}};
-  for (const auto& [type, convert] : small) {
+  for (const auto& row : small) {
+    const std::string& type = row.first;
+    const auto convert = row.second;
     CAPTURE(type);
     const std::size_t count = std::size_t{1} << bits(*dtype_from_name(type));
     CHECK(hash_of_table(count, [&](std::size_t c) { return convert(static_cast<std::uint8_t>(c)); }) ==
@@ -218,7 +220,9 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
 TEST_CASE("fingerprints_are_those_of_the_independent_computation") {
   Model model;
   std::vector<Hash128> hashes;
-  for (auto& [name, tensor] : example_tensors()) {
+  for (const auto& example : example_tensors()) {
+    const std::string& name = example.first;
+    Tensor tensor = example.second;
     CAPTURE(name);
     tensor.name = name;
     hashes.push_back(fingerprint(tensor));
