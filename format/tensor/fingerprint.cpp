@@ -133,7 +133,7 @@ Hash128 fingerprint_opaque(const Tensor& tensor) {
 bool is_tied_head(const Model& model, const std::vector<Hash128>& of_tensors, std::size_t index) {
   if (!model.config.tied_embeddings || model.tensors[index].name != "lm_head.weight") return false;
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
-    if (model.tensors[i].name == "model.embed_tokens.weight") return of_tensors[i] == of_tensors[index];
+    if (i != index && of_tensors[i] == of_tensors[index]) return true;
   }
   return false;
 }
