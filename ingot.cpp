@@ -58,8 +58,8 @@ CommandDescription describe(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_group() == kHiddenGroup) continue;
     if (option->get_positional()) {
-      description.arguments.push_back(
-          {option->get_name(true), option->get_description(), option->get_required(), option->get_items_expected_max() > 1});
+      description.arguments.push_back({option->get_name(true), option->get_description(), option->get_required(),
+                                       option->get_items_expected_max() > 1});
     } else {
       description.options.push_back(describe(*option));
     }
@@ -77,7 +77,8 @@ class HelpFormatter : public CLI::FormatterBase {
     if (style_.width == 0 || style_.width > kReadable) style_.width = kReadable;
   }
   std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode) const override {
-    return inspect::help_text(describe(*app), app->get_parent() == nullptr ? "" : app->get_parent()->get_name(), style_);
+    return inspect::help_text(describe(*app), app->get_parent() == nullptr ? "" : app->get_parent()->get_name(),
+                              style_);
   }
 
  private:
@@ -86,9 +87,14 @@ class HelpFormatter : public CLI::FormatterBase {
 
 /// `ingot completion SHELL` and `ingot man`: for packagers and shell start files, not listed in --help.
 void add_page_commands(CLI::App& app, Console& console) {
-  CLI::App* completion = app.add_subcommand("completion", "Print the completion script of a shell")->group(std::string(kHiddenGroup));
-  completion->add_subcommand("bash", "For bash")->callback([&] { console.print(inspect::bash_completion(describe(app))); });
-  completion->add_subcommand("zsh", "For zsh")->callback([&] { console.print(inspect::zsh_completion(describe(app))); });
+  CLI::App* completion =
+      app.add_subcommand("completion", "Print the completion script of a shell")->group(std::string(kHiddenGroup));
+  completion->add_subcommand("bash", "For bash")->callback([&] {
+    console.print(inspect::bash_completion(describe(app)));
+  });
+  completion->add_subcommand("zsh", "For zsh")->callback([&] {
+    console.print(inspect::zsh_completion(describe(app)));
+  });
   completion->require_subcommand(1);
   CLI::App* man = app.add_subcommand("man", "Print the manual page in roff")->group(std::string(kHiddenGroup));
   man->callback([&] { console.print(inspect::man_page(describe(app), INGOT_VERSION)); });

@@ -24,9 +24,20 @@ std::uint64_t parse_size(const std::string& text) {
     std::string_view name;
     double bytes;
   };
-  constexpr Unit kUnits[] = {{"", 1},           {"B", 1},          {"K", 1e3},         {"KB", 1e3},         {"M", 1e6},
-                             {"MB", 1e6},       {"G", 1e9},        {"GB", 1e9},        {"T", 1e12},         {"TB", 1e12},
-                             {"KIB", 1024.0},   {"MIB", 1048576.0}, {"GIB", 1073741824.0}, {"TIB", 1099511627776.0}};
+  constexpr Unit kUnits[] = {{"", 1},
+                             {"B", 1},
+                             {"K", 1e3},
+                             {"KB", 1e3},
+                             {"M", 1e6},
+                             {"MB", 1e6},
+                             {"G", 1e9},
+                             {"GB", 1e9},
+                             {"T", 1e12},
+                             {"TB", 1e12},
+                             {"KIB", 1024.0},
+                             {"MIB", 1048576.0},
+                             {"GIB", 1073741824.0},
+                             {"TIB", 1099511627776.0}};
   std::size_t used = 0;
   double number = -1;
   try {
@@ -38,12 +49,13 @@ std::uint64_t parse_size(const std::string& text) {
   for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   for (const Unit& candidate : kUnits) {
     const double bytes = number * candidate.bytes;
-    if (unit == candidate.name && used > 0 && bytes >= 1 && bytes < 9e15) return static_cast<std::uint64_t>(std::llround(bytes));
+    if (unit == candidate.name && used > 0 && bytes >= 1 && bytes < 9e15)
+      return static_cast<std::uint64_t>(std::llround(bytes));
   }
   throw CLI::ValidationError("--shard-size: '" + text + "' is no size (try 2GB, 500MB, 1GiB)");
 }
 
-// --- convert -----------------------------------------------------------------------------------------------------------------------
+// --- convert -------------------------------------------------------------------------------------------------------
 struct ConvertCommand {
   std::string model, output, report, allow;
   bool dry_run = false, no_proof = false;
@@ -64,13 +76,18 @@ void run_convert(ConvertCommand& command, Console& console) {
   const tensor::Model model = read_model(command.model, options.from, {options.write.progress});
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
-    console.json() ? console.print_json(inspect::forecast_json(result)) : console.print(inspect::forecast_text(result, console.style()));
+    console.json() ? console.print_json(inspect::forecast_json(result))
+                   : console.print(inspect::forecast_text(result, console.style()));
     return;
   }
-  if (!console.json()) options.on_forecast = [&](const Forecast& result) { console.print(inspect::forecast_text(result, console.style())); };
+  if (!console.json())
+    options.on_forecast = [&](const Forecast& result) {
+      console.print(inspect::forecast_text(result, console.style()));
+    };
   const ConversionReport report = convert(model, command.output, options);
   console.end_progress();
-  if (!command.report.empty()) write_file_atomically(command.report, as_bytes_view(pretty_json(inspect::report_json(report))));
+  if (!command.report.empty())
+    write_file_atomically(command.report, as_bytes_view(pretty_json(inspect::report_json(report))));
   if (console.json()) {
     console.print_json(inspect::report_json(report));
   } else {
@@ -84,10 +101,14 @@ void add_convert(CLI::App& app, Console& console) {
   ConvertOptions& options = command->options;
   CLI::App* verb = app.add_subcommand("convert", "Convert between layouts, with a forecast before and a proof after");
   verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
-  CLI::Option* output = verb->add_option("-o,--output", command->output, "File or directory to write; not needed with --dry-run")->type_name("OUT");
+  CLI::Option* output =
+      verb->add_option("-o,--output", command->output, "File or directory to write; not needed with --dry-run")
+          ->type_name("OUT");
   verb->add_option("--to", options.to, "Target layout")->required()->check(known_layout(true))->type_name("LAYOUT");
   add_from_option(*verb, options.from);
-  verb->add_option("--scheme", options.write.scheme, "Element type for weights: f32, bf16, f16, q8_0, ... (default: keep)")->type_name("S");
+  verb->add_option("--scheme", options.write.scheme,
+                   "Element type for weights: f32, bf16, f16, q8_0, ... (default: keep)")
+      ->type_name("S");
   verb->add_flag("--compress", options.write.compress, "Compress with zstd, losslessly (only --to ingot)");
   verb->add_option("--allow", command->allow, "Accept less than exact: codes (rounded offsets) or requantize (lossy)")
       ->check(CLI::IsMember({"codes", "requantize"}))
@@ -118,7 +139,7 @@ void add_convert(CLI::App& app, Console& console) {
   });
 }
 
-// --- restore -----------------------------------------------------------------------------------------------------------------------
+// --- restore -------------------------------------------------------------------------------------------------------
 struct RestoreCommand {
   std::string file, directory;
   bool overwrite = false;
@@ -145,21 +166,25 @@ void run_restore(const RestoreCommand& command, Console& console) {
     return;
   }
   using Align = inspect::TextTable::Align;
-  inspect::TextTable table({{"FILE", Align::left, inspect::Elide::front}, {"BYTES", Align::right}, {"HASH (equal to the original's)", Align::left}});
+  inspect::TextTable table({{"FILE", Align::left, inspect::Elide::front},
+                            {"BYTES", Align::right},
+                            {"HASH (equal to the original's)", Align::left}});
   std::uint64_t bytes = 0;
   for (const RestoredFile& file : files) {
     table.add_row({inspect::printable(file.path), inspect::with_separators(file.size), file.hash.hex()});
     bytes += file.size;
   }
-  console.print(table.render(console.style()) + "Restored " + inspect::plural(files.size(), "file") + ", " + inspect::human_bytes(bytes) +
-                ", byte for byte, into " + inspect::printable(command.directory) + "\n");
+  console.print(table.render(console.style()) + "Restored " + inspect::plural(files.size(), "file") + ", " +
+                inspect::human_bytes(bytes) + ", byte for byte, into " + inspect::printable(command.directory) + "\n");
 }
 
 void add_restore(CLI::App& app, Console& console) {
   const auto command = std::make_shared<RestoreCommand>();
   CLI::App* verb = app.add_subcommand("restore", "Give the original checkpoint back, byte for byte");
   verb->add_option("FILE", command->file, "An .ingot made from a foreign checkpoint")->required();
-  verb->add_option("-o,--output", command->directory, "Directory for the original files (created)")->required()->type_name("DIR");
+  verb->add_option("-o,--output", command->directory, "Directory for the original files (created)")
+      ->required()
+      ->type_name("DIR");
   verb->add_flag("--force", command->overwrite, "Replace files of the same name");
   console.add_common_options(*verb);
   verb->footer(

@@ -1,4 +1,5 @@
-// Two tensors, value by value, whatever their schemes: errors, counts and both fingerprints in one parallel pass with bounded memory.
+// Two tensors, value by value, whatever their schemes: errors, counts and both fingerprints in one parallel pass with
+// bounded memory.
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -40,7 +41,12 @@ bool same_value(float a, float b) noexcept { return a == b || (std::isnan(a) && 
 class Comparison {
  public:
   Comparison(const Tensor& a, const Tensor& b)
-      : a_(a), b_(b), steps_(step_tensor(b)), grid_(float_grid(b.scheme)), builder_a_(a.shape), builder_b_(b.shape),
+      : a_(a),
+        b_(b),
+        steps_(step_tensor(b)),
+        grid_(float_grid(b.scheme)),
+        builder_a_(a.shape),
+        builder_b_(b.shape),
         tallies_(static_cast<std::size_t>(thread_count())) {}
 
   void add_block(std::uint64_t block, std::uint64_t elements, int worker) {
@@ -138,7 +144,8 @@ std::string shape_text(const tensor::Shape& shape) {
 
 ValueComparison compare_values(const Tensor& a, const Tensor& b, const std::function<void(std::uint64_t)>& progress) {
   if (a.shape != b.shape) {
-    throw Error(ErrorKind::mismatch, a.name + ": shapes differ: " + shape_text(a.shape) + " and " + shape_text(b.shape));
+    throw Error(ErrorKind::mismatch,
+                a.name + ": shapes differ: " + shape_text(a.shape) + " and " + shape_text(b.shape));
   }
   const std::uint64_t stored = a.stored_bytes() + b.stored_bytes();
   if (a.scheme.codes.kind == tensor::CodeKind::opaque || b.scheme.codes.kind == tensor::CodeKind::opaque) {
@@ -156,7 +163,8 @@ ValueComparison compare_values(const Tensor& a, const Tensor& b, const std::func
     if (!progress) return;
     const std::scoped_lock lock(progress_mutex);
     done += block_end - block_begin;
-    progress(static_cast<std::uint64_t>(static_cast<double>(stored) * static_cast<double>(done) / static_cast<double>(blocks)));
+    progress(static_cast<std::uint64_t>(static_cast<double>(stored) * static_cast<double>(done) /
+                                        static_cast<double>(blocks)));
   });
   for (const Tensor* tensor : {&a, &b}) tensor->planes->done_with(0, tensor->geometry().units);
   return comparison.finish(elements);

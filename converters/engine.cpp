@@ -1,9 +1,8 @@
-// `convert`: forecast, consent, write into a staging place, proof by an independent read, publication. Knows no layout by name.
+// `convert`: forecast, consent, write into a staging place, proof by an independent read, publication. Knows no layout
+// by name.
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <mutex>
-#include <set>
 
 #include "converters/proof.h"
 #include "converters/registry.h"
@@ -11,6 +10,7 @@
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::convert {
 namespace {
@@ -22,7 +22,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 const Layout& target_layout(const ConvertOptions& options) {
   const Layout* layout = find_layout(options.to);
   if (layout == nullptr) throw Error(ErrorKind::unsupported, "unknown layout '" + options.to + "' (--to)");
-  if (layout->write == nullptr) throw Error(ErrorKind::unsupported, "layout " + options.to + " can be read, not written");
+  if (layout->write == nullptr)
+    throw Error(ErrorKind::unsupported, "layout " + options.to + " can be read, not written");
   return *layout;
 }
 
@@ -38,13 +39,15 @@ double sampled_seconds_per_element(const tensor::Tensor& tensor) {
   return seconds_since(start) / static_cast<double>(values.size());
 }
 
-/// Expected times: sampled decoding once for writing and once for the proof, plus an assumed rate of the disk. An estimate for people.
+/// Expected times: sampled decoding once for writing and once for the proof, plus an assumed rate of the disk. An
+/// estimate for people.
 void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) {
   constexpr double kCopyBytesPerSecond = 1.2e9;
   std::map<std::string, const tensor::Tensor*> largest;  // by source scheme
+  const tensor::TensorIndex index(model);
   std::vector<const tensor::Tensor*> tensors;
   for (const TensorOutcome& outcome : forecast.tensors) {
-    const tensor::Tensor* tensor = model.find(outcome.name);
+    const tensor::Tensor* tensor = index.find(outcome.name);
     tensors.push_back(tensor);
     if (tensor == nullptr) continue;
     const tensor::Tensor*& best = largest[outcome.source_scheme];
@@ -56,7 +59,8 @@ void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) 
     TensorOutcome& outcome = forecast.tensors[i];
     if (tensors[i] == nullptr) continue;
     const double passes = prove ? 2 : 1;
-    const double decoding = passes * cost[outcome.source_scheme] * static_cast<double>(tensors[i]->elements()) / thread_count();
+    const double decoding =
+        passes * cost[outcome.source_scheme] * static_cast<double>(tensors[i]->elements()) / thread_count();
     outcome.expected_seconds = decoding + static_cast<double>(outcome.target_bytes) / kCopyBytesPerSecond;
   }
 }
@@ -80,7 +84,8 @@ void require_consent(const Forecast& forecast, ProofClass allow) {
   std::string message = worst == ProofClass::refused ? "the target cannot hold " : "not exact without consent: ";
   message += std::to_string(count) + (count == 1 ? " tensor (" : " tensors (") + names + ")";
   if (!reason.empty()) message += ": " + reason;
-  if (worst != ProofClass::refused) message += "; pass --allow " + std::string(worst == ProofClass::codes ? "codes" : "requantize") + " to accept it";
+  if (worst != ProofClass::refused)
+    message += "; pass --allow " + std::string(worst == ProofClass::codes ? "codes" : "requantize") + " to accept it";
   throw Error(ErrorKind::mismatch, message);
 }
 
@@ -125,7 +130,8 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   return result;
 }
 
-ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output, const ConvertOptions& options) {
+ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
+                         const ConvertOptions& options) {
   const Layout& layout = target_layout(options);
   ConversionReport report;
   report.source_bytes = stored_bytes(model);

@@ -22,8 +22,9 @@ tensor::Model read(const std::filesystem::path& path, const ReadOptions&) { retu
 
 Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
   if (!options.scheme.empty()) {
-    throw Error(ErrorKind::unsupported, "--scheme " + options.scheme +
-                                            ": an .ingot keeps the schemes of its source; convert to gguf or hf to change them");
+    throw Error(ErrorKind::unsupported,
+                "--scheme " + options.scheme +
+                    ": an .ingot keeps the schemes of its source; convert to gguf or hf to change them");
   }
   if (options.shard_bytes != 0) throw Error(ErrorKind::unsupported, "--shard-size: an .ingot is written as one file");
   Forecast result;
@@ -52,15 +53,16 @@ void write(const tensor::Model& model, const std::filesystem::path& path, const 
 }  // namespace
 
 const Layout& ingot_layout() noexcept {
-  static const Layout row = {.name = "ingot",
-                             .description = "Ingot container: one self-checking file, any scheme, restorable to its source",
-                             .detect = detect,
-                             .read = read,
-                             .forecast = forecast,
-                             .write = write,
-                             .pack_segment = nullptr,
-                             .compresses = true,
-                             .keeps_source = true};
+  static const Layout row = {
+      .name = "ingot",
+      .description = "Ingot container: one self-checking file, any scheme, restorable to its source",
+      .detect = detect,
+      .read = read,
+      .forecast = forecast,
+      .write = write,
+      .pack_segment = nullptr,
+      .compresses = true,
+      .keeps_source = true};
   return row;
 }
 

@@ -1,4 +1,5 @@
-// The interface every foreign layout implements, one row per layout in registry.cpp. Converters map foreign <-> neutral only.
+// The interface every foreign layout implements, one row per layout in registry.cpp. Converters map foreign <->
+// neutral only.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ enum class ProofClass : std::uint8_t { exact, codes, requantized, refused };
 struct TensorOutcome {
   std::string name;
   ProofClass forecast = ProofClass::exact;
-  std::string source_scheme;    // tensor::describe()
-  std::string target_scheme;    // as the target names it ("bf16", "Q4_0", ...)
+  std::string source_scheme;  // tensor::describe()
+  std::string target_scheme;  // as the target names it ("bf16", "Q4_0", ...)
   std::uint64_t source_bytes = 0, target_bytes = 0;
   std::string reason;           // why it is not exact, or refused
   double expected_seconds = 0;  // filled by the engine, not by the layout
@@ -32,12 +33,13 @@ struct TensorOutcome {
 
 /// Options of `ingot convert` that a writer may need.
 struct WriteOptions {
-  std::string scheme;                     // --scheme: wanted element type ("f32", "bf16", "f16", "q8_0"); empty: keep
-  std::uint64_t shard_bytes = 0;          // --shard-size; 0: one file
-  bool compress = false;                  // --compress: zstd chunks (only the ingot layout)
+  std::string scheme;             // --scheme: wanted element type ("f32", "bf16", "f16", "q8_0"); empty: keep
+  std::uint64_t shard_bytes = 0;  // --shard-size; 0: one file
+  bool compress = false;          // --compress: zstd chunks (only the ingot layout)
   bool sync = true;
   Progress progress;
-  /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others leave it empty.
+  /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others
+  /// leave it empty.
   std::vector<Hash128>* fingerprints = nullptr;
 };
 
@@ -52,8 +54,8 @@ struct Forecast {
 };
 
 struct Layout {
-  std::string_view name;           // "hf", "gguf", "ingot", ...
-  std::string_view description;    // one line for --help and README
+  std::string_view name;         // "hf", "gguf", "ingot", ...
+  std::string_view description;  // one line for --help and README
   /// Does this path (file or directory) hold this layout? Looks at the bytes, never throws for foreign content.
   bool (*detect)(const std::filesystem::path& path);
   /// Opens without reading tensor data; the result streams. Throws Error.
@@ -61,15 +63,17 @@ struct Layout {
   /// Null when the layout is read-only.
   Forecast (*forecast)(const tensor::Model& model, const WriteOptions& options);
   void (*write)(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options);
-  /// Emits the bytes of one restore segment of kind tensor (spec/restore.md): the tensor packed as this layout stored it, bytes
-  /// [begin, begin + out.size()) of the segment. Null when the layout never produces tensor segments.
-  void (*pack_segment)(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin, std::span<std::byte> out);
-  bool is_directory = false;       // what write() makes
-  /// Fills what reading left open in model.source because it costs a pass over the files: SourceFile::hash and patches. The engine calls it
-  /// before a model read from this layout is written as .ingot. Null when read() leaves nothing open.
+  /// Emits the bytes of one restore segment of kind tensor (spec/restore.md): the tensor packed as this layout stored
+  /// it, bytes [begin, begin + out.size()) of the segment. Null when the layout never produces tensor segments.
+  void (*pack_segment)(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin,
+                       std::span<std::byte> out);
+  bool is_directory = false;  // what write() makes
+  /// Fills what reading left open in model.source because it costs a pass over the files: SourceFile::hash and
+  /// patches. The engine calls it before a model read from this layout is written as .ingot. Null when read() leaves
+  /// nothing open.
   void (*complete_source)(tensor::Model& model, const Progress& progress) = nullptr;
-  bool compresses = false;         // write() obeys WriteOptions::compress
-  bool keeps_source = false;       // write() records model.source, so that `restore` can give the original files back
+  bool compresses = false;    // write() obeys WriteOptions::compress
+  bool keeps_source = false;  // write() records model.source, so that `restore` can give the original files back
 };
 
 }  // namespace ingot::convert

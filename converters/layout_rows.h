@@ -1,4 +1,5 @@
-// One function per layout, each defined in the layout's own file. Included by registry.cpp and by those files, by nobody else.
+// One function per layout, each defined in the layout's own file. Included by registry.cpp and by those files, by
+// nobody else.
 #pragma once
 
 #include "converters/layout.h"

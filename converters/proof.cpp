@@ -1,9 +1,9 @@
 #include "converters/proof.h"
 
 #include <map>
-#include <set>
 
 #include "format/tensor/fingerprint.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::convert {
 namespace {
@@ -61,9 +61,11 @@ class Prover {
     if (recorded_matches && proof.before == proof.after) {
       proof.reached = ProofClass::exact;
     } else if (source.fingerprint && tensor::fingerprint(source) != *source.fingerprint) {
-      verdict.failure = "the source is damaged: its values do not match its recorded fingerprint " + source.fingerprint->hex();
+      verdict.failure =
+          "the source is damaged: its values do not match its recorded fingerprint " + source.fingerprint->hex();
     } else {
-      verdict.failure = "the values differ (fingerprint before " + proof.before.hex() + ", after " + proof.after.hex() + ")";
+      verdict.failure =
+          "the values differ (fingerprint before " + proof.before.hex() + ", after " + proof.after.hex() + ")";
     }
   }
 
@@ -77,13 +79,15 @@ class Prover {
     proof.worst_error_steps = comparison.worst_error_steps;
     if (proof.before == proof.after) {
       proof.reached = ProofClass::exact;
-    } else if (forecast == ProofClass::codes && comparison.worst_error_steps > 0 && comparison.worst_error_steps <= 0.5) {
+    } else if (forecast == ProofClass::codes && comparison.worst_error_steps > 0 &&
+               comparison.worst_error_steps <= 0.5) {
       proof.reached = ProofClass::codes;
     } else {
       proof.reached = ProofClass::requantized;
     }
     if (proof.reached > options_.allow) {
-      verdict.failure = "forecast " + std::string(name(forecast)) + ", reached only " + std::string(name(proof.reached));
+      verdict.failure =
+          "forecast " + std::string(name(forecast)) + ", reached only " + std::string(name(proof.reached));
     }
   }
 
@@ -98,9 +102,10 @@ class Prover {
 
 /// Tensors that the written file must not have: neither in the source (under any name) nor computable.
 std::vector<std::string> unexpected(const tensor::Model& source, const tensor::Model& written) {
+  const tensor::TensorIndex index(source);
   std::vector<std::string> names;
   for (const Tensor& tensor : written.tensors)
-    if (!tensor.derived && source.find(tensor.name) == nullptr) names.push_back(tensor.name + ": not in the source");
+    if (!tensor.derived && index.find(tensor.name) == nullptr) names.push_back(tensor.name + ": not in the source");
   return names;
 }
 
@@ -122,20 +127,22 @@ void prove(const tensor::Model& source, const tensor::Model& written, const std:
   for (const tensor::Model* model : {&source, &written})
     for (const Tensor& tensor : model->tensors) total_bytes += opened_bytes(tensor);
 
+  const tensor::TensorIndex written_index(written);
   Prover prover(options, total_bytes);
   std::vector<std::string> failures = unexpected(source, written);
   std::vector<Hash128> before;
   std::map<const Tensor*, Hash128> after;
   for (std::size_t i = 0; i < source.tensors.size(); ++i) {
     const Tensor& tensor = source.tensors[i];
-    const Tensor* counterpart = written.find(tensor.name);
+    const Tensor* counterpart = written_index.find(tensor.name);
     if (counterpart == nullptr && tensor.derived) {  // the target computes it
       before.push_back(tensor.fingerprint ? *tensor.fingerprint : tensor::fingerprint(tensor));
       continue;
     }
     const auto forecast = forecasts.find(tensor.name);
     const Hash128* known = source_fingerprints.size() == source.tensors.size() ? &source_fingerprints[i] : nullptr;
-    Verdict verdict = prover.check(tensor, counterpart, known, forecast == forecasts.end() ? ProofClass::exact : forecast->second);
+    Verdict verdict =
+        prover.check(tensor, counterpart, known, forecast == forecasts.end() ? ProofClass::exact : forecast->second);
     before.push_back(verdict.proof.before);
     if (!verdict.failure.empty()) failures.push_back(tensor.name + ": " + verdict.failure);
     if (counterpart != nullptr) after[counterpart] = verdict.proof.after;

@@ -7,9 +7,10 @@
 
 namespace ingot::convert {
 
-/// Fills report.proofs, model_before, model_after and proven. `written` was opened from the written file by the target's own reader.
-/// `source_fingerprints`: by tensor of `source`, or empty when the writer did not compute them. Throws mismatch naming the tensors when
-/// one is missing, unexpected, or worse than both its forecast and options.allow.
+/// Fills report.proofs, model_before, model_after and proven. `written` was opened from the written file by the
+/// target's own reader. `source_fingerprints`: by tensor of `source`, or empty when the writer did not compute them.
+/// Throws mismatch naming the tensors when one is missing, unexpected, or worse than both its forecast and
+/// options.allow.
 void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<Hash128>& source_fingerprints,
            const ConvertOptions& options, ConversionReport& report);
 

@@ -50,8 +50,8 @@ const Layout& detect_layout(const std::filesystem::path& path) {
   for (const Layout& layout : layouts())
     if (layout.detect(path)) return layout;
   const bool directory = std::filesystem::is_directory(path, status);
-  throw Error(ErrorKind::unsupported,
-              path.string() + ": no layout recognises this " + (directory ? "directory" : "file") + " (looked for: " + known_names() + ")");
+  throw Error(ErrorKind::unsupported, path.string() + ": no layout recognises this " +
+                                          (directory ? "directory" : "file") + " (looked for: " + known_names() + ")");
 }
 
 tensor::Model read_model(const std::filesystem::path& path, std::string_view from, const ReadOptions& options) {

@@ -10,19 +10,21 @@
 namespace ingot::convert {
 
 [[nodiscard]] std::span<const Layout> layouts() noexcept;
-[[nodiscard]] const Layout* find_layout(std::string_view name) noexcept;       // null when unknown
-/// The layout whose detect() accepts the path; throws Error (io when the path is missing, unsupported naming what was looked for).
+[[nodiscard]] const Layout* find_layout(std::string_view name) noexcept;  // null when unknown
+/// The layout whose detect() accepts the path; throws Error (io when the path is missing, unsupported naming what was
+/// looked for).
 [[nodiscard]] const Layout& detect_layout(const std::filesystem::path& path);
 /// `from` empty: detect.
-[[nodiscard]] tensor::Model read_model(const std::filesystem::path& path, std::string_view from = {}, const ReadOptions& options = {});
+[[nodiscard]] tensor::Model read_model(const std::filesystem::path& path, std::string_view from = {},
+                                       const ReadOptions& options = {});
 
-// --- convert (engine.cpp) --------------------------------------------------------------------------------------------------------
+// --- convert (engine.cpp) ------------------------------------------------------------------------------------------
 struct ConvertOptions {
-  std::string from, to;                    // layout names; from may be empty
+  std::string from, to;  // layout names; from may be empty
   WriteOptions write;
-  ProofClass allow = ProofClass::exact;    // worst class the user consents to
-  bool prove = true;                       // read the result back and compare fingerprints
-  bool overwrite = false;                  // replace what stands at the output path
+  ProofClass allow = ProofClass::exact;  // worst class the user consents to
+  bool prove = true;                     // read the result back and compare fingerprints
+  bool overwrite = false;                // replace what stands at the output path
   /// Called with the finished forecast before the consent check, so that a person sees it first.
   std::function<void(const Forecast&)> on_forecast;
 };
@@ -31,9 +33,9 @@ struct ConvertOptions {
 struct TensorProof {
   std::string name;
   ProofClass reached = ProofClass::exact;
-  Hash128 before, after;                   // fingerprints of the logical values, source and written file
-  double worst_error = 0;                  // largest absolute difference (0 when exact)
-  double worst_error_steps = 0;            // in units of the target's quantization step or ulp of its type; 0 when exact
+  Hash128 before, after;         // fingerprints of the logical values, source and written file
+  double worst_error = 0;        // largest absolute difference (0 when exact)
+  double worst_error_steps = 0;  // in units of the target's quantization step or ulp of its type; 0 when exact
 };
 
 struct ConversionReport {
@@ -42,38 +44,45 @@ struct ConversionReport {
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;
   double forecast_seconds = 0, write_seconds = 0, prove_seconds = 0;
-  bool proven = false;                     // false with prove = false: proofs and the model fingerprints are empty
+  bool proven = false;  // false with prove = false: proofs and the model fingerprints are empty
 };
 
 /// The forecast alone (`--dry-run`).
 [[nodiscard]] Forecast forecast(const tensor::Model& model, const ConvertOptions& options);
-/// Forecast, consent check (throws mismatch naming the tensors when the class is worse than `allow`), write, proof by an independent read.
-/// Throws mismatch, and leaves nothing under the final name, when the proof does not reach the forecast. The result is written into a
-/// staging directory beside `output`, proven there, made durable and then renamed.
-ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output, const ConvertOptions& options);
+/// Forecast, consent check (throws mismatch naming the tensors when the class is worse than `allow`), write, proof by
+/// an independent read. Throws mismatch, and leaves nothing under the final name, when the proof does not reach the
+/// forecast. The result is written into a staging directory beside `output`, proven there, made durable and then
+/// renamed.
+ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
+                         const ConvertOptions& options);
 
-// --- compare (compare.cpp) -------------------------------------------------------------------------------------------------------
+// --- compare (compare.cpp) -----------------------------------------------------------------------------------------
 /// How the values of `b` differ from those of `a`, whatever their schemes, packings and transforms.
 struct ValueComparison {
   Hash128 fingerprint_a, fingerprint_b;
   std::uint64_t elements = 0, differing = 0;
-  double worst_error = 0;        // largest |b - a|; infinite where only one of the two is NaN
-  /// The largest |b - a| in units of b's scale (integer codes) or of the last place of b's type (floats); 0 for tables and grids, which
-  /// have no uniform step.
+  double worst_error = 0;  // largest |b - a|; infinite where only one of the two is NaN
+  /// The largest |b - a| in units of b's scale (integer codes) or of the last place of b's type (floats); 0 for tables
+  /// and grids, which have no uniform step.
   double worst_error_steps = 0;
   double rms_error = 0;
-  double rms_value = 0;          // of a: what rms_error is to be seen against
+  double rms_value = 0;  // of a: what rms_error is to be seen against
   std::uint64_t worst_element = 0;
 };
-/// Streams both; bounded memory; parallel. Shapes must agree (throws mismatch). Opaque tensors are compared by fingerprint alone.
-/// `progress` is called with the stored bytes of both that are done.
+/// Streams both; bounded memory; parallel. Shapes must agree (throws mismatch). Opaque tensors are compared by
+/// fingerprint alone. `progress` is called with the stored bytes of both that are done.
 [[nodiscard]] ValueComparison compare_values(const tensor::Tensor& a, const tensor::Tensor& b,
                                              const std::function<void(std::uint64_t)>& progress = {});
 
-// --- restore (restore.cpp) -------------------------------------------------------------------------------------------------------
-struct RestoredFile { std::string path; std::uint64_t size; Hash128 hash; };
-/// Writes the original files into `directory` (created; existing files of the same name are an error unless `overwrite`), each checked
-/// against the hash recorded when it was read.
-std::vector<RestoredFile> restore(const tensor::Model& model, const std::filesystem::path& directory, bool overwrite, const Progress& progress);
+// --- restore (restore.cpp) -----------------------------------------------------------------------------------------
+struct RestoredFile {
+  std::string path;
+  std::uint64_t size;
+  Hash128 hash;
+};
+/// Writes the original files into `directory` (created; existing files of the same name are an error unless
+/// `overwrite`), each checked against the hash recorded when it was read.
+std::vector<RestoredFile> restore(const tensor::Model& model, const std::filesystem::path& directory, bool overwrite,
+                                  const Progress& progress);
 
 }  // namespace ingot::convert

@@ -1,5 +1,5 @@
-// `restore`: the files that a model was read from, byte for byte. Implements spec/restore.md section 2. Every block of a file is filled from
-// its segments and patches in parallel; the hash decides whether the file gets its name.
+// `restore`: the files that a model was read from, byte for byte. Implements spec/restore.md section 2. Every block of
+// a file is filled from its segments and patches in parallel; the hash decides whether the file gets its name.
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -35,24 +35,26 @@ void require_safe_path(const std::string& path, const std::string& where) {
 class FilePlan {
  public:
   FilePlan(const tensor::Model& model, const Layout& layout, const SourceFile& file)
-      : layout_(layout), file_(file), where_(model.path.string() + ": source file " + file.path) {
+      : layout_(layout), where_(model.path.string() + ": source file " + file.path) {
     std::uint64_t offset = 0;
     for (const Segment& segment : file.segments) {
       Piece piece{offset, &segment, {}, nullptr};
-      if (segment.kind == Segment::Kind::literal) piece.bytes = attachment_bytes(model, segment.attachment, segment.begin, segment.size);
+      if (segment.kind == Segment::Kind::literal)
+        piece.bytes = attachment_bytes(model, segment.attachment, segment.begin, segment.size);
       if (segment.kind == Segment::Kind::tensor) piece.tensor = packable_tensor(model, segment);
       pieces_.push_back(piece);
       offset = checked_add(offset, segment.size, "source segments");
     }
     if (offset != file.size) {
-      throw Error(ErrorKind::invalid_value,
-                  where_ + ": segments give " + std::to_string(offset) + " bytes, the file has " + std::to_string(file.size));
+      throw Error(ErrorKind::invalid_value, where_ + ": segments give " + std::to_string(offset) +
+                                                " bytes, the file has " + std::to_string(file.size));
     }
     std::uint64_t patched_to = 0;
     for (const SourceFile::Patch& patch : file.patches) {
       const std::uint64_t end = checked_add(patch.offset, patch.size, "patch");
       if (patch.offset < patched_to || end > file.size) {
-        throw Error(ErrorKind::invalid_value, where_ + ": patch at " + std::to_string(patch.offset) + " overlaps or leaves the file");
+        throw Error(ErrorKind::invalid_value,
+                    where_ + ": patch at " + std::to_string(patch.offset) + " overlaps or leaves the file");
       }
       patched_to = end;
       patches_.push_back({patch.offset, attachment_bytes(model, patch.attachment, patch.begin, patch.size)});
@@ -62,21 +64,25 @@ class FilePlan {
   /// Bytes [offset, offset + out.size()) of the original file. Thread-safe.
   void fill(std::uint64_t offset, std::span<std::byte> out) const {
     const std::uint64_t end = offset + out.size();
-    auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset, [](std::uint64_t o, const Piece& p) { return o < p.offset; });
+    auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                                  [](std::uint64_t o, const Piece& p) { return o < p.offset; });
     if (piece != pieces_.begin()) --piece;
     for (; piece != pieces_.end() && piece->offset < end; ++piece) {
       const std::uint64_t begin_in_file = std::max(offset, piece->offset);
       const std::uint64_t end_in_file = std::min(end, piece->offset + piece->segment->size);
       if (begin_in_file >= end_in_file) continue;
-      fill_piece(*piece, begin_in_file - piece->offset, out.subspan(begin_in_file - offset, end_in_file - begin_in_file));
+      fill_piece(*piece, begin_in_file - piece->offset,
+                 out.subspan(begin_in_file - offset, end_in_file - begin_in_file));
     }
-    auto patch = std::upper_bound(patches_.begin(), patches_.end(), offset, [](std::uint64_t o, const Patch& p) { return o < p.offset; });
+    auto patch = std::upper_bound(patches_.begin(), patches_.end(), offset,
+                                  [](std::uint64_t o, const Patch& p) { return o < p.offset; });
     if (patch != patches_.begin()) --patch;
     for (; patch != patches_.end() && patch->offset < end; ++patch) {
       const std::uint64_t begin_in_file = std::max(offset, patch->offset);
       const std::uint64_t end_in_file = std::min(end, patch->offset + patch->bytes.size());
       if (begin_in_file >= end_in_file) continue;
-      std::memcpy(out.data() + (begin_in_file - offset), patch->bytes.data() + (begin_in_file - patch->offset), end_in_file - begin_in_file);
+      std::memcpy(out.data() + (begin_in_file - offset), patch->bytes.data() + (begin_in_file - patch->offset),
+                  end_in_file - begin_in_file);
     }
   }
 
@@ -92,12 +98,15 @@ class FilePlan {
     Bytes bytes;
   };
 
-  [[nodiscard]] Bytes attachment_bytes(const tensor::Model& model, const std::string& name, std::uint64_t begin, std::uint64_t size) const {
+  [[nodiscard]] Bytes attachment_bytes(const tensor::Model& model, const std::string& name, std::uint64_t begin,
+                                       std::uint64_t size) const {
     const tensor::Attachment* attachment = model.find_attachment(name);
-    if (attachment == nullptr) throw Error(ErrorKind::invalid_value, where_ + ": attachment '" + name + "' does not exist");
+    if (attachment == nullptr)
+      throw Error(ErrorKind::invalid_value, where_ + ": attachment '" + name + "' does not exist");
     if (checked_add(begin, size, "attachment range") > attachment->bytes.size()) {
-      throw Error(ErrorKind::invalid_value, where_ + ": bytes " + std::to_string(begin) + "+" + std::to_string(size) + " of attachment '" +
-                                                name + "' (" + std::to_string(attachment->bytes.size()) + " bytes) do not exist");
+      throw Error(ErrorKind::invalid_value, where_ + ": bytes " + std::to_string(begin) + "+" + std::to_string(size) +
+                                                " of attachment '" + name + "' (" +
+                                                std::to_string(attachment->bytes.size()) + " bytes) do not exist");
     }
     return attachment->bytes.subspan(begin, size);
   }
@@ -105,7 +114,8 @@ class FilePlan {
   [[nodiscard]] const tensor::Tensor* packable_tensor(const tensor::Model& model, const Segment& segment) const {
     const auto found = std::find_if(model.tensors.begin(), model.tensors.end(),
                                     [&](const tensor::Tensor& tensor) { return tensor.name == segment.tensor; });
-    if (found == model.tensors.end()) throw Error(ErrorKind::invalid_value, where_ + ": tensor '" + segment.tensor + "' does not exist");
+    if (found == model.tensors.end())
+      throw Error(ErrorKind::invalid_value, where_ + ": tensor '" + segment.tensor + "' does not exist");
     if (layout_.pack_segment == nullptr) {
       throw Error(ErrorKind::unsupported, where_ + ": layout " + std::string(layout_.name) + " packs no tensors");
     }
@@ -121,7 +131,6 @@ class FilePlan {
   }
 
   const Layout& layout_;
-  const SourceFile& file_;
   std::string where_;
   std::vector<Piece> pieces_;
   std::vector<Patch> patches_;
@@ -138,48 +147,55 @@ void make_parent_inside(const fs::path& directory, const fs::path& target) {
   }
 }
 
-void restore_file(const SourceFile& file, const FilePlan& plan, const fs::path& target, const std::function<void(std::uint64_t)>& progress) {
+void restore_file(const SourceFile& file, const FilePlan& plan, const fs::path& target,
+                  const std::function<void(std::uint64_t)>& progress) {
   OutputFile output(target);
   output.reserve(file.size);
   std::vector<std::byte> block_hashes(ceil_div(file.size, kBlockBytes) * sizeof(Hash128));
   std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
-  parallel_for(ceil_div(file.size, kBlockBytes), 1, [&](std::uint64_t block_begin, std::uint64_t block_end, int worker) {
-    std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
-    for (std::uint64_t block = block_begin; block < block_end; ++block) {
-      const std::uint64_t offset = block * kBlockBytes;
-      buffer.resize(std::min(kBlockBytes, file.size - offset));
-      plan.fill(offset, buffer);
-      const Hash128 hash = hash128(buffer);
-      std::memcpy(block_hashes.data() + block * sizeof(Hash128), hash.bytes.data(), sizeof(Hash128));
-      output.write_at(offset, buffer);
-      progress(buffer.size());
-    }
-  });
+  parallel_for(ceil_div(file.size, kBlockBytes), 1,
+               [&](std::uint64_t block_begin, std::uint64_t block_end, int worker) {
+                 std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
+                 for (std::uint64_t block = block_begin; block < block_end; ++block) {
+                   const std::uint64_t offset = block * kBlockBytes;
+                   buffer.resize(std::min(kBlockBytes, file.size - offset));
+                   plan.fill(offset, buffer);
+                   const Hash128 hash = hash128(buffer);
+                   std::memcpy(block_hashes.data() + block * sizeof(Hash128), hash.bytes.data(), sizeof(Hash128));
+                   output.write_at(offset, buffer);
+                   progress(buffer.size());
+                 }
+               });
   const Hash128 hash = hash128(block_hashes);
   if (hash != file.hash) {
-    throw Error(ErrorKind::bad_checksum, target.string() + ": restored bytes do not match the original (recorded " + file.hash.hex() +
-                                             ", restored " + hash.hex() + "); the file was not written");
+    throw Error(ErrorKind::bad_checksum, target.string() + ": restored bytes do not match the original (recorded " +
+                                             file.hash.hex() + ", restored " + hash.hex() +
+                                             "); the file was not written");
   }
   output.commit();
 }
 
 }  // namespace
 
-std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& directory, bool overwrite, const Progress& progress) {
+std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& directory, bool overwrite,
+                                  const Progress& progress) {
   const std::string where = model.path.string();
   if (!model.source) {
-    throw Error(ErrorKind::unsupported, where + ": records no source files (it was not made from a foreign checkpoint)");
+    throw Error(ErrorKind::unsupported,
+                where + ": records no source files (it was not made from a foreign checkpoint)");
   }
   const Layout* layout = find_layout(model.source->layout);
   if (layout == nullptr) {
-    throw Error(ErrorKind::unsupported, where + ": its source has layout '" + model.source->layout + "', which this build does not know");
+    throw Error(ErrorKind::unsupported,
+                where + ": its source has layout '" + model.source->layout + "', which this build does not know");
   }
   std::set<std::string> names;
   std::vector<FilePlan> plans;
   std::uint64_t total_bytes = 0;
   for (const SourceFile& file : model.source->files) {
     require_safe_path(file.path, where);
-    if (!names.insert(file.path).second) throw Error(ErrorKind::invalid_value, where + ": source path '" + file.path + "' occurs twice");
+    if (!names.insert(file.path).second)
+      throw Error(ErrorKind::invalid_value, where + ": source path '" + file.path + "' occurs twice");
     if (!overwrite && fs::exists(directory / file.path)) {
       throw Error(ErrorKind::io, (directory / file.path).string() + ": exists already (--force replaces it)");
     }

@@ -110,8 +110,10 @@ void Staging::publish(bool sync) {
     std::error_code status;
     const bool exists = fs::exists(fs::symlink_status(final_path, status));
     status.clear();
-    if (exists && !overwrite_) throw Error(ErrorKind::io, final_path.string() + ": exists already (--force replaces it)");
-    // rename() does not replace a directory that holds something: the old one steps aside and goes with the staging directory.
+    if (exists && !overwrite_)
+      throw Error(ErrorKind::io, final_path.string() + ": exists already (--force replaces it)");
+    // rename() does not replace a directory that holds something: the old one steps aside and goes with the staging
+    // directory.
     const bool step_aside = exists && (fs::is_directory(final_path) || fs::is_directory(entry));
     if (step_aside) fs::rename(final_path, directory_ / (entry.filename().string() + ".replaced"), status);
     if (!status) fs::rename(entry, final_path, status);

@@ -1,4 +1,5 @@
-// A hidden directory beside the output: a conversion is written and proven in it, then renamed. Nothing partial bears the final name.
+// A hidden directory beside the output: a conversion is written and proven in it, then renamed. Nothing partial bears
+// the final name.
 #pragma once
 
 #include <filesystem>

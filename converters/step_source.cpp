@@ -25,7 +25,8 @@ class StepSource final : public tensor::PlaneSource {
     inner_count_ = inner_specs.size();
     specs_ = tensor::plane_specs(tensor.stored_shape(), step_scheme, tensor.packing);
     for (const PlaneSpec& spec : specs_) {
-      const auto same_role = std::find_if(inner_specs.begin(), inner_specs.end(), [&](const PlaneSpec& s) { return s.role == spec.role; });
+      const auto same_role =
+          std::find_if(inner_specs.begin(), inner_specs.end(), [&](const PlaneSpec& s) { return s.role == spec.role; });
       inner_index_.push_back(static_cast<std::size_t>(same_role - inner_specs.begin()));
       if (is_code_role(spec.role)) unit_of_ones_.emplace_back(spec.unit_bytes);
     }
@@ -67,13 +68,13 @@ class StepSource final : public tensor::PlaneSource {
 };
 
 constexpr std::array<std::pair<DType, FloatGrid>, 8> kFloatGrids = {{{DType::f64, {52, -1022}},
-                                                                      {DType::f32, {23, -126}},
-                                                                      {DType::f16, {10, -14}},
-                                                                      {DType::bf16, {7, -126}},
-                                                                      {DType::e4m3, {3, -6}},
-                                                                      {DType::e5m2, {2, -14}},
-                                                                      {DType::e4m3fnuz, {3, -7}},
-                                                                      {DType::e5m2fnuz, {2, -15}}}};
+                                                                     {DType::f32, {23, -126}},
+                                                                     {DType::f16, {10, -14}},
+                                                                     {DType::bf16, {7, -126}},
+                                                                     {DType::e4m3, {3, -6}},
+                                                                     {DType::e5m2, {2, -14}},
+                                                                     {DType::e4m3fnuz, {3, -7}},
+                                                                     {DType::e5m2fnuz, {2, -15}}}};
 
 }  // namespace
 

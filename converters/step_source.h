@@ -7,8 +7,8 @@
 
 namespace ingot::convert {
 
-/// For integer codes with scales: a tensor of the same shape whose values are the scales (every code 1, no offset). Borrows nothing; shares
-/// the planes. Empty for floats, tables and grids.
+/// For integer codes with scales: a tensor of the same shape whose values are the scales (every code 1, no offset).
+/// Borrows nothing; shares the planes. Empty for floats, tables and grids.
 [[nodiscard]] std::optional<tensor::Tensor> step_tensor(const tensor::Tensor& tensor);
 
 /// The number line of an unquantized float type.

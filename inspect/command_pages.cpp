@@ -13,7 +13,8 @@ std::string usage_words(const CommandDescription& command) {
     if (argument.repeated) usage += " [" + argument.name + "]";
   }
   for (const OptionDescription& option : command.options) {
-    if (option.required) usage += " " + (option.short_name.empty() ? option.long_name : option.short_name) + " " + option.value;
+    if (option.required)
+      usage += " " + (option.short_name.empty() ? option.long_name : option.short_name) + " " + option.value;
   }
   return usage + " [options]";
 }
@@ -53,7 +54,7 @@ std::string two_columns(const std::vector<std::pair<std::string, std::string>>& 
   return text;
 }
 
-// --- man -----------------------------------------------------------------------------------------------------------------------------
+// --- man -----------------------------------------------------------------------------------------------------------
 std::string roff(std::string_view text) {
   std::string escaped;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -110,7 +111,7 @@ Width of the tables, also when the output is no terminal.
 Forces a variant of the kernels: portable, avx2 or avx512vnni.
 )";
 
-// --- completion ----------------------------------------------------------------------------------------------------------------------
+// --- completion ----------------------------------------------------------------------------------------------------
 std::string words(const std::vector<std::string>& list) {
   std::string text;
   for (const std::string& word : list) text += (text.empty() ? "" : " ") + word;
@@ -126,7 +127,9 @@ std::vector<std::string> option_names(const CommandDescription& command) {
   return names;
 }
 
-bool takes_path(const OptionDescription& option) { return option.value == "OUT" || option.value == "FILE" || option.value == "DIR"; }
+bool takes_path(const OptionDescription& option) {
+  return option.value == "OUT" || option.value == "FILE" || option.value == "DIR";
+}
 
 /// "convert:--to|convert:-t": the patterns of one option in bash's `case "$verb:$prev"`.
 std::string bash_patterns(const CommandDescription& verb, const OptionDescription& option) {
@@ -161,7 +164,8 @@ std::string zsh_action(const OptionDescription& option) {
 
 std::string help_text(const CommandDescription& command, const std::string& parent, const TextStyle& style) {
   const std::string name = parent.empty() ? command.name : parent + " " + command.name;
-  std::string text = wrap(name + " - " + command.summary, style.width, 2) + "\n\nUsage: " + name + usage_words(command) + "\n";
+  std::string text =
+      wrap(name + " - " + command.summary, style.width, 2) + "\n\nUsage: " + name + usage_words(command) + "\n";
   std::vector<std::pair<std::string, std::string>> rows;
   for (const ArgumentDescription& argument : command.arguments) rows.emplace_back(argument.name, argument.help);
   if (!rows.empty()) text += "\n" + two_columns(rows, style);
@@ -176,9 +180,10 @@ std::string help_text(const CommandDescription& command, const std::string& pare
 }
 
 std::string man_page(const CommandDescription& program, const std::string& version) {
-  std::string text = ".TH INGOT 1 \"\" \"ingot " + roff(version) + "\" \"User Commands\"\n.SH NAME\n" + program.name + " \\- " +
-                     roff(program.summary) + "\n.SH SYNOPSIS\n";
-  for (const CommandDescription& verb : program.commands) text += "\\fB" + program.name + " " + verb.name + "\\fR" + roff(usage_words(verb)) + "\n.br\n";
+  std::string text = ".TH INGOT 1 \"\" \"ingot " + roff(version) + "\" \"User Commands\"\n.SH NAME\n" + program.name +
+                     " \\- " + roff(program.summary) + "\n.SH SYNOPSIS\n";
+  for (const CommandDescription& verb : program.commands)
+    text += "\\fB" + program.name + " " + verb.name + "\\fR" + roff(usage_words(verb)) + "\n.br\n";
   text += ".SH OPTIONS\n" + man_options(program) + ".SH COMMANDS\n";
   for (const CommandDescription& verb : program.commands) {
     text += ".SS " + program.name + " " + verb.name + "\n" + roff(verb.summary) + ".\n" + man_options(verb);
@@ -193,10 +198,13 @@ std::string bash_completion(const CommandDescription& program) {
   for (const CommandDescription& verb : program.commands) verbs.push_back(verb.name);
   std::string values, options;
   for (const CommandDescription& verb : program.commands) {
-    options += "      " + verb.name + ") COMPREPLY=($(compgen -W '" + words(option_names(verb)) + "' -- \"$cur\")) ;;\n";
+    options +=
+        "      " + verb.name + ") COMPREPLY=($(compgen -W '" + words(option_names(verb)) + "' -- \"$cur\")) ;;\n";
     for (const OptionDescription& option : verb.options) {
       if (option.value.empty() || takes_path(option)) continue;
-      const std::string reply = option.choices.empty() ? "return" : "COMPREPLY=($(compgen -W '" + words(option.choices) + "' -- \"$cur\")); return";
+      const std::string reply = option.choices.empty()
+                                    ? "return"
+                                    : "COMPREPLY=($(compgen -W '" + words(option.choices) + "' -- \"$cur\")); return";
       values += "    " + bash_patterns(verb, option) + ") " + reply + " ;;\n";
     }
   }
@@ -208,13 +216,17 @@ std::string bash_completion(const CommandDescription& program) {
          "    [[ ${COMP_WORDS[i]} != -* ]] && { verb=${COMP_WORDS[i]}; break; }\n"
          "  done\n"
          "  if [[ -z $verb ]]; then\n"
-         "    COMPREPLY=($(compgen -W '" + words(verbs) + " " + words(option_names(program)) + "' -- \"$cur\"))\n"
+         "    COMPREPLY=($(compgen -W '" +
+         words(verbs) + " " + words(option_names(program)) +
+         "' -- \"$cur\"))\n"
          "    return\n"
          "  fi\n"
-         "  case $verb:$prev in\n" + values +
+         "  case $verb:$prev in\n" +
+         values +
          "  esac\n"
          "  if [[ $cur == -* ]]; then\n"
-         "    case $verb in\n" + options +
+         "    case $verb in\n" +
+         options +
          "    esac\n"
          "    return\n"
          "  fi\n"
@@ -239,7 +251,8 @@ std::string zsh_completion(const CommandDescription& program) {
   return "#compdef ingot\n"
          "# zsh completion for ingot; put it as _ingot into a directory of $fpath\n"
          "_ingot() {\n"
-         "  local -a verbs=(\n" + verbs +
+         "  local -a verbs=(\n" +
+         verbs +
          "  )\n"
          "  if (( CURRENT == 2 )); then\n"
          "    _describe command verbs\n"
@@ -248,7 +261,8 @@ std::string zsh_completion(const CommandDescription& program) {
          "  local verb=${words[2]}\n"
          "  shift words\n"
          "  (( CURRENT-- ))\n"
-         "  case $verb in\n" + cases +
+         "  case $verb in\n" +
+         cases +
          "  esac\n"
          "}\n"
          "if [[ $funcstack[1] == _ingot ]]; then\n"

@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// --- inspect -----------------------------------------------------------------------------------------------------------------------
+// --- inspect -------------------------------------------------------------------------------------------------------
 struct InspectOptions {
   std::string model, from, tensor;
   bool all = false, fingerprint = false;
@@ -43,7 +43,8 @@ std::vector<Hash128> compute_fingerprints(const tensor::Model& model, Console& c
 
 void inspect_tensor(const tensor::Model& model, const InspectOptions& options, Console& console) {
   const tensor::Tensor* tensor = model.find(options.tensor);
-  if (tensor == nullptr) throw Error(ErrorKind::invalid_value, options.model + ": has no tensor '" + options.tensor + "'");
+  if (tensor == nullptr)
+    throw Error(ErrorKind::invalid_value, options.model + ": has no tensor '" + options.tensor + "'");
   tensor::Tensor shown = *tensor;
   if (options.fingerprint) shown.fingerprint = tensor::fingerprint(shown);
   const TensorDetail detail = tensor_detail(shown);
@@ -78,7 +79,8 @@ void add_inspect(CLI::App& app, Console& console) {
   CLI::App* command = app.add_subcommand("inspect", "Show what is in a model: tensors, schemes, sizes, settings");
   command->add_option("MODEL", options->model, "File or directory in any layout")->required();
   command->add_flag("--all", options->all, "One line for every tensor instead of folding repeated layers");
-  command->add_option("--tensor", options->tensor, "Look at one tensor: planes, scales, zero points, first values")->type_name("NAME");
+  command->add_option("--tensor", options->tensor, "Look at one tensor: planes, scales, zero points, first values")
+      ->type_name("NAME");
   command->add_flag("--fingerprint", options->fingerprint, "Compute fingerprints of the values (reads everything)");
   convert::add_from_option(*command, options->from);
   console.add_common_options(*command);
@@ -91,7 +93,7 @@ void add_inspect(CLI::App& app, Console& console) {
   command->callback([options, &console] { run_inspect(*options, console); });
 }
 
-// --- verify ------------------------------------------------------------------------------------------------------------------------
+// --- verify --------------------------------------------------------------------------------------------------------
 struct VerifyOptions {
   std::vector<std::string> models;
   std::string from;
@@ -102,8 +104,9 @@ void verify_file(const VerifyOptions& options, Console& console) {
   const std::string& path = options.models.front();
   const convert::Layout& layout = convert::detect_layout(path);
   if (layout.name != "ingot") {
-    throw Error(ErrorKind::unsupported, path + ": layout " + std::string(layout.name) +
-                                            " carries no hashes, only an .ingot checks itself; 'ingot verify A B' compares two models");
+    throw Error(ErrorKind::unsupported,
+                path + ": layout " + std::string(layout.name) +
+                    " carries no hashes, only an .ingot checks itself; 'ingot verify A B' compares two models");
   }
   const Clock::time_point start = Clock::now();
   const container::VerifyResult result = container::verify(path, options.values, console.progress());
@@ -133,8 +136,11 @@ void verify_pair(const VerifyOptions& options, Console& console) {
 void add_verify(CLI::App& app, Console& console) {
   const auto options = std::make_shared<VerifyOptions>();
   CLI::App* command = app.add_subcommand("verify", "Check one .ingot, or that two models hold the same values");
-  command->add_option("MODEL", options->models, "One .ingot file, or two models in any layouts")->required()->expected(1, 2);
-  command->add_flag("--values", options->values, "One file: also decode every tensor and compare its recorded fingerprint");
+  command->add_option("MODEL", options->models, "One .ingot file, or two models in any layouts")
+      ->required()
+      ->expected(1, 2);
+  command->add_flag("--values", options->values,
+                    "One file: also decode every tensor and compare its recorded fingerprint");
   convert::add_from_option(*command, options->from);
   console.add_common_options(*command);
   command->footer(
@@ -144,10 +150,12 @@ void add_verify(CLI::App& app, Console& console) {
       "  ingot verify model.ingot\n"
       "  ingot verify model.ingot --values\n"
       "  ingot verify checkpoint/ model.gguf");
-  command->callback([options, &console] { options->models.size() == 1 ? verify_file(*options, console) : verify_pair(*options, console); });
+  command->callback([options, &console] {
+    options->models.size() == 1 ? verify_file(*options, console) : verify_pair(*options, console);
+  });
 }
 
-// --- diff --------------------------------------------------------------------------------------------------------------------------
+// --- diff ----------------------------------------------------------------------------------------------------------
 struct DiffOptions {
   std::string a, b, from;
   bool all = false;
@@ -167,7 +175,8 @@ void run_diff(const DiffOptions& options, Console& console) {
 
 void add_diff(CLI::App& app, Console& console) {
   const auto options = std::make_shared<DiffOptions>();
-  CLI::App* command = app.add_subcommand("diff", "Show which tensors and settings of two models differ, and by how much");
+  CLI::App* command =
+      app.add_subcommand("diff", "Show which tensors and settings of two models differ, and by how much");
   command->add_option("A", options->a, "File or directory in any layout")->required();
   command->add_option("B", options->b, "File or directory in any layout")->required();
   command->add_flag("--all", options->all, "One line for every tensor instead of folding repeated layers");

@@ -44,9 +44,9 @@ inspect::TextStyle style_of(int descriptor) {
   return style;
 }
 
-void write_all(std::FILE* file, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), file);
-  std::fflush(file);
+/// Whether everything was written.
+bool write_all(std::FILE* file, std::string_view text) {
+  return std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
 }
 
 }  // namespace
@@ -59,21 +59,23 @@ Console::Console()
 
 void Console::add_common_options(CLI::App& command) {
   command.add_flag("--json", json_, "Print one JSON document instead of text");
-  command.add_option_function<int>("--threads", [](const int& count) { set_thread_count(count); }, "Threads to use (default: all cores)")
+  command
+      .add_option_function<int>(
+          "--threads", [](const int& count) { set_thread_count(count); }, "Threads to use (default: all cores)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
 }
 
 void Console::print(std::string_view text) {
   end_progress();
-  write_all(stdout, text);
+  if (!write_all(stdout, text)) throw Error(ErrorKind::io, "cannot write to the standard output");
 }
 
 void Console::print_json(const Json& value) { print(pretty_json(value)); }
 
 void Console::note(std::string_view text) {
   end_progress();
-  write_all(stderr, std::string(text) + "\n");
+  (void)write_all(stderr, std::string(text) + "\n");
 }
 
 Progress Console::progress() {
@@ -97,19 +99,19 @@ void Console::draw(std::string_view phase, std::uint64_t done, std::uint64_t tot
   const double share = total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   const double seconds = std::chrono::duration<double>(now - phase_start_).count();
   const auto filled = static_cast<std::size_t>(share * kBarWidth);
-  std::string line = phase_ + "  [" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " + inspect::fixed(100 * share, 0) +
-                     " %  " + inspect::human_bytes(done) + " of " + inspect::human_bytes(total) + "  " +
-                     inspect::human_rate(static_cast<double>(done), seconds);
+  std::string line = phase_ + "  [" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " +
+                     inspect::fixed(100 * share, 0) + " %  " + inspect::human_bytes(done) + " of " +
+                     inspect::human_bytes(total) + "  " + inspect::human_rate(static_cast<double>(done), seconds);
   if (share > 0) line += "  " + inspect::human_seconds(seconds / share * (1 - share)) + " left";
   const std::size_t width = error_style_.width > 1 ? error_style_.width - 1 : 79;
-  write_all(stderr, "\r\033[K" + line.substr(0, width));
+  (void)write_all(stderr, "\r\033[K" + line.substr(0, width));
   bar_visible_ = true;
 }
 
 void Console::end_progress() {
   phase_.clear();
   if (!bar_visible_) return;
-  write_all(stderr, "\r\033[K");
+  (void)write_all(stderr, "\r\033[K");
   bar_visible_ = false;
 }
 

@@ -36,17 +36,17 @@ class Console {
   [[nodiscard]] const inspect::TextStyle& style() const noexcept { return style_; }
   [[nodiscard]] const inspect::TextStyle& error_style() const noexcept { return error_style_; }
 
-  void print(std::string_view text);         // stdout, flushed
-  void print_json(const Json& value);        // stdout, one document
-  void note(std::string_view text);          // stderr, a line
+  void print(std::string_view text);   // stdout, flushed
+  void print_json(const Json& value);  // stdout, one document
+  void note(std::string_view text);    // stderr, a line
   /// Draws a bar on stderr when that is a terminal; throws Interrupted after Ctrl-C. The console must outlive it.
   [[nodiscard]] Progress progress();
-  void end_progress();                       // removes the bar
+  void end_progress();  // removes the bar
 
   /// From here on Ctrl-C sets a flag instead of ending the process; a second one ends it.
   static void catch_interrupts();
   [[nodiscard]] static bool interrupted() noexcept;
-  static void let_interrupts_end();          // the process, as by default
+  static void let_interrupts_end();  // the process, as by default
 
   /// Reports an error on stderr (and as a document on stdout with --json).
   void report(const Error& error);

@@ -15,7 +15,9 @@ using Align = TextTable::Align;
 
 constexpr std::array<Ink, 4> kClassInks = {Ink::good, Ink::warning, Ink::warning, Ink::bad};
 
-TextTable::Cell class_cell(ProofClass value) { return {std::string(convert::name(value)), kClassInks[static_cast<std::size_t>(value)]}; }
+TextTable::Cell class_cell(ProofClass value) {
+  return {std::string(convert::name(value)), kClassInks[static_cast<std::size_t>(value)]};
+}
 
 /// Outcomes with equal schemes, class and reason.
 struct OutcomeGroup {
@@ -53,29 +55,41 @@ Json number_json(double value) { return std::isfinite(value) ? Json(value) : Jso
 }  // namespace
 
 std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style) {
-  TextTable table({{"FROM", Align::left, Elide::end}, {"TO", Align::left}, {"PROOF", Align::left}, {"TENSORS", Align::right},
-                   {"BYTES IN", Align::right}, {"BYTES OUT", Align::right}, {"TIME", Align::right}});
+  TextTable table({{"FROM", Align::left, Elide::end},
+                   {"TO", Align::left},
+                   {"PROOF", Align::left},
+                   {"TENSORS", Align::right},
+                   {"BYTES IN", Align::right},
+                   {"BYTES OUT", Align::right},
+                   {"TIME", Align::right}});
   const std::vector<OutcomeGroup> groups = group_outcomes(forecast);
   std::uint64_t tensors = 0, source_bytes = 0, target_bytes = 0;
   double seconds = 0;
   for (const OutcomeGroup& group : groups) {
-    table.add_row({group.first->source_scheme, group.first->target_scheme, class_cell(group.first->forecast), with_separators(group.tensors),
-                   human_bytes(group.source_bytes), human_bytes(group.target_bytes), about(group.seconds)});
+    table.add_row({group.first->source_scheme, group.first->target_scheme, class_cell(group.first->forecast),
+                   with_separators(group.tensors), human_bytes(group.source_bytes), human_bytes(group.target_bytes),
+                   about(group.seconds)});
     tensors += group.tensors;
     source_bytes += group.source_bytes;
     target_bytes += group.target_bytes;
     seconds += group.seconds;
   }
   if (groups.size() > 1) {
-    table.add_row({{"all", Ink::strong}, "", "", with_separators(tensors), human_bytes(source_bytes), human_bytes(target_bytes),
+    table.add_row({{"all", Ink::strong},
+                   "",
+                   "",
+                   with_separators(tensors),
+                   human_bytes(source_bytes),
+                   human_bytes(target_bytes),
                    about(seconds)});
   }
   std::string text = paint("Forecast", Ink::strong, style) + "\n" + table.render(style);
   for (const OutcomeGroup& group : groups) {
     if (group.first->forecast == ProofClass::exact || group.first->reason.empty()) continue;
-    const std::string line = std::string(convert::name(group.first->forecast)) + ": " + printable(group.first->name) +
-                             (group.tensors > 1 ? " and " + with_separators(group.tensors - 1) + " more" : std::string()) + ": " +
-                             printable(group.first->reason);
+    const std::string line =
+        std::string(convert::name(group.first->forecast)) + ": " + printable(group.first->name) +
+        (group.tensors > 1 ? " and " + with_separators(group.tensors - 1) + " more" : std::string()) + ": " +
+        printable(group.first->reason);
     text += wrap(line, style.width, 2) + "\n";
   }
   return text;
@@ -84,7 +98,10 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
 std::string proof_text(const convert::ConversionReport& report, const TextStyle& style) {
   std::string text;
   if (report.proven) {
-    TextTable table({{"REACHED", Align::left}, {"TENSORS", Align::right}, {"WORST ERROR", Align::right}, {"IN STEPS", Align::right},
+    TextTable table({{"REACHED", Align::left},
+                     {"TENSORS", Align::right},
+                     {"WORST ERROR", Align::right},
+                     {"IN STEPS", Align::right},
                      {"WORST TENSOR", Align::left, Elide::front}});
     for (const ProofClass reached : {ProofClass::exact, ProofClass::codes, ProofClass::requantized}) {
       std::uint64_t count = 0;
@@ -105,7 +122,8 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
     FactList list;
     list.add("fingerprint before", report.model_before.hex());
     list.add("fingerprint after", report.model_after.hex() + (equal ? "  equal" : "  different"));
-    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" + table.render(style) + list.render(style);
+    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" + table.render(style) +
+            list.render(style);
   } else {
     text += "Not proven (--no-proof)\n";
   }

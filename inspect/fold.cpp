@@ -11,7 +11,7 @@ namespace ingot::inspect {
 namespace {
 
 struct SplitName {
-  std::string pattern;                 // numbers replaced by NUL
+  std::string pattern;  // numbers replaced by NUL
   std::vector<std::uint64_t> numbers;
 };
 
@@ -23,7 +23,8 @@ SplitName split_name(const std::string& name) {
     const std::size_t end = std::min(name.find('.', begin), name.size());
     const std::string_view component = std::string_view(name).substr(begin, end - begin);
     const bool digits = !component.empty() && component.size() <= kMaxDigits &&
-                        component.find_first_not_of("0123456789") == std::string_view::npos && (component.size() == 1 || component[0] != '0');
+                        component.find_first_not_of("0123456789") == std::string_view::npos &&
+                        (component.size() == 1 || component[0] != '0');
     if (begin > 0) split.pattern += '.';
     if (digits) {
       split.numbers.push_back(std::stoull(std::string(component)));
@@ -76,7 +77,7 @@ std::vector<NameGroup> fold_names(const std::vector<NamedItem>& items, bool fold
     return groups;
   }
   std::map<std::pair<std::string, std::string>, std::size_t> index;  // (pattern, key) -> group
-  std::vector<std::vector<std::vector<std::uint64_t>>> numbers;       // by group, by member
+  std::vector<std::vector<std::vector<std::uint64_t>>> numbers;      // by group, by member
   std::vector<std::string> patterns;
   for (std::size_t i = 0; i < items.size(); ++i) {
     SplitName split = split_name(items[i].name);

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "format/tensor/fingerprint.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::inspect {
 namespace {
@@ -12,7 +13,8 @@ namespace {
 using tensor::Model;
 using tensor::Tensor;
 
-constexpr std::array<std::string_view, 5> kRelationNames = {"equal", "different", "other_shape", "only_in_a", "only_in_b"};
+constexpr std::array<std::string_view, 5> kRelationNames = {"equal", "different", "other_shape", "only_in_a",
+                                                            "only_in_b"};
 
 /// Shown form of one JSON value; long texts and arrays by size.
 std::string value_text(const Json* value) {
@@ -31,7 +33,8 @@ std::string array_difference(const JsonArray& a, const JsonArray& b) {
     first = std::min(first, i);
     ++differing;
   }
-  return differing == 0 ? std::string() : plural(differing, "entry") + " differ, the first is number " + std::to_string(first);
+  return differing == 0 ? std::string()
+                        : plural(differing, "entry") + " differ, the first is number " + std::to_string(first);
 }
 
 /// Members of two objects that are not the same, by name.
@@ -70,7 +73,8 @@ TensorDifference one_sided(const Tensor& tensor, bool in_a) {
   return difference;
 }
 
-TensorDifference compare_pair(const Tensor& a, const Tensor& b, Depth depth, const std::function<void(std::uint64_t)>& progress) {
+TensorDifference compare_pair(const Tensor& a, const Tensor& b, Depth depth,
+                              const std::function<void(std::uint64_t)>& progress) {
   TensorDifference difference;
   difference.name = a.name;
   difference.scheme_a = tensor::describe(a.scheme);
@@ -104,7 +108,8 @@ bool ModelDifference::values_equal() const noexcept { return count(Relation::equ
 
 std::uint64_t ModelDifference::count(Relation relation) const noexcept {
   return static_cast<std::uint64_t>(
-      std::count_if(tensors.begin(), tensors.end(), [&](const TensorDifference& difference) { return difference.relation == relation; }));
+      std::count_if(tensors.begin(), tensors.end(),
+                    [&](const TensorDifference& difference) { return difference.relation == relation; }));
 }
 
 ModelDifference compare_models(const Model& a, const Model& b, Depth depth, const Progress& progress) {
@@ -114,9 +119,10 @@ ModelDifference compare_models(const Model& a, const Model& b, Depth depth, cons
   const auto show = [&](std::uint64_t bytes) {
     if (progress) progress("comparing", done + bytes, total);
   };
+  const tensor::TensorIndex index_a(a), index_b(b);
   ModelDifference result;
   for (const Tensor& tensor : a.tensors) {
-    const Tensor* counterpart = b.find(tensor.name);
+    const Tensor* counterpart = index_b.find(tensor.name);
     if (counterpart != nullptr) {
       result.tensors.push_back(compare_pair(tensor, *counterpart, depth, show));
       done += counterpart->stored_bytes();
@@ -127,10 +133,11 @@ ModelDifference compare_models(const Model& a, const Model& b, Depth depth, cons
     show(0);
   }
   for (const Tensor& tensor : b.tensors)
-    if (!tensor.derived && a.find(tensor.name) == nullptr) result.tensors.push_back(one_sided(tensor, false));
+    if (!tensor.derived && index_a.find(tensor.name) == nullptr) result.tensors.push_back(one_sided(tensor, false));
   result.config = object_differences(tensor::to_json(a.config), tensor::to_json(b.config));
   result.metadata = object_differences(metadata_json(a), metadata_json(b));
-  result.tokenizer = object_differences(a.tokenizer ? tensor::to_json(*a.tokenizer) : Json(), b.tokenizer ? tensor::to_json(*b.tokenizer) : Json());
+  result.tokenizer = object_differences(a.tokenizer ? tensor::to_json(*a.tokenizer) : Json(),
+                                        b.tokenizer ? tensor::to_json(*b.tokenizer) : Json());
   return result;
 }
 

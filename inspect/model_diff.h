@@ -1,4 +1,5 @@
-// Two models side by side, whatever their layouts: which tensors are equal, by how much the others differ, and what else differs.
+// Two models side by side, whatever their layouts: which tensors are equal, by how much the others differ, and what
+// else differs.
 #pragma once
 
 #include <string>
@@ -19,9 +20,9 @@ enum class Relation : std::uint8_t { equal, different, other_shape, only_in_a, o
 struct TensorDifference {
   std::string name;
   Relation relation = Relation::equal;
-  std::string scheme_a, scheme_b;           // tensor::describe(); empty where the tensor is missing
+  std::string scheme_a, scheme_b;  // tensor::describe(); empty where the tensor is missing
   tensor::Shape shape_a, shape_b;
-  convert::ValueComparison comparison;      // equal and different; only the fingerprints with Depth::fingerprints
+  convert::ValueComparison comparison;  // equal and different; only the fingerprints with Depth::fingerprints
 };
 
 /// One setting that is not the same in both. Texts; empty where absent.
@@ -30,10 +31,12 @@ struct FactDifference {
 };
 
 struct ModelDifference {
-  std::vector<TensorDifference> tensors;    // those of a in order, then those only in b
+  std::vector<TensorDifference> tensors;  // those of a in order, then those only in b
   std::vector<FactDifference> config, metadata, tokenizer;
   [[nodiscard]] bool values_equal() const noexcept;
-  [[nodiscard]] bool identical() const noexcept { return values_equal() && config.empty() && metadata.empty() && tokenizer.empty(); }
+  [[nodiscard]] bool identical() const noexcept {
+    return values_equal() && config.empty() && metadata.empty() && tokenizer.empty();
+  }
   [[nodiscard]] std::uint64_t count(Relation relation) const noexcept;
 };
 
@@ -42,12 +45,15 @@ enum class Depth : std::uint8_t {
   values,        ///< also errors and counts
 };
 
-/// Streams both models; bounded memory. Tensors are matched by name, following aliases; derived tensors may be missing on one side.
-[[nodiscard]] ModelDifference compare_models(const tensor::Model& a, const tensor::Model& b, Depth depth, const Progress& progress);
+/// Streams both models; bounded memory. Tensors are matched by name, following aliases; derived tensors may be missing
+/// on one side.
+[[nodiscard]] ModelDifference compare_models(const tensor::Model& a, const tensor::Model& b, Depth depth,
+                                             const Progress& progress);
 
 /// `verify A B`: one line when all is equal, else the tensors that are not.
 [[nodiscard]] std::string equality_text(const ModelDifference& difference, const TextStyle& style);
-/// `diff A B`: the tensors that differ with their errors (those of repeated layers as one with `fold`), then the settings that differ.
+/// `diff A B`: the tensors that differ with their errors (those of repeated layers as one with `fold`), then the
+/// settings that differ.
 [[nodiscard]] std::string difference_text(const ModelDifference& difference, bool fold, const TextStyle& style);
 [[nodiscard]] Json difference_json(const ModelDifference& difference, Depth depth);
 

@@ -27,7 +27,8 @@ std::string summary(const ModelDifference& difference) {
 
 /// The structural differences: tensors that cannot be compared.
 std::string unmatched_text(const ModelDifference& difference, const TextStyle& style) {
-  TextTable table({{"TENSOR", Align::left, Elide::front}, {"RELATION", Align::left}, {"IN A", Align::left}, {"IN B", Align::left}});
+  TextTable table(
+      {{"TENSOR", Align::left, Elide::front}, {"RELATION", Align::left}, {"IN A", Align::left}, {"IN B", Align::left}});
   for (const TensorDifference& tensor : difference.tensors) {
     if (tensor.relation == Relation::equal || tensor.relation == Relation::different) continue;
     const auto side = [](const std::string& scheme, const tensor::Shape& shape) {
@@ -41,13 +42,16 @@ std::string unmatched_text(const ModelDifference& difference, const TextStyle& s
 
 std::string facts_text(std::string_view title, const std::vector<FactDifference>& facts, const TextStyle& style) {
   if (facts.empty()) return "";
-  TextTable table({{std::string(title), Align::left}, {"IN A", Align::left, Elide::end}, {"IN B", Align::left, Elide::end}});
-  for (const FactDifference& fact : facts) table.add_row({fact.key, fact.a.empty() ? "-" : fact.a, fact.b.empty() ? "-" : fact.b});
+  TextTable table(
+      {{std::string(title), Align::left}, {"IN A", Align::left, Elide::end}, {"IN B", Align::left, Elide::end}});
+  for (const FactDifference& fact : facts)
+    table.add_row({fact.key, fact.a.empty() ? "-" : fact.a, fact.b.empty() ? "-" : fact.b});
   return "\n" + table.render(style);
 }
 
 /// Worst and summed figures of tensors that are shown as one.
-std::vector<TextTable::Cell> difference_row(const std::string& pattern, const std::vector<const TensorDifference*>& members) {
+std::vector<TextTable::Cell> difference_row(const std::string& pattern,
+                                            const std::vector<const TensorDifference*>& members) {
   std::uint64_t elements = 0, differing = 0;
   double worst = 0, steps = 0, squared_error = 0, squared_value = 0;
   for (const TensorDifference* member : members) {
@@ -94,12 +98,16 @@ std::string equality_text(const ModelDifference& difference, const TextStyle& st
     return paint("equal", Ink::good, style) + ": every value of " + plural(difference.tensors.size(), "tensor") + "\n";
   }
   std::string text = paint("not equal", Ink::bad, style) + ": " + summary(difference) + "\n";
-  TextTable table({{"TENSOR", Align::left, Elide::front}, {"SCHEME A", Align::left}, {"SCHEME B", Align::left}, {"FINGERPRINT A", Align::left},
+  TextTable table({{"TENSOR", Align::left, Elide::front},
+                   {"SCHEME A", Align::left},
+                   {"SCHEME B", Align::left},
+                   {"FINGERPRINT A", Align::left},
                    {"FINGERPRINT B", Align::left}});
   constexpr std::size_t kDigits = 12;
   for (const TensorDifference& tensor : difference.tensors) {
     if (tensor.relation != Relation::different) continue;
-    table.add_row({printable(tensor.name), tensor.scheme_a, tensor.scheme_b, tensor.comparison.fingerprint_a.hex().substr(0, kDigits),
+    table.add_row({printable(tensor.name), tensor.scheme_a, tensor.scheme_b,
+                   tensor.comparison.fingerprint_a.hex().substr(0, kDigits),
                    tensor.comparison.fingerprint_b.hex().substr(0, kDigits)});
   }
   if (!table.empty()) text += "\n" + table.render(style);
@@ -108,8 +116,15 @@ std::string equality_text(const ModelDifference& difference, const TextStyle& st
 
 std::string difference_text(const ModelDifference& difference, bool fold, const TextStyle& style) {
   std::string text = summary(difference) + "\n";
-  TextTable table({{"TENSOR", Align::left, Elide::front}, {"COUNT", Align::right}, {"SCHEME A"}, {"SCHEME B"}, {"DIFFERING", Align::right},
-                   {"WORST", Align::right}, {"STEPS", Align::right}, {"RMS", Align::right}, {"RMS OF A", Align::right, Elide::no, true}});
+  TextTable table({{"TENSOR", Align::left, Elide::front},
+                   {"COUNT", Align::right},
+                   {"SCHEME A"},
+                   {"SCHEME B"},
+                   {"DIFFERING", Align::right},
+                   {"WORST", Align::right},
+                   {"STEPS", Align::right},
+                   {"RMS", Align::right},
+                   {"RMS OF A", Align::right, Elide::no, true}});
   std::vector<const TensorDifference*> different;
   std::vector<NamedItem> items;
   for (const TensorDifference& tensor : difference.tensors) {
@@ -156,7 +171,8 @@ Json difference_json(const ModelDifference& difference, Depth depth) {
   }
   Json json;
   json.set("values_equal", difference.values_equal());
-  for (const Relation relation : {Relation::equal, Relation::different, Relation::other_shape, Relation::only_in_a, Relation::only_in_b})
+  for (const Relation relation :
+       {Relation::equal, Relation::different, Relation::other_shape, Relation::only_in_a, Relation::only_in_b})
     json.set(name(relation), difference.count(relation));
   json.set("config", facts_json(difference.config));
   json.set("metadata", facts_json(difference.metadata));

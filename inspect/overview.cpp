@@ -14,7 +14,8 @@ using tensor::Model;
 using tensor::ModelConfig;
 using tensor::Tensor;
 
-constexpr std::array<std::string_view, 4> kTokenizerNames = {"byte-level BPE", "BPE with byte fallback", "SentencePiece BPE", "unigram"};
+constexpr std::array<std::string_view, 4> kTokenizerNames = {"byte-level BPE", "BPE with byte fallback",
+                                                             "SentencePiece BPE", "unigram"};
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
@@ -43,11 +44,13 @@ std::string architecture_text(const ModelConfig& config) {
 
 std::string attention_text(const ModelConfig& config) {
   std::vector<std::string> parts = {plural(config.head_count, "head")};
-  if (config.kv_head_count > 0 && config.kv_head_count != config.head_count) parts.push_back(plural(config.kv_head_count, "key/value head"));
+  if (config.kv_head_count > 0 && config.kv_head_count != config.head_count)
+    parts.push_back(plural(config.kv_head_count, "key/value head"));
   if (config.head_dim > 0) parts.push_back("head size " + std::to_string(config.head_dim));
   if (config.rope_theta > 0) parts.push_back("RoPE base " + short_float(config.rope_theta));
   if (!config.rope_scaling.type.empty() && config.rope_scaling.type != "none") {
-    parts.push_back("RoPE scaling " + printable(config.rope_scaling.type) + " x" + short_float(config.rope_scaling.factor));
+    parts.push_back("RoPE scaling " + printable(config.rope_scaling.type) + " x" +
+                    short_float(config.rope_scaling.factor));
   }
   if (config.sliding_window > 0) parts.push_back("sliding window " + with_separators(config.sliding_window));
   if (config.attention_softcap > 0) parts.push_back("softcap " + short_float(config.attention_softcap));
@@ -98,12 +101,13 @@ std::string header_text(const Model& model, const OverviewFacts& facts, const Te
   if (config.head_count > 0) list.add("attention", attention_text(config));
   if (config.context_length > 0) list.add("context", plural(config.context_length, "token"));
   if (config.vocab_size > 0) {
-    list.add("vocabulary", with_separators(config.vocab_size) + (config.tied_embeddings ? ", output tied to the embedding" : ""));
+    list.add("vocabulary",
+             with_separators(config.vocab_size) + (config.tied_embeddings ? ", output tied to the embedding" : ""));
   }
   if (model.tokenizer) list.add("tokenizer", tokenizer_text(*model.tokenizer));
   const std::uint64_t elements = total_elements(model), bytes = total_bytes(model);
-  list.add("weights", human_count(elements) + " in " + plural(model.tensors.size(), "tensor") + ", " + human_bytes(bytes) + ", " +
-                          fixed(bits_per_weight(bytes, elements), 2) + " bits each");
+  list.add("weights", human_count(elements) + " in " + plural(model.tensors.size(), "tensor") + ", " +
+                          human_bytes(bytes) + ", " + fixed(bits_per_weight(bytes, elements), 2) + " bits each");
   if (facts.file) add_file_facts(*facts.file, list);
   if (model.source && facts.file) list.add("restores to", source_text(*model.source));
   if (facts.fingerprint) list.add("fingerprint", facts.fingerprint->hex());
@@ -118,9 +122,14 @@ std::string header_text(const Model& model, const OverviewFacts& facts, const Te
 std::string tensors_text(const Model& model, bool fold, const TextStyle& style) {
   using Align = TextTable::Align;
   using Elide = TextTable::Elide;
-  const bool any_transform = std::any_of(model.tensors.begin(), model.tensors.end(), [](const Tensor& t) { return !t.transforms.empty(); });
-  std::vector<TextTable::Column> columns = {{"TENSOR", Align::left, Elide::front},  {"COUNT", Align::right},  {"SHAPE"},
-                                            {"SCHEME"},                             {"BYTES", Align::right},  {"BITS", Align::right},
+  const bool any_transform =
+      std::any_of(model.tensors.begin(), model.tensors.end(), [](const Tensor& t) { return !t.transforms.empty(); });
+  std::vector<TextTable::Column> columns = {{"TENSOR", Align::left, Elide::front},
+                                            {"COUNT", Align::right},
+                                            {"SHAPE"},
+                                            {"SCHEME"},
+                                            {"BYTES", Align::right},
+                                            {"BITS", Align::right},
                                             {"PACKING", Align::left, Elide::no, true}};
   if (any_transform) columns.push_back({"STORED AS", Align::left, Elide::no, true});
   if (!fold) columns.erase(columns.begin() + 1);
@@ -133,9 +142,13 @@ std::string tensors_text(const Model& model, bool fold, const TextStyle& style) 
   for (const NameGroup& group : fold_names(items, fold)) {
     const Tensor& first = model.tensors[group.members.front()];
     const std::uint64_t count = group.members.size(), bytes = first.stored_bytes();
-    std::vector<TextTable::Cell> row = {printable(group.pattern), count > 1 ? "x" + std::to_string(count) : "", shape_text(first.shape),
-                                        tensor::describe(first.scheme), human_bytes(bytes * count),
-                                        fixed(bits_per_weight(bytes, first.elements()), 2), std::string(tensor::name(first.packing))};
+    std::vector<TextTable::Cell> row = {printable(group.pattern),
+                                        count > 1 ? "x" + std::to_string(count) : "",
+                                        shape_text(first.shape),
+                                        tensor::describe(first.scheme),
+                                        human_bytes(bytes * count),
+                                        fixed(bits_per_weight(bytes, first.elements()), 2),
+                                        std::string(tensor::name(first.packing))};
     if (any_transform) row.push_back(transforms_text(first));
     if (!fold) row.erase(row.begin() + 1);
     table.add_row(std::move(row));
@@ -145,20 +158,30 @@ std::string tensors_text(const Model& model, bool fold, const TextStyle& style) 
 
 std::string totals_text(const Model& model, const TextStyle& style) {
   using Align = TextTable::Align;
-  TextTable table({{"SCHEME", Align::left}, {"TENSORS", Align::right}, {"WEIGHTS", Align::right}, {"BYTES", Align::right},
-                   {"SHARE", Align::right}, {"BITS", Align::right}});
+  TextTable table({{"SCHEME", Align::left},
+                   {"TENSORS", Align::right},
+                   {"WEIGHTS", Align::right},
+                   {"BYTES", Align::right},
+                   {"SHARE", Align::right},
+                   {"BITS", Align::right}});
   const std::uint64_t all_bytes = total_bytes(model), all_elements = total_elements(model);
   const auto share = [&](std::uint64_t bytes) {
-    return all_bytes == 0 ? std::string() : fixed(100.0 * static_cast<double>(bytes) / static_cast<double>(all_bytes), 1) + " %";
+    return all_bytes == 0 ? std::string()
+                          : fixed(100.0 * static_cast<double>(bytes) / static_cast<double>(all_bytes), 1) + " %";
   };
   const std::vector<SchemeTotal> totals = totals_by_scheme(model);
   for (const SchemeTotal& total : totals) {
-    table.add_row({total.scheme, with_separators(total.tensors), with_separators(total.elements), human_bytes(total.bytes),
-                   share(total.bytes), fixed(bits_per_weight(total.bytes, total.elements), 2)});
+    table.add_row({total.scheme, with_separators(total.tensors), with_separators(total.elements),
+                   human_bytes(total.bytes), share(total.bytes),
+                   fixed(bits_per_weight(total.bytes, total.elements), 2)});
   }
   if (totals.size() > 1) {
-    table.add_row({{"all", Ink::strong}, with_separators(model.tensors.size()), with_separators(all_elements), human_bytes(all_bytes),
-                   share(all_bytes), fixed(bits_per_weight(all_bytes, all_elements), 2)});
+    table.add_row({{"all", Ink::strong},
+                   with_separators(model.tensors.size()),
+                   with_separators(all_elements),
+                   human_bytes(all_bytes),
+                   share(all_bytes),
+                   fixed(bits_per_weight(all_bytes, all_elements), 2)});
   }
   return table.render(style);
 }
@@ -198,7 +221,8 @@ std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
   std::vector<SchemeTotal> totals;
   for (const tensor::Tensor& tensor : model.tensors) {
     const std::string scheme = tensor::describe(tensor.scheme);
-    auto found = std::find_if(totals.begin(), totals.end(), [&](const SchemeTotal& total) { return total.scheme == scheme; });
+    auto found =
+        std::find_if(totals.begin(), totals.end(), [&](const SchemeTotal& total) { return total.scheme == scheme; });
     if (found == totals.end()) found = totals.insert(totals.end(), SchemeTotal{scheme});
     ++found->tensors;
     found->elements += tensor.elements();

@@ -21,14 +21,15 @@ struct SchemeTotal {
 
 /// What is known about a model beside the model.
 struct OverviewFacts {
-  std::string layout;                                // of the path: how it was opened
-  std::optional<container::FileFacts> file;          // an .ingot
-  std::optional<Hash128> fingerprint;                // of the model, recorded or computed
+  std::string layout;                        // of the path: how it was opened
+  std::optional<container::FileFacts> file;  // an .ingot
+  std::optional<Hash128> fingerprint;        // of the model, recorded or computed
 };
 /// The model fingerprint from the recorded ones; empty when some tensor records none.
 [[nodiscard]] std::optional<Hash128> recorded_fingerprint(const tensor::Model& model);
 
-[[nodiscard]] std::string overview_text(const tensor::Model& model, const OverviewFacts& facts, bool fold, const TextStyle& style);
+[[nodiscard]] std::string overview_text(const tensor::Model& model, const OverviewFacts& facts, bool fold,
+                                        const TextStyle& style);
 [[nodiscard]] Json overview_json(const tensor::Model& model, const OverviewFacts& facts);
 
 /// Name, shape, scheme, sizes, transforms of one tensor, as in the `tensors` member of overview_json().

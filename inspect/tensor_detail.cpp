@@ -106,16 +106,19 @@ std::vector<std::vector<std::byte>> first_units(const Tensor& tensor, const std:
   return units;
 }
 
-std::vector<double> first_codes(const Tensor& tensor, const std::vector<PlaneSpec>& specs, const std::vector<std::vector<std::byte>>& units) {
+std::vector<double> first_codes(const Tensor& tensor, const std::vector<PlaneSpec>& specs,
+                                const std::vector<std::vector<std::byte>>& units) {
   const tensor::Geometry geometry = tensor.geometry();
   const std::uint8_t bits = tensor::bits(tensor.scheme.codes.type);
   if (bits > 8 || tensor.scheme.codes.kind == CodeKind::grid || geometry.units == 0) return {};
   std::array<const std::byte*, 3> planes{};
-  for (std::size_t i = 0; i < specs.size() && i < planes.size() && specs[i].role.starts_with("codes"); ++i) planes[i] = units[i].data();
+  for (std::size_t i = 0; i < specs.size() && i < planes.size() && specs[i].role.starts_with("codes"); ++i)
+    planes[i] = units[i].data();
   std::vector<std::uint8_t> codes(geometry.rows_per_unit * geometry.cols);
   tensor::unpack_unit(geometry, bits, planes.data(), codes.data());
   const std::uint64_t count = std::min(kShownCodes, geometry.cols);
-  const bool is_signed = tensor::info(tensor.scheme.codes.type).is_signed && !tensor::info(tensor.scheme.codes.type).is_float;
+  const bool is_signed =
+      tensor::info(tensor.scheme.codes.type).is_signed && !tensor::info(tensor.scheme.codes.type).is_float;
   std::vector<double> result;
   for (std::uint64_t i = 0; i < count; ++i) result.push_back(is_signed ? static_cast<std::int8_t>(codes[i]) : codes[i]);
   return result;
@@ -191,26 +194,31 @@ std::string tensor_detail_text(const TensorDetail& detail, const TextStyle& styl
   const tensor::SchemeFamily* family = tensor::family(tensor.scheme);
   FactList list;
   list.add("shape", shape_text(tensor.shape) + ", " + plural(elements, "weight"));
-  list.add("scheme", tensor::describe(tensor.scheme) + (family != nullptr ? " (" + std::string(family->name) + ")" : std::string()));
+  list.add("scheme", tensor::describe(tensor.scheme) +
+                         (family != nullptr ? " (" + std::string(family->name) + ")" : std::string()));
   list.add("packing", std::string(tensor::name(tensor.packing)));
   if (!tensor.transforms.empty()) list.add("stored as", transforms_text(tensor));
   list.add("size", human_bytes(bytes) + ", " + fixed(bits_per_weight(bytes, elements), 2) + " bits per weight");
   if (tensor.fingerprint) list.add("fingerprint", tensor.fingerprint->hex());
   const ValueStatistics& statistics = detail.statistics;
   if (!detail.first_values.empty()) {
-    list.add("range", short_float(statistics.minimum) + " to " + short_float(statistics.maximum) + ", mean " + short_float(statistics.mean) +
-                          ", rms " + short_float(statistics.rms));
+    list.add("range", short_float(statistics.minimum) + " to " + short_float(statistics.maximum) + ", mean " +
+                          short_float(statistics.mean) + ", rms " + short_float(statistics.rms));
     list.add("zeros", with_separators(statistics.zeros));
     if (statistics.nans + statistics.infinities > 0) {
-      list.add("not finite", plural(statistics.nans, "NaN") + ", " + with_separators(statistics.infinities) + " infinite");
+      list.add("not finite",
+               plural(statistics.nans, "NaN") + ", " + with_separators(statistics.infinities) + " infinite");
     }
     list.add("first values", numbers_text(detail.first_values));
   }
-  TextTable table({{"PLANE", Align::left}, {"TYPE", Align::left}, {"EACH FOR", Align::left}, {"BYTES", Align::right},
+  TextTable table({{"PLANE", Align::left},
+                   {"TYPE", Align::left},
+                   {"EACH FOR", Align::left},
+                   {"BYTES", Align::right},
                    {"FIRST ELEMENTS", Align::left, Elide::end}});
   for (const PlaneDetail& plane : detail.planes) {
-    table.add_row({plane.spec.role, std::string(tensor::name(plane.spec.type)), block_text(plane.spec), human_bytes(plane.spec.total_bytes),
-                   numbers_text(plane.first)});
+    table.add_row({plane.spec.role, std::string(tensor::name(plane.spec.type)), block_text(plane.spec),
+                   human_bytes(plane.spec.total_bytes), numbers_text(plane.first)});
   }
   return paint(printable(tensor.name), Ink::strong, style) + "\n" + list.render(style) + "\n" + table.render(style);
 }

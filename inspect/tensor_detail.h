@@ -24,7 +24,7 @@ struct PlaneDetail {
 struct TensorDetail {
   const tensor::Tensor* tensor = nullptr;  // borrowed
   ValueStatistics statistics;
-  std::vector<float> first_values;         // logical order
+  std::vector<float> first_values;  // logical order
   std::vector<PlaneDetail> planes;
 };
 

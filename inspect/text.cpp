@@ -41,7 +41,8 @@ std::size_t character_bytes(std::string_view text, std::size_t at) noexcept {
     if ((next & 0xC0) != 0x80) return 0;
     code_point = code_point << 6 | (next & 0x3Fu);
   }
-  const bool overlong = (size == 3 && code_point < 0x800) || (size == 4 && (code_point < 0x10000 || code_point > 0x10FFFF));
+  const bool overlong =
+      (size == 3 && code_point < 0x800) || (size == 4 && (code_point < 0x10000 || code_point > 0x10FFFF));
   return overlong || (code_point >= 0xD800 && code_point < 0xE000) ? 0 : size;
 }
 
@@ -55,7 +56,8 @@ std::size_t position_after(std::string_view text, std::size_t columns) noexcept 
   return at;
 }
 
-std::string padded(const std::string& text, std::size_t width, TextTable::Align align, Ink ink, const TextStyle& style) {
+std::string padded(const std::string& text, std::size_t width, TextTable::Align align, Ink ink,
+                   const TextStyle& style) {
   const std::size_t used = display_width(text);
   const std::string padding(width > used ? width - used : 0, ' ');
   const std::string painted = paint(text, ink, style);
@@ -116,19 +118,22 @@ std::string human_rate(double bytes, double seconds) {
 
 std::string fixed(double value, int decimals) {
   std::array<char, 400> buffer;
-  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::fixed, decimals);
+  const auto [end, error] =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::fixed, decimals);
   return error == std::errc{} ? std::string(buffer.data(), end) : std::string("?");
 }
 
 std::string short_float(double value) {
   std::array<char, 64> buffer;
-  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 6);
+  const auto [end, error] =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 6);
   return error == std::errc{} ? std::string(buffer.data(), end) : std::string("?");
 }
 
 std::string three_significant(double value) {
   std::array<char, 64> buffer;
-  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 3);
+  const auto [end, error] =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 3);
   return error == std::errc{} ? std::string(buffer.data(), end) : std::string("?");
 }
 
@@ -174,7 +179,8 @@ std::string valid_utf8(std::string_view text) {
 }
 
 std::size_t display_width(std::string_view text) noexcept {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string elide(std::string_view text, std::size_t width, Elide where) {
@@ -235,7 +241,8 @@ std::string TextTable::render(const TextStyle& style) const {
       widths[c] = std::max(std::min(widths[c], kLeastElided), widths[c] > excess ? widths[c] - excess : 0);
     }
   }
-  const auto last_shown = static_cast<std::size_t>(std::find(shown.rbegin(), shown.rend(), true).base() - shown.begin()) - 1;
+  const auto last_shown =
+      static_cast<std::size_t>(std::find(shown.rbegin(), shown.rend(), true).base() - shown.begin()) - 1;
   std::string result;
   const auto add_line = [&](const std::vector<Cell>& cells, bool header) {
     for (std::size_t c = 0; c <= last_shown; ++c) {

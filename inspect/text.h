@@ -1,4 +1,5 @@
-// Text for people: numbers with units, escaped names, aligned tables that fit a width. Knows nothing about models; prints nothing.
+// Text for people: numbers with units, escaped names, aligned tables that fit a width. Knows nothing about models;
+// prints nothing.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,10 @@ enum class Ink : std::uint8_t { plain, strong, faint, good, warning, bad };
 [[nodiscard]] std::string human_seconds(double seconds);             // "0.04 s", "12.3 s", "3 min 20 s"
 [[nodiscard]] std::string human_rate(double bytes, double seconds);  // "1.93 GB/s"
 [[nodiscard]] std::string fixed(double value, int decimals);
-[[nodiscard]] std::string short_float(double value);                 // up to 6 significant digits: "0.0123", "1.5e-05", "nan"
-[[nodiscard]] std::string three_significant(double value);           // "0.00168": errors in tables
-[[nodiscard]] std::string plural(std::uint64_t count, std::string_view singular);  // "1 tensor", "2 tensors", "3 copies"
+[[nodiscard]] std::string short_float(double value);        // up to 6 significant digits: "0.0123", "1.5e-05", "nan"
+[[nodiscard]] std::string three_significant(double value);  // "0.00168": errors in tables
+[[nodiscard]] std::string plural(std::uint64_t count,
+                                 std::string_view singular);  // "1 tensor", "2 tensors", "3 copies"
 
 /// Untrusted text made harmless for a terminal: control characters and invalid UTF-8 become \xNN.
 [[nodiscard]] std::string printable(std::string_view text);
@@ -40,8 +42,8 @@ enum class Elide : std::uint8_t { no, front, middle, end };
 /// Lines of at most `width` columns, broken at spaces; the second and later ones indented.
 [[nodiscard]] std::string wrap(std::string_view text, std::size_t width, std::size_t indent);
 
-/// Rows of cells under a header line. Columns are as wide as their widest cell; when the table is wider than the style allows, first
-/// columns marked droppable go (last one first), then those that may be elided shrink.
+/// Rows of cells under a header line. Columns are as wide as their widest cell; when the table is wider than the style
+/// allows, first columns marked droppable go (last one first), then those that may be elided shrink.
 class TextTable {
  public:
   enum class Align : std::uint8_t { left, right };

@@ -9,8 +9,8 @@
 
 namespace ingot::inspect {
 
-[[nodiscard]] std::string verify_text(const std::string& path, const container::VerifyResult& result, bool values, double seconds,
-                                      const TextStyle& style);
+[[nodiscard]] std::string verify_text(const std::string& path, const container::VerifyResult& result, bool values,
+                                      double seconds, const TextStyle& style);
 [[nodiscard]] Json verify_json(const std::string& path, const container::VerifyResult& result, double seconds);
 
 }  // namespace ingot::inspect

@@ -37,8 +37,10 @@ class Speaker {
   [[nodiscard]] std::uint64_t bytes_per_token() const noexcept { return session_.weight_bytes_per_token(); }
 
   /// Continues `tokens`; what the session has read of them before is not read again.
-  [[nodiscard]] Turn speak(const std::vector<std::uint32_t>& tokens, const std::function<bool(std::string_view)>& on_text) {
-    const bool continues = !read_.empty() && read_.size() < tokens.size() && std::equal(read_.begin(), read_.end(), tokens.begin());
+  [[nodiscard]] Turn speak(const std::vector<std::uint32_t>& tokens,
+                           const std::function<bool(std::string_view)>& on_text) {
+    const bool continues =
+        !read_.empty() && read_.size() < tokens.size() && std::equal(read_.begin(), read_.end(), tokens.begin());
     if (!continues) {
       session_.reset();
       read_.clear();
@@ -72,11 +74,13 @@ std::string statistics(const Turn& turn, std::uint64_t bytes_per_token) {
     return seconds > 0 ? " (" + inspect::fixed(static_cast<double>(tokens) / seconds, 1) + " tokens/s)" : std::string();
   };
   const std::uint64_t generated = result.tokens.size();
-  std::string text = "prompt " + inspect::plural(turn.prompt_tokens, "token") + " in " + inspect::human_seconds(result.prompt_seconds) +
-                     speed(turn.prompt_tokens, result.prompt_seconds) + ", generated " + inspect::plural(generated, "token") + " in " +
+  std::string text = "prompt " + inspect::plural(turn.prompt_tokens, "token") + " in " +
+                     inspect::human_seconds(result.prompt_seconds) + speed(turn.prompt_tokens, result.prompt_seconds) +
+                     ", generated " + inspect::plural(generated, "token") + " in " +
                      inspect::human_seconds(result.decode_seconds) + speed(generated, result.decode_seconds);
   text += ", " + inspect::human_bytes(bytes_per_token) + "/token";
-  if (result.decode_seconds > 0) text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
+  if (result.decode_seconds > 0)
+    text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
   return text + ", stopped: " + result.stop_reason;
 }
 
@@ -94,7 +98,8 @@ Json turn_json(const Turn& turn, std::uint64_t bytes_per_token) {
   return document;
 }
 
-void answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console, std::string* reply = nullptr) {
+void answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console,
+            std::string* reply = nullptr) {
   const bool streams = !console.json();
   const Turn turn = speaker.speak(tokens, [&](std::string_view piece) {
     if (streams) console.print(piece);
@@ -147,7 +152,8 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
     tokens = speaker.tokenizer().encode(command.prompt, true, false);
     if (!console.json()) console.print(command.prompt);
   }
-  if (tokens.empty()) throw Error(ErrorKind::invalid_value, "the prompt has no tokens, and this model adds none at the beginning");
+  if (tokens.empty())
+    throw Error(ErrorKind::invalid_value, "the prompt has no tokens, and this model adds none at the beginning");
   Console::catch_interrupts();
   answer(speaker, tokens, console);
 }
@@ -159,19 +165,35 @@ void add_commands(CLI::App& app, Console& console) {
   GenerateOptions& options = command->options;
   CLI::App* verb = app.add_subcommand("run", "Generate text from a model in any layout");
   verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
-  CLI::Option* prompt = verb->add_option("-p,--prompt", command->prompt, "Text to continue (default: the standard input)")->type_name("TEXT");
+  CLI::Option* prompt =
+      verb->add_option("-p,--prompt", command->prompt, "Text to continue (default: the standard input)")
+          ->type_name("TEXT");
   verb->add_option("-n,--tokens", options.max_tokens, "Most tokens to generate")->capture_default_str()->type_name("N");
   verb->add_flag("--chat", command->chat, "Use the model's chat template; without -p a conversation");
   verb->add_option("--system", command->system, "System message of a chat")->type_name("TEXT")->needs("--chat");
-  verb->add_option("--temperature", options.sampling.temperature, "0 takes the likeliest token")->capture_default_str()->check(CLI::Range(0.0, 100.0))->type_name("T");
-  verb->add_option("--top-k", options.sampling.top_k, "Draw from the K likeliest tokens; 0: all")->capture_default_str()->type_name("K");
-  verb->add_option("--top-p", options.sampling.top_p, "Draw from the likeliest tokens of total probability P")->capture_default_str()
+  verb->add_option("--temperature", options.sampling.temperature, "0 takes the likeliest token")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 100.0))
+      ->type_name("T");
+  verb->add_option("--top-k", options.sampling.top_k, "Draw from the K likeliest tokens; 0: all")
+      ->capture_default_str()
+      ->type_name("K");
+  verb->add_option("--top-p", options.sampling.top_p, "Draw from the likeliest tokens of total probability P")
+      ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0))
       ->type_name("P");
-  verb->add_option("--min-p", options.sampling.min_p, "Leave out tokens below P times the likeliest")->capture_default_str()->check(CLI::Range(0.0, 1.0))->type_name("P");
-  verb->add_option("--seed", options.sampling.seed, "The same seed draws the same text")->capture_default_str()->type_name("N");
-  verb->add_option("--stop", options.stop, "Stop before this text (repeatable)")->type_name("TEXT")->allow_extra_args(false);
-  verb->add_option("--context", command->context, "Positions to reserve (default: the model's limit, at most 4096)")->type_name("N");
+  verb->add_option("--min-p", options.sampling.min_p, "Leave out tokens below P times the likeliest")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("P");
+  verb->add_option("--seed", options.sampling.seed, "The same seed draws the same text")
+      ->capture_default_str()
+      ->type_name("N");
+  verb->add_option("--stop", options.stop, "Stop before this text (repeatable)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  verb->add_option("--context", command->context, "Positions to reserve (default: the model's limit, at most 4096)")
+      ->type_name("N");
   verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);

@@ -86,6 +86,7 @@ TEST_CASE("compare_treats_nan_as_one_value") {
 }
 
 TEST_CASE("compare_refuses_other_shapes") {
-  CHECK(test::throws_kind(ErrorKind::mismatch,
-                          [] { (void)convert::compare_values(plain_f32({2}, {0, 1}), plain_f32({1, 2}, {0, 1})); }));
+  CHECK(test::throws_kind(ErrorKind::mismatch, [] {
+    (void)convert::compare_values(plain_f32({2}, {0, 1}), plain_f32({1, 2}, {0, 1}));
+  }));
 }

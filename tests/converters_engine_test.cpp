@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::shared_ptr<const tensor::PlaneSource> float_planes(const std::vector<float>& values, const tensor::Tensor& tensor) {
+std::shared_ptr<const tensor::PlaneSource> float_planes(const std::vector<float>& values,
+                                                        const tensor::Tensor& tensor) {
   std::vector<std::vector<std::byte>> planes(1);
   planes[0].resize(values.size() * sizeof(float));
   std::memcpy(planes[0].data(), values.data(), planes[0].size());
@@ -66,7 +67,8 @@ std::size_t entries(const fs::path& directory) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory), fs::directory_iterator()));
 }
 
-/// Gives other bytes at every second reading: what a failing disk or a writer that disagrees with the reader looks like to the proof.
+/// Gives other bytes at every second reading: what a failing disk or a writer that disagrees with the reader looks
+/// like to the proof.
 class FickleSource final : public tensor::PlaneSource {
  public:
   explicit FickleSource(std::shared_ptr<const tensor::PlaneSource> inner) : inner_(std::move(inner)) {}
@@ -112,7 +114,8 @@ TEST_CASE("convert_asks_for_consent_and_writes_nothing_without_it") {
   options.write.scheme = "f16";
   bool shown = false;
   options.on_forecast = [&](const convert::Forecast& forecast) { shown = forecast.tensors.size() == 2; };
-  const std::optional<Error> error = test::error_of([&] { (void)convert::convert(model, directory / "out.gguf", options); });
+  const std::optional<Error> error =
+      test::error_of([&] { (void)convert::convert(model, directory / "out.gguf", options); });
   REQUIRE(error.has_value());
   CHECK(error->kind == ErrorKind::mismatch);
   CHECK(std::string(error->what()).find("model.embed_tokens.weight") != std::string::npos);
@@ -149,14 +152,16 @@ TEST_CASE("convert_leaves_nothing_when_the_proof_fails") {
     model.tensors[0].fingerprint = Hash128::from_hex("000102030405060708090a0b0c0d0e0f");
     for (const char* layout : {"ingot", "gguf", "hf"}) {
       CAPTURE(layout);
-      CHECK(throws_kind(ErrorKind::mismatch, [&] { (void)convert::convert(model, directory / "out", options_to(layout)); }));
+      CHECK(throws_kind(ErrorKind::mismatch,
+                        [&] { (void)convert::convert(model, directory / "out", options_to(layout)); }));
       CHECK(entries(directory.path()) == 0);
     }
   }
   SUBCASE("the written values differ from the source") {
     tensor::Model model = float_model(0.5f);
     model.tensors[0].planes = std::make_shared<FickleSource>(model.tensors[0].planes);
-    const std::optional<Error> error = test::error_of([&] { (void)convert::convert(model, directory / "out", options_to("hf")); });
+    const std::optional<Error> error =
+        test::error_of([&] { (void)convert::convert(model, directory / "out", options_to("hf")); });
     REQUIRE(error.has_value());
     CHECK(error->kind == ErrorKind::mismatch);
     CHECK(std::string(error->what()).find("model.embed_tokens.weight") != std::string::npos);
@@ -190,7 +195,8 @@ TEST_CASE("convert_refuses_to_replace_its_own_input") {
   convert::ConvertOptions options = options_to("ingot");
   options.overwrite = true;
   const tensor::Model model = convert::read_model(directory / "model.ingot");
-  CHECK(throws_kind(ErrorKind::invalid_value, [&] { (void)convert::convert(model, directory / "model.ingot", options); }));
+  CHECK(throws_kind(ErrorKind::invalid_value,
+                    [&] { (void)convert::convert(model, directory / "model.ingot", options); }));
 }
 
 TEST_CASE("convert_without_proof_says_so") {
@@ -211,7 +217,8 @@ TEST_CASE("convert_names_what_an_ingot_cannot_do") {
   options = options_to("gguf");
   options.write.compress = true;
   CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::forecast(float_model(0.5f), options); }));
-  CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::forecast(float_model(0.5f), options_to("nothing")); }));
+  CHECK(
+      throws_kind(ErrorKind::unsupported, [&] { (void)convert::forecast(float_model(0.5f), options_to("nothing")); }));
 }
 
 TEST_CASE("every_layout_has_a_unique_name_and_detection_agrees_with_writing") {

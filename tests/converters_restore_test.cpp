@@ -19,7 +19,8 @@ using tensor::Segment;
 constexpr std::uint64_t kLiteralBytes = 1000;
 constexpr std::uint64_t kZeroBytes = (std::uint64_t{2} << 20) + 17;  // straddles blocks of the file hash
 
-/// A source of one file: 1000 literal bytes, a run of zeros, 1000 literal bytes again, with one patched byte in the zeros.
+/// A source of one file: 1000 literal bytes, a run of zeros, 1000 literal bytes again, with one patched byte in the
+/// zeros.
 tensor::Model model_with_source() {
   tensor::Model model;
   model.layout = "hf";
@@ -41,7 +42,8 @@ tensor::Model model_with_source() {
   return model;
 }
 
-std::vector<convert::RestoredFile> restore(const tensor::Model& model, const fs::path& directory, bool overwrite = false) {
+std::vector<convert::RestoredFile> restore(const tensor::Model& model, const fs::path& directory,
+                                           bool overwrite = false) {
   return convert::restore(model, directory, overwrite, {});
 }
 
@@ -115,9 +117,13 @@ TEST_CASE("restore_rejects_descriptions_that_do_not_add_up") {
   CHECK(rejects([](tensor::SourceFile& file) { file.segments.pop_back(); }));
   CHECK(rejects([](tensor::SourceFile& file) { file.segments[0].attachment = "absent"; }));
   CHECK(rejects([](tensor::SourceFile& file) { file.segments[0].begin = 1; }));
-  CHECK(rejects([](tensor::SourceFile& file) { file.segments[0].begin = ~std::uint64_t{0}; }, ErrorKind::limit_exceeded));
-  CHECK(rejects([](tensor::SourceFile& file) { file.segments[1].size = ~std::uint64_t{0}; }, ErrorKind::limit_exceeded));
-  CHECK(rejects([](tensor::SourceFile& file) { file.segments[1] = {Segment::Kind::tensor, "", 0, "absent", "raw", kZeroBytes}; }));
+  CHECK(
+      rejects([](tensor::SourceFile& file) { file.segments[0].begin = ~std::uint64_t{0}; }, ErrorKind::limit_exceeded));
+  CHECK(
+      rejects([](tensor::SourceFile& file) { file.segments[1].size = ~std::uint64_t{0}; }, ErrorKind::limit_exceeded));
+  CHECK(rejects([](tensor::SourceFile& file) {
+    file.segments[1] = {Segment::Kind::tensor, "", 0, "absent", "raw", kZeroBytes};
+  }));
   CHECK(rejects([](tensor::SourceFile& file) { file.patches[0].offset = file.size; }));
   CHECK(rejects([](tensor::SourceFile& file) { file.patches[0].begin = kLiteralBytes; }));
   CHECK(rejects([](tensor::SourceFile& file) { file.patches.push_back(file.patches[0]); }));

@@ -59,7 +59,8 @@ TEST_CASE("tensor_detail_works_for_every_scheme") {
       const TensorDetail detail = tensor_detail(tensor);
       CHECK(detail.planes.size() == tensor.plane_specs().size());
       CHECK(!tensor_detail_text(detail, {80, false}).empty());
-      CHECK(parse_json(pretty_json(tensor_detail_json(detail)), "detail").at("planes", "").as_array("").size() == detail.planes.size());
+      CHECK(parse_json(pretty_json(tensor_detail_json(detail)), "detail").at("planes", "").as_array("").size() ==
+            detail.planes.size());
     }
   }
 }
@@ -100,13 +101,15 @@ TEST_CASE("compare_models_names_every_kind_of_difference") {
   CHECK(compare_models(a, b, Depth::values, {}).identical());
   CHECK(compare_models(a, b, Depth::fingerprints, {}).values_equal());
 
-  b.tensors.erase(b.tensors.begin() + 2);            // only in a
+  b.tensors.erase(b.tensors.begin() + 2);  // only in a
   tensor::Tensor extra = b.tensors[0];
   extra.name = "extra";
-  b.tensors.push_back(extra);                        // only in b
-  b.tensors[0] = test::make_tensor(a.tensors[0].name, a.tensors[0].shape, a.tensors[0].scheme, a.tensors[0].packing, 99);
+  b.tensors.push_back(extra);  // only in b
+  b.tensors[0] =
+      test::make_tensor(a.tensors[0].name, a.tensors[0].shape, a.tensors[0].scheme, a.tensors[0].packing, 99);
   b.tensors[1].name = "renamed";
-  tensor::Tensor reshaped = test::make_tensor(a.tensors[1].name, {1}, tensor::Scheme::plain(tensor::DType::f32), tensor::Packing::rows, 1);
+  tensor::Tensor reshaped =
+      test::make_tensor(a.tensors[1].name, {1}, tensor::Scheme::plain(tensor::DType::f32), tensor::Packing::rows, 1);
   b.tensors.push_back(reshaped);
   b.metadata["new"] = "value";
   b.config.layer_count = 77;

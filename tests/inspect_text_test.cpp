@@ -35,7 +35,8 @@ TEST_CASE("untrusted_text_cannot_reach_the_terminal_raw") {
   CHECK(printable("plain") == "plain");
   CHECK(printable("Ünï 模型") == "Ünï 模型");
   CHECK(printable("a\033[2Jb\n\t\x7f") == "a\\x1b[2Jb\\x0a\\x09\\x7f");
-  CHECK(printable("\xC2\x9B" "31m") == "\\xc2\\x9b31m");  // the one-character form of ESC [
+  CHECK(printable("\xC2\x9B"
+                  "31m") == "\\xc2\\x9b31m");  // the one-character form of ESC [
   CHECK(printable("\xFF\xC3") == "\\xff\\xc3");
   CHECK(printable("\xC0\xAF \xED\xA0\x80") == "\\xc0\\xaf \\xed\\xa0\\x80");  // overlong, surrogate
   CHECK(valid_utf8("a\nb\xFF") == "a\nb\xEF\xBF\xBD");
@@ -85,7 +86,8 @@ TEST_CASE("colour_appears_only_when_the_style_has_it") {
 TEST_CASE("names_fold_over_their_numbers") {
   const auto patterns = [](const std::vector<NamedItem>& items, bool fold = true) {
     std::vector<std::string> result;
-    for (const NameGroup& group : fold_names(items, fold)) result.push_back(group.pattern + " x" + std::to_string(group.members.size()));
+    for (const NameGroup& group : fold_names(items, fold))
+      result.push_back(group.pattern + " x" + std::to_string(group.members.size()));
     return result;
   };
   using Names = std::vector<std::string>;
@@ -93,7 +95,8 @@ TEST_CASE("names_fold_over_their_numbers") {
   CHECK(patterns({{"h.0.w", ""}, {"h.1.w", ""}}) == Names{"h.{0,1}.w x2"});
   CHECK(patterns({{"h.0.w", ""}, {"h.2.w", ""}, {"h.3.w", ""}, {"h.4.w", ""}}) == Names{"h.{0,2..4}.w x4"});
   CHECK(patterns({{"h.0.w", "a"}, {"h.1.w", "b"}, {"h.2.w", "a"}}) == Names{"h.{0,2}.w x2", "h.1.w x1"});
-  CHECK(patterns({{"l.0.e.0.w", ""}, {"l.0.e.1.w", ""}, {"l.1.e.0.w", ""}, {"l.1.e.1.w", ""}}) == Names{"l.{0,1}.e.{0,1}.w x4"});
+  CHECK(patterns({{"l.0.e.0.w", ""}, {"l.0.e.1.w", ""}, {"l.1.e.0.w", ""}, {"l.1.e.1.w", ""}}) ==
+        Names{"l.{0,1}.e.{0,1}.w x4"});
   CHECK(patterns({{"l.0.e.3.w", ""}, {"l.1.e.3.w", ""}}) == Names{"l.{0,1}.e.3.w x2"});
   CHECK(patterns({{"h.0.w", ""}, {"h.1.w", ""}}, false) == Names{"h.0.w x1", "h.1.w x1"});
   CHECK(patterns({{"h.01.w", ""}, {"h.1.w", ""}, {"h.99999999999999999999.w", ""}}) ==

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint64_t kCompressedChunks = 1;  // required feature bit 0, spec/container.md section 2
 
-// --- edit --------------------------------------------------------------------------------------------------------------------------
+// --- edit ----------------------------------------------------------------------------------------------------------
 struct EditCommand {
   std::string file;
   std::vector<std::string> set, unset;
@@ -21,7 +21,8 @@ std::vector<MetadataChange> parse_changes(const EditCommand& command) {
   std::vector<MetadataChange> changes;
   for (const std::string& assignment : command.set) {
     const std::size_t equals = assignment.find('=');
-    if (equals == std::string::npos || equals == 0) throw CLI::ValidationError("--set: '" + assignment + "' is not KEY=VALUE");
+    if (equals == std::string::npos || equals == 0)
+      throw CLI::ValidationError("--set: '" + assignment + "' is not KEY=VALUE");
     changes.push_back({assignment.substr(0, equals), assignment.substr(equals + 1)});
   }
   for (const std::string& key : command.unset) changes.push_back({key, std::nullopt});
@@ -42,8 +43,8 @@ void run_edit(const EditCommand& command, Console& console) {
     console.print_json(document);
     return;
   }
-  std::string text = inspect::printable(command.file) + ": " + inspect::plural(changes.size(), "change") + ", now generation " +
-                     std::to_string(file.generation);
+  std::string text = inspect::printable(command.file) + ": " + inspect::plural(changes.size(), "change") +
+                     ", now generation " + std::to_string(file.generation);
   if (file.dead_bytes > 0) text += ", " + inspect::human_bytes(file.dead_bytes) + " dead (ingot compact frees them)";
   console.print(text + "\n");
 }
@@ -52,8 +53,12 @@ void add_edit(CLI::App& app, Console& console) {
   const auto command = std::make_shared<EditCommand>();
   CLI::App* verb = app.add_subcommand("edit", "Change metadata of an .ingot in place");
   verb->add_option("FILE", command->file, "An .ingot file")->required();
-  verb->add_option("--set", command->set, "Set a metadata key (repeatable)")->type_name("KEY=VALUE")->allow_extra_args(false);
-  verb->add_option("--unset", command->unset, "Remove a metadata key (repeatable)")->type_name("KEY")->allow_extra_args(false);
+  verb->add_option("--set", command->set, "Set a metadata key (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  verb->add_option("--unset", command->unset, "Remove a metadata key (repeatable)")
+      ->type_name("KEY")
+      ->allow_extra_args(false);
   console.add_common_options(*verb);
   verb->footer(
       "The weights are not touched, and a crash at any moment leaves a readable file.\n\n"
@@ -63,7 +68,7 @@ void add_edit(CLI::App& app, Console& console) {
   verb->callback([command, &console] { run_edit(*command, console); });
 }
 
-// --- compact -----------------------------------------------------------------------------------------------------------------------
+// --- compact -------------------------------------------------------------------------------------------------------
 struct CompactCommand {
   std::string file, output;
   bool overwrite = false;
@@ -93,8 +98,8 @@ void run_compact(const CompactCommand& command, Console& console) {
     console.print_json(document);
     return;
   }
-  console.print(inspect::printable(command.output.empty() ? command.file : command.output) + ": " + inspect::human_bytes(before.file_bytes) +
-                " -> " + inspect::human_bytes(result.file_bytes) + "\n");
+  console.print(inspect::printable(command.output.empty() ? command.file : command.output) + ": " +
+                inspect::human_bytes(before.file_bytes) + " -> " + inspect::human_bytes(result.file_bytes) + "\n");
 }
 
 void add_compact(CLI::App& app, Console& console) {
