@@ -8,7 +8,8 @@ namespace ingot::test {
 container::Slot slot_of(const std::vector<std::byte>& file, int number) {
   container::Slot slot;
   const Bytes bytes(file.data() + container::kSlotOffsets[static_cast<std::size_t>(number)], container::kSlotBytes);
-  if (container::decode_slot(bytes, slot) != container::SlotState::valid) throw std::runtime_error("the slot is not valid");
+  if (container::decode_slot(bytes, slot) != container::SlotState::valid)
+    throw std::runtime_error("the slot is not valid");
   return slot;
 }
 
@@ -17,7 +18,8 @@ std::string index_text_of(const std::vector<std::byte>& file) {
   return std::string(as_text(Bytes(file.data() + slot.index_offset, slot.index_size)));
 }
 
-std::vector<std::byte> with_slot(const std::vector<std::byte>& file, const std::function<void(container::Slot&)>& change) {
+std::vector<std::byte> with_slot(const std::vector<std::byte>& file,
+                                 const std::function<void(container::Slot&)>& change) {
   container::Slot slot = slot_of(file, 0);
   change(slot);
   std::vector<std::byte> changed = file;

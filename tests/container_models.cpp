@@ -22,7 +22,9 @@ class StreamedPlanes final : public tensor::PlaneSource {
  public:
   explicit StreamedPlanes(std::shared_ptr<const tensor::PlaneSource> inner) : inner_(std::move(inner)) {}
   [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
-  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override { inner_->read_units(begin, end, out); }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    inner_->read_units(begin, end, out);
+  }
   [[nodiscard]] Bytes whole(std::size_t index) const override { return inner_->whole(index); }
 
  private:
@@ -99,8 +101,9 @@ tensor::Tensor transformed(tensor::Tensor tensor, tensor::TransformKind kind, st
 }
 
 void add_plain_tensors(std::vector<tensor::Tensor>& tensors, SourceKind kind) {
-  for (const DType type : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e5m2, DType::i64, DType::i32, DType::i16,
-                           DType::i8, DType::u64, DType::u32, DType::u16, DType::u8, DType::boolean}) {
+  for (const DType type :
+       {DType::f64, DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e5m2, DType::i64, DType::i32, DType::i16,
+        DType::i8, DType::u64, DType::u32, DType::u16, DType::u8, DType::boolean}) {
     const std::string name = "plain." + std::string(tensor::name(type));
     tensors.push_back(make_tensor(name, {5, 7, 3}, Scheme::plain(type), Packing::rows, tensors.size(), kind));
   }
@@ -121,16 +124,22 @@ void add_quantized_tensors(std::vector<tensor::Tensor>& tensors, SourceKind kind
   add("u7.tiles", {1, 31}, affine(DType::u7, DType::f32, 0), Packing::tiles);
   add("i8.tiles", {40, 32}, affine(DType::i8, DType::f16, 32), Packing::tiles);
   add("experts", {3, 18, 64}, affine(DType::e2m1, DType::e8m0, 32), Packing::tiles);
-  add("blocks", {130, 200}, [] {
-    Scheme scheme = Scheme::plain(DType::e4m3);
-    scheme.scales = {level(DType::f32, {128, 128})};
-    return scheme;
-  }(), Packing::rows);
-  add("two_scales", {16, 64}, [] {
-    Scheme scheme = Scheme::plain(DType::e2m1);
-    scheme.scales = {level(DType::e4m3, {1, 16}), level(DType::f32, {0, 0})};
-    return scheme;
-  }(), Packing::tiles);
+  add(
+      "blocks", {130, 200},
+      [] {
+        Scheme scheme = Scheme::plain(DType::e4m3);
+        scheme.scales = {level(DType::f32, {128, 128})};
+        return scheme;
+      }(),
+      Packing::rows);
+  add(
+      "two_scales", {16, 64},
+      [] {
+        Scheme scheme = Scheme::plain(DType::e2m1);
+        scheme.scales = {level(DType::e4m3, {1, 16}), level(DType::f32, {0, 0})};
+        return scheme;
+      }(),
+      Packing::tiles);
   add("minimum", {20, 512}, two_level_minimum(), Packing::tiles);
   add("double_quantized", {20, 32}, double_quantized(), Packing::rows);
   add("custom_table", {18, 32}, custom_table(), Packing::tiles);
@@ -156,8 +165,8 @@ tensor::Attachment attachment(const std::string& name, const std::string& text) 
 
 }  // namespace
 
-tensor::Tensor make_tensor(const std::string& name, const Shape& shape, const Scheme& scheme, Packing packing, std::uint64_t seed,
-                           SourceKind kind) {
+tensor::Tensor make_tensor(const std::string& name, const Shape& shape, const Scheme& scheme, Packing packing,
+                           std::uint64_t seed, SourceKind kind) {
   Random random(seed * 7919 + 1);
   tensor::Tensor tensor;
   tensor.name = name;
@@ -168,7 +177,8 @@ tensor::Tensor make_tensor(const std::string& name, const Shape& shape, const Sc
   for (const tensor::PlaneSpec& spec : tensor.plane_specs()) {
     std::vector<std::byte>& plane = planes.emplace_back(spec.total_bytes);
     for (std::byte& byte : plane) byte = static_cast<std::byte>(random.next() % 97);  // compressible
-    if (spec.role == "permutation" || spec.role == "group_index") fill_indexes(plane, spec.role == "permutation", 2, random);
+    if (spec.role == "permutation" || spec.role == "group_index")
+      fill_indexes(plane, spec.role == "permutation", 2, random);
     if (spec.type == DType::boolean)
       for (std::byte& byte : plane) byte &= std::byte{1};
   }
@@ -183,15 +193,17 @@ tensor::Model make_model_of_all_schemes(SourceKind kind) {
   add_plain_tensors(model.tensors, kind);
   add_quantized_tensors(model.tensors, kind);
   const Scheme f32 = Scheme::plain(DType::f32);
-  model.tensors.push_back(
-      transformed(make_tensor("rope", {16, 6}, f32, Packing::rows, 201, kind), tensor::TransformKind::rope_interleave, 2));
+  model.tensors.push_back(transformed(make_tensor("rope", {16, 6}, f32, Packing::rows, 201, kind),
+                                      tensor::TransformKind::rope_interleave, 2));
   tensor::Tensor transposed = make_tensor("transposed", {6, 16}, f32, Packing::rows, 202, kind);
   transposed.shape = {16, 6};
   model.tensors.push_back(transformed(transposed, tensor::TransformKind::transpose, 0));
-  model.tensors.push_back(transformed(make_tensor("norm", {40}, f32, Packing::rows, 203, kind), tensor::TransformKind::add_one, 0));
+  model.tensors.push_back(
+      transformed(make_tensor("norm", {40}, f32, Packing::rows, 203, kind), tensor::TransformKind::add_one, 0));
   model.tensors.back().derived = true;
   model.aliases = {{"lm_head.weight", "plain.bf16"}};
-  model.attachments = {attachment("hf/config.json", "{}\n"), attachment("source/0/header", "HEAD"), attachment("empty", "")};
+  model.attachments = {attachment("hf/config.json", "{}\n"), attachment("source/0/header", "HEAD"),
+                       attachment("empty", "")};
   tensor::Source source;
   source.layout = "hf";
   tensor::SourceFile& file = source.files.emplace_back();
@@ -226,13 +238,14 @@ tensor::Model make_large_model(SourceKind kind) {
   tensor::Model model;
   model.layout = "hf";
   model.tensors = {
-      make_tensor("bf16", {1500, 1111}, Scheme::plain(DType::bf16), Packing::rows, 1, kind),           // 3.2 MiB, rows straddle chunks
-      make_tensor("f32", {2, 1 << 18}, Scheme::plain(DType::f32), Packing::rows, 2, kind),             // 2 MiB exactly
+      make_tensor("bf16", {1500, 1111}, Scheme::plain(DType::bf16), Packing::rows, 1,
+                  kind),  // 3.2 MiB, rows straddle chunks
+      make_tensor("f32", {2, 1 << 18}, Scheme::plain(DType::f32), Packing::rows, 2, kind),  // 2 MiB exactly
       make_tensor("small", {33}, Scheme::plain(DType::f32), Packing::rows, 3, kind),
-      make_tensor("u4", {2000, 4000}, zero_points(DType::u4, 128), Packing::tiles, 4, kind),           // 4 MiB of codes
+      make_tensor("u4", {2000, 4000}, zero_points(DType::u4, 128), Packing::tiles, 4, kind),  // 4 MiB of codes
       make_tensor("u6", {900, 1600}, affine(DType::u6, DType::f16, 32), Packing::tiles, 5, kind),
-      make_tensor("f64", {1, 200000}, Scheme::plain(DType::f64), Packing::rows, 6, kind),              // one unit of 1.5 MiB
-      make_tensor("e4m3", {1025, 1024}, Scheme::plain(DType::e4m3), Packing::rows, 7, kind),           // one chunk and one row
+      make_tensor("f64", {1, 200000}, Scheme::plain(DType::f64), Packing::rows, 6, kind),     // one unit of 1.5 MiB
+      make_tensor("e4m3", {1025, 1024}, Scheme::plain(DType::e4m3), Packing::rows, 7, kind),  // one chunk and one row
   };
   return model;
 }

@@ -42,8 +42,9 @@ class WithThreads {
 enum class SourceKind : std::uint8_t { views, streamed };  // streamed: read_units() only
 
 /// A tensor with pseudo-random planes (permutations are permutations, group indexes are in range).
-[[nodiscard]] tensor::Tensor make_tensor(const std::string& name, const tensor::Shape& shape, const tensor::Scheme& scheme,
-                                         tensor::Packing packing, std::uint64_t seed, SourceKind kind = SourceKind::views);
+[[nodiscard]] tensor::Tensor make_tensor(const std::string& name, const tensor::Shape& shape,
+                                         const tensor::Scheme& scheme, tensor::Packing packing, std::uint64_t seed,
+                                         SourceKind kind = SourceKind::views);
 
 /// One tensor per kind of scheme, packing and transform; small shapes with sizes around tile and group borders.
 [[nodiscard]] tensor::Model make_model_of_all_schemes(SourceKind kind = SourceKind::views);

@@ -45,7 +45,8 @@ bool only_slots_are_torn(const std::filesystem::path& path) {
 }
 
 /// Kills an edit of `base` to "new" at every write in turn; each time the file must be whole and editable. Returns the number of kills.
-std::uint64_t kill_at_every_write(const std::vector<std::byte>& base, const std::filesystem::path& path, const std::string& old_name) {
+std::uint64_t kill_at_every_write(const std::vector<std::byte>& base, const std::filesystem::path& path,
+                                  const std::string& old_name) {
   for (std::uint64_t ordinal = 0;; ++ordinal) {
     write_bytes(path, base);
     const bool was_killed = killed(ordinal, [&] { container::edit_metadata(path, {{"general.name", "new"}}); });
@@ -97,8 +98,12 @@ TEST_CASE("an edit that changes nothing writes nothing; a wrong one is refused")
   CHECK(throws_kind(ErrorKind::mismatch, [&] { container::edit_metadata(path, {{"absent", std::nullopt}}); }));
   CHECK(throws_kind(ErrorKind::invalid_value, [&] { container::edit_metadata(path, {{"", "x"}}); }));
   CHECK(throws_kind(ErrorKind::invalid_value, [&] { container::edit_metadata(path, {{"x", "\xFF"}}); }));
-  CHECK(throws_kind(ErrorKind::limit_exceeded, [&] { container::edit_metadata(path, {{std::string(1025, 'k'), "x"}}); }));
-  CHECK(throws_kind(ErrorKind::limit_exceeded, [&] { container::edit_metadata(path, {{"x", std::string((16 << 20) + 1, 'v')}}); }));
+  CHECK(throws_kind(ErrorKind::limit_exceeded, [&] {
+    container::edit_metadata(path, {{std::string(1025, 'k'), "x"}});
+  }));
+  CHECK(throws_kind(ErrorKind::limit_exceeded, [&] {
+    container::edit_metadata(path, {{"x", std::string((16 << 20) + 1, 'v')}});
+  }));
   CHECK(read_bytes(path) == before);
 }
 
@@ -152,7 +157,8 @@ TEST_CASE("a slot of which any subset of sectors or bytes arrived leaves the old
     const std::uint64_t grain = std::uint64_t{1} << random.below(7);
     for (std::uint64_t at = 1024; at < 1152; at += grain) {
       if (random.below(2) == 0) continue;
-      std::copy(before.begin() + static_cast<std::ptrdiff_t>(at), before.begin() + static_cast<std::ptrdiff_t>(at + grain),
+      std::copy(before.begin() + static_cast<std::ptrdiff_t>(at),
+                before.begin() + static_cast<std::ptrdiff_t>(at + grain),
                 mixed.begin() + static_cast<std::ptrdiff_t>(at));
     }
     write_bytes(path, mixed);

@@ -34,8 +34,8 @@ std::vector<bool> dead_map(const std::filesystem::path& path) {
   std::vector<bool> dead(file->bytes().size(), false);
   for (std::size_t i = 1; i < extents.size(); ++i) {
     if (container::is_padding(extents[i - 1], extents[i])) continue;
-    std::fill(dead.begin() + static_cast<std::ptrdiff_t>(extents[i - 1].end()), dead.begin() + static_cast<std::ptrdiff_t>(extents[i].offset),
-              true);
+    std::fill(dead.begin() + static_cast<std::ptrdiff_t>(extents[i - 1].end()),
+              dead.begin() + static_cast<std::ptrdiff_t>(extents[i].offset), true);
   }
   std::fill(dead.begin() + static_cast<std::ptrdiff_t>(extents.back().end()), dead.end(), true);
   return dead;
@@ -108,7 +108,8 @@ std::vector<std::byte> forge_index(const std::vector<std::byte>& file, Random& r
 std::vector<std::byte> mutate_bytes(std::vector<std::byte> file, Random& random) {
   for (std::uint64_t change = 1 + random.below(8); change > 0; --change) {
     const std::uint64_t at = random.below(3) == 0 ? 512 + random.below(640) : random.below(file.size());
-    file[at % file.size()] = random.below(2) == 0 ? static_cast<std::byte>(random.next()) : file[at % file.size()] ^ std::byte{1};
+    file[at % file.size()] =
+        random.below(2) == 0 ? static_cast<std::byte>(random.next()) : file[at % file.size()] ^ std::byte{1};
   }
   if (random.below(8) == 0) file.resize(random.below(file.size()));
   return file;
@@ -117,7 +118,8 @@ std::vector<std::byte> mutate_bytes(std::vector<std::byte> file, Random& random)
 /// Changes bytes of the index text, or of the chunk table, and fixes the checksums above them.
 std::vector<std::byte> forge_bytes(const std::vector<std::byte>& file, Random& random) {
   std::string text = index_text_of(file);
-  for (std::uint64_t change = 1 + random.below(3); change > 0; --change) text[random.below(text.size())] = static_cast<char>(random.next() % 128);
+  for (std::uint64_t change = 1 + random.below(3); change > 0; --change)
+    text[random.below(text.size())] = static_cast<char>(random.next() % 128);
   return with_index_text(file, text);
 }
 
@@ -207,23 +209,28 @@ TEST_CASE("forged indexes are rejected") {
   rejects(invalid, "chunk table at the header", [&](Json& j) { member(j, "chunk_table").set("offset", 1024); });
   rejects(invalid, "huge plane offset", [&](Json& j) { plane(j, 0).set("offset", huge - 63); });
   rejects(invalid, "overlapping planes", [&](Json& j) { plane(j, 1).set("offset", plane(j, 0).at("offset", "")); });
-  rejects(invalid, "plane over the chunk table", [&](Json& j) {
-    plane(j, 1).set("offset", member(j, "chunk_table").at("offset", ""));
-  });
+  rejects(invalid, "plane over the chunk table",
+          [&](Json& j) { plane(j, 1).set("offset", member(j, "chunk_table").at("offset", "")); });
   rejects(invalid, "huge plane size", [&](Json& j) { plane(j, 0).set("size", huge); });
-  rejects(invalid, "plane size off by one", [&](Json& j) { plane(j, 0).set("size", plane(j, 0).at("size", "").as_u64("") + 1); });
+  rejects(invalid, "plane size off by one",
+          [&](Json& j) { plane(j, 0).set("size", plane(j, 0).at("size", "").as_u64("") + 1); });
   rejects(invalid, "stored size without compression", [&](Json& j) { plane(j, 0).set("stored", 5); });
   rejects(invalid, "compressed attachment", [&](Json& j) { attachment(j, 0).set("stored", 1); });
   rejects(invalid, "huge attachment", [&](Json& j) { attachment(j, 0).set("size", huge); });
-  rejects(invalid, "first chunk of another blob", [&](Json& j) { plane(j, 1).set("first_chunk", plane(j, 0).at("first_chunk", "")); });
+  rejects(invalid, "first chunk of another blob",
+          [&](Json& j) { plane(j, 1).set("first_chunk", plane(j, 0).at("first_chunk", "")); });
   rejects(invalid, "huge first chunk", [&](Json& j) { plane(j, 1).set("first_chunk", huge); });
   rejects(invalid, "tensor twice", [&](Json& j) { tensor(j, 1).set("name", tensor(j, 0).at("name", "")); });
   rejects(invalid, "attachment twice", [&](Json& j) { attachment(j, 1).set("name", attachment(j, 0).at("name", "")); });
   rejects(invalid, "attachment outside", [&](Json& j) { attachment(j, 1).set("name", "a/../../b"); });
   rejects(invalid, "missing plane", [&](Json& j) { tensor(j, 0).set("planes", JsonArray{}); });
-  rejects(invalid, "extent that the plane does not fit", [&](Json& j) { tensor(j, 0).set("shape", JsonArray{Json(huge / 8)}); });
-  rejects(ErrorKind::limit_exceeded, "bytes of a plane", [&](Json& j) { tensor(j, 0).set("shape", JsonArray{Json(huge)}); });
-  rejects(ErrorKind::limit_exceeded, "elements", [&](Json& j) { tensor(j, 0).set("shape", JsonArray{Json(huge), Json(huge)}); });
+  rejects(invalid, "extent that the plane does not fit",
+          [&](Json& j) { tensor(j, 0).set("shape", JsonArray{Json(huge / 8)}); });
+  rejects(ErrorKind::limit_exceeded, "bytes of a plane",
+          [&](Json& j) { tensor(j, 0).set("shape", JsonArray{Json(huge)}); });
+  rejects(ErrorKind::limit_exceeded, "elements", [&](Json& j) {
+    tensor(j, 0).set("shape", JsonArray{Json(huge), Json(huge)});
+  });
   rejects(ErrorKind::limit_exceeded, "elements with a zero", [&](Json& j) {
     tensor(j, 0).set("shape", JsonArray{Json(huge), Json(huge), Json(0)});
   });
@@ -250,16 +257,19 @@ TEST_CASE("forged indexes are rejected") {
     tensor(j, 0).set("transforms", JsonArray{Json(JsonObject{{"kind", Json("rope_interleave")}, {"heads", Json(0)}})});
   });
   rejects(invalid, "huge heads", [&](Json& j) {
-    tensor(j, 0).set("transforms", JsonArray{Json(JsonObject{{"kind", Json("rope_interleave")}, {"heads", Json(huge)}})});
+    tensor(j, 0).set("transforms",
+                     JsonArray{Json(JsonObject{{"kind", Json("rope_interleave")}, {"heads", Json(huge)}})});
   });
   for (const char* bad : {"../x", "/x", "a//b", "a/./b", "a/..", "a\\b", "", "a/", "."}) {
     rejects(invalid, bad, [&](Json& j) { file(j).set("path", bad); });
   }
   rejects(invalid, "NUL in a path", [&](Json& j) { file(j).set("path", std::string("a\0b", 3)); });
   rejects(ErrorKind::limit_exceeded, "long path", [&](Json& j) { file(j).set("path", std::string(4097, 'p')); });
-  rejects(invalid, "segment outside its attachment", [&](Json& j) { member(file(j), "segments").array()[0].set("begin", huge); });
+  rejects(invalid, "segment outside its attachment",
+          [&](Json& j) { member(file(j), "segments").array()[0].set("begin", huge); });
   rejects(invalid, "segment kind", [&](Json& j) { member(file(j), "segments").array()[0].set("kind", "shell"); });
-  rejects(invalid, "patch outside the file", [&](Json& j) { member(file(j), "patches").array()[1].set("offset", huge); });
+  rejects(invalid, "patch outside the file",
+          [&](Json& j) { member(file(j), "patches").array()[1].set("offset", huge); });
   rejects(invalid, "patches out of order", [&](Json& j) { member(file(j), "patches").array()[1].set("offset", 0); });
   rejects(invalid, "source size", [&](Json& j) { file(j).set("size", 19); });
 
@@ -287,7 +297,8 @@ TEST_CASE("a forged zstd chunk cannot grow beyond its raw size") {
       forged_row.hash = hash128(Bytes(forged.data() + blob.offset, row.stored_size));
       const std::vector<std::byte> row_bytes = container::encode_chunk_rows(std::span(&forged_row, 1));
       std::copy(row_bytes.begin(), row_bytes.end(),
-                forged.begin() + static_cast<std::ptrdiff_t>(file->index.chunk_table_offset + blob.first_chunk * container::kChunkRowBytes));
+                forged.begin() + static_cast<std::ptrdiff_t>(file->index.chunk_table_offset +
+                                                             blob.first_chunk * container::kChunkRowBytes));
       const Hash128 rows_hash = hash128(row_bytes);
       forged = with_index(forged, [&](Json& j) {
         member(member(j, "tensors").array()[0], "planes").array()[0].set("hash", rows_hash.hex());
@@ -308,10 +319,12 @@ TEST_CASE("ten thousand mutations end in success or an Error, in bounded memory"
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "mutated.ingot";
   tensor::Model few = make_model_of_all_schemes();
-  std::erase_if(few.tensors, [&](const tensor::Tensor& one) { return one.name != "plain.u8" && one.name != "plain.bf16" && one.stored_bytes() > 600; });
-  const std::vector<std::vector<std::byte>> bases = {
-      file_of(make_model_of_all_schemes(), path), file_of(make_small_model(), path), file_of(few, path),
-      file_of(few, path, container::Compression::zstd)};
+  std::erase_if(few.tensors, [&](const tensor::Tensor& one) {
+    return one.name != "plain.u8" && one.name != "plain.bf16" && one.stored_bytes() > 600;
+  });
+  const std::vector<std::vector<std::byte>> bases = {file_of(make_model_of_all_schemes(), path),
+                                                     file_of(make_small_model(), path), file_of(few, path),
+                                                     file_of(few, path, container::Compression::zstd)};
   Random random(20260101);
   std::int64_t worst = 0;
   const WithThreads one_thread(1);

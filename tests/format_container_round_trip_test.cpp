@@ -5,6 +5,7 @@
 #include <set>
 
 #include "container_models.h"
+#include "counted_memory.h"
 #include "expect_error.h"
 #include "format/base/parallel.h"
 #include "format/container/file.h"
@@ -27,7 +28,8 @@ void check_same_tensor(const tensor::Tensor& expected, const tensor::Tensor& got
   REQUIRE(got.fingerprint.has_value());
   CHECK(*got.fingerprint == tensor::fingerprint(expected));
   CHECK(tensor::fingerprint(got) == *got.fingerprint);
-  for (std::size_t i = 0; i < expected.plane_specs().size(); ++i) CHECK(plane_bytes(got, i) == plane_bytes(expected, i));
+  for (std::size_t i = 0; i < expected.plane_specs().size(); ++i)
+    CHECK(plane_bytes(got, i) == plane_bytes(expected, i));
 }
 
 void check_same_source(const tensor::Source& expected, const tensor::Source& got) {
@@ -57,6 +59,21 @@ void check_intact(const std::filesystem::path& path) {
   CHECK(result.dead_bytes == 0);
   CHECK(result.checked_bytes == std::filesystem::file_size(path));
 }
+
+/// Bytes made on demand, so that only the writer's memory counts.
+class GeneratedPlanes final : public tensor::PlaneSource {
+ public:
+  explicit GeneratedPlanes(std::uint64_t unit_bytes) : unit_bytes_(unit_bytes) {}
+  [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    for (std::uint64_t i = 0; i < (end - begin) * unit_bytes_; ++i)
+      out[0][i] = static_cast<std::byte>((begin * unit_bytes_ + i) * 2654435761u >> 20);
+  }
+  [[nodiscard]] Bytes whole(std::size_t) const override { return {}; }
+
+ private:
+  std::uint64_t unit_bytes_;
+};
 
 }  // namespace
 
@@ -192,6 +209,25 @@ TEST_CASE("a plane that hardly compresses and one that vanishes keep the alignme
   check_same_model(model, container::open(path));
 }
 
+TEST_CASE("writing, verifying and compacting need less than 64 MiB, whatever the size of the model") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "model.ingot";
+  tensor::Model model;
+  tensor::Tensor& one = model.tensors.emplace_back();
+  one.name = "w";
+  one.shape = {48 << 10, 1 << 10};  // 96 MiB
+  one.scheme = tensor::Scheme::plain(tensor::DType::f16);
+  one.planes = std::make_shared<GeneratedPlanes>(2048);
+  for (const Compression compression : {Compression::none, Compression::zstd}) {
+    const std::int64_t before = memory_in_use();
+    reset_memory_peak();
+    (void)container::write(model, path, fast(compression));
+    CHECK(container::verify(path, true, {}).findings.empty());
+    (void)container::compact(path, fast(compression));
+    CHECK(memory_peak() - before < std::int64_t{64} << 20);
+  }
+}
+
 TEST_CASE("writing reports progress up to the total") {
   const TemporaryDirectory directory;
   container::WriteOptions options = fast();
@@ -241,7 +277,8 @@ TEST_CASE("an attachment of several chunks and a tensor without elements") {
   tensor::Model model = make_small_model();
   const auto text = std::make_shared<const std::string>((std::size_t{2} << 20) + 17, 'q');
   model.attachments.push_back({"hf/big.bin", as_bytes_view(*text), text});
-  model.tensors.push_back(make_tensor("none", {4, 0}, tensor::Scheme::plain(tensor::DType::f32), tensor::Packing::rows, 1));
+  model.tensors.push_back(
+      make_tensor("none", {4, 0}, tensor::Scheme::plain(tensor::DType::f32), tensor::Packing::rows, 1));
   (void)container::write(model, path, fast(Compression::zstd));
   check_same_model(model, container::open(path));
   check_intact(path);

@@ -18,7 +18,8 @@ namespace {
 
 std::vector<std::filesystem::path> vectors(const char* folder) {
   std::vector<std::filesystem::path> paths;
-  const std::filesystem::path directory = std::filesystem::path(INGOT_TEST_DATA).parent_path() / "spec" / "vectors" / folder;
+  const std::filesystem::path directory =
+      std::filesystem::path(INGOT_TEST_DATA).parent_path() / "spec" / "vectors" / folder;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
     if (entry.path().extension() == ".ingot") paths.push_back(entry.path());
   return paths;
@@ -100,7 +101,8 @@ TEST_CASE("valid vectors written again have the same values, and edited ones sta
     CHECK(!fault_of(copy).has_value());
     const tensor::Model again = container::open(copy);
     REQUIRE(again.tensors.size() == model.tensors.size());
-    for (std::size_t i = 0; i < model.tensors.size(); ++i) CHECK(again.tensors[i].fingerprint == model.tensors[i].fingerprint);
+    for (std::size_t i = 0; i < model.tensors.size(); ++i)
+      CHECK(again.tensors[i].fingerprint == model.tensors[i].fingerprint);
   }
 }
 

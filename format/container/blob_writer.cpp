@@ -87,7 +87,8 @@ void BlobWriter::place_jobs_of_blob(std::size_t begin, std::size_t end) {
   const bool is_complete = jobs_[end - 1].chunk + 1 == chunk_count(blob.blob.size);
   if (!blob.is_placed) {
     if (!is_complete && stored_bytes < kLargeBlobBytes) {
-      for (std::size_t i = begin; i < end; ++i) pending_.insert(pending_.end(), jobs_[i].stored.begin(), jobs_[i].stored.end());
+      for (std::size_t i = begin; i < end; ++i)
+        pending_.insert(pending_.end(), jobs_[i].stored.begin(), jobs_[i].stored.end());
       return;
     }
     place(blob, stored_bytes);
@@ -122,7 +123,8 @@ void BlobWriter::flush() {
     for (std::uint64_t i = begin; i < end; ++i) encode(i, worker);
   });
   if (is_compressing()) {
-    for (const Job& job : jobs_) has_compressed_chunks_ |= rows_[blobs_[job.blob].blob.first_chunk + job.chunk].is_zstd();
+    for (const Job& job : jobs_)
+      has_compressed_chunks_ |= rows_[blobs_[job.blob].blob.first_chunk + job.chunk].is_zstd();
     place_jobs();
   }
   jobs_.clear();

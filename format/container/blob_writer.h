@@ -54,8 +54,8 @@ class BlobWriter {
     std::uint64_t chunk = 0;
     Bytes raw;
     const ChunkTask* task = nullptr;
-    Bytes stored;               // raw, or a view of its output buffer
-    std::uint64_t offset = 0;   // from file start
+    Bytes stored;              // raw, or a view of its output buffer
+    std::uint64_t offset = 0;  // from file start
     bool is_placed = false;
   };
 
@@ -74,7 +74,7 @@ class BlobWriter {
   std::vector<ChunkRow> rows_;
   std::vector<Job> jobs_;
   std::uint64_t queued_bytes_ = 0;
-  std::vector<std::vector<std::byte>> outputs_;  // by job
+  std::vector<std::vector<std::byte>> outputs_;        // by job
   std::vector<std::optional<ChunkEncoder>> encoders_;  // by worker
   std::vector<std::byte> pending_;  // stored bytes of a blob that is too small so far to know its alignment
   std::vector<std::function<void()>> after_flush_;

@@ -35,15 +35,16 @@ std::vector<std::byte> encode_chunk_rows(std::span<const ChunkRow> rows) {
 
 void check_chunk_row(const ChunkRow& row, std::uint64_t raw_bytes, std::string_view where, std::uint64_t row_offset) {
   const auto fail = [&](const std::string& what) {
-    throw Error(ErrorKind::invalid_value, std::string(where) + ": chunk row at byte " + std::to_string(row_offset) + ": " + what,
-                row_offset);
+    throw Error(ErrorKind::invalid_value,
+                std::string(where) + ": chunk row at byte " + std::to_string(row_offset) + ": " + what, row_offset);
   };
   const std::uint32_t width = row.shuffle_width();
   const bool width_is_legal = width == 0 || (row.is_zstd() && (width == 1 || width == 2 || width == 4 || width == 8));
-  if ((row.encoding & 0xff) > 1 || row.encoding >> 16 != 0 || !width_is_legal) fail("unknown encoding " + std::to_string(row.encoding));
+  if ((row.encoding & 0xff) > 1 || row.encoding >> 16 != 0 || !width_is_legal)
+    fail("unknown encoding " + std::to_string(row.encoding));
   if (row.is_zstd() ? row.stored_size == 0 || row.stored_size >= raw_bytes : row.stored_size != raw_bytes) {
-    fail("stored_size: expected " + std::string(row.is_zstd() ? "less than " : "") + std::to_string(raw_bytes) + ", got " +
-         std::to_string(row.stored_size));
+    fail("stored_size: expected " + std::string(row.is_zstd() ? "less than " : "") + std::to_string(raw_bytes) +
+         ", got " + std::to_string(row.stored_size));
   }
 }
 
@@ -105,7 +106,8 @@ bool ChunkEncoder::encode(Bytes raw, std::uint32_t shuffle_width, std::vector<st
     source = state_->shuffled;
   }
   out.resize(ZSTD_compressBound(raw.size()));
-  const std::size_t size = ZSTD_compressCCtx(state_->context, out.data(), out.size(), source.data(), source.size(), state_->level);
+  const std::size_t size =
+      ZSTD_compressCCtx(state_->context, out.data(), out.size(), source.data(), source.size(), state_->level);
   if (ZSTD_isError(size) != 0) {
     if (ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation) throw std::bad_alloc();
     throw Error(ErrorKind::invalid_value, std::string("zstd: ") + ZSTD_getErrorName(size));
@@ -137,8 +139,8 @@ void ChunkDecoder::decode(Bytes stored, std::uint32_t shuffle_width, std::span<s
     fail(ErrorKind::invalid_value, "expected a zstd frame");
   }
   if (header.windowSize > kMaxZstdWindowBytes) {
-    fail(ErrorKind::limit_exceeded, "zstd window: expected at most " + std::to_string(kMaxZstdWindowBytes) + " bytes, got " +
-                                        std::to_string(header.windowSize));
+    fail(ErrorKind::limit_exceeded, "zstd window: expected at most " + std::to_string(kMaxZstdWindowBytes) +
+                                        " bytes, got " + std::to_string(header.windowSize));
   }
   if (ZSTD_findFrameCompressedSize(stored.data(), stored.size()) != stored.size()) {
     fail(ErrorKind::invalid_value, "expected one zstd frame of " + std::to_string(stored.size()) + " bytes");
@@ -151,7 +153,8 @@ void ChunkDecoder::decode(Bytes stored, std::uint32_t shuffle_width, std::span<s
   const std::size_t size = ZSTD_decompressDCtx(state_->context, target, raw.size(), stored.data(), stored.size());
   if (ZSTD_isError(size) != 0) fail(ErrorKind::invalid_value, std::string("zstd: ") + ZSTD_getErrorName(size));
   if (size != raw.size()) {
-    fail(ErrorKind::invalid_value, "expected " + std::to_string(raw.size()) + " decompressed bytes, got " + std::to_string(size));
+    fail(ErrorKind::invalid_value,
+         "expected " + std::to_string(raw.size()) + " decompressed bytes, got " + std::to_string(size));
   }
   if (shuffle_width > 1) unshuffle_bytes(state_->shuffled, shuffle_width, raw.data());
 }

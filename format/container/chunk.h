@@ -16,7 +16,9 @@ namespace ingot::container {
 inline constexpr std::uint64_t kChunkBytes = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kChunkRowBytes = 24;
 
-[[nodiscard]] constexpr std::uint64_t chunk_count(std::uint64_t blob_bytes) noexcept { return ceil_div(blob_bytes, kChunkBytes); }
+[[nodiscard]] constexpr std::uint64_t chunk_count(std::uint64_t blob_bytes) noexcept {
+  return ceil_div(blob_bytes, kChunkBytes);
+}
 /// Raw bytes of chunk `chunk` of a blob. Precondition: chunk < chunk_count(blob_bytes).
 [[nodiscard]] constexpr std::uint64_t chunk_raw_bytes(std::uint64_t blob_bytes, std::uint64_t chunk) noexcept {
   return chunk + 1 == chunk_count(blob_bytes) ? blob_bytes - chunk * kChunkBytes : kChunkBytes;
@@ -31,7 +33,9 @@ struct ChunkRow {
   [[nodiscard]] bool is_zstd() const noexcept { return (encoding & 0xff) == 1; }
   [[nodiscard]] std::uint32_t shuffle_width() const noexcept { return encoding >> 8 & 0xff; }
 };
-[[nodiscard]] constexpr std::uint32_t zstd_encoding(std::uint32_t shuffle_width) noexcept { return 1 | shuffle_width << 8; }
+[[nodiscard]] constexpr std::uint32_t zstd_encoding(std::uint32_t shuffle_width) noexcept {
+  return 1 | shuffle_width << 8;
+}
 
 /// Row `row` of a table. Precondition: it lies inside `table`.
 [[nodiscard]] ChunkRow chunk_row(Bytes table, std::uint64_t row) noexcept;
@@ -67,7 +71,8 @@ class ChunkDecoder {
 
   /// Fills `raw` (exactly the chunk's raw size) from the stored bytes of a zstd chunk. Throws invalid_value when they are not one zstd
   /// frame of that size, limit_exceeded when it needs a larger window. The caller has checked the hash.
-  void decode(Bytes stored, std::uint32_t shuffle_width, std::span<std::byte> raw, std::string_view where, std::uint64_t offset);
+  void decode(Bytes stored, std::uint32_t shuffle_width, std::span<std::byte> raw, std::string_view where,
+              std::uint64_t offset);
 
  private:
   struct State;

@@ -7,7 +7,8 @@ namespace ingot::container {
 
 std::shared_ptr<ChunkCache::Entry> ChunkCache::entry_of(std::uint64_t row) {
   const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry->row == row; });
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry->row == row; });
   if (found != entries_.end()) {
     std::rotate(entries_.begin(), found, found + 1);
     return entries_.front();
@@ -19,7 +20,8 @@ std::shared_ptr<ChunkCache::Entry> ChunkCache::entry_of(std::uint64_t row) {
   return entry;
 }
 
-std::shared_ptr<const std::vector<std::byte>> ChunkCache::get(std::uint64_t row, std::uint64_t raw_bytes, const Fill& fill) {
+std::shared_ptr<const std::vector<std::byte>> ChunkCache::get(std::uint64_t row, std::uint64_t raw_bytes,
+                                                              const Fill& fill) {
   std::shared_ptr<Entry> entry = entry_of(row);
   const std::lock_guard lock(entry->filling);
   if (!entry->is_filled) {

@@ -18,7 +18,8 @@ class ChunkCache {
   using Fill = std::function<void(ChunkDecoder& decoder, std::span<std::byte> raw)>;
 
   /// The raw bytes of chunk `row`; `fill` makes them when they are not at hand, and may throw.
-  [[nodiscard]] std::shared_ptr<const std::vector<std::byte>> get(std::uint64_t row, std::uint64_t raw_bytes, const Fill& fill);
+  [[nodiscard]] std::shared_ptr<const std::vector<std::byte>> get(std::uint64_t row, std::uint64_t raw_bytes,
+                                                                  const Fill& fill);
   /// Decompresses past the cache with one of its decoders.
   void decode(std::span<std::byte> raw, const Fill& fill);
 

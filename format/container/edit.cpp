@@ -67,7 +67,8 @@ class EditedFile {
   int descriptor_ = -1;
 };
 
-void apply(const std::vector<MetadataChange>& changes, std::map<std::string, std::string>& metadata, const std::string& where) {
+void apply(const std::vector<MetadataChange>& changes, std::map<std::string, std::string>& metadata,
+           const std::string& where) {
   for (const MetadataChange& change : changes) {
     if (change.value) {
       metadata[change.key] = *change.value;
@@ -90,7 +91,8 @@ std::string edited_index_text(const File& file, const std::map<std::string, std:
 std::optional<Bytes> tokenizer_bytes(const File& file) {
   for (std::size_t i = 0; i < file.index.attachments.size(); ++i) {
     const Blob& blob = file.index.attachments[i];
-    if (file.index.model.attachments[i].name == kTokenizerAttachment) return file.bytes().subspan(blob.offset, blob.size);
+    if (file.index.model.attachments[i].name == kTokenizerAttachment)
+      return file.bytes().subspan(blob.offset, blob.size);
   }
   return std::nullopt;
 }
@@ -114,7 +116,8 @@ void edit_metadata(const std::filesystem::path& path, const std::vector<Metadata
   slot.index_size = text.size();
   slot.index_hash = hash128(as_bytes_view(text));
   slot.file_size = slot.index_offset + slot.index_size;
-  if (slot.file_size > kMaxFileBytes) throw Error(ErrorKind::limit_exceeded, file->where + ": the file would be too large");
+  if (slot.file_size > kMaxFileBytes)
+    throw Error(ErrorKind::limit_exceeded, file->where + ": the file would be too large");
 
   edited.cut(old_end);
   edited.write_at(slot.index_offset, as_bytes_view(text));
@@ -126,7 +129,8 @@ void edit_metadata(const std::filesystem::path& path, const std::vector<Metadata
 WriteResult compact(const std::filesystem::path& path, const WriteOptions& options) {
   // Damage must not be copied under fresh hashes. A torn slot is what compact repairs.
   for (const Finding& finding : verify(path, false, options.progress).findings) {
-    if (finding.offset != kSlotOffsets[0] && finding.offset != kSlotOffsets[1]) throw Error(finding.kind, finding.message, finding.offset);
+    if (finding.offset != kSlotOffsets[0] && finding.offset != kSlotOffsets[1])
+      throw Error(finding.kind, finding.message, finding.offset);
   }
   const std::shared_ptr<const File> file = open_file(path);
   WriteExtras extras;

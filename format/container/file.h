@@ -70,7 +70,8 @@ void for_each_blob(const Index& index, const Visit& visit) {
 }
 
 /// The plane bytes of tensor `tensor` of an opened file.
-[[nodiscard]] std::shared_ptr<const tensor::PlaneSource> mapped_planes(std::shared_ptr<const File> file, const tensor::Tensor& tensor,
+[[nodiscard]] std::shared_ptr<const tensor::PlaneSource> mapped_planes(std::shared_ptr<const File> file,
+                                                                       const tensor::Tensor& tensor,
                                                                        std::vector<Blob> blobs);
 
 }  // namespace ingot::container

@@ -26,32 +26,40 @@ Hash128 hash_at(const std::byte* at) noexcept {
 /// The fields of the current slot against the specification and the real size of the file.
 void check_slot(const Slot& slot, std::uint64_t slot_offset, std::uint64_t actual_bytes, std::string_view where) {
   const auto fail = [&](ErrorKind kind, std::uint64_t field, const std::string& what) {
-    throw Error(kind, std::string(where) + ": header slot at byte " + std::to_string(slot_offset) + ": " + what, slot_offset + field);
+    throw Error(kind, std::string(where) + ": header slot at byte " + std::to_string(slot_offset) + ": " + what,
+                slot_offset + field);
   };
   const auto text = [](std::uint64_t value) { return std::to_string(value); };
   if (slot.read_version == 0) fail(ErrorKind::invalid_value, 8, "read_version: expected at least 1, got 0");
   if (slot.read_version > kSpecVersion) {
-    fail(ErrorKind::unsupported_version, 8, "read_version: expected at most " + text(kSpecVersion) + ", got " + text(slot.read_version));
+    fail(ErrorKind::unsupported_version, 8,
+         "read_version: expected at most " + text(kSpecVersion) + ", got " + text(slot.read_version));
   }
   const std::uint64_t unknown = slot.required_features & ~(kFeatureZstd | kFeatureSet);
   if (unknown != 0) fail(ErrorKind::unsupported_version, 16, "unknown required feature bits " + text(unknown));
   if ((slot.required_features & kFeatureSet) != 0) fail(ErrorKind::unsupported, 16, "the file is a member of a set");
   if (slot.file_size > kMaxFileBytes) {
-    fail(ErrorKind::limit_exceeded, 80, "file_size: expected at most " + text(kMaxFileBytes) + ", got " + text(slot.file_size));
+    fail(ErrorKind::limit_exceeded, 80,
+         "file_size: expected at most " + text(kMaxFileBytes) + ", got " + text(slot.file_size));
   }
   if (slot.index_size > kMaxIndexBytes) {
-    fail(ErrorKind::limit_exceeded, 40, "index_size: expected at most " + text(kMaxIndexBytes) + ", got " + text(slot.index_size));
+    fail(ErrorKind::limit_exceeded, 40,
+         "index_size: expected at most " + text(kMaxIndexBytes) + ", got " + text(slot.index_size));
   }
-  if (slot.index_size < 2) fail(ErrorKind::invalid_value, 40, "index_size: expected at least 2, got " + text(slot.index_size));
+  if (slot.index_size < 2)
+    fail(ErrorKind::invalid_value, 40, "index_size: expected at least 2, got " + text(slot.index_size));
   if (slot.index_offset < kHeaderBytes || slot.index_offset % 64 != 0 || slot.index_offset > slot.file_size) {
-    fail(ErrorKind::invalid_value, 32, "index_offset: expected a multiple of 64 behind the header, got " + text(slot.index_offset));
+    fail(ErrorKind::invalid_value, 32,
+         "index_offset: expected a multiple of 64 behind the header, got " + text(slot.index_offset));
   }
   if (slot.file_size - slot.index_offset < slot.index_size) {
-    fail(ErrorKind::invalid_value, 80, "file_size: expected at least the end of the index at " +
-                                           text(slot.index_offset + slot.index_size) + ", got " + text(slot.file_size));
+    fail(ErrorKind::invalid_value, 80,
+         "file_size: expected at least the end of the index at " + text(slot.index_offset + slot.index_size) +
+             ", got " + text(slot.file_size));
   }
   if (slot.file_size > actual_bytes) {
-    throw Error(ErrorKind::truncated, std::string(where) + ": expected " + text(slot.file_size) + " bytes, got " + text(actual_bytes),
+    throw Error(ErrorKind::truncated,
+                std::string(where) + ": expected " + text(slot.file_size) + " bytes, got " + text(actual_bytes),
                 actual_bytes);
   }
 }
@@ -61,7 +69,8 @@ void check_slot(const Slot& slot, std::uint64_t slot_offset, std::uint64_t actua
 bool looks_like_ingot(Bytes first_bytes) noexcept { return starts_with_magic(first_bytes); }
 
 std::uint64_t first_nonzero(Bytes bytes) noexcept {
-  return static_cast<std::uint64_t>(std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; }) - bytes.begin());
+  return static_cast<std::uint64_t>(
+      std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; }) - bytes.begin());
 }
 
 SlotBytes encode_slot(const Slot& slot) noexcept {
@@ -112,7 +121,8 @@ std::array<std::byte, kHeaderBytes> encode_header(const Slot& slot) noexcept {
 
 Header read_header(Bytes file, std::string_view where) {
   if (file.size() < kHeaderBytes) {
-    throw Error(ErrorKind::truncated, std::string(where) + ": expected a header page of 4096 bytes, got " + std::to_string(file.size()),
+    throw Error(ErrorKind::truncated,
+                std::string(where) + ": expected a header page of 4096 bytes, got " + std::to_string(file.size()),
                 file.size());
   }
   if (!starts_with_magic(file)) {
@@ -120,18 +130,21 @@ Header read_header(Bytes file, std::string_view where) {
   }
   const auto version = load_le<std::uint32_t>(&file[kMagicBytes]);
   if (version != kHeaderVersion) {
-    throw Error(ErrorKind::unsupported_version, std::string(where) + ": header version: expected 1, got " + std::to_string(version), 8);
+    throw Error(ErrorKind::unsupported_version,
+                std::string(where) + ": header version: expected 1, got " + std::to_string(version), 8);
   }
   std::array<Slot, 2> slots;
   std::array<SlotState, 2> states{};
   for (std::size_t i = 0; i < 2; ++i) states[i] = decode_slot(file.subspan(kSlotOffsets[i], kSlotBytes), slots[i]);
   const bool a_valid = states[0] == SlotState::valid, b_valid = states[1] == SlotState::valid;
   if (!a_valid && !b_valid) {
-    throw Error(ErrorKind::bad_checksum, std::string(where) + ": no valid header slot at bytes 512 and 1024", kSlotOffsets[0]);
+    throw Error(ErrorKind::bad_checksum, std::string(where) + ": no valid header slot at bytes 512 and 1024",
+                kSlotOffsets[0]);
   }
   if (a_valid && b_valid && slots[0].generation == slots[1].generation) {
-    throw Error(ErrorKind::invalid_value, std::string(where) + ": both header slots have generation " +
-                                              std::to_string(slots[0].generation), kSlotOffsets[1]);
+    throw Error(ErrorKind::invalid_value,
+                std::string(where) + ": both header slots have generation " + std::to_string(slots[0].generation),
+                kSlotOffsets[1]);
   }
   const std::size_t current = b_valid && (!a_valid || slots[1].generation > slots[0].generation) ? 1 : 0;
   check_slot(slots[current], kSlotOffsets[current], file.size(), where);

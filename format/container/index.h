@@ -25,12 +25,12 @@ struct Blob {
 };
 
 struct Index {
-  tensor::Model model;                    // attachments without bytes, tensors without planes; tokenizer and path not set
-  std::vector<Blob> attachments;          // as model.attachments
+  tensor::Model model;            // attachments without bytes, tensors without planes; tokenizer and path not set
+  std::vector<Blob> attachments;  // as model.attachments
   std::vector<std::vector<Blob>> planes;  // by tensor, in the order of plane_specs()
   std::uint64_t chunk_table_offset = 0;
   std::uint64_t chunk_table_rows = 0;
-  JsonObject unknown_members;             // top-level members that this version does not know; kept by edit and compact
+  JsonObject unknown_members;  // top-level members that this version does not know; kept by edit and compact
 };
 
 /// Parses and checks everything that does not depend on the rest of the file: syntax, values, limits, references between parts, plane
@@ -45,7 +45,8 @@ struct Index {
 
 /// Names, references, transforms, restore recipe and limits of a model: what a file must satisfy and hence what a writer may be given.
 /// `attachment_bytes[i]` is the size of attachment i. Throws invalid_value or limit_exceeded.
-void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes, std::string_view where);
+void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes,
+                 std::string_view where);
 /// Shape and transforms of one tensor.
 void check_tensor(const tensor::Tensor& tensor);
 void check_metadata(const std::map<std::string, std::string>& metadata, std::string_view where);

@@ -21,18 +21,21 @@ const Json* Members::optional(std::string_view name) noexcept {
 
 const Json& Members::required(std::string_view name) {
   if (const Json* value = optional(name)) return *value;
-  throw Error(ErrorKind::invalid_value, std::string(where_) + ": expected a member \"" + std::string(name) + "\", got none");
+  throw Error(ErrorKind::invalid_value,
+              std::string(where_) + ": expected a member \"" + std::string(name) + "\", got none");
 }
 
 void Members::finish() const {
   if (taken_ == members_.size()) return;
-  throw Error(ErrorKind::invalid_value, std::string(where_) + ": " + std::to_string(members_.size() - taken_) + " unknown member(s)");
+  throw Error(ErrorKind::invalid_value,
+              std::string(where_) + ": " + std::to_string(members_.size() - taken_) + " unknown member(s)");
 }
 
 namespace {
 
-constexpr std::array<std::string_view, 11> kKnownMembers = {"aliases", "attachments", "chunk_bytes", "chunk_table", "ingot", "layout",
-                                                            "metadata", "model", "set", "source", "tensors"};
+constexpr std::array<std::string_view, 11> kKnownMembers = {"aliases", "attachments", "chunk_bytes", "chunk_table",
+                                                            "ingot",   "layout",      "metadata",    "model",
+                                                            "set",     "source",      "tensors"};
 
 /// Adds the place to an error from further inside.
 template <class Call>
@@ -40,14 +43,15 @@ auto within(std::string_view where, std::string_view what, std::uint64_t number,
   try {
     return call();
   } catch (const Error& error) {
-    throw Error(error.kind, std::string(where) + ": " + std::string(what) + "[" + std::to_string(number) + "]: " + error.what());
+    throw Error(error.kind,
+                std::string(where) + ": " + std::string(what) + "[" + std::to_string(number) + "]: " + error.what());
   }
 }
 
 void check_count(std::uint64_t count, std::uint64_t limit, std::string_view what) {
   if (count > limit) {
-    throw Error(ErrorKind::limit_exceeded, std::string(what) + ": expected at most " + std::to_string(limit) + ", got " +
-                                               std::to_string(count));
+    throw Error(ErrorKind::limit_exceeded,
+                std::string(what) + ": expected at most " + std::to_string(limit) + ", got " + std::to_string(count));
   }
 }
 
@@ -68,7 +72,8 @@ void check_values(const Json& json) {
       throw Error(ErrorKind::invalid_value, "expected numbers of at most 2^53-1");
     }
   } else if (!json.is_bool()) {
-    throw Error(ErrorKind::invalid_value, json.is_null() ? "expected no null" : "expected integers only, got a fraction or an exponent");
+    throw Error(ErrorKind::invalid_value,
+                json.is_null() ? "expected no null" : "expected integers only, got a fraction or an exponent");
   }
 }
 
@@ -76,7 +81,8 @@ Hash128 hash_from_json(const Json& json, std::string_view what) {
   const std::string& text = json.as_string(what);
   const std::optional<Hash128> hash = Hash128::from_hex(text);
   if (!hash || hash->hex() != text) {
-    throw Error(ErrorKind::invalid_value, std::string(what) + ": expected 32 lower-case hexadecimal digits, got \"" + text + "\"");
+    throw Error(ErrorKind::invalid_value,
+                std::string(what) + ": expected 32 lower-case hexadecimal digits, got \"" + text + "\"");
   }
   return *hash;
 }
@@ -158,7 +164,8 @@ std::vector<Blob> planes_from_json(const Json& json, const tensor::Tensor& tenso
   const JsonArray& array = json.as_array("planes");
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   if (array.size() != specs.size()) {
-    throw Error(ErrorKind::invalid_value, "planes: expected " + std::to_string(specs.size()) + ", got " + std::to_string(array.size()));
+    throw Error(ErrorKind::invalid_value,
+                "planes: expected " + std::to_string(specs.size()) + ", got " + std::to_string(array.size()));
   }
   std::vector<Blob> planes;
   planes.reserve(specs.size());
@@ -166,12 +173,14 @@ std::vector<Blob> planes_from_json(const Json& json, const tensor::Tensor& tenso
     Members members(array[i], "plane");
     const std::string& role = members.required_string("role");
     if (role != specs[i].role) {
-      throw Error(ErrorKind::invalid_value, "planes[" + std::to_string(i) + "]: expected role " + specs[i].role + ", got " + role);
+      throw Error(ErrorKind::invalid_value,
+                  "planes[" + std::to_string(i) + "]: expected role " + specs[i].role + ", got " + role);
     }
     planes.push_back(blob_from_json(members));
     members.finish();
     if (planes[i].size != specs[i].total_bytes) {
-      throw Error(ErrorKind::invalid_value, "plane " + role + ": expected size " + std::to_string(specs[i].total_bytes) + ", got " +
+      throw Error(ErrorKind::invalid_value, "plane " + role + ": expected size " +
+                                                std::to_string(specs[i].total_bytes) + ", got " +
                                                 std::to_string(planes[i].size));
     }
     if (planes[i].stored != planes[i].size && !specs[i].sliced) {
@@ -192,7 +201,8 @@ void tensor_from_json(const Json& json, SchemeCache& schemes, Index& index) {
     if (const Json* transforms = members.optional("transforms")) {
       check_count(transforms->as_array("transforms").size(), kMaxTransforms, "transforms");
       tensor.transforms = tensor::transforms_from_json(*transforms, "transforms");
-      if (tensor.transforms.empty()) throw Error(ErrorKind::invalid_value, "transforms: expected to be absent when empty");
+      if (tensor.transforms.empty())
+        throw Error(ErrorKind::invalid_value, "transforms: expected to be absent when empty");
     }
     if (const Json* derived = members.optional("derived")) {
       tensor.derived = derived->as_bool("derived");
@@ -250,13 +260,14 @@ void check_constants(const Json& json, std::string_view where) {
   const auto expect = [&](std::string_view name, std::uint64_t expected) {
     const std::uint64_t got = json.at(name, where).as_u64(name);
     if (got != expected) {
-      throw Error(ErrorKind::invalid_value, std::string(where) + ": " + std::string(name) + ": expected " + std::to_string(expected) +
-                                                ", got " + std::to_string(got));
+      throw Error(ErrorKind::invalid_value, std::string(where) + ": " + std::string(name) + ": expected " +
+                                                std::to_string(expected) + ", got " + std::to_string(got));
     }
   };
   expect("ingot", 1);
   expect("chunk_bytes", kChunkBytes);
-  if (json.find("set") != nullptr) throw Error(ErrorKind::unsupported, std::string(where) + ": the file is the manifest of a set");
+  if (json.find("set") != nullptr)
+    throw Error(ErrorKind::unsupported, std::string(where) + ": the file is the manifest of a set");
 }
 
 void chunk_table_from_json(const Json& json, std::string_view where, Index& index) {
@@ -301,7 +312,8 @@ Index parse_index(std::string_view text, std::string_view where) {
     within(where, "tensors", i, [&] { tensor_from_json(tensors[i], schemes, index); });
   }
   for (const JsonMember& member : json.as_object(where)) {
-    if (!std::binary_search(kKnownMembers.begin(), kKnownMembers.end(), member.first)) index.unknown_members.push_back(member);
+    if (!std::binary_search(kKnownMembers.begin(), kKnownMembers.end(), member.first))
+      index.unknown_members.push_back(member);
   }
   std::vector<std::uint64_t> attachment_bytes;
   for (const Blob& blob : index.attachments) attachment_bytes.push_back(blob.size);
@@ -312,8 +324,9 @@ Index parse_index(std::string_view text, std::string_view where) {
 std::string index_text(const Json& index, std::string_view where) {
   std::string text = canonical_json(index);
   if (text.size() > kMaxIndexBytes) {
-    throw Error(ErrorKind::limit_exceeded, std::string(where) + ": index: expected at most " + std::to_string(kMaxIndexBytes) +
-                                               " bytes, got " + std::to_string(text.size()));
+    throw Error(ErrorKind::limit_exceeded, std::string(where) + ": index: expected at most " +
+                                               std::to_string(kMaxIndexBytes) + " bytes, got " +
+                                               std::to_string(text.size()));
   }
   return text;
 }
@@ -342,7 +355,8 @@ std::string index_text(const Index& index, std::string_view where) {
   json.set("attachments", std::move(attachments));
   JsonArray tensors;
   tensors.reserve(model.tensors.size());
-  for (std::size_t i = 0; i < model.tensors.size(); ++i) tensors.push_back(tensor_to_json(model.tensors[i], index.planes[i]));
+  for (std::size_t i = 0; i < model.tensors.size(); ++i)
+    tensors.push_back(tensor_to_json(model.tensors[i], index.planes[i]));
   json.set("tensors", std::move(tensors));
   return index_text(json, where);
 }

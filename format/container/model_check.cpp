@@ -18,8 +18,8 @@ namespace {
 
 void check_limit(std::uint64_t count, std::uint64_t limit, std::string_view where, std::string_view what) {
   if (count <= limit) return;
-  throw Error(ErrorKind::limit_exceeded, std::string(where) + ": " + std::string(what) + ": expected at most " + std::to_string(limit) +
-                                             ", got " + std::to_string(count));
+  throw Error(ErrorKind::limit_exceeded, std::string(where) + ": " + std::string(what) + ": expected at most " +
+                                             std::to_string(limit) + ", got " + std::to_string(count));
 }
 
 void check_name(std::string_view name, std::uint64_t limit, std::string_view where, std::string_view what) {
@@ -29,7 +29,8 @@ void check_name(std::string_view name, std::uint64_t limit, std::string_view whe
 
 using AttachmentSizes = std::unordered_map<std::string_view, std::uint64_t>;
 
-AttachmentSizes check_attachments(const tensor::Model& model, const std::vector<std::uint64_t>& sizes, std::string_view where) {
+AttachmentSizes check_attachments(const tensor::Model& model, const std::vector<std::uint64_t>& sizes,
+                                  std::string_view where) {
   check_limit(sizes.size(), kMaxAttachments, where, "attachments");
   AttachmentSizes by_name;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -57,8 +58,8 @@ void check_range(const AttachmentSizes& attachments, const std::string& name, st
   const auto found = attachments.find(name);
   if (found == attachments.end()) invalid(where, "no attachment \"" + name + "\"");
   if (begin > found->second || size > found->second - begin) {
-    invalid(where, "bytes " + std::to_string(begin) + " + " + std::to_string(size) + " lie outside attachment \"" + name + "\" of " +
-                       std::to_string(found->second));
+    invalid(where, "bytes " + std::to_string(begin) + " + " + std::to_string(size) + " lie outside attachment \"" +
+                       name + "\" of " + std::to_string(found->second));
   }
 }
 
@@ -76,19 +77,22 @@ void check_source_file(const tensor::SourceFile& file, const AttachmentSizes& at
       if (!tensors.contains(segment.tensor)) invalid(where, "no tensor \"" + segment.tensor + "\"");
     }
   }
-  if (total != file.size) invalid(where, "expected segments of " + std::to_string(file.size) + " bytes, got " + std::to_string(total));
+  if (total != file.size)
+    invalid(where, "expected segments of " + std::to_string(file.size) + " bytes, got " + std::to_string(total));
   std::uint64_t patched_end = 0;
   for (const tensor::SourceFile::Patch& patch : file.patches) {
     check_range(attachments, patch.attachment, patch.begin, patch.size, where);
-    if (patch.size == 0 || patch.offset < patched_end || patch.offset > file.size || patch.size > file.size - patch.offset) {
-      invalid(where, "patch at " + std::to_string(patch.offset) + ": expected ascending, separate ranges inside the file");
+    if (patch.size == 0 || patch.offset < patched_end || patch.offset > file.size ||
+        patch.size > file.size - patch.offset) {
+      invalid(where,
+              "patch at " + std::to_string(patch.offset) + ": expected ascending, separate ranges inside the file");
     }
     patched_end = patch.offset + patch.size;
   }
 }
 
-void check_source(const tensor::Source& source, const AttachmentSizes& attachments, const std::unordered_set<std::string_view>& tensors,
-                  std::string_view where) {
+void check_source(const tensor::Source& source, const AttachmentSizes& attachments,
+                  const std::unordered_set<std::string_view>& tensors, std::string_view where) {
   check_name(source.layout, kMaxNameBytes, where, "source layout");
   check_limit(source.files.size(), kMaxSourceFiles, where, "source files");
   std::set<std::string_view> paths;
@@ -102,7 +106,8 @@ void check_source(const tensor::Source& source, const AttachmentSizes& attachmen
   // "a" and "a/b" cannot both be files.
   for (const std::string_view path : paths) {
     for (std::size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
-      if (paths.contains(path.substr(0, slash))) invalid(where, "source file \"" + std::string(path) + "\" lies below another file");
+      if (paths.contains(path.substr(0, slash)))
+        invalid(where, "source file \"" + std::string(path) + "\" lies below another file");
     }
   }
 }
@@ -111,7 +116,8 @@ void check_source(const tensor::Source& source, const AttachmentSizes& attachmen
 
 void check_relative_path(std::string_view path, std::string_view where) {
   const auto fail = [&](std::string_view what) {
-    throw Error(ErrorKind::invalid_value, std::string(where) + ": path \"" + std::string(path) + "\": " + std::string(what));
+    throw Error(ErrorKind::invalid_value,
+                std::string(where) + ": path \"" + std::string(path) + "\": " + std::string(what));
   };
   if (path.empty()) fail("is empty");
   check_limit(path.size(), kMaxPathBytes, where, "bytes of a path");
@@ -150,7 +156,8 @@ void check_tensor(const tensor::Tensor& tensor) {
         }
         break;
       case tensor::TransformKind::transpose:
-        if (shape.size() != 2 || has_blocks || tensor.scheme.order != tensor::Order::identity || tensor.scheme.flat != 0) {
+        if (shape.size() != 2 || has_blocks || tensor.scheme.order != tensor::Order::identity ||
+            tensor.scheme.flat != 0) {
           invalid("transforms", "transpose: expected 2 dimensions and a scheme without blocks, order or flat");
         }
         std::swap(shape[0], shape[1]);
@@ -162,7 +169,8 @@ void check_tensor(const tensor::Tensor& tensor) {
   }
 }
 
-void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes, std::string_view where) {
+void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes,
+                 std::string_view where) {
   const AttachmentSizes attachments = check_attachments(model, attachment_bytes, where);
   const std::unordered_set<std::string_view> tensors = check_tensors(model, where);
   check_metadata(model.metadata, where);

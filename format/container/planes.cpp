@@ -10,13 +10,14 @@ namespace {
 
 struct Plane {
   Blob blob;
-  std::uint64_t unit_bytes = 0;               // 0: whole
-  std::vector<std::uint64_t> chunk_offsets;   // compressed blobs: file offset of each chunk
+  std::uint64_t unit_bytes = 0;              // 0: whole
+  std::vector<std::uint64_t> chunk_offsets;  // compressed blobs: file offset of each chunk
 };
 
 class MappedPlanes final : public tensor::PlaneSource {
  public:
-  MappedPlanes(std::shared_ptr<const File> file, const tensor::Tensor& tensor, std::vector<Blob> blobs) : file_(std::move(file)) {
+  MappedPlanes(std::shared_ptr<const File> file, const tensor::Tensor& tensor, std::vector<Blob> blobs)
+      : file_(std::move(file)) {
     const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
     planes_.reserve(specs.size());
     for (std::size_t i = 0; i < specs.size(); ++i) {
@@ -46,7 +47,9 @@ class MappedPlanes final : public tensor::PlaneSource {
     }
   }
 
-  [[nodiscard]] Bytes whole(std::size_t index) const override { return raw(planes_[index]); }  // whole planes are never compressed
+  [[nodiscard]] Bytes whole(std::size_t index) const override {
+    return raw(planes_[index]);
+  }  // whole planes are never compressed
 
   void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
     for (const Plane& plane : planes_) {
@@ -73,12 +76,16 @@ class MappedPlanes final : public tensor::PlaneSource {
     return offsets;
   }
 
-  [[nodiscard]] Bytes raw(const Plane& plane) const noexcept { return file_->bytes().subspan(plane.blob.offset, plane.blob.size); }
+  [[nodiscard]] Bytes raw(const Plane& plane) const noexcept {
+    return file_->bytes().subspan(plane.blob.offset, plane.blob.size);
+  }
 
   void drop_stored(const Plane& plane, std::uint64_t chunk_begin, std::uint64_t chunk_end) const noexcept {
     if (chunk_begin >= chunk_end) return;
-    const std::uint64_t end = chunk_end == plane.chunk_offsets.size() ? plane.blob.offset + plane.blob.stored : plane.chunk_offsets[chunk_end];
-    file_->mapping.drop(file_->bytes().subspan(plane.chunk_offsets[chunk_begin], end - plane.chunk_offsets[chunk_begin]));
+    const std::uint64_t end = chunk_end == plane.chunk_offsets.size() ? plane.blob.offset + plane.blob.stored
+                                                                      : plane.chunk_offsets[chunk_end];
+    file_->mapping.drop(
+        file_->bytes().subspan(plane.chunk_offsets[chunk_begin], end - plane.chunk_offsets[chunk_begin]));
   }
 
   /// Bytes [begin, begin + out.size()) of the plane. A chunk that is wanted whole is decompressed in place, others through the cache.
@@ -88,7 +95,9 @@ class MappedPlanes final : public tensor::PlaneSource {
       const std::uint64_t raw_bytes = chunk_raw_bytes(plane.blob.size, chunk);
       const std::uint64_t skip = begin - chunk * kChunkBytes;
       const std::uint64_t count = std::min<std::uint64_t>(raw_bytes - skip, out.size());
-      const ChunkCache::Fill fill = [&](ChunkDecoder& decoder, std::span<std::byte> target) { fill_chunk(plane, chunk, decoder, target); };
+      const ChunkCache::Fill fill = [&](ChunkDecoder& decoder, std::span<std::byte> target) {
+        fill_chunk(plane, chunk, decoder, target);
+      };
       if (count == raw_bytes) {
         file_->cache.decode(out.first(count), fill);
       } else {

@@ -17,16 +17,19 @@ namespace {
 void check_place(const File& file, std::uint64_t offset, std::uint64_t size, std::string_view what) {
   const std::uint64_t limit = file.header.current.index_offset;
   if (size == 0) {
-    if (offset != 0) invalid(file, offset, std::string(what) + " of size 0: expected offset 0, got " + std::to_string(offset));
+    if (offset != 0)
+      invalid(file, offset, std::string(what) + " of size 0: expected offset 0, got " + std::to_string(offset));
     return;
   }
   if (offset < kHeaderBytes || offset > limit || size > limit - offset) {
-    invalid(file, offset, std::string(what) + ": bytes " + std::to_string(offset) + " + " + std::to_string(size) +
-                              " lie outside the data (4096 .. " + std::to_string(limit) + ")");
+    invalid(file, offset,
+            std::string(what) + ": bytes " + std::to_string(offset) + " + " + std::to_string(size) +
+                " lie outside the data (4096 .. " + std::to_string(limit) + ")");
   }
   if (offset % blob_alignment(size) != 0) {
-    invalid(file, offset, std::string(what) + ": offset " + std::to_string(offset) + ": expected a multiple of " +
-                              std::to_string(blob_alignment(size)));
+    invalid(file, offset,
+            std::string(what) + ": offset " + std::to_string(offset) + ": expected a multiple of " +
+                std::to_string(blob_alignment(size)));
   }
 }
 
@@ -37,8 +40,9 @@ void check_places(const File& file) {
   const std::vector<Extent> extents = sorted_extents(file.index, file.header.current);
   for (std::size_t i = 1; i < extents.size(); ++i) {
     if (extents[i].offset < extents[i - 1].end()) {
-      invalid(file, extents[i].offset, "the blob at byte " + std::to_string(extents[i].offset) + " overlaps the one at byte " +
-                                           std::to_string(extents[i - 1].offset));
+      invalid(file, extents[i].offset,
+              "the blob at byte " + std::to_string(extents[i].offset) + " overlaps the one at byte " +
+                  std::to_string(extents[i - 1].offset));
     }
   }
 }
@@ -50,18 +54,22 @@ bool check_rows(const File& file, const Blob& blob) {
   for (std::uint64_t chunk = 0; chunk < chunk_count(blob.size); ++chunk) {
     const std::uint64_t number = blob.first_chunk + chunk;
     const ChunkRow row = file.row(number);
-    check_chunk_row(row, chunk_raw_bytes(blob.size, chunk), file.where, file.index.chunk_table_offset + number * kChunkRowBytes);
+    check_chunk_row(row, chunk_raw_bytes(blob.size, chunk), file.where,
+                    file.index.chunk_table_offset + number * kChunkRowBytes);
     has_zstd |= row.is_zstd();
     stored += row.stored_size;
   }
   if (stored != blob.stored) {
-    invalid(file, blob.offset, "blob at byte " + std::to_string(blob.offset) + ": expected chunks of " + std::to_string(blob.stored) +
-                                   " stored bytes, got " + std::to_string(stored));
+    invalid(file, blob.offset,
+            "blob at byte " + std::to_string(blob.offset) + ": expected chunks of " + std::to_string(blob.stored) +
+                " stored bytes, got " + std::to_string(stored));
   }
-  const Hash128 computed = hash128(file.chunk_table().subspan(blob.first_chunk * kChunkRowBytes, chunk_count(blob.size) * kChunkRowBytes));
+  const Hash128 computed =
+      hash128(file.chunk_table().subspan(blob.first_chunk * kChunkRowBytes, chunk_count(blob.size) * kChunkRowBytes));
   if (computed != blob.hash) {
-    throw Error(ErrorKind::bad_checksum, file.where + ": chunk rows of the blob at byte " + std::to_string(blob.offset) +
-                                             ": checksum mismatch (stored " + blob.hash.hex() + ", computed " + computed.hex() + ")",
+    throw Error(ErrorKind::bad_checksum,
+                file.where + ": chunk rows of the blob at byte " + std::to_string(blob.offset) +
+                    ": checksum mismatch (stored " + blob.hash.hex() + ", computed " + computed.hex() + ")",
                 file.index.chunk_table_offset + blob.first_chunk * kChunkRowBytes);
   }
   return has_zstd;
@@ -75,41 +83,46 @@ void check_chunk_table(const File& file) {
     const std::uint64_t count = chunk_count(blob.size);
     const std::uint64_t expected = count == 0 ? 0 : next_row;
     if (blob.first_chunk != expected || count > file.index.chunk_table_rows - next_row) {
-      invalid(file, blob.offset, "blob at byte " + std::to_string(blob.offset) + ": expected rows " + std::to_string(expected) + " + " +
-                                     std::to_string(count) + " of " + std::to_string(file.index.chunk_table_rows) + ", got first_chunk " +
-                                     std::to_string(blob.first_chunk));
+      invalid(file, blob.offset,
+              "blob at byte " + std::to_string(blob.offset) + ": expected rows " + std::to_string(expected) + " + " +
+                  std::to_string(count) + " of " + std::to_string(file.index.chunk_table_rows) + ", got first_chunk " +
+                  std::to_string(blob.first_chunk));
     }
     next_row += count;
     has_zstd |= check_rows(file, blob);
   });
   if (next_row != file.index.chunk_table_rows) {
-    invalid(file, file.index.chunk_table_offset, "chunk table: expected " + std::to_string(next_row) + " rows, got " +
-                                                     std::to_string(file.index.chunk_table_rows));
+    invalid(file, file.index.chunk_table_offset,
+            "chunk table: expected " + std::to_string(next_row) + " rows, got " +
+                std::to_string(file.index.chunk_table_rows));
   }
   if (has_zstd != ((file.header.current.required_features & kFeatureZstd) != 0)) {
     invalid(file, kSlotOffsets[static_cast<std::size_t>(file.header.current_slot)] + 16,
-            has_zstd ? "a chunk is compressed but required feature bit 0 is clear" : "required feature bit 0 is set but no chunk is compressed");
+            has_zstd ? "a chunk is compressed but required feature bit 0 is clear"
+                     : "required feature bit 0 is set but no chunk is compressed");
   }
 }
 
 void check_data_root(const File& file) {
   const Hash128 computed = data_root(file.index);
   if (computed == file.header.current.data_root) return;
-  throw Error(ErrorKind::bad_checksum, file.where + ": data root: checksum mismatch (stored " + file.header.current.data_root.hex() +
-                                           ", computed " + computed.hex() + ")",
+  throw Error(ErrorKind::bad_checksum,
+              file.where + ": data root: checksum mismatch (stored " + file.header.current.data_root.hex() +
+                  ", computed " + computed.hex() + ")",
               kSlotOffsets[static_cast<std::size_t>(file.header.current_slot)] + 64);
 }
 
 /// The tokenizer is parsed on open, so its bytes are checked on open.
 void take_tokenizer(const std::shared_ptr<const File>& file, const std::vector<Blob>& blobs, tensor::Model& model) {
-  const auto found = std::find_if(model.attachments.begin(), model.attachments.end(),
-                                  [](const tensor::Attachment& attachment) { return attachment.name == kTokenizerAttachment; });
+  const auto found =
+      std::find_if(model.attachments.begin(), model.attachments.end(),
+                   [](const tensor::Attachment& attachment) { return attachment.name == kTokenizerAttachment; });
   if (found == model.attachments.end()) return;
   const Blob& blob = blobs[static_cast<std::size_t>(found - model.attachments.begin())];
   for (std::uint64_t chunk = 0; chunk < chunk_count(blob.size); ++chunk) {
     const std::uint64_t begin = chunk * kChunkBytes;
-    check_chunk_hash(found->bytes.subspan(begin, chunk_raw_bytes(blob.size, chunk)), file->row(blob.first_chunk + chunk), file->where,
-                     blob.offset + begin);
+    check_chunk_hash(found->bytes.subspan(begin, chunk_raw_bytes(blob.size, chunk)),
+                     file->row(blob.first_chunk + chunk), file->where, blob.offset + begin);
   }
   const std::string where = file->where + ": attachment " + std::string(kTokenizerAttachment);
   const Json json = parse_json(as_text(found->bytes), where, {kMaxTokenizerBytes, kMaxTokenizerDepth});
@@ -129,8 +142,9 @@ Hash128 data_root(const Index& index) {
 void check_chunk_hash(Bytes stored, const ChunkRow& row, std::string_view where, std::uint64_t offset) {
   const Hash128 computed = hash128(stored);
   if (computed == row.hash) return;
-  throw Error(ErrorKind::bad_checksum, std::string(where) + ": chunk at byte " + std::to_string(offset) + ": checksum mismatch (stored " +
-                                           row.hash.hex() + ", computed " + computed.hex() + ")",
+  throw Error(ErrorKind::bad_checksum,
+              std::string(where) + ": chunk at byte " + std::to_string(offset) + ": checksum mismatch (stored " +
+                  row.hash.hex() + ", computed " + computed.hex() + ")",
               offset);
 }
 
@@ -146,7 +160,9 @@ std::vector<Extent> sorted_extents(const Index& index, const Slot& slot) {
   return extents;
 }
 
-bool is_padding(const Extent& before, const Extent& after) noexcept { return after.offset == align_up(before.end(), after.alignment); }
+bool is_padding(const Extent& before, const Extent& after) noexcept {
+  return after.offset == align_up(before.end(), after.alignment);
+}
 
 std::uint64_t dead_bytes(const std::vector<Extent>& extents, std::uint64_t actual_bytes) noexcept {
   std::uint64_t dead = actual_bytes - extents.back().end();
@@ -163,8 +179,9 @@ std::shared_ptr<File> open_file(const std::filesystem::path& path) {
   const Slot& slot = file->header.current;
   const Hash128 computed = hash128(as_bytes_view(file->index_bytes()));
   if (computed != slot.index_hash) {
-    throw Error(ErrorKind::bad_checksum, file->where + ": index at byte " + std::to_string(slot.index_offset) +
-                                             ": checksum mismatch (stored " + slot.index_hash.hex() + ", computed " + computed.hex() + ")",
+    throw Error(ErrorKind::bad_checksum,
+                file->where + ": index at byte " + std::to_string(slot.index_offset) + ": checksum mismatch (stored " +
+                    slot.index_hash.hex() + ", computed " + computed.hex() + ")",
                 slot.index_offset);
   }
   try {

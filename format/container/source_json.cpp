@@ -28,7 +28,8 @@ Segment segment_from_json(const Json& json, std::string_view where) {
   } else if (kind == kKindNames[2]) {
     segment.kind = Segment::Kind::zeros;
   } else {
-    throw Error(ErrorKind::invalid_value, std::string(where) + ": segment kind: expected literal, tensor or zeros, got \"" + kind + "\"");
+    throw Error(ErrorKind::invalid_value,
+                std::string(where) + ": segment kind: expected literal, tensor or zeros, got \"" + kind + "\"");
   }
   members.finish();
   return segment;
@@ -50,8 +51,8 @@ Json segment_to_json(const Segment& segment) {
 
 SourceFile::Patch patch_from_json(const Json& json, std::string_view where) {
   Members members(json, where);
-  SourceFile::Patch patch{members.required_u64("offset"), members.required_string("attachment"), members.required_u64("begin"),
-                          members.required_u64("size")};
+  SourceFile::Patch patch{members.required_u64("offset"), members.required_string("attachment"),
+                          members.required_u64("begin"), members.required_u64("size")};
   members.finish();
   return patch;
 }
@@ -73,13 +74,16 @@ SourceFile file_from_json(const Json& json, std::string_view where) {
   const std::string& hex = members.required_string("hash");
   const std::optional<Hash128> hash = Hash128::from_hex(hex);
   if (!hash || hash->hex() != hex) {
-    throw Error(ErrorKind::invalid_value, std::string(where) + ": source file hash: expected 32 hexadecimal digits, got \"" + hex + "\"");
+    throw Error(ErrorKind::invalid_value,
+                std::string(where) + ": source file hash: expected 32 hexadecimal digits, got \"" + hex + "\"");
   }
   file.hash = *hash;
-  for (const Json& segment : members.required("segments").as_array(where)) file.segments.push_back(segment_from_json(segment, where));
+  for (const Json& segment : members.required("segments").as_array(where))
+    file.segments.push_back(segment_from_json(segment, where));
   if (const Json* patches = members.optional("patches")) {
     for (const Json& patch : patches->as_array(where)) file.patches.push_back(patch_from_json(patch, where));
-    if (file.patches.empty()) throw Error(ErrorKind::invalid_value, std::string(where) + ": patches: expected to be absent when empty");
+    if (file.patches.empty())
+      throw Error(ErrorKind::invalid_value, std::string(where) + ": patches: expected to be absent when empty");
   }
   members.finish();
   return file;
@@ -107,7 +111,8 @@ tensor::Source source_from_json(const Json& json, std::string_view where) {
   Members members(json, where);
   tensor::Source source;
   source.layout = members.required_string("layout");
-  for (const Json& file : members.required("files").as_array(where)) source.files.push_back(file_from_json(file, where));
+  for (const Json& file : members.required("files").as_array(where))
+    source.files.push_back(file_from_json(file, where));
   members.finish();
   return source;
 }

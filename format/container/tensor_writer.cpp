@@ -16,8 +16,9 @@ constexpr std::uint64_t kReadGrainBytes = std::uint64_t{256} << 10;  // one read
 /// Is the order of the stored bytes the order of the logical values, one fixed number of bytes each?
 bool is_in_logical_order(const tensor::Tensor& tensor) {
   const tensor::DTypeInfo& type = tensor::info(tensor.scheme.codes.type);
-  return tensor.packing == tensor::Packing::rows && tensor.transforms.empty() && tensor.scheme.is_plain() && tensor.scheme.flat == 0 &&
-         tensor.scheme.codes.kind == tensor::CodeKind::number && type.decodable && type.bits % 8 == 0;
+  return tensor.packing == tensor::Packing::rows && tensor.transforms.empty() && tensor.scheme.is_plain() &&
+         tensor.scheme.flat == 0 && tensor.scheme.codes.kind == tensor::CodeKind::number && type.decodable &&
+         type.bits % 8 == 0;
 }
 
 std::uint32_t shuffle_width(const tensor::PlaneSpec& spec) {
@@ -36,7 +37,9 @@ class TensorWriter::InPassing {
         builder_(source.shape),
         elements_(source.elements()),
         blocks_per_chunk_(kChunkBytes / (tensor::bits(source.scheme.codes.type) / 8) / tensor::kFingerprintBlockElems),
-        task_([this, &values](std::uint64_t chunk, int worker) { add_chunk(chunk, values[static_cast<std::size_t>(worker)]); }) {}
+        task_([this, &values](std::uint64_t chunk, int worker) {
+          add_chunk(chunk, values[static_cast<std::size_t>(worker)]);
+        }) {}
 
   [[nodiscard]] const ChunkTask& task() const noexcept { return task_; }
   [[nodiscard]] Hash128 finish() const { return builder_.finish(); }
@@ -88,11 +91,14 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
     plane.blob = blob;
     plane.unit_bytes = spec.unit_bytes;
     streamed.push_back(std::move(plane));
-    if (blobs_.is_compressing()) add_units(tensor, std::exchange(streamed, {}));  // file order: one plane after the other
+    if (blobs_.is_compressing())
+      add_units(tensor, std::exchange(streamed, {}));  // file order: one plane after the other
   }
   if (!streamed.empty()) add_units(tensor, std::move(streamed));
   blobs_.after_flush([this, &tensor, number, reuse, in_passing] {
-    fingerprints_[number] = reuse ? *tensor.fingerprint : in_passing != nullptr ? in_passing->finish() : tensor::fingerprint(tensor);
+    fingerprints_[number] = reuse                   ? *tensor.fingerprint
+                            : in_passing != nullptr ? in_passing->finish()
+                                                    : tensor::fingerprint(tensor);
     tensor.planes->done_with(0, tensor.geometry().units);
     if (in_passing != nullptr) {
       std::erase_if(in_passing_, [&](const std::unique_ptr<InPassing>& one) { return one.get() == in_passing; });
@@ -105,7 +111,8 @@ void TensorWriter::add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSp
                              const ChunkTask* task) {
   if (bytes.size() != spec.total_bytes) {
     throw Error(ErrorKind::invalid_value, "tensor \"" + tensor.name + "\": plane " + spec.role + ": expected " +
-                                              std::to_string(spec.total_bytes) + " bytes, got " + std::to_string(bytes.size()));
+                                              std::to_string(spec.total_bytes) + " bytes, got " +
+                                              std::to_string(bytes.size()));
   }
   for (std::uint64_t begin = 0; begin < bytes.size(); begin += kPieceBytes) {
     const std::uint64_t size = std::min<std::uint64_t>(kPieceBytes, bytes.size() - begin);
@@ -130,8 +137,8 @@ std::byte* TensorWriter::take_buffer(std::uint64_t bytes) {
 }
 
 /// Reads units into the planes' regions (behind their carry) with all threads.
-void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
-                               std::uint64_t unit_end) {
+void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes,
+                               std::uint64_t unit_begin, std::uint64_t unit_end) {
   std::uint64_t unit_bytes = 0, window_bytes = 0;
   for (const StreamedPlane& plane : planes) {
     unit_bytes += plane.unit_bytes;
@@ -147,7 +154,8 @@ void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<Streame
   const std::uint64_t grain = std::max<std::uint64_t>(1, kReadGrainBytes / std::max<std::uint64_t>(1, unit_bytes));
   parallel_for(unit_end - unit_begin, grain, [&](std::uint64_t begin, std::uint64_t end, int) {
     std::vector<std::byte*> out(plane_count, nullptr);
-    for (const StreamedPlane& plane : planes) out[plane.index] = plane.region + plane.carry.size() + begin * plane.unit_bytes;
+    for (const StreamedPlane& plane : planes)
+      out[plane.index] = plane.region + plane.carry.size() + begin * plane.unit_bytes;
     tensor.planes->read_units(unit_begin + begin, unit_begin + end, out);
   });
 }

@@ -34,9 +34,11 @@ class TensorWriter {
     std::byte* region = nullptr;   // of the current window, in buffer_
   };
 
-  void add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSpec& spec, std::size_t blob, Bytes bytes, const ChunkTask* task);
+  void add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSpec& spec, std::size_t blob, Bytes bytes,
+                 const ChunkTask* task);
   void add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes);
-  void read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes, std::uint64_t unit_begin, std::uint64_t unit_end);
+  void read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
+                   std::uint64_t unit_end);
   [[nodiscard]] std::byte* take_buffer(std::uint64_t bytes);
 
   BlobWriter& blobs_;

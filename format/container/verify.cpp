@@ -25,7 +25,8 @@ class Findings {
   }
   /// In the order of the file.
   [[nodiscard]] std::vector<Finding> take() {
-    std::stable_sort(findings_.begin(), findings_.end(), [](const Finding& a, const Finding& b) { return a.offset < b.offset; });
+    std::stable_sort(findings_.begin(), findings_.end(),
+                     [](const Finding& a, const Finding& b) { return a.offset < b.offset; });
     return std::move(findings_);
   }
 
@@ -37,7 +38,8 @@ class Findings {
 void check_zeros(const File& file, std::uint64_t begin, std::uint64_t end, std::string_view what, Findings& findings) {
   const std::uint64_t at = begin + first_nonzero(file.bytes().subspan(begin, end - begin));
   if (at == end) return;
-  findings.add(ErrorKind::invalid_value, file.where + ": " + std::string(what) + " at byte " + std::to_string(at) + ": expected zero", at);
+  findings.add(ErrorKind::invalid_value,
+               file.where + ": " + std::string(what) + " at byte " + std::to_string(at) + ": expected zero", at);
 }
 
 void check_header_page(const File& file, Findings& findings) {
@@ -57,12 +59,14 @@ void check_canonical(const File& file, Findings& findings) {
   if (canonical == text) return;
   const auto differs = std::mismatch(text.begin(), text.end(), canonical.begin(), canonical.end());
   const std::uint64_t at = file.header.current.index_offset + static_cast<std::uint64_t>(differs.first - text.begin());
-  findings.add(ErrorKind::invalid_value, file.where + ": index at byte " + std::to_string(at) + ": not in canonical form", at);
+  findings.add(ErrorKind::invalid_value,
+               file.where + ": index at byte " + std::to_string(at) + ": not in canonical form", at);
 }
 
 void check_padding(const File& file, const std::vector<Extent>& extents, Findings& findings) {
   for (std::size_t i = 1; i < extents.size(); ++i)
-    if (is_padding(extents[i - 1], extents[i])) check_zeros(file, extents[i - 1].end(), extents[i].offset, "padding", findings);
+    if (is_padding(extents[i - 1], extents[i]))
+      check_zeros(file, extents[i - 1].end(), extents[i].offset, "padding", findings);
 }
 
 /// A chunk with its place in the file.
@@ -119,8 +123,9 @@ void check_values(const std::filesystem::path& path, ByteMeter& meter, Findings&
     try {
       const Hash128 computed = tensor::fingerprint(tensor);
       if (computed != tensor.fingerprint) {
-        throw Error(ErrorKind::bad_checksum, path.string() + ": tensor \"" + tensor.name + "\": fingerprint mismatch (stored " +
-                                                 tensor.fingerprint->hex() + ", computed " + computed.hex() + ")");
+        throw Error(ErrorKind::bad_checksum, path.string() + ": tensor \"" + tensor.name +
+                                                 "\": fingerprint mismatch (stored " + tensor.fingerprint->hex() +
+                                                 ", computed " + computed.hex() + ")");
       }
     } catch (const Error& error) {
       findings.add(error);

@@ -10,11 +10,13 @@ namespace ingot::container {
 namespace {
 
 /// The model's attachments and the tokenizer, as they go into the file. Borrows from the model and from `tokenizer`.
-std::vector<tensor::Attachment> attachments_of(const tensor::Model& model, std::optional<Bytes> tokenizer, std::string_view where) {
+std::vector<tensor::Attachment> attachments_of(const tensor::Model& model, std::optional<Bytes> tokenizer,
+                                               std::string_view where) {
   std::vector<tensor::Attachment> attachments = model.attachments;
   for (const tensor::Attachment& attachment : attachments) {
     if (attachment.name == kTokenizerAttachment) {
-      throw Error(ErrorKind::invalid_value, std::string(where) + ": attachment name " + attachment.name + " is reserved for the tokenizer");
+      throw Error(ErrorKind::invalid_value,
+                  std::string(where) + ": attachment name " + attachment.name + " is reserved for the tokenizer");
     }
   }
   if (tokenizer) attachments.push_back({std::string(kTokenizerAttachment), *tokenizer, nullptr});
@@ -36,7 +38,8 @@ Index index_of(const tensor::Model& model, const std::vector<tensor::Attachment>
 
 void check_before_writing(const Index& index, std::string_view where) {
   std::vector<std::uint64_t> attachment_bytes;
-  for (const tensor::Attachment& attachment : index.model.attachments) attachment_bytes.push_back(attachment.bytes.size());
+  for (const tensor::Attachment& attachment : index.model.attachments)
+    attachment_bytes.push_back(attachment.bytes.size());
   check_model(index.model, attachment_bytes, where);
   for (const tensor::Tensor& tensor : index.model.tensors) {
     const std::string place = std::string(where) + ": tensor \"" + tensor.name + "\"";
@@ -48,7 +51,8 @@ void check_before_writing(const Index& index, std::string_view where) {
 
 std::uint64_t total_bytes(const Index& index) {
   std::uint64_t total = 0;
-  for (const tensor::Attachment& attachment : index.model.attachments) total = checked_add(total, attachment.bytes.size(), "model");
+  for (const tensor::Attachment& attachment : index.model.attachments)
+    total = checked_add(total, attachment.bytes.size(), "model");
   for (const tensor::Tensor& tensor : index.model.tensors) total = checked_add(total, tensor.stored_bytes(), "model");
   return total;
 }
@@ -58,8 +62,9 @@ void check_fingerprints(const tensor::Model& model, const std::vector<Hash128>& 
   for (std::size_t i = 0; i < computed.size(); ++i) {
     const tensor::Tensor& tensor = model.tensors[i];
     if (!tensor.fingerprint || *tensor.fingerprint == computed[i]) continue;
-    throw Error(ErrorKind::mismatch, std::string(where) + ": tensor \"" + tensor.name + "\": the values read do not match its fingerprint " +
-                                         "(recorded " + tensor.fingerprint->hex() + ", computed " + computed[i].hex() + ")");
+    throw Error(ErrorKind::mismatch, std::string(where) + ": tensor \"" + tensor.name +
+                                         "\": the values read do not match its fingerprint " + "(recorded " +
+                                         tensor.fingerprint->hex() + ", computed " + computed[i].hex() + ")");
   }
 }
 
@@ -68,14 +73,16 @@ struct BlobNumbers {
   std::vector<std::vector<std::size_t>> planes;  // by tensor
 };
 
-BlobNumbers write_blobs(const Index& index, BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints) {
+BlobNumbers write_blobs(const Index& index, BlobWriter& blobs, std::vector<Hash128>& fingerprints,
+                        bool reuse_fingerprints) {
   BlobNumbers numbers;
   for (const tensor::Attachment& attachment : index.model.attachments) {
     numbers.attachments.push_back(blobs.begin_blob(attachment.bytes.size(), false, 0));
     blobs.add_chunks(numbers.attachments.back(), 0, attachment.bytes);
   }
   TensorWriter tensors(blobs, fingerprints, reuse_fingerprints);
-  for (std::size_t i = 0; i < index.model.tensors.size(); ++i) numbers.planes.push_back(tensors.add(index.model.tensors[i], i));
+  for (std::size_t i = 0; i < index.model.tensors.size(); ++i)
+    numbers.planes.push_back(tensors.add(index.model.tensors[i], i));
   blobs.flush();
   return numbers;
 }
@@ -94,7 +101,8 @@ Slot write_index(Index& index, BlobWriter& blobs, std::string_view where) {
   slot.index_hash = hash128(as_bytes_view(text));
   slot.data_root = data_root(index);
   slot.file_size = blobs.end();
-  if (slot.file_size > kMaxFileBytes) throw Error(ErrorKind::limit_exceeded, std::string(where) + ": the file would be too large");
+  if (slot.file_size > kMaxFileBytes)
+    throw Error(ErrorKind::limit_exceeded, std::string(where) + ": the file would be too large");
   blobs.write_at(0, encode_header(slot));
   return slot;
 }

@@ -16,7 +16,7 @@ struct WriteExtras {
   std::optional<Bytes> tokenizer;  // the bytes of the tokenizer attachment as they were
 };
 
-[[nodiscard]] WriteResult write_model(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options,
-                                      const WriteExtras& extras);
+[[nodiscard]] WriteResult write_model(const tensor::Model& model, const std::filesystem::path& path,
+                                      const WriteOptions& options, const WriteExtras& extras);
 
 }  // namespace ingot::container

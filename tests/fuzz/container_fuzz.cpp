@@ -18,7 +18,8 @@ namespace {
 class MemoryFile {
  public:
   explicit MemoryFile(ingot::Bytes bytes) : descriptor_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    if (descriptor_ < 0 || ::write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) __builtin_trap();
+    if (descriptor_ < 0 || ::write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+      __builtin_trap();
   }
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
@@ -42,7 +43,8 @@ void read_all(ingot::Bytes bytes) {
 void seal(std::vector<std::byte>& bytes) {
   using ingot::container::kSlotOffsets;
   std::byte* const slot = bytes.data() + kSlotOffsets[0];
-  const auto index_offset = ingot::load_le<std::uint64_t>(slot + 32), index_size = ingot::load_le<std::uint64_t>(slot + 40);
+  const auto index_offset = ingot::load_le<std::uint64_t>(slot + 32),
+             index_size = ingot::load_le<std::uint64_t>(slot + 40);
   if (index_offset <= bytes.size() && index_size <= bytes.size() - index_offset) {
     const ingot::Hash128 hash = ingot::hash128(ingot::Bytes(bytes.data() + index_offset, index_size));
     std::copy(hash.bytes.begin(), hash.bytes.end(), slot + 48);
