@@ -58,7 +58,7 @@ std::uint64_t parse_size(const std::string& text) {
 // --- convert -------------------------------------------------------------------------------------------------------
 struct ConvertCommand {
   std::string model, output, report, allow;
-  bool dry_run = false, no_proof = false;
+  bool dry_run = false, no_proof = false, no_sync = false;
   ConvertOptions options;
 };
 
@@ -71,6 +71,7 @@ ProofClass allowed_class(const std::string& name_text) {
 void run_convert(ConvertCommand& command, Console& console) {
   ConvertOptions& options = command.options;
   options.prove = !command.no_proof;
+  options.write.sync = !command.no_sync;
   options.allow = allowed_class(command.allow);
   options.write.progress = console.progress();
   const tensor::Model model = read_model(command.model, options.from, {options.write.progress});
@@ -115,6 +116,8 @@ void add_convert(CLI::App& app, Console& console) {
       ->type_name("CLASS");
   CLI::Option* dry_run = verb->add_flag("--dry-run", command->dry_run, "Print the forecast, write nothing");
   verb->add_flag("--no-proof", command->no_proof, "Do not read the result back");
+  verb->add_flag("--no-sync", command->no_sync,
+                 "Do not wait until the disk has it: faster, not safe against a power cut");
   verb->add_option_function<std::string>(
           "--shard-size", [&options](const std::string& text) { options.write.shard_bytes = parse_size(text); },
           "Split the output into files of at most this size, e.g. 2GB")

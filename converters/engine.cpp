@@ -111,6 +111,19 @@ std::uint64_t stored_bytes(const tensor::Model& model) {
   return total;
 }
 
+/// Has the disk start on what is written while the rest is still being written: publish() then finds little to wait for.
+Progress with_writeback(const Progress& progress, const Staging& staging) {
+  constexpr std::uint64_t kStride = std::uint64_t{64} << 20;
+  return
+      [&progress, &staging, next = kStride](std::string_view phase, std::uint64_t done, std::uint64_t total) mutable {
+        if (done >= next) {
+          staging.start_writeback();
+          next = done + kStride;
+        }
+        if (progress) progress(phase, done, total);
+      };
+}
+
 void refuse_output_over_input(const tensor::Model& model, const std::filesystem::path& output) {
   std::error_code status;
   if (!model.path.empty() && std::filesystem::equivalent(model.path, output, status)) {
@@ -156,8 +169,9 @@ ConversionReport convert(const tensor::Model& model, const std::filesystem::path
   WriteOptions write_options = options.write;
   write_options.sync = false;  // staging.publish() syncs once, after the proof
   write_options.fingerprints = &source_fingerprints;
+  if (options.write.sync) write_options.progress = with_writeback(options.write.progress, staging);
   layout.write(source, staging.target(), write_options);
-  staging.start_writeback();
+  if (options.write.sync) staging.start_writeback();
   report.write_seconds = seconds_since(start);
 
   if (options.prove) {
