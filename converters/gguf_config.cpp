@@ -110,6 +110,15 @@ std::vector<bool> read_sliding_layers(const Keys& keys, const Architecture* arch
   return architecture != nullptr ? sliding_layers(architecture->sliding, layer_count) : std::vector<bool>{};
 }
 
+/// The attention scale that llama.cpp derives where the file does not carry one: the head width, but the 27B models of
+/// the Gemma families, known by their layer count, take hidden_size / head_count.
+double derived_attention_scale(const ModelConfig& config, const Architecture& architecture) {
+  if (config.head_count == 0 || config.head_dim == 0) return 0;
+  const bool gemma_27b =
+      architecture.norm_plus_one && config.layer_count == (architecture.neutral == "gemma2" ? 46u : 62u);
+  return 1 / std::sqrt(static_cast<double>(gemma_27b ? config.hidden_size / config.head_count : config.head_dim));
+}
+
 /// What only some architectures have, and what their readers have built in.
 void read_specials(const Keys& keys, const Architecture& architecture, ModelConfig& config) {
   config.activation = architecture.activation;
@@ -119,12 +128,7 @@ void read_specials(const Keys& keys, const Architecture& architecture, ModelConf
     config.final_softcap = keys.number("final_logit_softcapping", 30);
   }
   if (architecture.neutral == "gemma3") config.rope_theta_local = keys.number("rope.freq_base_swa", kDefaultRopeTheta);
-  if (architecture.norm_plus_one && config.head_count > 0) {
-    // The scalar is not in the file; llama.cpp derives it, with one exception per family (the 27B models).
-    const bool largest = config.layer_count == (architecture.neutral == "gemma2" ? 46u : 62u);
-    const auto width = static_cast<double>(largest ? config.hidden_size / config.head_count : config.head_dim);
-    config.attention_scale = width > 0 ? 1 / std::sqrt(width) : 0;
-  }
+  if (architecture.norm_plus_one) config.attention_scale = derived_attention_scale(config, architecture);
   if (architecture.neutral == "smollm3") {
     for (std::uint64_t i = 0; i < config.layer_count; ++i) config.rope_layers.push_back((i + 1) % 4 != 0);
   }
@@ -176,21 +180,28 @@ std::uint64_t rope_head_dim(const ModelConfig& config) {
   return config.head_dim > 0 ? config.head_dim : config.hidden_size / std::max<std::uint64_t>(config.head_count, 1);
 }
 
-void check_built_in_patterns(const ModelConfig& config, const Architecture& architecture) {
-  const std::vector<bool> built_in = sliding_layers(architecture.sliding, config.layer_count);
-  if (architecture.sliding != SlidingRule::none && !config.sliding_layers.empty() &&
-      config.sliding_layers != built_in) {
-    throw Error(ErrorKind::unsupported, "GGUF readers have the sliding-window layers of " +
-                                            std::string(architecture.neutral) +
-                                            " built in, and this model has other ones");
+/// GGUF leaves these to the reader; a model that differs would be loaded and run wrongly.
+void check_built_in(const ModelConfig& config, const Architecture& architecture) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::unsupported, "GGUF readers have " + what + " of " + std::string(architecture.neutral) +
+                                            " built in, and this model differs");
+  };
+  if (!config.activation.empty() && config.activation != architecture.activation) {
+    refuse("the activation (" + std::string(architecture.activation) + ", here " + config.activation + ")");
+  }
+  constexpr double kLastBits = 1e-5;
+  const double scale = derived_attention_scale(config, architecture);
+  if (config.attention_scale > 0 && std::fabs(config.attention_scale - scale) > kLastBits * scale) {
+    refuse("the attention scale (" + std::to_string(scale) + ", here " + std::to_string(config.attention_scale) + ")");
+  }
+  if (config.rope_scaling.type == "llama3" && !architecture.rope_interleaved) refuse("no llama3 RoPE scaling");
+  const std::vector<bool> sliding = sliding_layers(architecture.sliding, config.layer_count);
+  if (architecture.sliding != SlidingRule::none && !config.sliding_layers.empty() && config.sliding_layers != sliding) {
+    refuse("the layers with a sliding window");
   }
   for (std::uint64_t i = 0; i < config.rope_layers.size(); ++i) {
-    const bool expected = architecture.neutral != "smollm3" || (i + 1) % 4 != 0;
-    if (config.rope_layers[i] != expected) {
-      throw Error(ErrorKind::unsupported, "GGUF readers have the layers without RoPE of " +
-                                              std::string(architecture.neutral) + " built in, and layer " +
-                                              std::to_string(i) + " of this model differs");
-    }
+    const bool rotates = architecture.neutral != "smollm3" || (i + 1) % 4 != 0;
+    if (config.rope_layers[i] != rotates) refuse("the layers without RoPE");
   }
 }
 
@@ -230,7 +241,7 @@ ModelConfig read_config(const GgufFile& file, const Architecture* architecture) 
 }
 
 void write_config(HeaderBuilder& header, const ModelConfig& config, const Architecture& architecture) {
-  check_built_in_patterns(config, architecture);
+  check_built_in(config, architecture);
   const std::string prefix = std::string(architecture.gguf) + ".";
   const auto count = [&](std::string_view key, std::uint64_t value) {
     if (value > 0xFFFFFFFFu)

@@ -260,6 +260,36 @@ TEST_CASE("llama3_divisors_are_those_of_the_published_models") {
   CHECK(*recognised == config.rope_scaling);
 }
 
+TEST_CASE("models_that_readers_would_run_wrongly_are_refused") {
+  const Model source = convert::read_model(data("data/tiny-llama"));
+  const auto refused = [&](const std::function<void(tensor::ModelConfig&)>& change) {
+    Model model = source;
+    change(model.config);
+    return throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(model, {}); });
+  };
+  CHECK(!refused([](tensor::ModelConfig&) {}));
+  CHECK(refused([](tensor::ModelConfig& config) { config.activation = "gelu"; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.attention_scale = 0.5; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.rope_layers = {true, true, true, false}; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.rope_scaling.type = "spiral"; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.architecture = "mamba"; }));
+}
+
+TEST_CASE("a_tokenizer_that_gguf_cannot_name_is_refused") {
+  Model model = convert::read_model(data("data/tiny-llama"));
+  model.tokenizer->gguf_pre.clear();
+  tensor::PreTokenizer regex;
+  regex.kind = "regex";
+  regex.pattern = "unheard-of";
+  model.tokenizer->pre_tokenizers = {regex};
+  CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(model, {}); }));
+  model.tokenizer->pre_tokenizers[0].pattern = "gpt2";
+  (void)convert::gguf::forecast_model(model, {});
+  model.tokenizer->normalizer.resize(1);
+  model.tokenizer->normalizer[0].kind = "lowercase";
+  CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(model, {}); }));
+}
+
 TEST_CASE("gemma_norms_are_stored_plus_one_and_read_back") {
   const TemporaryDirectory directory;
   Model source;

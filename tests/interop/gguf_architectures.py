@@ -72,7 +72,7 @@ def main():
                 bad += 1
                 continue
             try:
-                model = llama_cpp.Llama(str(target), n_ctx=256, n_threads=2, logits_all=True, verbose=False)
+                model = llama_cpp.Llama(str(target), n_ctx=256, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
             except Exception as error:
                 print(f"{name:16} FAILED  llama.cpp does not load it: {error}")
                 bad += 1

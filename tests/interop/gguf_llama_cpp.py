@@ -5,8 +5,10 @@
 
 INGOT is the program. MODEL is a Hugging Face directory with `expected.json` or `expected_greedy.json` (prompts with the token ids and the
 greedy continuation of an independent implementation), or a .gguf file (then the source itself, in llama.cpp, is the reference).
-Every model is written exactly, as f32, and as q8_0; the exact forms must give the same greedy tokens (a difference counts only where the
-reference's two best logits are more than 0.01 apart), q8_0 must load, and perplexities on the same text must agree within 0.1 %.
+Every model is written as f32, with its own types, and as q8_0. Where the arithmetic is the reference's, greedy tokens must be the same (a
+difference counts only where the two best logits are more than 0.01 apart) and perplexities on the same text must agree within 0.1 %.
+Elsewhere they must agree within 2 %: q8_0 has other weights, and llama.cpp rounds activations to 8 bits when weights are quantized, so
+that the f32 form of a quantized source is another computation.
 Needs the Python packages llama-cpp-python and numpy. Exit status 77: they are missing.
 """
 import json
@@ -29,7 +31,7 @@ MARGIN = 0.01
 
 
 def load(path):
-    return llama_cpp.Llama(str(path), n_ctx=512, n_threads=2, logits_all=True, verbose=False)
+    return llama_cpp.Llama(str(path), n_ctx=512, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
 
 
 def logits_of(model, ids):
@@ -89,7 +91,7 @@ def same_continuation(got, gaps, wanted):
     return True, None
 
 
-def check(ingot, source, cases, scheme, allow, directory):
+def check(ingot, source, cases, scheme, allow, same_arithmetic, directory):
     target = directory / f"{scheme or 'kept'}.gguf"
     command = [ingot, "convert", str(source), "-o", str(target), "--to", "gguf"]
     command += ["--scheme", scheme] if scheme else []
@@ -103,7 +105,7 @@ def check(ingot, source, cases, scheme, allow, directory):
             faults.append(f"{prompt!r} becomes other tokens: {tokens_of(model, prompt)}, expected {ids}")
         got, gaps = greedy(model, ids, min(GREEDY_TOKENS, len(wanted)))
         equal, step = same_continuation(got, gaps, wanted)
-        if not equal and not allow:
+        if not equal and same_arithmetic:
             faults.append(f"{prompt!r}: token {step} is {got[step]}, expected {wanted[step]} (gap {gaps[step]:.3g})")
     return faults, perplexity(model)
 
@@ -116,10 +118,11 @@ def main():
         reference = perplexity(load(source)) if source.is_file() else None
         with tempfile.TemporaryDirectory() as directory:
             for scheme, allow in (("f32", None), ("", None), ("q8_0", "requantize")):
-                faults, value = check(ingot, source, cases, scheme, allow, pathlib.Path(directory))
+                same_arithmetic = not allow and (scheme == "" or source.is_dir())
+                faults, value = check(ingot, source, cases, scheme, allow, same_arithmetic, pathlib.Path(directory))
                 if value is not None and reference is None:
                     reference = value  # of the f32 file
-                limit = 0.02 if allow else 0.001
+                limit = 0.001 if same_arithmetic else 0.02
                 if value is not None and abs(value / reference - 1) > limit:
                     faults.append(f"perplexity {value:.5f}, of the source {reference:.5f}")
                 print(f"{source.name:40} {scheme or 'kept':6} {'ok' if not faults else 'FAILED':7} perplexity {value}")
