@@ -1,4 +1,5 @@
-// AVX2 + FMA + F16C. A tile's 16 outputs are two registers of 8 lanes, one output per lane, so a dot product needs no horizontal sums.
+// AVX2 + FMA + F16C. A tile's 16 outputs are two registers of 8 lanes, one output per lane, so a dot product needs no
+// horizontal sums.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
@@ -38,7 +39,7 @@ float widen_one_bf16(std::uint16_t bits) noexcept {
 }
 float identity(float value) noexcept { return value; }
 
-// --- dot products of plain rows ---------------------------------------------------------------------------------------------------
+// --- dot products of plain rows --------------------------------------------------------------------------------------
 template <class Element, __m256 (*kLoad)(const Element*) noexcept, float (*kOne)(Element) noexcept>
 float dot(const Element* w, const float* x, u64 n) noexcept {
   __m256 a = _mm256_setzero_ps(), b = a, c = a, d = a;
@@ -56,8 +57,12 @@ float dot(const Element* w, const float* x, u64 n) noexcept {
 }
 
 float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
-float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept { return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n); }
-float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept { return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n); }
+float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept {
+  return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n);
+}
+float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept {
+  return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n);
+}
 
 void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
   const __m256 factor = _mm256_set1_ps(a);
@@ -68,7 +73,8 @@ void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
 
 // kRowCount rows times kVectors vectors at once: every loaded weight serves kVectors sums.
 template <int kRowCount, int kVectors>
-void rows_block(const float* w, u64 w_stride, const float* x, u64 x_stride, u64 cols, float* out, u64 out_stride) noexcept {
+void rows_block(const float* w, u64 w_stride, const float* x, u64 x_stride, u64 cols, float* out,
+                u64 out_stride) noexcept {
   __m256 sums[kRowCount][kVectors];
   for (auto& row : sums) {
     for (__m256& s : row) s = _mm256_setzero_ps();
@@ -97,16 +103,19 @@ void rows_dot(const float* w, u64 w_stride, u64 rows, const float* x, u64 x_stri
   for (; r + 4 <= rows; r += 4) {
     u64 t = 0;
     for (; t + 2 <= vectors; t += 2) {
-      rows_block<4, 2>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+      rows_block<4, 2>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+                       out_stride);
     }
-    if (t < vectors) rows_block<4, 1>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+    if (t < vectors)
+      rows_block<4, 1>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+                       out_stride);
   }
   for (; r < rows; ++r) {
     for (u64 t = 0; t < vectors; ++t) out[t * out_stride + r] = dot_f32(w + r * w_stride, x + t * x_stride, cols);
   }
 }
 
-// --- conversions -------------------------------------------------------------------------------------------------------------------
+// --- conversions -----------------------------------------------------------------------------------------------------
 void f16_to_f32(const std::uint16_t* src, float* dst, u64 n) noexcept {
   u64 i = 0;
   for (; i + kLanes <= n; i += kLanes) _mm256_storeu_ps(dst + i, widen_f16(src + i));
@@ -133,7 +142,8 @@ void f32_to_f16(const float* src, std::uint16_t* dst, u64 n) noexcept {
 __m256i narrow_bf16(__m256 values) noexcept {
   const __m256i bits = _mm256_castps_si256(values);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
   const __m256i quieted = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
   const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(values, values, _CMP_UNORD_Q));
   return _mm256_blendv_epi8(rounded, quieted, is_nan);
@@ -151,7 +161,7 @@ void f32_to_bf16(const float* src, std::uint16_t* dst, u64 n) noexcept {
   }
 }
 
-// --- affine tiles ------------------------------------------------------------------------------------------------------------------
+// --- affine tiles ----------------------------------------------------------------------------------------------------
 // Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
 template <u32 kBits>
 struct Slices {
@@ -173,7 +183,8 @@ struct TwoHalves {
 };
 
 __m256i shifted_field(const u32* word, u32 shift, u32 width) noexcept {
-  return _mm256_and_si256(_mm256_srli_epi32(load_words(word), static_cast<int>(shift)), _mm256_set1_epi32((1 << width) - 1));
+  return _mm256_and_si256(_mm256_srli_epi32(load_words(word), static_cast<int>(shift)),
+                          _mm256_set1_epi32((1 << width) - 1));
 }
 
 // Codes of input `col` for 8 outputs, `half` = 0 or 8. Unrolled loops turn every shift into an immediate.
@@ -244,7 +255,8 @@ void walk(const AffineTile& tile, Sink& sink) noexcept {
       const u64 parameter = one_group ? 0 : col / tile.group_cols * kRows;
       const __m256 scale_low = loadu(tile.scales + parameter), scale_high = loadu(tile.scales + parameter + kLanes);
       const __m256 offset_low = loadu(tile.offsets + parameter), offset_high = loadu(tile.offsets + parameter + kLanes);
-      AffineTile here = tile;  // pointers at this run of 16 inputs, or at the 32 that hold it: positions inside become constants
+      AffineTile here =
+          tile;  // pointers at this run of 16 inputs, or at the 32 that hold it: positions inside become constants
       constexpr u64 kRun = 32;
       const u64 run = col / kRun;
       here.slices[0] += run * Slices<kBits>::low * kRows;
@@ -286,8 +298,15 @@ void walk_bits(const AffineTile& tile, Sink& sink) noexcept {
 template <class Sink>
 void walk_any(const AffineTile& tile, Sink& sink) noexcept {
   using Walk = void (*)(const AffineTile&, Sink&) noexcept;
-  static constexpr Walk kWalks[9] = {nullptr,        walk_bits<1, Sink>, walk_bits<2, Sink>, walk_bits<3, Sink>, walk_bits<4, Sink>,
-                                     walk_bits<5, Sink>, walk_bits<6, Sink>, walk_bits<7, Sink>, walk_bits<8, Sink>};
+  static constexpr Walk kWalks[9] = {nullptr,
+                                     walk_bits<1, Sink>,
+                                     walk_bits<2, Sink>,
+                                     walk_bits<3, Sink>,
+                                     walk_bits<4, Sink>,
+                                     walk_bits<5, Sink>,
+                                     walk_bits<6, Sink>,
+                                     walk_bits<7, Sink>,
+                                     walk_bits<8, Sink>};
   kWalks[tile.bits](tile, sink);
 }
 
@@ -322,17 +341,20 @@ void panel_block(const float* panel, u64 cols, const float* x, u64 x_stride, flo
   }
 }
 
-void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out, u64 out_stride) noexcept {
+void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out,
+               u64 out_stride) noexcept {
   u64 t = 0;
-  for (; t + 6 <= vectors; t += 6) panel_block<6>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-  for (; t + 2 <= vectors; t += 2) panel_block<2>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+  for (; t + 6 <= vectors; t += 6)
+    panel_block<6>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+  for (; t + 2 <= vectors; t += 2)
+    panel_block<2>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
   if (t < vectors) panel_block<1>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
 }
 
 }  // namespace
 
 const KernelTable& avx2_table() noexcept {
-  static constexpr KernelTable table = {"avx2",     dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
+  static constexpr KernelTable table = {"avx2",      dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
                                         f32_to_bf16, axpy_f32, rows_dot, tile_dot, tile_decode, panel_dot};
   return table;
 }

@@ -1,5 +1,5 @@
-// AVX-512 (F, BW, VL; the VNNI features are required so that the integer kernels can join this table). A tile's 16 outputs are the lanes of
-// one register: a line of codes is one load, a dot product needs no horizontal sums.
+// AVX-512 (F, BW, VL; the VNNI features are required so that the integer kernels can join this table). A tile's 16
+// outputs are the lanes of one register: a line of codes is one load, a dot product needs no horizontal sums.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
@@ -23,7 +23,9 @@ constexpr u64 kRows = 16;
 __m512 loadu(const float* at) noexcept { return _mm512_loadu_ps(at); }
 __m512 broadcast(const float* at) noexcept { return _mm512_set1_ps(*at); }
 __m512i load_words(const u32* at) noexcept { return _mm512_loadu_si512(at); }
-__m256i load_halves(const std::uint16_t* at) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
+__m256i load_halves(const std::uint16_t* at) noexcept {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+}
 __m512 widen_f16(const std::uint16_t* at) noexcept { return _mm512_cvtph_ps(load_halves(at)); }
 __m512 widen_bf16(const std::uint16_t* at) noexcept {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(at)), 16));
@@ -41,7 +43,7 @@ float widen_one_bf16(std::uint16_t bits) noexcept {
 }
 float identity(float value) noexcept { return value; }
 
-// --- dot products of plain rows ---------------------------------------------------------------------------------------------------
+// --- dot products of plain rows --------------------------------------------------------------------------------------
 template <class Element, __m512 (*kLoad)(const Element*) noexcept, float (*kOne)(Element) noexcept>
 float dot(const Element* w, const float* x, u64 n) noexcept {
   __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
@@ -59,8 +61,12 @@ float dot(const Element* w, const float* x, u64 n) noexcept {
 }
 
 float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
-float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept { return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n); }
-float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept { return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n); }
+float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept {
+  return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n);
+}
+float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept {
+  return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n);
+}
 
 void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
   const __m512 factor = _mm512_set1_ps(a);
@@ -71,7 +77,8 @@ void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
 
 // kRowCount rows times kVectors vectors at once: every loaded weight serves kVectors sums.
 template <int kRowCount, int kVectors>
-void rows_block(const float* w, u64 w_stride, const float* x, u64 x_stride, u64 cols, float* out, u64 out_stride) noexcept {
+void rows_block(const float* w, u64 w_stride, const float* x, u64 x_stride, u64 cols, float* out,
+                u64 out_stride) noexcept {
   __m512 sums[kRowCount][kVectors];
   for (auto& row : sums) {
     for (__m512& s : row) s = _mm512_setzero_ps();
@@ -100,16 +107,19 @@ void rows_dot(const float* w, u64 w_stride, u64 rows, const float* x, u64 x_stri
   for (; r + 4 <= rows; r += 4) {
     u64 t = 0;
     for (; t + 2 <= vectors; t += 2) {
-      rows_block<4, 2>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+      rows_block<4, 2>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+                       out_stride);
     }
-    if (t < vectors) rows_block<4, 1>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+    if (t < vectors)
+      rows_block<4, 1>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+                       out_stride);
   }
   for (; r < rows; ++r) {
     for (u64 t = 0; t < vectors; ++t) out[t * out_stride + r] = dot_f32(w + r * w_stride, x + t * x_stride, cols);
   }
 }
 
-// --- conversions -------------------------------------------------------------------------------------------------------------------
+// --- conversions -----------------------------------------------------------------------------------------------------
 void f16_to_f32(const std::uint16_t* src, float* dst, u64 n) noexcept {
   u64 i = 0;
   for (; i + kLanes <= n; i += kLanes) _mm512_storeu_ps(dst + i, widen_f16(src + i));
@@ -125,7 +135,8 @@ void bf16_to_f32(const std::uint16_t* src, float* dst, u64 n) noexcept {
 void f32_to_f16(const float* src, std::uint16_t* dst, u64 n) noexcept {
   u64 i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm512_cvtps_ph(loadu(src + i), _MM_FROUND_TO_NEAREST_INT));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i),
+                        _mm512_cvtps_ph(loadu(src + i), _MM_FROUND_TO_NEAREST_INT));
   }
   for (; i < n; ++i) {
     dst[i] = static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(src[i]), _MM_FROUND_TO_NEAREST_INT)));
@@ -136,7 +147,8 @@ void f32_to_f16(const float* src, std::uint16_t* dst, u64 n) noexcept {
 __m512i narrow_bf16(__m512 values) noexcept {
   const __m512i bits = _mm512_castps_si512(values);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd), 16);
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd), 16);
   const __m512i quieted = _mm512_or_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
   return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q), rounded, quieted);
 }
@@ -151,7 +163,7 @@ void f32_to_bf16(const float* src, std::uint16_t* dst, u64 n) noexcept {
   }
 }
 
-// --- affine tiles ------------------------------------------------------------------------------------------------------------------
+// --- affine tiles ----------------------------------------------------------------------------------------------------
 // Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
 template <u32 kBits>
 struct Slices {
@@ -169,7 +181,8 @@ constexpr u32 high_shift(u32 input) noexcept {
 }
 
 __m512i shifted_field(const u32* word, u32 shift, u32 width) noexcept {
-  return _mm512_and_si512(_mm512_srli_epi32(load_words(word), static_cast<int>(shift)), _mm512_set1_epi32((1 << width) - 1));
+  return _mm512_and_si512(_mm512_srli_epi32(load_words(word), static_cast<int>(shift)),
+                          _mm512_set1_epi32((1 << width) - 1));
 }
 
 // Codes of input `col` for the 16 outputs. Unrolled loops turn every shift into an immediate.
@@ -217,7 +230,9 @@ __m512 value(__m512i codes, __m512 scale, __m512 offset) noexcept {
 struct DotSink {
   const float* x;
   __m512 sums[4];  // by column mod 4
-  void take(u64 col, u64 phase, __m512 values) noexcept { sums[phase] = _mm512_fmadd_ps(values, broadcast(x + col), sums[phase]); }
+  void take(u64 col, u64 phase, __m512 values) noexcept {
+    sums[phase] = _mm512_fmadd_ps(values, broadcast(x + col), sums[phase]);
+  }
 };
 struct PanelSink {
   float* panel;
@@ -232,7 +247,8 @@ void walk(const AffineTile& tile, Sink& sink) noexcept {
     for (; col + 16 <= tile.cols; col += 16) {
       const u64 parameter = one_group ? 0 : col / tile.group_cols * kRows;
       const __m512 scale = loadu(tile.scales + parameter), offset = loadu(tile.offsets + parameter);
-      AffineTile here = tile;  // pointers at this run of 16 inputs, or at the 32 that hold it: positions inside become constants
+      AffineTile here =
+          tile;  // pointers at this run of 16 inputs, or at the 32 that hold it: positions inside become constants
       constexpr u64 kRun = 32;
       const u64 run = col / kRun;
       here.slices[0] += run * Slices<kBits>::low * kRows;
@@ -270,8 +286,15 @@ void walk_bits(const AffineTile& tile, Sink& sink) noexcept {
 template <class Sink>
 void walk_any(const AffineTile& tile, Sink& sink) noexcept {
   using Walk = void (*)(const AffineTile&, Sink&) noexcept;
-  static constexpr Walk kWalks[9] = {nullptr,        walk_bits<1, Sink>, walk_bits<2, Sink>, walk_bits<3, Sink>, walk_bits<4, Sink>,
-                                     walk_bits<5, Sink>, walk_bits<6, Sink>, walk_bits<7, Sink>, walk_bits<8, Sink>};
+  static constexpr Walk kWalks[9] = {nullptr,
+                                     walk_bits<1, Sink>,
+                                     walk_bits<2, Sink>,
+                                     walk_bits<3, Sink>,
+                                     walk_bits<4, Sink>,
+                                     walk_bits<5, Sink>,
+                                     walk_bits<6, Sink>,
+                                     walk_bits<7, Sink>,
+                                     walk_bits<8, Sink>};
   kWalks[tile.bits](tile, sink);
 }
 
@@ -279,7 +302,8 @@ void tile_dot(const AffineTile& tile, const float* x, float* out) noexcept {
   const __m512 zero = _mm512_setzero_ps();
   DotSink sink = {x, {zero, zero, zero, zero}};
   walk_any(tile, sink);
-  _mm512_storeu_ps(out, _mm512_add_ps(_mm512_add_ps(sink.sums[0], sink.sums[1]), _mm512_add_ps(sink.sums[2], sink.sums[3])));
+  _mm512_storeu_ps(out,
+                   _mm512_add_ps(_mm512_add_ps(sink.sums[0], sink.sums[1]), _mm512_add_ps(sink.sums[2], sink.sums[3])));
 }
 
 void tile_decode(const AffineTile& tile, float* panel) noexcept {
@@ -298,18 +322,22 @@ void panel_block(const float* panel, u64 cols, const float* x, u64 x_stride, flo
   for (int t = 0; t < kVectors; ++t) _mm512_storeu_ps(out + t * out_stride, sums[t]);
 }
 
-void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out, u64 out_stride) noexcept {
+void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out,
+               u64 out_stride) noexcept {
   u64 t = 0;
-  for (; t + 12 <= vectors; t += 12) panel_block<12>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-  for (; t + 4 <= vectors; t += 4) panel_block<4>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+  for (; t + 12 <= vectors; t += 12)
+    panel_block<12>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
+  for (; t + 4 <= vectors; t += 4)
+    panel_block<4>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
   for (; t < vectors; ++t) panel_block<1>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
 }
 
 }  // namespace
 
 const KernelTable& avx512vnni_table() noexcept {
-  static constexpr KernelTable table = {"avx512vnni",     dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
-                                        f32_to_bf16, axpy_f32, rows_dot, tile_dot, tile_decode, panel_dot};
+  static constexpr KernelTable table = {"avx512vnni", dot_f32,     dot_f16,     dot_bf16, f16_to_f32,
+                                        bf16_to_f32,  f32_to_f16,  f32_to_bf16, axpy_f32, rows_dot,
+                                        tile_dot,     tile_decode, panel_dot};
   return table;
 }
 

@@ -3,7 +3,7 @@
 
 namespace ingot::kernels {
 
-[[nodiscard]] bool has_avx2() noexcept;         // AVX2, FMA, F16C
-[[nodiscard]] bool has_avx512vnni() noexcept;   // AVX-512 F, BW, VL, VNNI, and has_avx2()
+[[nodiscard]] bool has_avx2() noexcept;        // AVX2, FMA, F16C
+[[nodiscard]] bool has_avx512vnni() noexcept;  // AVX-512 F, BW, VL, VNNI, and has_avx2()
 
 }  // namespace ingot::kernels

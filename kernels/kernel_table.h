@@ -1,29 +1,31 @@
-// The operations that have hand-written variants, as a table of function pointers. One file per instruction set fills it; null entries
-// inherit the portable one (registry.cpp). Kernels are pure, noexcept, single-threaded over the rows they are given.
+// The operations that have hand-written variants, as a table of function pointers. One file per instruction set fills
+// it; null entries inherit the portable one (registry.cpp). Kernels are pure, noexcept, single-threaded over the rows
+// they are given.
 // Goals: exactly decoded weights (one rounding to binary32 per weight), binary32 accumulation in several partial sums.
-// Non-goals: integer activations, schemes whose values need more than one fused multiply-add (those are decoded by format/tensor).
+// Non-goals: integer activations, schemes whose values need more than one fused multiply-add (those are decoded by
+// format/tensor).
 #pragma once
 
 #include <cstdint>
 
 namespace ingot::kernels {
 
-/// One tile (16 outputs) of integer codes in the canonical packing (spec/planes.md section 4), with its parameters widened to binary32.
-/// The value of an element is fma(scale, code, offset), or scale * (code - offset) with `subtract_offset`; both round once.
-/// Every pointer is aligned to its element type. Borrowed; valid during the call.
+/// One tile (16 outputs) of integer codes in the canonical packing (spec/planes.md section 4), with its parameters
+/// widened to binary32. The value of an element is fma(scale, code, offset), or scale * (code - offset) with
+/// `subtract_offset`; both round once. Every pointer is aligned to its element type. Borrowed; valid during the call.
 struct AffineTile {
   const std::uint32_t* slices[3];  // low slice first; unused ones null. (lines, 16) words each
-  std::uint32_t bits;              // 1..8: width of a code, hence the slices (8, 4, 2, 1; 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1)
-  bool is_signed;                  // two's complement codes
+  std::uint32_t bits;  // 1..8: width of a code, hence the slices (8, 4, 2, 1; 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1)
+  bool is_signed;      // two's complement codes
   bool subtract_offset;
-  const float* scales;             // (ceil(cols / group_cols), 16)
-  const float* offsets;            // (ceil(cols / group_cols), 16)
+  const float* scales;   // (ceil(cols / group_cols), 16)
+  const float* offsets;  // (ceil(cols / group_cols), 16)
   std::uint64_t cols;
-  std::uint64_t group_cols;        // >= 1; multiples of 16 and single groups take the fast path
+  std::uint64_t group_cols;  // >= 1; multiples of 16 and single groups take the fast path
 };
 
 struct KernelTable {
-  const char* name;   // "portable", "avx2", "avx512vnni"
+  const char* name;  // "portable", "avx2", "avx512vnni"
 
   // Sum over i of w[i]*x[i], float32 accumulation in several partial sums. n >= 0, any alignment.
   float (*dot_f32)(const float* w, const float* x, std::uint64_t n) noexcept;
@@ -39,20 +41,22 @@ struct KernelTable {
   // out[i] += a * x[i]
   void (*axpy_f32)(float a, const float* x, float* out, std::uint64_t n) noexcept;
 
-  // Matrix rows times several vectors: out[t*out_stride + r] = dot(w + r*w_stride, x + t*x_stride, cols). Strides in elements.
-  void (*rows_dot)(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-                   std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept;
+  // Matrix rows times several vectors: out[t*out_stride + r] = dot(w + r*w_stride, x + t*x_stride, cols). Strides in
+  // elements.
+  void (*rows_dot)(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride,
+                   std::uint64_t vectors, std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept;
 
   // One affine tile times one vector: out[r] for r = 0..15.
   void (*tile_dot)(const AffineTile& tile, const float* x, float* out) noexcept;
   // The exact values of one affine tile, column by column: panel[col*16 + row].
   void (*tile_decode)(const AffineTile& tile, float* panel) noexcept;
   // A decoded panel (cols, 16) times several vectors: out[t*out_stride + r] for r = 0..15.
-  void (*panel_dot)(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
-                    std::uint64_t out_stride) noexcept;
+  void (*panel_dot)(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride,
+                    std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
 };
 
-/// Which variant the machine and INGOT_KERNELS select; fully populated. Throws nothing; see registry.h for the checked selection.
+/// Which variant the machine and INGOT_KERNELS select; fully populated. Throws nothing; see registry.h for the checked
+/// selection.
 [[nodiscard]] const KernelTable& best() noexcept;
 
 }  // namespace ingot::kernels

@@ -1,4 +1,5 @@
-// The oracle: every operation in plain C++, written to be read beside spec/planes.md section 4. Every other variant is tested against it.
+// The oracle: every operation in plain C++, written to be read beside spec/planes.md section 4. Every other variant is
+// tested against it.
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -23,7 +24,7 @@ float widen_f16(std::uint16_t bits) noexcept {
     const std::uint32_t quiet = fraction == 0 ? 0 : 0x400000u;
     return std::bit_cast<float>(sign | 0x7F800000u | quiet | fraction << 13);
   }
-  if (exponent == 0) {   // zero and subnormals: fraction * 2^-24, exact
+  if (exponent == 0) {  // zero and subnormals: fraction * 2^-24, exact
     const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
   }
@@ -54,7 +55,8 @@ template <class Element, float (*kWiden)(Element)>
 float dot(const Element* w, const float* x, std::uint64_t n) noexcept {
   float partial[8] = {};
   for (std::uint64_t i = 0; i < n; ++i) partial[i % 8] += kWiden(w[i]) * x[i];
-  return ((partial[0] + partial[4]) + (partial[2] + partial[6])) + ((partial[1] + partial[5]) + (partial[3] + partial[7]));
+  return ((partial[0] + partial[4]) + (partial[2] + partial[6])) +
+         ((partial[1] + partial[5]) + (partial[3] + partial[7]));
 }
 
 float same(float value) { return value; }
@@ -62,8 +64,12 @@ float from_f16(std::uint16_t bits) { return widen_f16(bits); }
 float from_bf16(std::uint16_t bits) { return widen_bf16(bits); }
 
 float dot_f32(const float* w, const float* x, std::uint64_t n) noexcept { return dot<float, same>(w, x, n); }
-float dot_f16(const std::uint16_t* w, const float* x, std::uint64_t n) noexcept { return dot<std::uint16_t, from_f16>(w, x, n); }
-float dot_bf16(const std::uint16_t* w, const float* x, std::uint64_t n) noexcept { return dot<std::uint16_t, from_bf16>(w, x, n); }
+float dot_f16(const std::uint16_t* w, const float* x, std::uint64_t n) noexcept {
+  return dot<std::uint16_t, from_f16>(w, x, n);
+}
+float dot_bf16(const std::uint16_t* w, const float* x, std::uint64_t n) noexcept {
+  return dot<std::uint16_t, from_bf16>(w, x, n);
+}
 
 void f16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t n) noexcept {
   for (std::uint64_t i = 0; i < n; ++i) dst[i] = widen_f16(src[i]);
@@ -82,10 +88,11 @@ void axpy_f32(float a, const float* x, float* out, std::uint64_t n) noexcept {
   for (std::uint64_t i = 0; i < n; ++i) out[i] += a * x[i];
 }
 
-void rows_dot(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-              std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept {
+void rows_dot(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride,
+              std::uint64_t vectors, std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept {
   for (std::uint64_t t = 0; t < vectors; ++t) {
-    for (std::uint64_t r = 0; r < rows; ++r) out[t * out_stride + r] = dot_f32(w + r * w_stride, x + t * x_stride, cols);
+    for (std::uint64_t r = 0; r < rows; ++r)
+      out[t * out_stride + r] = dot_f32(w + r * w_stride, x + t * x_stride, cols);
   }
 }
 
@@ -97,8 +104,8 @@ struct Widths {
 constexpr Widths kWidths[9] = {{0, {}},        {1, {1, 0, 0}}, {1, {2, 0, 0}}, {2, {2, 1, 0}}, {1, {4, 0, 0}},
                                {2, {4, 1, 0}}, {2, {4, 2, 0}}, {3, {4, 2, 1}}, {1, {8, 0, 0}}};
 
-// Field of input `col` in a higher slice of p bits: the run of 32/p inputs is cut in runs of 4F (F = inputs per byte of the low slice),
-// byte b of the word holds inputs F*b .. F*b+F-1 of each.
+// Field of input `col` in a higher slice of p bits: the run of 32/p inputs is cut in runs of 4F (F = inputs per byte of
+// the low slice), byte b of the word holds inputs F*b .. F*b+F-1 of each.
 std::uint32_t high_shift(std::uint32_t low_bits, std::uint32_t p, std::uint32_t input) noexcept {
   const std::uint32_t per_byte = 8 / low_bits;
   const std::uint32_t run = input / (4 * per_byte), within = input % (4 * per_byte);
@@ -130,7 +137,8 @@ float value_at(const AffineTile& tile, std::uint64_t row, std::uint64_t col) noe
 void tile_dot(const AffineTile& tile, const float* x, float* out) noexcept {
   for (std::uint64_t row = 0; row < kRows; ++row) {
     float even = 0, odd = 0;
-    for (std::uint64_t col = 0; col < tile.cols; ++col) (col % 2 == 0 ? even : odd) += value_at(tile, row, col) * x[col];
+    for (std::uint64_t col = 0; col < tile.cols; ++col)
+      (col % 2 == 0 ? even : odd) += value_at(tile, row, col) * x[col];
     out[row] = even + odd;
   }
 }
@@ -141,8 +149,8 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
   }
 }
 
-void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
-               std::uint64_t out_stride) noexcept {
+void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
+               float* out, std::uint64_t out_stride) noexcept {
   for (std::uint64_t t = 0; t < vectors; ++t) {
     float sums[kRows] = {};
     for (std::uint64_t col = 0; col < cols; ++col) {
@@ -155,7 +163,7 @@ void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint
 }  // namespace
 
 const KernelTable& portable_table() noexcept {
-  static constexpr KernelTable table = {"portable", dot_f32,     dot_f16,  dot_bf16, f16_to_f32, bf16_to_f32, f32_to_f16,
+  static constexpr KernelTable table = {"portable",  dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
                                         f32_to_bf16, axpy_f32, rows_dot, tile_dot, tile_decode, panel_dot};
   return table;
 }

@@ -1,5 +1,5 @@
-// The flags single_word, lstrip and rstrip work as in the `tokenizers` library: a match that a word character touches is no single word;
-// lstrip and rstrip give the white space beside the match to the token.
+// The flags single_word, lstrip and rstrip work as in the `tokenizers` library: a match that a word character touches
+// is no single word; lstrip and rstrip give the white space beside the match to the token.
 #include "runtime/added_tokens.h"
 
 #include <algorithm>
@@ -27,7 +27,8 @@ bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) noe
 }
 
 std::size_t blanks_before(std::string_view text, std::size_t begin, std::size_t limit) noexcept {
-  while (begin > limit && unicode::is_white_space(unicode::code_point_at(text, previous(text, begin)).value)) begin = previous(text, begin);
+  while (begin > limit && unicode::is_white_space(unicode::code_point_at(text, previous(text, begin)).value))
+    begin = previous(text, begin);
   return begin;
 }
 
@@ -52,7 +53,8 @@ void AddedTokenMatcher::add(const tensor::AddedToken& token, std::string text) {
   entries_.insert_or_assign(std::move(key), Entry{std::move(text), token});
 }
 
-const AddedTokenMatcher::Entry* AddedTokenMatcher::longest_at(std::string_view text, std::size_t at, bool parse_special) const noexcept {
+const AddedTokenMatcher::Entry* AddedTokenMatcher::longest_at(std::string_view text, std::size_t at,
+                                                              bool parse_special) const noexcept {
   for (const std::uint32_t length : lengths_[static_cast<unsigned char>(text[at])]) {
     if (length > text.size() - at) continue;
     const auto found = entries_.find(text.substr(at, length));

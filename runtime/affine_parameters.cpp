@@ -1,5 +1,6 @@
-// Exactness: one float factor is itself; an integer of at most 8 bits times a binary16 number has at most 19 significant bits. So the only
-// rounding is that of the kernel's last operation, as the value's definition asks. Anything else is left to the generic decoder.
+// Exactness: one float factor is itself; an integer of at most 8 bits times a binary16 number has at most 19
+// significant bits. So the only rounding is that of the kernel's last operation, as the value's definition asks.
+// Anything else is left to the generic decoder.
 #include "runtime/affine_parameters.h"
 
 #include <algorithm>
@@ -17,11 +18,14 @@ using tensor::OffsetKind;
 constexpr std::uint64_t kRows = tensor::kTileRows;
 
 bool is_plain_float(DType type) noexcept { return type == DType::f16 || type == DType::bf16 || type == DType::f32; }
-bool is_small_integer(DType type) noexcept { return !tensor::info(type).is_float && tensor::bits(type) <= 8 && type != DType::boolean; }
+bool is_small_integer(DType type) noexcept {
+  return !tensor::info(type).is_float && tensor::bits(type) <= 8 && type != DType::boolean;
+}
 
 // Index of the plane with this role; the number of planes when absent.
 std::size_t plane_index(const std::vector<tensor::PlaneSpec>& specs, std::string_view role) noexcept {
-  const auto found = std::find_if(specs.begin(), specs.end(), [&](const tensor::PlaneSpec& s) { return s.role == role; });
+  const auto found =
+      std::find_if(specs.begin(), specs.end(), [&](const tensor::PlaneSpec& s) { return s.role == role; });
   return static_cast<std::size_t>(found - specs.begin());
 }
 
@@ -44,11 +48,14 @@ float small_integer(const std::byte* plane, DType type, std::uint64_t index) noe
 
 }  // namespace
 
-std::unique_ptr<AffineParameters> AffineParameters::make(const tensor::Tensor& tensor, const kernels::KernelTable& kernels) {
+std::unique_ptr<AffineParameters> AffineParameters::make(const tensor::Tensor& tensor,
+                                                         const kernels::KernelTable& kernels) {
   const tensor::Scheme& scheme = tensor.scheme;
   const bool integers = scheme.codes.kind == tensor::CodeKind::number && is_small_integer(scheme.codes.type);
-  const bool simple = !scheme.rounded_scale && !scheme.scale_offset && scheme.shift == 0 && scheme.order == tensor::Order::identity && scheme.flat == 0;
-  if (!integers || !simple || tensor.packing != tensor::Packing::tiles || tensor.geometry().matrices != 1) return nullptr;
+  const bool simple = !scheme.rounded_scale && !scheme.scale_offset && scheme.shift == 0 &&
+                      scheme.order == tensor::Order::identity && scheme.flat == 0;
+  if (!integers || !simple || tensor.packing != tensor::Packing::tiles || tensor.geometry().matrices != 1)
+    return nullptr;
   std::unique_ptr<AffineParameters> result(new AffineParameters());
   result->kernels_ = &kernels;
   result->cols_ = tensor.geometry().cols;
@@ -89,7 +96,8 @@ bool AffineParameters::add_factor(const tensor::Tensor& tensor, const tensor::Le
                                   std::vector<Factor>& factors) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   const std::size_t index = plane_index(specs, role);
-  if (index == specs.size() || level.custom_table || !(is_plain_float(level.type) || is_small_integer(level.type))) return false;
+  if (index == specs.size() || level.custom_table || !(is_plain_float(level.type) || is_small_integer(level.type)))
+    return false;
   Factor factor;
   factor.type = level.type;
   factor.plane = viewed(tensor, index);
@@ -134,8 +142,7 @@ bool AffineParameters::add_offset(const tensor::Tensor& tensor) {
   const tensor::Offset& offset = tensor.scheme.offset;
   const std::vector<tensor::Level>& levels = offset.levels;
   switch (offset.kind) {
-    case OffsetKind::none:
-      return true;
+    case OffsetKind::none: return true;
     case OffsetKind::zero: {
       subtract_ = true;
       Factor constant;
@@ -146,7 +153,8 @@ bool AffineParameters::add_offset(const tensor::Tensor& tensor) {
     }
     case OffsetKind::zero_points:
       subtract_ = true;
-      return levels.size() == 1 && is_small_integer(levels[0].type) && add_factor(tensor, levels[0], "zero_points", offsets_);
+      return levels.size() == 1 && is_small_integer(levels[0].type) &&
+             add_factor(tensor, levels[0], "zero_points", offsets_);
     case OffsetKind::bias:
       return levels.size() == 1 && is_plain_float(levels[0].type) && add_factor(tensor, levels[0], "biases", offsets_);
     case OffsetKind::minimum:
@@ -178,11 +186,13 @@ void AffineParameters::widen(const Factor& factor, std::uint64_t tile, float* ou
   } else if (factor.type == DType::bf16) {
     kernels_->bf16_to_f32(reinterpret_cast<const std::uint16_t*>(unit), out, count);
   } else {
-    for (std::uint64_t i = 0; i < count; ++i) out[i] = small_integer(unit, factor.type, i) * factor.multiply + factor.add;
+    for (std::uint64_t i = 0; i < count; ++i)
+      out[i] = small_integer(unit, factor.type, i) * factor.multiply + factor.add;
   }
 }
 
-void AffineParameters::product(const std::vector<Factor>& factors, std::uint64_t tile, float* out, float* spare) const noexcept {
+void AffineParameters::product(const std::vector<Factor>& factors, std::uint64_t tile, float* out,
+                               float* spare) const noexcept {
   bool first = true;
   for (const Factor& factor : factors) {
     const bool finest = factor.groups == groups_;

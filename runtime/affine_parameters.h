@@ -1,4 +1,5 @@
-// From the parameter planes of a tiled affine tensor to the binary32 scales and offsets that kernels take, where that is exact.
+// From the parameter planes of a tiled affine tensor to the binary32 scales and offsets that kernels take, where that
+// is exact.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,10 @@ namespace ingot::runtime {
 
 class AffineParameters {
  public:
-  /// Null when the scheme is not one whose values are a single fused multiply-add of exact binary32 parameters, or a plane has no view.
-  [[nodiscard]] static std::unique_ptr<AffineParameters> make(const tensor::Tensor& tensor, const kernels::KernelTable& kernels);
+  /// Null when the scheme is not one whose values are a single fused multiply-add of exact binary32 parameters, or a
+  /// plane has no view.
+  [[nodiscard]] static std::unique_ptr<AffineParameters> make(const tensor::Tensor& tensor,
+                                                              const kernels::KernelTable& kernels);
 
   /// Floats that fill() needs.
   [[nodiscard]] std::uint64_t scratch_elems() const noexcept;
@@ -24,16 +27,17 @@ class AffineParameters {
   // One factor: elements of a plane, or a constant.
   struct Factor {
     tensor::DType type = tensor::DType::f32;
-    const std::byte* plane = nullptr;   // null: `constant`
+    const std::byte* plane = nullptr;  // null: `constant`
     std::uint64_t unit_bytes = 0;
-    std::uint64_t group_cols = 0;       // columns that share an element
+    std::uint64_t group_cols = 0;  // columns that share an element
     std::uint64_t groups = 1;
     float multiply = 1, add = 0;
     float constant = 0;
   };
   AffineParameters() = default;
   [[nodiscard]] bool add_codes(const tensor::Tensor& tensor);
-  [[nodiscard]] bool add_factor(const tensor::Tensor& tensor, const tensor::Level& level, std::string_view role, std::vector<Factor>& factors);
+  [[nodiscard]] bool add_factor(const tensor::Tensor& tensor, const tensor::Level& level, std::string_view role,
+                                std::vector<Factor>& factors);
   [[nodiscard]] bool add_scales(const tensor::Tensor& tensor);
   [[nodiscard]] bool add_offset(const tensor::Tensor& tensor);
   void widen(const Factor& factor, std::uint64_t tile, float* out) const noexcept;

@@ -16,7 +16,8 @@ std::unique_ptr<float[]> allocate(std::uint64_t elems) {
     if (elems <= kMaxElems) return std::make_unique_for_overwrite<float[]>(elems);
   } catch (const std::bad_alloc&) {
   }
-  throw Error(ErrorKind::limit_exceeded, "key/value cache of 2 x " + std::to_string(elems) + " numbers: not enough memory (use a smaller context)");
+  throw Error(ErrorKind::limit_exceeded, "key/value cache of 2 x " + std::to_string(elems) +
+                                             " numbers: not enough memory (use a smaller context)");
 }
 
 // What the parallel region needs; the lambda captures one pointer, so that std::function allocates nothing.
@@ -76,10 +77,11 @@ void KvCache::store(std::uint64_t layer, std::uint64_t position, const float* ke
   }
 }
 
-void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count, const float* q,
-            float* out, std::vector<std::vector<float>>& scores) {
+void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count,
+            const float* q, float* out, std::vector<std::vector<float>>& scores) {
   const Region region = {cache, layer, shape, first, q, out, scores, kernels::best()};
-  parallel_for(count * shape.query_heads, 1, [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
+  parallel_for(count * shape.query_heads, 1,
+               [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
 }
 
 }  // namespace ingot::runtime

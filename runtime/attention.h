@@ -38,8 +38,9 @@ struct AttentionShape {
 };
 
 /// `scores`: per worker, cache.positions() numbers.
-/// q, out: (count, query_heads * head_dim), row t at position first + t; the cache holds everything up to there. q and out may be the same.
-void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count, const float* q,
-            float* out, std::vector<std::vector<float>>& scores);
+/// q, out: (count, query_heads * head_dim), row t at position first + t; the cache holds everything up to there. q and
+/// out may be the same.
+void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count,
+            const float* q, float* out, std::vector<std::vector<float>>& scores);
 
 }  // namespace ingot::runtime

@@ -5,11 +5,14 @@
 
 namespace ingot::runtime {
 
-std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Message> messages, bool add_generation_prompt) {
+std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Message> messages,
+                        bool add_generation_prompt) {
   if (spec.chat_template.empty()) throw Error(ErrorKind::unsupported, "the model has no chat template");
   jinja::List list;
-  for (const Message& message : messages) list.emplace_back(jinja::Dict{{"role", message.role}, {"content", message.content}});
-  jinja::Dict globals = {{"messages", list}, {"add_generation_prompt", add_generation_prompt}, {"tools", nullptr}, {"documents", nullptr}};
+  for (const Message& message : messages)
+    list.emplace_back(jinja::Dict{{"role", message.role}, {"content", message.content}});
+  jinja::Dict globals = {
+      {"messages", list}, {"add_generation_prompt", add_generation_prompt}, {"tools", nullptr}, {"documents", nullptr}};
   const auto special = [&](const char* name, const std::optional<std::uint32_t>& id) {
     if (id && *id < spec.tokens.size()) globals.emplace_back(name, spec.tokens[*id]);
   };

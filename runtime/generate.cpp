@@ -62,7 +62,8 @@ bool ends_generation(const tensor::TokenizerSpec& spec, std::uint32_t token) {
 
 }  // namespace
 
-GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const std::uint32_t> prompt, const GenerateOptions& options) {
+GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const std::uint32_t> prompt,
+                        const GenerateOptions& options) {
   GenerateResult result;
   Sampler sampler(options.sampling);
   Utf8Streamer streamer;

@@ -16,8 +16,9 @@ std::string text_of(const tensor::Shape& shape) {
 
 std::uint64_t Loader::positive(std::string_view field, std::uint64_t value, std::uint64_t limit) const {
   if (value == 0 || value > limit) {
-    throw Error(ErrorKind::invalid_value, model_.path.string() + ": model configuration: " + std::string(field) + ": expected 1.." +
-                                              std::to_string(limit) + ", got " + std::to_string(value));
+    throw Error(ErrorKind::invalid_value, model_.path.string() + ": model configuration: " + std::string(field) +
+                                              ": expected 1.." + std::to_string(limit) + ", got " +
+                                              std::to_string(value));
   }
   return value;
 }
@@ -25,12 +26,12 @@ std::uint64_t Loader::positive(std::string_view field, std::uint64_t value, std:
 const tensor::Tensor& Loader::require(const std::string& name, const tensor::Shape& shape) const {
   const tensor::Tensor* found = model_.find(name);
   if (found == nullptr) {
-    throw Error(ErrorKind::mismatch, model_.path.string() + ": tensor " + name + " of shape " + text_of(shape) + " is missing (architecture " +
-                                         config().architecture + ")");
+    throw Error(ErrorKind::mismatch, model_.path.string() + ": tensor " + name + " of shape " + text_of(shape) +
+                                         " is missing (architecture " + config().architecture + ")");
   }
   if (found->shape != shape) {
-    throw Error(ErrorKind::mismatch, model_.path.string() + ": tensor " + name + ": expected shape " + text_of(shape) + ", got " +
-                                         text_of(found->shape));
+    throw Error(ErrorKind::mismatch, model_.path.string() + ": tensor " + name + ": expected shape " + text_of(shape) +
+                                         ", got " + text_of(found->shape));
   }
   return *found;
 }

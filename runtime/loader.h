@@ -1,4 +1,5 @@
-// Finds the tensors of an architecture by name and checks their shapes before anything is allocated. Errors name tensor, expected and got.
+// Finds the tensors of an architecture by name and checks their shapes before anything is allocated. Errors name
+// tensor, expected and got.
 #pragma once
 
 #include <cstdint>

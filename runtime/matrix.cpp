@@ -15,10 +15,11 @@ namespace {
 
 using tensor::DType;
 
-constexpr std::uint64_t kBlocksPerTurn = 4;      // work is handed out in pieces of this many blocks
-constexpr std::uint64_t kCopyUnits = 64;         // units read at a time when planes are copied
+constexpr std::uint64_t kBlocksPerTurn = 4;  // work is handed out in pieces of this many blocks
+constexpr std::uint64_t kCopyUnits = 64;     // units read at a time when planes are copied
 
-// Planes in memory, for sources without views (foreign blocks, compressed chunks) or with views that are not aligned to their elements.
+// Planes in memory, for sources without views (foreign blocks, compressed chunks) or with views that are not aligned to
+// their elements.
 std::shared_ptr<const tensor::PlaneSource> copied_planes(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   std::vector<std::vector<std::byte>> planes;
@@ -45,7 +46,8 @@ bool has_usable_views(const tensor::Tensor& tensor) {
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const std::optional<Bytes> view = tensor.planes->view(i);
     if (!view) return false;
-    const std::uint64_t alignment = tensor.packing == tensor::Packing::tiles ? 4 : std::max<std::uint64_t>(tensor::bits(specs[i].type) / 8, 1);
+    const std::uint64_t alignment =
+        tensor.packing == tensor::Packing::tiles ? 4 : std::max<std::uint64_t>(tensor::bits(specs[i].type) / 8, 1);
     if (reinterpret_cast<std::uintptr_t>(view->data()) % alignment != 0) return false;
   }
   return true;
@@ -60,8 +62,9 @@ Matrix::~Matrix() = default;
 
 Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order)
     : kernels_(&kernels::best()), rows_(tensor.shape[0]), cols_(tensor.shape[1]), stored_bytes_(tensor.stored_bytes()) {
-  const bool in_place = tensor.transforms.empty() || (order == RowOrder::stored && tensor.transforms.size() == 1 &&
-                                                      tensor.transforms[0].kind == tensor::TransformKind::rope_interleave);
+  const bool in_place =
+      tensor.transforms.empty() || (order == RowOrder::stored && tensor.transforms.size() == 1 &&
+                                    tensor.transforms[0].kind == tensor::TransformKind::rope_interleave);
   in_place ? use_view_or_copy(tensor) : use_decoded_copy(tensor);
 }
 
@@ -92,12 +95,15 @@ void Matrix::choose_form() {
   form_ = affine_ != nullptr ? Form::affine_tiles : Form::decoded;
 }
 
-std::uint64_t Matrix::rows_in(std::uint64_t block) const noexcept { return std::min(kBlockRows, rows_ - block * kBlockRows); }
+std::uint64_t Matrix::rows_in(std::uint64_t block) const noexcept {
+  return std::min(kBlockRows, rows_ - block * kBlockRows);
+}
 
 void Matrix::reserve(Scratch& scratch) const {
   const std::uint64_t elems = checked_mul(kBlockRows, cols_, "elements of a block of " + tensor_.name);
   if (scratch.block.size() < elems) scratch.block.resize(elems);
-  if (affine_ != nullptr && scratch.parameters.size() < affine_->scratch_elems()) scratch.parameters.resize(affine_->scratch_elems());
+  if (affine_ != nullptr && scratch.parameters.size() < affine_->scratch_elems())
+    scratch.parameters.resize(affine_->scratch_elems());
 }
 
 const float* Matrix::float_rows(std::uint64_t block, Scratch& scratch) const {
@@ -116,10 +122,12 @@ const float* Matrix::float_rows(std::uint64_t block, Scratch& scratch) const {
   return out;
 }
 
-kernels::AffineTile Matrix::affine_tile(std::uint64_t block, Scratch& scratch) const { return affine_->fill(block, scratch.parameters.data()); }
+kernels::AffineTile Matrix::affine_tile(std::uint64_t block, Scratch& scratch) const {
+  return affine_->fill(block, scratch.parameters.data());
+}
 
-void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
-                            std::uint64_t out_stride, Scratch& scratch) const {
+void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
+                            float* out, std::uint64_t out_stride, Scratch& scratch) const {
   const std::uint64_t first = block * kBlockRows, rows = rows_in(block);
   if (form_ == Form::affine_tiles) {
     const kernels::AffineTile tile = affine_tile(block, scratch);
@@ -129,7 +137,8 @@ void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x
       kernels_->tile_decode(tile, scratch.block.data());
       kernels_->panel_dot(scratch.block.data(), cols_, x, x_stride, vectors, scratch.sums, kBlockRows);
     }
-    for (std::uint64_t t = 0; t < vectors; ++t) std::copy_n(scratch.sums + t * kBlockRows, rows, out + t * out_stride + first);
+    for (std::uint64_t t = 0; t < vectors; ++t)
+      std::copy_n(scratch.sums + t * kBlockRows, rows, out + t * out_stride + first);
     return;
   }
   if (vectors == 1 && (form_ == Form::f16_rows || form_ == Form::bf16_rows)) {
@@ -188,7 +197,8 @@ void multiply(std::span<const Product> products, std::uint64_t vectors, std::vec
   const Region region = {products, vectors, scratch};
   std::uint64_t blocks = 0;
   for (const Product& product : products) blocks += product.weights->blocks();
-  parallel_for(blocks, kBlocksPerTurn, [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
+  parallel_for(blocks, kBlocksPerTurn,
+               [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
 }
 
 }  // namespace ingot::runtime

@@ -1,5 +1,5 @@
-// A weight matrix as the kernels read it: in place where a kernel exists for its scheme and packing, decoded block by block otherwise.
-// Every product uses exactly decoded weights (one rounding to binary32) and accumulates in binary32.
+// A weight matrix as the kernels read it: in place where a kernel exists for its scheme and packing, decoded block by
+// block otherwise. Every product uses exactly decoded weights (one rounding to binary32) and accumulates in binary32.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,8 @@ class Matrix {
   Matrix(Matrix&&) noexcept;
   Matrix& operator=(Matrix&&) noexcept;
   ~Matrix();
-  /// The caller has checked the shape: two dimensions. Copies what has no usable view; throws what the plane source throws.
+  /// The caller has checked the shape: two dimensions. Copies what has no usable view; throws what the plane source
+  /// throws.
   Matrix(const tensor::Tensor& tensor, RowOrder order);
 
   [[nodiscard]] std::uint64_t rows() const noexcept { return rows_; }
@@ -47,8 +48,8 @@ class Matrix {
   /// Grows `scratch` to what this matrix needs.
   void reserve(Scratch& scratch) const;
   /// Rows [16*block, ...) times `vectors` vectors: out[t*out_stride + row] for the rows of the block.
-  void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out, std::uint64_t out_stride,
-                      Scratch& scratch) const;
+  void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
+                      std::uint64_t out_stride, Scratch& scratch) const;
   /// One row, decoded (embedding lookup). out: (cols)
   void row(std::uint64_t index, float* out, Scratch& scratch) const;
 
@@ -66,10 +67,10 @@ class Matrix {
   const kernels::KernelTable* kernels_;
   Form form_ = Form::decoded;
   std::uint64_t rows_ = 0, cols_ = 0, stored_bytes_ = 0;
-  tensor::Tensor tensor_;              // holds the planes alive; its own copy where the source had no view
+  tensor::Tensor tensor_;  // holds the planes alive; its own copy where the source had no view
   std::unique_ptr<AffineParameters> affine_;
-  const void* elements_ = nullptr;     // *_rows forms
-  std::vector<float> copy_;            // decoded copy
+  const void* elements_ = nullptr;  // *_rows forms
+  std::vector<float> copy_;         // decoded copy
 };
 
 /// One product of a batch; all share the number of vectors. out[t*out_stride + row] = weights row . x[t] (+ bias[row])

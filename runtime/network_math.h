@@ -15,7 +15,8 @@ inline void rms_norm(const float* x, const float* weight, std::uint64_t size, do
 }
 
 /// out[i] = (x[i] - mean) / sqrt(variance + epsilon) * weight[i] + bias[i], biased variance
-inline void layer_norm(const float* x, const float* weight, const float* bias, std::uint64_t size, double epsilon, float* out) noexcept {
+inline void layer_norm(const float* x, const float* weight, const float* bias, std::uint64_t size, double epsilon,
+                       float* out) noexcept {
   double sum = 0;
   for (std::uint64_t i = 0; i < size; ++i) sum += x[i];
   const double mean = sum / static_cast<double>(size);
@@ -27,7 +28,9 @@ inline void layer_norm(const float* x, const float* weight, const float* bias, s
 
 inline float silu(float x) noexcept { return x / (1 + std::exp(-x)); }
 /// The tanh form ("gelu_new", "gelu_pytorch_tanh").
-inline float gelu_tanh(float x) noexcept { return 0.5f * x * (1 + std::tanh(0.7978845608028654f * (x + 0.044715f * x * x * x))); }
+inline float gelu_tanh(float x) noexcept {
+  return 0.5f * x * (1 + std::tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+}
 /// The exact form.
 inline float gelu(float x) noexcept { return 0.5f * x * (1 + std::erf(x * 0.70710678118654752f)); }
 

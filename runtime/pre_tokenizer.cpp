@@ -63,7 +63,9 @@ void step_metaspace(const tensor::PreTokenizer& step, Piece piece, std::vector<P
   piece.text = std::move(text);
   std::vector<std::size_t> cuts;
   if (step.pattern == "split") {
-    for (std::size_t at = piece.text.find(kMetaspace, 1); at != std::string::npos; at = piece.text.find(kMetaspace, at + 1)) cuts.push_back(at);
+    for (std::size_t at = piece.text.find(kMetaspace, 1); at != std::string::npos;
+         at = piece.text.find(kMetaspace, at + 1))
+      cuts.push_back(at);
   }
   emit(piece, cuts, out);
 }
@@ -75,7 +77,8 @@ void step_bytes_only(const tensor::PreTokenizer& step, Piece piece, std::vector<
 
 void step_split_space(const tensor::PreTokenizer&, Piece piece, std::vector<Piece>& out) {
   std::vector<std::size_t> cuts;  // a space ends the word before it
-  for (std::size_t at = piece.text.find(' '); at != std::string::npos && at + 1 < piece.text.size(); at = piece.text.find(' ', at + 1)) {
+  for (std::size_t at = piece.text.find(' '); at != std::string::npos && at + 1 < piece.text.size();
+       at = piece.text.find(' ', at + 1)) {
     cuts.push_back(at + 1);
   }
   emit(piece, cuts, out);
@@ -104,7 +107,8 @@ PreTokenizer::PreTokenizer(const std::vector<tensor::PreTokenizer>& steps) : ste
     }
     if (step.kind == "regex" && word_scanner(step.pattern) == nullptr) {
       const std::string& shown = step.source_pattern.empty() ? step.pattern : step.source_pattern;
-      throw Error(ErrorKind::unsupported, "tokenizer: the pre-tokenizer pattern " + shown + " is not among the supported families");
+      throw Error(ErrorKind::unsupported,
+                  "tokenizer: the pre-tokenizer pattern " + shown + " is not among the supported families");
     }
   }
 }

@@ -1,5 +1,5 @@
-// Cuts normalized text into the words that a vocabulary model sees: the known families of regular expressions as hand-written scanners over
-// Unicode categories, and the simple splitters.
+// Cuts normalized text into the words that a vocabulary model sees: the known families of regular expressions as
+// hand-written scanners over Unicode categories, and the simple splitters.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// Byte-pair encoding by ranked merges, over the byte alphabet (byte_bpe) or over characters (char_bpe). The rules for characters outside the
-// vocabulary (byte tokens, unknown token, fusing) are those of the `tokenizers` library.
+// Byte-pair encoding by ranked merges, over the byte alphabet (byte_bpe) or over characters (char_bpe). The rules for
+// characters outside the vocabulary (byte tokens, unknown token, fusing) are those of the `tokenizers` library.
 #include <algorithm>
 #include <queue>
 
@@ -30,14 +30,17 @@ struct Candidate {
   }
 };
 
-std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) noexcept { return static_cast<std::uint64_t>(left) << 32 | right; }
+std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) noexcept {
+  return static_cast<std::uint64_t>(left) << 32 | right;
+}
 
 class RankedBpe final : public WordModel {
  public:
   explicit RankedBpe(const tensor::TokenizerSpec& spec) : spec_(spec), vocabulary_(spec) {
     const bool bytes = spec.kind == tensor::TokenizerKind::byte_bpe;
     if (bytes) {
-      for (unsigned byte = 0; byte < 256; ++byte) byte_ids_[byte] = vocabulary_.find(byte_character(static_cast<unsigned char>(byte)));
+      for (unsigned byte = 0; byte < 256; ++byte)
+        byte_ids_[byte] = vocabulary_.find(byte_character(static_cast<unsigned char>(byte)));
     }
     merges_.reserve(spec.merges.size());
     for (std::size_t rank = 0; rank < spec.merges.size(); ++rank) {
@@ -101,7 +104,8 @@ class RankedBpe final : public WordModel {
       at += character.size();
       const std::uint32_t id = vocabulary_.find(character);
       if (id != Vocabulary::kAbsent) ids.push_back(id);
-      const bool unknown = id == Vocabulary::kAbsent && !(spec_.byte_fallback && vocabulary_.append_bytes(character, ids));
+      const bool unknown =
+          id == Vocabulary::kAbsent && !(spec_.byte_fallback && vocabulary_.append_bytes(character, ids));
       if (unknown && spec_.unknown && !(unknown_before && spec_.fuse_unknown)) ids.push_back(*spec_.unknown);
       unknown_before = unknown;
     }
@@ -144,6 +148,8 @@ class RankedBpe final : public WordModel {
 
 }  // namespace
 
-std::unique_ptr<WordModel> make_ranked_bpe(const tensor::TokenizerSpec& spec) { return std::make_unique<RankedBpe>(spec); }
+std::unique_ptr<WordModel> make_ranked_bpe(const tensor::TokenizerSpec& spec) {
+  return std::make_unique<RankedBpe>(spec);
+}
 
 }  // namespace ingot::runtime

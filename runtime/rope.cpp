@@ -46,9 +46,11 @@ constexpr ScalingRow kScalings[] = {
 }  // namespace
 
 std::vector<float> rope_frequencies(const tensor::ModelConfig& config, std::uint64_t rotary_dim) {
-  const auto row = std::find_if(std::begin(kScalings), std::end(kScalings), [&](const ScalingRow& r) { return r.type == config.rope_scaling.type; });
+  const auto row = std::find_if(std::begin(kScalings), std::end(kScalings),
+                                [&](const ScalingRow& r) { return r.type == config.rope_scaling.type; });
   if (row == std::end(kScalings)) {
-    throw Error(ErrorKind::unsupported, "model configuration: rope scaling \"" + config.rope_scaling.type + "\" is not supported");
+    throw Error(ErrorKind::unsupported,
+                "model configuration: rope scaling \"" + config.rope_scaling.type + "\" is not supported");
   }
   const double theta = config.rope_theta > 0 ? config.rope_theta : 10000;
   std::vector<float> frequencies(rotary_dim / 2);
@@ -61,7 +63,9 @@ std::vector<float> rope_frequencies(const tensor::ModelConfig& config, std::uint
 }
 
 Rope::Rope(const tensor::ModelConfig& config, std::uint64_t head_dim, Pairs pairs, std::uint64_t max_positions)
-    : pairs_(pairs), frequencies_(rope_frequencies(config, config.rotary_dim == 0 ? head_dim : std::min(config.rotary_dim, head_dim))) {
+    : pairs_(pairs),
+      frequencies_(
+          rope_frequencies(config, config.rotary_dim == 0 ? head_dim : std::min(config.rotary_dim, head_dim))) {
   cosines_.resize(max_positions * frequencies_.size());
   sines_.resize(cosines_.size());
 }

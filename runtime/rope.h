@@ -1,4 +1,5 @@
-// Rotary position embedding: frequencies as transformers computes them in float32, both arrangements of the rotated pairs.
+// Rotary position embedding: frequencies as transformers computes them in float32, both arrangements of the rotated
+// pairs.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Model -> tokens. The public header of runtime/: load any neutral model, tokenize, generate. Never includes converters/.
+// Model -> tokens. The public header of runtime/: load any neutral model, tokenize, generate. Never includes
+// converters/.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,11 @@ class Tokenizer {
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  /// `add_special`: prepend/append bos/eos as the tokenizer is configured. `parse_special`: recognise control tokens in the text.
+  /// `add_special`: prepend/append bos/eos as the tokenizer is configured. `parse_special`: recognise control tokens in
+  /// the text.
   [[nodiscard]] std::vector<std::uint32_t> encode(std::string_view text, bool add_special, bool parse_special) const;
-  /// Raw bytes of one token (may be part of a UTF-8 character). Special tokens give their text only with `show_special`.
+  /// Raw bytes of one token (may be part of a UTF-8 character). Special tokens give their text only with
+  /// `show_special`.
   [[nodiscard]] std::string token_bytes(std::uint32_t id, bool show_special = false) const;
   [[nodiscard]] std::string decode(std::span<const std::uint32_t> ids, bool show_special = false) const;
   [[nodiscard]] const tensor::TokenizerSpec& spec() const noexcept;
@@ -33,7 +36,8 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Joins token bytes into valid UTF-8 pieces for streaming: holds back incomplete characters, replaces invalid bytes by U+FFFD.
+/// Joins token bytes into valid UTF-8 pieces for streaming: holds back incomplete characters, replaces invalid bytes by
+/// U+FFFD.
 class Utf8Streamer {
  public:
   [[nodiscard]] std::string push(std::string_view bytes);
@@ -43,20 +47,23 @@ class Utf8Streamer {
   std::string pending_;
 };
 
-struct Message { std::string role, content; };
+struct Message {
+  std::string role, content;
+};
 /// Renders the model's chat template (the common families; throws unsupported quoting the construct otherwise).
-[[nodiscard]] std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Message> messages, bool add_generation_prompt);
+[[nodiscard]] std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Message> messages,
+                                      bool add_generation_prompt);
 
 /// A loaded model with its key/value cache for one sequence. Not thread-safe; uses all threads inside.
 class Session {
  public:
-  /// `context`: positions to reserve (0: the smaller of the model's limit and 4096). Throws Error when a tensor is missing, has the wrong
-  /// shape, or the architecture is unknown. Borrows the model.
+  /// `context`: positions to reserve (0: the smaller of the model's limit and 4096). Throws Error when a tensor is
+  /// missing, has the wrong shape, or the architecture is unknown. Borrows the model.
   Session(const tensor::Model& model, std::uint64_t context);
   ~Session();
 
-  /// Appends tokens at the current position; returns the logits of the last one (vocab_size), valid until the next call.
-  /// Throws limit_exceeded when the context is full.
+  /// Appends tokens at the current position; returns the logits of the last one (vocab_size), valid until the next
+  /// call. Throws limit_exceeded when the context is full.
   std::span<const float> forward(std::span<const std::uint32_t> tokens);
   [[nodiscard]] std::uint64_t position() const noexcept;
   [[nodiscard]] std::uint64_t context() const noexcept;
@@ -69,8 +76,8 @@ class Session {
 };
 
 struct Sampling {
-  double temperature = 0;    // 0: greedy
-  std::uint32_t top_k = 0;   // 0: off
+  double temperature = 0;   // 0: greedy
+  std::uint32_t top_k = 0;  // 0: off
   double top_p = 1, min_p = 0;
   std::uint64_t seed = 0;
 };
@@ -89,18 +96,18 @@ class Sampler {
 struct GenerateOptions {
   Sampling sampling;
   std::uint64_t max_tokens = 128;
-  bool ignore_end = false;                  // keep going past an end-of-generation token
-  std::vector<std::string> stop;            // stop strings
-  std::function<bool(std::string_view piece)> on_text;   // valid UTF-8 pieces as they come; false stops
+  bool ignore_end = false;                              // keep going past an end-of-generation token
+  std::vector<std::string> stop;                        // stop strings
+  std::function<bool(std::string_view piece)> on_text;  // valid UTF-8 pieces as they come; false stops
 };
 struct GenerateResult {
   std::vector<std::uint32_t> tokens;
   std::string text;
-  std::string stop_reason;                  // "end", "length", "context", "stop", "interrupted"
+  std::string stop_reason;  // "end", "length", "context", "stop", "interrupted"
   double prompt_seconds = 0, decode_seconds = 0;
 };
-[[nodiscard]] GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const std::uint32_t> prompt,
-                                      const GenerateOptions& options);
+[[nodiscard]] GenerateResult generate(Session& session, const Tokenizer& tokenizer,
+                                      std::span<const std::uint32_t> prompt, const GenerateOptions& options);
 
 /// Architectures this build runs, for --help and README.
 [[nodiscard]] std::vector<std::string_view> architectures();

@@ -1,4 +1,5 @@
-// Choosing a token from logits. Deterministic: own generator (SplitMix64), ties go to the lower id, sums in double in sorted order.
+// Choosing a token from logits. Deterministic: own generator (SplitMix64), ties go to the lower id, sums in double in
+// sorted order.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -50,7 +51,8 @@ std::uint32_t Sampler::sample(std::span<const float> logits) {
     weights[i] = std::isnan(weight) ? 0 : weight;
     total += weights[i];
   }
-  // top-p: the shortest head whose probability reaches p; min-p: probabilities of at least min_p times the greatest (which weighs 1).
+  // top-p: the shortest head whose probability reaches p; min-p: probabilities of at least min_p times the greatest
+  // (which weighs 1).
   std::size_t count = kept;
   if (options_.top_p < 1) {
     double sum = 0;
@@ -58,7 +60,8 @@ std::uint32_t Sampler::sample(std::span<const float> logits) {
   }
   while (count > 1 && weights[count - 1] < options_.min_p) --count;
 
-  double remaining = next_uniform(state_) * std::accumulate(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(count), 0.0);
+  double remaining = next_uniform(state_) *
+                     std::accumulate(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(count), 0.0);
   for (std::size_t i = 0; i < count; ++i) {
     remaining -= weights[i];
     if (remaining < 0) return order[i];

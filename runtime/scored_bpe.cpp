@@ -1,4 +1,5 @@
-// SentencePiece BPE: neighbours whose concatenation is a token merge in order of the token's score, leftmost first among equals.
+// SentencePiece BPE: neighbours whose concatenation is a token merge in order of the token's score, leftmost first
+// among equals.
 #include <queue>
 
 #include "format/base/error.h"
@@ -26,8 +27,8 @@ class ScoredBpe final : public WordModel {
  public:
   explicit ScoredBpe(const tensor::TokenizerSpec& spec) : spec_(spec), vocabulary_(spec) {
     if (spec.scores.size() != spec.tokens.size()) {
-      throw Error(ErrorKind::invalid_value, "tokenizer: expected " + std::to_string(spec.tokens.size()) + " scores, got " +
-                                                std::to_string(spec.scores.size()));
+      throw Error(ErrorKind::invalid_value, "tokenizer: expected " + std::to_string(spec.tokens.size()) +
+                                                " scores, got " + std::to_string(spec.scores.size()));
     }
   }
 
@@ -40,7 +41,8 @@ class ScoredBpe final : public WordModel {
       at += length;
     }
     merge_all(word, symbols);
-    for (std::int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = symbols[i].next) emit(word.substr(symbols[i].begin, symbols[i].length), ids);
+    for (std::int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = symbols[i].next)
+      emit(word.substr(symbols[i].begin, symbols[i].length), ids);
   }
 
  private:
@@ -83,6 +85,8 @@ class ScoredBpe final : public WordModel {
 
 }  // namespace
 
-std::unique_ptr<WordModel> make_scored_bpe(const tensor::TokenizerSpec& spec) { return std::make_unique<ScoredBpe>(spec); }
+std::unique_ptr<WordModel> make_scored_bpe(const tensor::TokenizerSpec& spec) {
+  return std::make_unique<ScoredBpe>(spec);
+}
 
 }  // namespace ingot::runtime

@@ -16,26 +16,28 @@ void check_kernels() {
   const kernels::Selection& selection = kernels::selection();
   if (selection.outcome == Outcome::automatic || selection.outcome == Outcome::forced) return;
   std::string known;
-  for (const kernels::Variant& variant : kernels::variants()) known += (known.empty() ? "" : ", ") + std::string(variant.name);
+  for (const kernels::Variant& variant : kernels::variants())
+    known += (known.empty() ? "" : ", ") + std::string(variant.name);
   const bool unknown = selection.outcome == Outcome::unknown_name;
-  throw Error(ErrorKind::unsupported, "INGOT_KERNELS=" + std::string(selection.requested) +
-                                          (unknown ? ": no such variant (known: " + known + ")" : ": this machine lacks the instructions"));
+  throw Error(ErrorKind::unsupported,
+              "INGOT_KERNELS=" + std::string(selection.requested) +
+                  (unknown ? ": no such variant (known: " + known + ")" : ": this machine lacks the instructions"));
 }
 
 const Architecture& architecture_of(const tensor::Model& model) {
   if (const Architecture* found = find_architecture(model.config.architecture)) return *found;
   std::string known;
   for (const Architecture& row : all_architectures()) known += (known.empty() ? "" : ", ") + std::string(row.name);
-  throw Error(ErrorKind::unsupported,
-              model.path.string() + ": architecture \"" + model.config.architecture + "\" cannot be run (supported: " + known + ")");
+  throw Error(ErrorKind::unsupported, model.path.string() + ": architecture \"" + model.config.architecture +
+                                          "\" cannot be run (supported: " + known + ")");
 }
 
 std::uint64_t chosen_context(const tensor::Model& model, std::uint64_t wanted) {
   const std::uint64_t limit = model.config.context_length;
   if (wanted == 0) return limit == 0 ? kDefaultContext : std::min(limit, kDefaultContext);
   if (limit != 0 && wanted > limit) {
-    throw Error(ErrorKind::limit_exceeded,
-                model.path.string() + ": context: expected at most " + std::to_string(limit) + ", got " + std::to_string(wanted));
+    throw Error(ErrorKind::limit_exceeded, model.path.string() + ": context: expected at most " +
+                                               std::to_string(limit) + ", got " + std::to_string(wanted));
   }
   return wanted;
 }
@@ -62,17 +64,20 @@ std::span<const float> Session::forward(std::span<const std::uint32_t> tokens) {
   if (tokens.empty()) throw Error(ErrorKind::invalid_value, "forward: expected at least one token");
   if (tokens.size() > impl.context - impl.position) {
     throw Error(ErrorKind::limit_exceeded, "the context of " + std::to_string(impl.context) + " positions is full (" +
-                                               std::to_string(impl.position) + " used, " + std::to_string(tokens.size()) + " more wanted)");
+                                               std::to_string(impl.position) + " used, " +
+                                               std::to_string(tokens.size()) + " more wanted)");
   }
   for (const std::uint32_t token : tokens) {
     if (token >= impl.network->vocab_size()) {
-      throw Error(ErrorKind::invalid_value, "token id " + std::to_string(token) + ": expected below " + std::to_string(impl.network->vocab_size()));
+      throw Error(ErrorKind::invalid_value, "token id " + std::to_string(token) + ": expected below " +
+                                                std::to_string(impl.network->vocab_size()));
     }
   }
   while (!tokens.empty()) {
     const std::size_t count = std::min<std::size_t>(tokens.size(), kMaxVectors);
     const bool last = count == tokens.size();
-    impl.network->forward(tokens.first(count), impl.position, last ? std::span<float>(impl.logits) : std::span<float>());
+    impl.network->forward(tokens.first(count), impl.position,
+                          last ? std::span<float>(impl.logits) : std::span<float>());
     impl.position += count;
     tokens = tokens.subspan(count);
   }

@@ -1,6 +1,6 @@
-// Text -> ids: added tokens, normalizer, pre-tokenizer, word model, bos/eos. Ids -> text: the decoder of the tokenizer's kind.
-// Implements spec/tokenizer.md. The order of the stages is that of the `tokenizers` library; SentencePiece models (spm_bpe) follow llama.cpp
-// in putting the prefix space after every control token.
+// Text -> ids: added tokens, normalizer, pre-tokenizer, word model, bos/eos. Ids -> text: the decoder of the
+// tokenizer's kind. Implements spec/tokenizer.md. The order of the stages is that of the `tokenizers` library;
+// SentencePiece models (spm_bpe) follow llama.cpp in putting the prefix space after every control token.
 #include <algorithm>
 #include <iterator>
 
@@ -21,7 +21,8 @@ constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   if (from.empty()) return;
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 void strip(std::string& text, bool left, bool right) {
@@ -42,7 +43,10 @@ struct NormalizerRow {
   void (*apply)(const tensor::NormalizerStep& step, std::string& text);
 };
 constexpr NormalizerRow kNormalizers[] = {
-    {"prepend", [](const tensor::NormalizerStep& step, std::string& text) { if (!text.empty()) text.insert(0, step.to); }},
+    {"prepend",
+     [](const tensor::NormalizerStep& step, std::string& text) {
+       if (!text.empty()) text.insert(0, step.to);
+     }},
     {"replace", [](const tensor::NormalizerStep& step, std::string& text) { replace_all(text, step.from, step.to); }},
     {"nfc", [](const tensor::NormalizerStep&, std::string& text) { text = unicode::nfc(text); }},
     {"strip", [](const tensor::NormalizerStep&, std::string& text) { strip(text, true, true); }},
@@ -51,7 +55,8 @@ constexpr NormalizerRow kNormalizers[] = {
 };
 
 const NormalizerRow* find_normalizer(std::string_view kind) noexcept {
-  const auto row = std::find_if(std::begin(kNormalizers), std::end(kNormalizers), [&](const NormalizerRow& r) { return r.kind == kind; });
+  const auto row = std::find_if(std::begin(kNormalizers), std::end(kNormalizers),
+                                [&](const NormalizerRow& r) { return r.kind == kind; });
   return row == std::end(kNormalizers) ? nullptr : row;
 }
 
@@ -78,10 +83,12 @@ void validate(const tensor::TokenizerSpec& spec) {
     throw bad("expected " + size + " token types, got " + std::to_string(spec.types.size()));
   }
   for (const auto& id : {spec.bos, spec.eos, spec.unknown, spec.padding}) {
-    if (id && *id >= spec.tokens.size()) throw bad("special token id " + std::to_string(*id) + " in a vocabulary of " + size);
+    if (id && *id >= spec.tokens.size())
+      throw bad("special token id " + std::to_string(*id) + " in a vocabulary of " + size);
   }
   for (const tensor::AddedToken& added : spec.added) {
-    if (added.id >= spec.tokens.size()) throw bad("added token id " + std::to_string(added.id) + " in a vocabulary of " + size);
+    if (added.id >= spec.tokens.size())
+      throw bad("added token id " + std::to_string(added.id) + " in a vocabulary of " + size);
   }
   for (const tensor::NormalizerStep& step : spec.normalizer) {
     if (find_normalizer(step.kind) == nullptr) {
@@ -129,7 +136,8 @@ struct Tokenizer::Impl {
       if (fragment.id != Fragment::kText) {
         ids.push_back(fragment.id);
       } else {
-        for (const Piece& piece : pre_tokenizer.split(std::string(fragment.text), first)) model->encode(piece.text, ids);
+        for (const Piece& piece : pre_tokenizer.split(std::string(fragment.text), first))
+          model->encode(piece.text, ids);
       }
       first = false;
     }
@@ -157,10 +165,14 @@ struct Tokenizer::Impl {
     const std::string& token = spec.tokens[id];
     const bool typed = !spec.types.empty() && spec.types[id] == TokenType::byte;
     if (!typed && !spec.byte_fallback) return -1;
-    if (spec.kind == TokenizerKind::byte_bpe || token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+    if (spec.kind == TokenizerKind::byte_bpe || token.size() != 6 || !token.starts_with("<0x") || token[5] != '>')
+      return -1;
     int value = 0;
     for (const char c : token.substr(3, 2)) {
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                               : -1;
       if (digit < 0) return -1;
       value = value * 16 + digit;
     }

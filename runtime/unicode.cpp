@@ -1,4 +1,5 @@
-// Lookups in the generated tables, strict UTF-8, and canonical composition (Unicode Standard, section 3.11; Hangul by arithmetic).
+// Lookups in the generated tables, strict UTF-8, and canonical composition (Unicode Standard, section 3.11; Hangul by
+// arithmetic).
 #include "runtime/unicode.h"
 
 #include <algorithm>
@@ -123,8 +124,8 @@ bool is_letter(char32_t code) noexcept {
 bool is_number(char32_t code) noexcept { return category(code) == Category::number; }
 bool is_mark(char32_t code) noexcept { return category(code) == Category::mark; }
 bool is_white_space(char32_t c) noexcept {
-  return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 CodePoint code_point_at(std::string_view text, std::size_t at) noexcept {
@@ -183,7 +184,8 @@ std::string to_valid_utf8(std::string_view bytes) {
 }
 
 std::string nfc(std::string_view text) {
-  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0xC0 + 0xC; });
+  const bool plain =
+      std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0xC0 + 0xC; });
   if (plain) return std::string(text);  // nothing at or above U+0300: already composed
   std::u32string codes;
   for (std::size_t at = 0; at < text.size();) {

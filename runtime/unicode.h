@@ -1,4 +1,5 @@
-// Unicode as far as tokenizers need it: UTF-8, general categories, canonical composition. Tables: Unicode 14 (make_unicode_tables.py).
+// Unicode as far as tokenizers need it: UTF-8, general categories, canonical composition. Tables: Unicode 14
+// (make_unicode_tables.py).
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct CodePoint {
 [[nodiscard]] CodePoint code_point_at(std::string_view text, std::size_t at) noexcept;
 void append_utf8(std::string& text, char32_t code);
 
-/// How the bytes at `at` continue: a valid character, a maximal invalid part (as the Unicode standard and Rust count it), or a beginning
-/// that more bytes could complete.
+/// How the bytes at `at` continue: a valid character, a maximal invalid part (as the Unicode standard and Rust count
+/// it), or a beginning that more bytes could complete.
 struct Utf8Part {
   enum class Kind : std::uint8_t { valid, invalid, incomplete } kind;
   std::uint32_t length;

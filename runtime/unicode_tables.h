@@ -11,7 +11,8 @@ extern const std::size_t kCategoryRangeCount;
 extern const std::uint32_t kCombiningRanges[];
 extern const std::size_t kCombiningRangeCount;
 
-/// Canonical decomposition of `code` into first and second (0: a singleton); `composes`: NFC puts the pair together again.
+/// Canonical decomposition of `code` into first and second (0: a singleton); `composes`: NFC puts the pair together
+/// again.
 struct Decomposition {
   std::uint32_t code, first, second, composes;
 };

@@ -1,5 +1,5 @@
-// Unigram: the segmentation with the greatest sum of log probabilities (Viterbi). Ties keep the first path found, an unknown character costs
-// the lowest score minus 10, neighbouring unknowns are one token.
+// Unigram: the segmentation with the greatest sum of log probabilities (Viterbi). Ties keep the first path found, an
+// unknown character costs the lowest score minus 10, neighbouring unknowns are one token.
 #include <algorithm>
 #include <limits>
 
@@ -16,8 +16,8 @@ class Unigram final : public WordModel {
  public:
   explicit Unigram(const tensor::TokenizerSpec& spec) : spec_(spec), vocabulary_(spec) {
     if (spec.scores.size() != spec.tokens.size()) {
-      throw Error(ErrorKind::invalid_value, "tokenizer: expected " + std::to_string(spec.tokens.size()) + " scores, got " +
-                                                std::to_string(spec.scores.size()));
+      throw Error(ErrorKind::invalid_value, "tokenizer: expected " + std::to_string(spec.tokens.size()) +
+                                                " scores, got " + std::to_string(spec.scores.size()));
     }
     double lowest = std::numeric_limits<double>::infinity();
     for (const float score : spec.scores) lowest = std::min(lowest, static_cast<double>(score));

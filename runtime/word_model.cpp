@@ -70,7 +70,8 @@ bool Vocabulary::append_bytes(std::string_view text, std::vector<std::uint32_t>&
 }
 
 std::unique_ptr<WordModel> make_word_model(const tensor::TokenizerSpec& spec) {
-  const auto row = std::find_if(std::begin(kModels), std::end(kModels), [&](const ModelRow& r) { return r.kind == spec.kind; });
+  const auto row =
+      std::find_if(std::begin(kModels), std::end(kModels), [&](const ModelRow& r) { return r.kind == spec.kind; });
   return row->make(spec);
 }
 

@@ -43,11 +43,12 @@ class WordModel {
   virtual void encode(std::string_view word, std::vector<std::uint32_t>& ids) const = 0;
 };
 
-// The models borrow the spec, which must outlive them. They throw invalid_value for vocabularies that contradict themselves.
-[[nodiscard]] std::unique_ptr<WordModel> make_ranked_bpe(const tensor::TokenizerSpec& spec);     // byte_bpe, char_bpe
-[[nodiscard]] std::unique_ptr<WordModel> make_scored_bpe(const tensor::TokenizerSpec& spec);     // spm_bpe
+// The models borrow the spec, which must outlive them. They throw invalid_value for vocabularies that contradict
+// themselves.
+[[nodiscard]] std::unique_ptr<WordModel> make_ranked_bpe(const tensor::TokenizerSpec& spec);  // byte_bpe, char_bpe
+[[nodiscard]] std::unique_ptr<WordModel> make_scored_bpe(const tensor::TokenizerSpec& spec);  // spm_bpe
 [[nodiscard]] std::unique_ptr<WordModel> make_unigram(const tensor::TokenizerSpec& spec);
-[[nodiscard]] std::unique_ptr<WordModel> make_word_model(const tensor::TokenizerSpec& spec);     // by spec.kind
+[[nodiscard]] std::unique_ptr<WordModel> make_word_model(const tensor::TokenizerSpec& spec);  // by spec.kind
 
 // The reversible map between bytes and printable characters of byte-level BPE (spec/tokenizer.md).
 [[nodiscard]] const std::string& byte_character(unsigned char byte) noexcept;

@@ -1,5 +1,5 @@
-// One function per family of splitting patterns. Each returns the end of the match at a position; the alternatives are tried in the order of
-// the pattern, which stands above the function.
+// One function per family of splitting patterns. Each returns the end of the match at a position; the alternatives are
+// tried in the order of the pattern, which stands above the function.
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
@@ -14,11 +14,14 @@ using Text = std::vector<ScannedChar>;
 using unicode::Category;
 
 bool is_newline(char32_t c) noexcept { return c == '\r' || c == '\n'; }
-bool is_other(char32_t c) noexcept { return !unicode::is_white_space(c) && !unicode::is_letter(c) && !unicode::is_number(c); }
+bool is_other(char32_t c) noexcept {
+  return !unicode::is_white_space(c) && !unicode::is_letter(c) && !unicode::is_number(c);
+}
 // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] and [\p{Ll}\p{Lm}\p{Lo}\p{M}]
 bool is_upper_like(char32_t c) noexcept {
   const Category k = unicode::category(c);
-  return k == Category::upper || k == Category::title || k == Category::modifier || k == Category::letter || k == Category::mark;
+  return k == Category::upper || k == Category::title || k == Category::modifier || k == Category::letter ||
+         k == Category::mark;
 }
 bool is_lower_like(char32_t c) noexcept {
   const Category k = unicode::category(c);
@@ -32,7 +35,8 @@ std::size_t run(const Text& text, std::size_t at, Predicate predicate, std::size
   return end;
 }
 
-// 's 't 're 've 'm 'll 'd at `at`; the end, or `at`. Case folding includes the long s (U+017F), as the regular expressions do.
+// 's 't 're 've 'm 'll 'd at `at`; the end, or `at`. Case folding includes the long s (U+017F), as the regular
+// expressions do.
 std::size_t contraction(const Text& text, std::size_t at, bool ignore_case) noexcept {
   const auto letter = [&](std::size_t i) -> char32_t {
     if (at + i >= text.size()) return 0;
@@ -43,11 +47,13 @@ std::size_t contraction(const Text& text, std::size_t at, bool ignore_case) noex
   if (letter(0) != '\'') return at;
   const char32_t first = letter(1), second = letter(2);
   if (first == 's' || first == 't' || first == 'm' || first == 'd') return at + 2;
-  const bool pair = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
+  const bool pair =
+      (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
   return pair ? at + 3 : at;
 }
 
-// \s*[\r\n]+|\s+(?!\S)|\s+   at white space: up to the last newline of the run, else all but the last blank before a word.
+// \s*[\r\n]+|\s+(?!\S)|\s+   at white space: up to the last newline of the run, else all but the last blank before a
+// word.
 std::size_t blanks(const Text& text, std::size_t at, bool newlines_first) noexcept {
   const std::size_t end = run(text, at, unicode::is_white_space);
   if (newlines_first) {
@@ -78,8 +84,8 @@ std::size_t scan_gpt2(const Text& text, std::size_t at) {
 
 bool is_letter_or_mark(char32_t c) noexcept { return unicode::is_letter(c) || unicode::is_mark(c); }
 
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,kDigits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-// kMarks (qwen35): [\p{L}\p{M}]+ for words, and marks are no symbols.
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,kDigits}|
+// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ kMarks (qwen35): [\p{L}\p{M}]+ for words, and marks are no symbols.
 template <std::size_t kDigits, bool kMarks>
 std::size_t scan_gpt4(const Text& text, std::size_t at) {
   if (const std::size_t end = contraction(text, at, true); end != at) return end;
@@ -94,7 +100,8 @@ std::size_t scan_gpt4(const Text& text, std::size_t at) {
   return blanks(text, at, true);
 }
 
-// [Upper]*[Lower]+ at `at` with the greedy first part giving characters back as a regular expression does; the end, or `at`.
+// [Upper]*[Lower]+ at `at` with the greedy first part giving characters back as a regular expression does; the end, or
+// `at`.
 std::size_t lower_word(const Text& text, std::size_t at) noexcept {
   const std::size_t upper_end = run(text, at, is_upper_like);
   if (const std::size_t end = run(text, upper_end, is_lower_like); end != upper_end) return end;
@@ -122,10 +129,12 @@ std::size_t cased_word(const Text& text, std::size_t at) noexcept {
   return at;
 }
 
-// tekken: cased words, \p{N}, ` ?[^\s\p{L}\p{N}]+[\r\n/]*`, blanks. gpt4o: the same with contractions after words and \p{N}{1,3}.
+// tekken: cased words, \p{N}, ` ?[^\s\p{L}\p{N}]+[\r\n/]*`, blanks. gpt4o: the same with contractions after words and
+// \p{N}{1,3}.
 template <std::size_t kDigits, bool kContractions>
 std::size_t scan_cased(const Text& text, std::size_t at) {
-  if (const std::size_t end = cased_word(text, at); end != at) return kContractions ? contraction(text, end, true) : end;
+  if (const std::size_t end = cased_word(text, at); end != at)
+    return kContractions ? contraction(text, end, true) : end;
   if (const std::size_t end = run(text, at, unicode::is_number, kDigits); end != at) return end;
   const auto tail = [](char32_t c) { return is_newline(c) || c == '/'; };
   if (const std::size_t end = symbols(text, at, is_other, tail); end != at) return end;
@@ -148,7 +157,8 @@ constexpr Family kFamilies[] = {
 }  // namespace
 
 WordScanner word_scanner(std::string_view family) noexcept {
-  const auto row = std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& f) { return f.name == family; });
+  const auto row =
+      std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& f) { return f.name == family; });
   return row == std::end(kFamilies) ? nullptr : row->scanner;
 }
 

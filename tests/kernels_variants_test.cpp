@@ -1,5 +1,6 @@
-// Every kernel variant against a double-precision reference and against portable, at random offsets and at lengths around the vector widths.
-// The packing of tiles is written here from spec/planes.md section 4, in the packing direction, independently of the kernels' unpacking.
+// Every kernel variant against a double-precision reference and against portable, at random offsets and at lengths
+// around the vector widths. The packing of tiles is written here from spec/planes.md section 4, in the packing
+// direction, independently of the kernels' unpacking.
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -33,7 +34,8 @@ std::vector<float> random_floats(std::mt19937_64& random, std::uint64_t count) {
   return values;
 }
 
-// A sum of n products whose absolute values add up to `magnitude`, each step rounded: |error| <= (n + 8) * eps * magnitude.
+// A sum of n products whose absolute values add up to `magnitude`, each step rounded: |error| <= (n + 8) * eps *
+// magnitude.
 void check_sum(float got, double expected, double magnitude, std::uint64_t n, const char* what) {
   const double bound = static_cast<double>(n + 8) * kEpsilon * magnitude + 1e-38;
   INFO(what << ": got " << got << ", expected " << expected << ", bound " << bound << ", n " << n);
@@ -41,7 +43,8 @@ void check_sum(float got, double expected, double magnitude, std::uint64_t n, co
 }
 
 template <class Dot, class Element, class Widen>
-void check_dot(Dot dot, const std::vector<Element>& w, const std::vector<float>& x, std::uint64_t n, Widen widen, const char* what) {
+void check_dot(Dot dot, const std::vector<Element>& w, const std::vector<float>& x, std::uint64_t n, Widen widen,
+               const char* what) {
   double expected = 0, magnitude = 0;
   for (std::uint64_t i = 0; i < n; ++i) {
     const double product = static_cast<double>(widen(w[i])) * x[i];
@@ -74,7 +77,8 @@ void check_dots(const kernels::KernelTable& table) {
         half[i] = static_cast<std::uint16_t>((random() & 0x83FF) | (10 + random() % 6) << 10);
         brain[i] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(w[i]) >> 16);
       }
-      check_dot(table.dot_f32, w, x, n, [](float v) { return v; }, "dot_f32");
+      check_dot(
+          table.dot_f32, w, x, n, [](float v) { return v; }, "dot_f32");
       check_dot(table.dot_f16, half, x, n, f16_value, "dot_f16");
       check_dot(table.dot_bf16, brain, x, n, bf16, "dot_bf16");
 
@@ -93,7 +97,8 @@ void check_rows_dot(const kernels::KernelTable& table) {
     for (const std::uint64_t vectors : {1, 2, 3, 5}) {
       for (const std::uint64_t cols : {1, 8, 31, 64, 129}) {
         const std::uint64_t w_stride = cols + 3, x_stride = cols + 5, out_stride = rows + 2;
-        const std::vector<float> w = random_floats(random, rows * w_stride), x = random_floats(random, vectors * x_stride);
+        const std::vector<float> w = random_floats(random, rows * w_stride),
+                                 x = random_floats(random, vectors * x_stride);
         std::vector<float> out(vectors * out_stride, -7);
         table.rows_dot(w.data(), w_stride, rows, x.data(), x_stride, vectors, cols, out.data(), out_stride);
         for (std::uint64_t t = 0; t < vectors; ++t) {
@@ -126,14 +131,16 @@ void check_conversions(const kernels::KernelTable& table) {
   table.f32_to_bf16(wide_brain.data(), back_brain.data(), wide.size());
   for (std::uint32_t i = 0; i < 65536; ++i) {
     const double expected = f16_value(all[i]);
-    const bool same = std::isnan(expected) ? std::isnan(wide[i]) : wide[i] == expected && std::signbit(wide[i]) == ((i & 0x8000) != 0);
+    const bool same = std::isnan(expected) ? std::isnan(wide[i])
+                                           : wide[i] == expected && std::signbit(wide[i]) == ((i & 0x8000) != 0);
     if (!same) FAIL_CHECK("f16_to_f32 of " << i << " gives " << wide[i]);
     if (bits_of(wide_brain[i]) != i << 16) FAIL_CHECK("bf16_to_f32 of " << i);
     if (!std::isnan(expected) && back[i] != i) FAIL_CHECK("f32_to_f16 of " << wide[i] << " gives " << back[i]);
     const bool brain_nan = (i & 0x7FFF) > 0x7F80;
     if (back_brain[i] != (brain_nan ? i | 0x40 : i)) FAIL_CHECK("f32_to_bf16 of pattern " << i);
   }
-  // Rounding: halfway cases, one pattern above and below, over all exponents; portable is checked against the definition of nearest even.
+  // Rounding: halfway cases, one pattern above and below, over all exponents; portable is checked against the
+  // definition of nearest even.
   std::mt19937_64 random(3);
   std::vector<float> values;
   for (int i = 0; i < 200000; ++i) {
@@ -142,7 +149,8 @@ void check_conversions(const kernels::KernelTable& table) {
     if (i % 3 == 1) pattern = (pattern & 0xFFFF0000u) | (0x8000u + static_cast<std::uint32_t>(random() % 3) - 1);
     values.push_back(std::bit_cast<float>(pattern));
   }
-  std::vector<std::uint16_t> half(values.size()), half_expected(values.size()), brain(values.size()), brain_expected(values.size());
+  std::vector<std::uint16_t> half(values.size()), half_expected(values.size()), brain(values.size()),
+      brain_expected(values.size());
   table.f32_to_f16(values.data(), half.data(), values.size());
   table.f32_to_bf16(values.data(), brain.data(), values.size());
   const kernels::KernelTable& portable = *kernels::find("portable");
@@ -154,14 +162,17 @@ void check_conversions(const kernels::KernelTable& table) {
     if (!std::isfinite(values[i]) || std::abs(values[i]) > 65504) continue;
     const std::uint16_t magnitude = half[i] & 0x7FFF;
     const double error = std::abs(f16_value(half[i]) - values[i]);
-    const double below = magnitude == 0 ? INFINITY : std::abs(f16_value(static_cast<std::uint16_t>(half[i] - 1)) - values[i]);
-    const double above = magnitude >= 0x7BFF ? INFINITY : std::abs(f16_value(static_cast<std::uint16_t>(half[i] + 1)) - values[i]);
+    const double below =
+        magnitude == 0 ? INFINITY : std::abs(f16_value(static_cast<std::uint16_t>(half[i] - 1)) - values[i]);
+    const double above =
+        magnitude >= 0x7BFF ? INFINITY : std::abs(f16_value(static_cast<std::uint16_t>(half[i] + 1)) - values[i]);
     const bool tie_to_odd = (half[i] & 1) != 0 && (error == below || error == above);
-    if (error > below || error > above || tie_to_odd) FAIL_CHECK("f32_to_f16 of " << values[i] << " gives " << f16_value(half[i]));
+    if (error > below || error > above || tie_to_odd)
+      FAIL_CHECK("f32_to_f16 of " << values[i] << " gives " << f16_value(half[i]));
   }
 }
 
-// --- tiles -------------------------------------------------------------------------------------------------------------------------
+// --- tiles -----------------------------------------------------------------------------------------------------------
 struct PackedTile {
   std::vector<std::uint32_t> slices[3];
   std::vector<float> scales, offsets;
@@ -169,7 +180,8 @@ struct PackedTile {
   kernels::AffineTile view{};
 };
 
-// spec/planes.md 4.1 for the low slice; 4.3 for the higher ones: "field f (bits 8b + p*f) holds input 4*F*(f div F) + F*b + f mod F".
+// spec/planes.md 4.1 for the low slice; 4.3 for the higher ones: "field f (bits 8b + p*f) holds input 4*F*(f div F) +
+// F*b + f mod F".
 void pack_codes(PackedTile& tile, std::uint32_t bits, std::uint64_t cols) {
   static const std::vector<std::uint32_t> kSlices[9] = {{}, {1}, {2}, {2, 1}, {4}, {4, 1}, {4, 2}, {4, 2, 1}, {8}};
   std::uint32_t position = 0;
@@ -182,7 +194,8 @@ void pack_codes(PackedTile& tile, std::uint32_t bits, std::uint64_t cols) {
         std::uint32_t word = 0;
         for (std::uint32_t b = 0; b < 4; ++b) {
           for (std::uint32_t f = 0; f < 8 / p; ++f) {
-            const std::uint32_t input = s == 0 ? (8 * b + p * f) / p : 4 * per_byte * (f / per_byte) + per_byte * b + f % per_byte;
+            const std::uint32_t input =
+                s == 0 ? (8 * b + p * f) / p : 4 * per_byte * (f / per_byte) + per_byte * b + f % per_byte;
             const std::uint64_t col = line * per_word + input;
             if (col >= cols) continue;
             const std::uint32_t code = static_cast<std::uint32_t>(tile.codes[row * cols + col]);
@@ -196,7 +209,8 @@ void pack_codes(PackedTile& tile, std::uint32_t bits, std::uint64_t cols) {
   }
 }
 
-PackedTile random_tile(std::mt19937_64& random, std::uint32_t bits, bool is_signed, bool subtract, std::uint64_t cols, std::uint64_t group) {
+PackedTile random_tile(std::mt19937_64& random, std::uint32_t bits, bool is_signed, bool subtract, std::uint64_t cols,
+                       std::uint64_t group) {
   PackedTile tile;
   const std::int32_t low = is_signed ? -(1 << (bits - 1)) : 0;
   tile.codes.resize(16 * cols);
@@ -210,7 +224,13 @@ PackedTile random_tile(std::mt19937_64& random, std::uint32_t bits, bool is_sign
   }
   tile.view = {{tile.slices[0].data(), tile.slices[1].empty() ? nullptr : tile.slices[1].data(),
                 tile.slices[2].empty() ? nullptr : tile.slices[2].data()},
-               bits, is_signed, subtract, tile.scales.data(), tile.offsets.data(), cols, group};
+               bits,
+               is_signed,
+               subtract,
+               tile.scales.data(),
+               tile.offsets.data(),
+               cols,
+               group};
   return tile;
 }
 
@@ -223,13 +243,14 @@ float expected_value(const PackedTile& tile, std::uint64_t row, std::uint64_t co
 
 void check_tile(const kernels::KernelTable& table, std::mt19937_64& random, const PackedTile& tile) {
   const std::uint64_t cols = tile.view.cols;
-  INFO("bits " << tile.view.bits << ", signed " << tile.view.is_signed << ", subtract " << tile.view.subtract_offset << ", cols " << cols
-               << ", group " << tile.view.group_cols);
+  INFO("bits " << tile.view.bits << ", signed " << tile.view.is_signed << ", subtract " << tile.view.subtract_offset
+               << ", cols " << cols << ", group " << tile.view.group_cols);
   std::vector<float> panel(cols * 16 + 1, -7);
   table.tile_decode(tile.view, panel.data());
   std::uint64_t wrong = 0;
   for (std::uint64_t col = 0; col < cols; ++col) {
-    for (std::uint64_t row = 0; row < 16; ++row) wrong += bits_of(panel[col * 16 + row]) != bits_of(expected_value(tile, row, col));
+    for (std::uint64_t row = 0; row < 16; ++row)
+      wrong += bits_of(panel[col * 16 + row]) != bits_of(expected_value(tile, row, col));
   }
   CHECK(wrong == 0);
   CHECK(panel.back() == -7);

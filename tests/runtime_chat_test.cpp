@@ -74,6 +74,16 @@ TEST_CASE("the tiny llama template renders as in transformers") {
   }
 }
 
+TEST_CASE("contents that are not UTF-8 pass through every string operation") {
+  tensor::TokenizerSpec spec;
+  spec.chat_template =
+      "{% set c = messages[0].content %}{{ c | trim }}{{ c[::-1] | length }}{{ c.split() | join }}{{ c | tojson }}";
+  for (const char* content : {"\xF0", "a\xE2\x82", " \xC3 ", "\xFF\xFE"}) {
+    const Message messages[] = {{"user", content}};
+    CHECK_FALSE(render_chat(spec, messages, false).empty());
+  }
+}
+
 TEST_CASE("a model without a template and constructs outside the subset are unsupported") {
   CHECK(refuses(ErrorKind::unsupported, ""));
   CHECK(refuses(ErrorKind::unsupported, "{% include 'x' %}"));
@@ -85,10 +95,31 @@ TEST_CASE("a model without a template and constructs outside the subset are unsu
 }
 
 TEST_CASE("broken templates are invalid") {
-  for (const char* source : {"{% if %}{% endif %}", "{% if true %}", "{% endif %}", "{{ }}", "{{ 'x }}", "{{ (1 }}", "{{ 1 + }}", "{% for in x %}{% endfor %}",
-                             "{{ [1, }}", "{{ x..y }}", "{% %}", "{{ missing.name }}", "{{ 1 + 'a' }}", "{{ 1 / 0 }}", "{{ 5 % 0 }}", "{{ '\\u12' }}",
-                             "{% set a, b = [1] %}", "{{ 99999999999999999999 }}", "{% raw", "{{ raise_exception('no') }}", "{% else %}", "{{ 1 | length }}",
-                             "{{ missing + 1 }}", "{{ {1: 2 }}", "{% macro m( %}{% endmacro %}"}) {
+  for (const char* source : {"{% if %}{% endif %}",
+                             "{% if true %}",
+                             "{% endif %}",
+                             "{{ }}",
+                             "{{ 'x }}",
+                             "{{ (1 }}",
+                             "{{ 1 + }}",
+                             "{% for in x %}{% endfor %}",
+                             "{{ [1, }}",
+                             "{{ x..y }}",
+                             "{% %}",
+                             "{{ missing.name }}",
+                             "{{ 1 + 'a' }}",
+                             "{{ 1 / 0 }}",
+                             "{{ 5 % 0 }}",
+                             "{{ '\\u12' }}",
+                             "{% set a, b = [1] %}",
+                             "{{ 99999999999999999999 }}",
+                             "{% raw",
+                             "{{ raise_exception('no') }}",
+                             "{% else %}",
+                             "{{ 1 | length }}",
+                             "{{ missing + 1 }}",
+                             "{{ {1: 2 }}",
+                             "{% macro m( %}{% endmacro %}"}) {
     CHECK(refuses(ErrorKind::invalid_value, source));
   }
 }
@@ -96,7 +127,8 @@ TEST_CASE("broken templates are invalid") {
 TEST_CASE("hostile templates end with an error instead of exhausting the machine") {
   CHECK(refuses(ErrorKind::limit_exceeded, "{{ range(1000000000) }}"));
   CHECK(refuses(ErrorKind::limit_exceeded, "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"));
-  CHECK(refuses(ErrorKind::limit_exceeded, "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}"));
+  CHECK(refuses(ErrorKind::limit_exceeded,
+                "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}"));
   std::string nested;
   for (int i = 0; i < 5000; ++i) nested += "(";
   CHECK(refuses(ErrorKind::invalid_value, "{{ " + nested));

@@ -20,7 +20,9 @@ inline std::filesystem::path shared_directory() {
   return set != nullptr ? std::filesystem::path(set) : std::filesystem::path(INGOT_TEST_DATA) / ".." / ".." / "shared";
 }
 
-inline Json read_json(const std::filesystem::path& path) { return parse_json(read_text_file(path, 64u << 20), path.string()); }
+inline Json read_json(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path, 64u << 20), path.string());
+}
 
 inline std::vector<std::uint32_t> ids_of(const Json& json) {
   std::vector<std::uint32_t> ids;

@@ -22,7 +22,8 @@ using ingot::runtime::Tokenizer;
 namespace {
 
 // Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625 in an order that is not sorted.
-const std::vector<float> kLogits = {std::log(0.125f), std::log(0.5f), std::log(0.0625f), std::log(0.25f), std::log(0.0625f)};
+const std::vector<float> kLogits = {std::log(0.125f), std::log(0.5f), std::log(0.0625f), std::log(0.25f),
+                                    std::log(0.0625f)};
 constexpr int kDraws = 40000;
 
 std::array<int, 5> counts(const Sampling& options) {
@@ -76,7 +77,8 @@ TEST_CASE("temperature 0 takes the greatest logit, the first among equals, never
 TEST_CASE("draws follow the probabilities under temperature, top-k, top-p and min-p") {
   check_shares(sampling(1), {0.125, 0.5, 0.0625, 0.25, 0.0625});
   const double square = 0.25 + 0.0625 + 0.015625 + 2 * 0.00390625;
-  check_shares(sampling(0.5), {0.015625 / square, 0.25 / square, 0.00390625 / square, 0.0625 / square, 0.00390625 / square});
+  check_shares(sampling(0.5),
+               {0.015625 / square, 0.25 / square, 0.00390625 / square, 0.0625 / square, 0.00390625 / square});
   check_shares(sampling(1, 2), {0, 2.0 / 3, 0, 1.0 / 3, 0});
   check_shares(sampling(1, 1), {0, 1, 0, 0, 0});
   check_shares(sampling(1, 0, 0.7), {0, 2.0 / 3, 0, 1.0 / 3, 0});
@@ -140,7 +142,8 @@ TEST_CASE("generate streams what it returns and stops for each reason") {
   options.max_tokens = 100000;
   const GenerateResult full = tiny.run(options);
   CHECK(full.stop_reason == "context");
-  CHECK(full.tokens.size() + tiny.prompt.size() == tiny.session.context() + 1);  // the last one is drawn but no longer read
+  CHECK(full.tokens.size() + tiny.prompt.size() ==
+        tiny.session.context() + 1);  // the last one is drawn but no longer read
 
   options.max_tokens = 0;
   CHECK(tiny.run(options).tokens.empty());
@@ -196,6 +199,7 @@ TEST_CASE("rope frequencies are those of transformers") {
     const std::vector<float> got = ingot::runtime::rope_frequencies(config, row.at("dim", "").as_u64(""));
     const ingot::JsonArray& wanted = row.at("frequencies", "").as_array("");
     REQUIRE(got.size() == wanted.size());
-    for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(wanted[i].as_double("")).epsilon(3e-7));
+    for (std::size_t i = 0; i < got.size(); ++i)
+      CHECK(got[i] == doctest::Approx(wanted[i].as_double("")).epsilon(3e-7));
   }
 }

@@ -1,4 +1,5 @@
-// Logits and greedy tokens against transformers in float32: the trained tiny Llama, a random tiny GPT-2, a real 656K Llama, SmolLM2-135M.
+// Logits and greedy tokens against transformers in float32: the trained tiny Llama, a random tiny GPT-2, a real 656K
+// Llama, SmolLM2-135M.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -33,13 +34,15 @@ float gap(std::span<const float> logits) {
 double worst_difference(std::span<const float> got, const std::vector<float>& expected) {
   REQUIRE(got.size() == expected.size());
   double worst = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(got[i]) - expected[i]));
+  for (std::size_t i = 0; i < got.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(got[i]) - expected[i]));
   return worst;
 }
 
-// Greedy continuation of what `session` has just read. A token may differ where the two best logits are closer than `margin`; what
-// follows is then compared no more.
-void check_greedy(Session& session, std::span<const float> logits, const std::vector<std::uint32_t>& expected, float margin) {
+// Greedy continuation of what `session` has just read. A token may differ where the two best logits are closer than
+// `margin`; what follows is then compared no more.
+void check_greedy(Session& session, std::span<const float> logits, const std::vector<std::uint32_t>& expected,
+                  float margin) {
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const std::uint32_t token = greatest(logits);
     if (token != expected[i] && gap(logits) < margin) {
@@ -51,8 +54,10 @@ void check_greedy(Session& session, std::span<const float> logits, const std::ve
   }
 }
 
-// A checkpoint directory with expected.json (generation: prompt_ids, greedy_ids, logits) and expected_logits.safetensors.
-void check_model(const tensor::Model& model, const std::filesystem::path& expected_directory, double tolerance, float margin) {
+// A checkpoint directory with expected.json (generation: prompt_ids, greedy_ids, logits) and
+// expected_logits.safetensors.
+void check_model(const tensor::Model& model, const std::filesystem::path& expected_directory, double tolerance,
+                 float margin) {
   const Json expected = read_json(expected_directory / "expected.json");
   const auto logits_file = read_f32_tensors(expected_directory / "expected_logits.safetensors");
   Session session(model, 0);
@@ -83,7 +88,8 @@ tensor::Tensor float_tensor(const std::string& name, const tensor::Shape& shape)
   result.shape = shape;
   result.scheme = tensor::Scheme::plain(tensor::DType::f32);
   std::vector<std::byte> bytes(result.elements() * sizeof(float));
-  for (std::size_t i = 0; i < bytes.size() / 4; ++i) ingot::store_le(bytes.data() + 4 * i, std::sin(static_cast<float>(i + name.size())));
+  for (std::size_t i = 0; i < bytes.size() / 4; ++i)
+    ingot::store_le(bytes.data() + 4 * i, std::sin(static_cast<float>(i + name.size())));
   result.planes = tensor::planes_in_memory({std::move(bytes)}, shape, result.scheme, result.packing);
   return result;
 }
@@ -93,7 +99,8 @@ tensor::Model small_llama() {
   model.path = "small";
   tensor::ModelConfig& c = model.config;
   c.architecture = "llama";
-  c.vocab_size = 19, c.hidden_size = 8, c.intermediate_size = 12, c.layer_count = 2, c.head_count = 4, c.kv_head_count = 2, c.head_dim = 2;
+  c.vocab_size = 19, c.hidden_size = 8, c.intermediate_size = 12, c.layer_count = 2, c.head_count = 4,
+  c.kv_head_count = 2, c.head_dim = 2;
   c.context_length = 32, c.norm_epsilon = 1e-5, c.rope_theta = 10000, c.tied_embeddings = true;
   model.tensors.push_back(float_tensor("model.embed_tokens.weight", {19, 8}));
   model.tensors.push_back(float_tensor("model.norm.weight", {8}));
@@ -142,7 +149,8 @@ TEST_CASE("SmolLM2-135M gives the logits and greedy tokens of transformers") {
   const char* models = std::getenv("INGOT_TEST_MODELS");
   if (models == nullptr) return skip("INGOT_TEST_MODELS is not set (tests/interop/smollm2_logits.py fills it)");
   const std::filesystem::path directory = std::filesystem::path(models) / "smollm2";
-  if (!std::filesystem::exists(directory / "expected.json")) return skip((directory / "expected.json").string() + " is absent");
+  if (!std::filesystem::exists(directory / "expected.json"))
+    return skip((directory / "expected.json").string() + " is absent");
   check_model(convert::read_model(directory / "model.gguf"), directory, 1e-3, 1e-3f);
 }
 

@@ -14,8 +14,8 @@ namespace ingot::runtime {
 class Network {
  public:
   virtual ~Network() = default;
-  /// Reads `tokens` (1..kMaxVectors ids below vocab_size) at positions [position, position + size). Logits of the last one go to `logits`
-  /// (vocab_size) unless it is empty.
+  /// Reads `tokens` (1..kMaxVectors ids below vocab_size) at positions [position, position + size). Logits of the last
+  /// one go to `logits` (vocab_size) unless it is empty.
   virtual void forward(std::span<const std::uint32_t> tokens, std::uint64_t position, std::span<float> logits) = 0;
   [[nodiscard]] virtual std::uint64_t vocab_size() const noexcept = 0;
   /// Weights read for one token, as stored.

@@ -41,15 +41,16 @@ Config read_config(const Loader& loader) {
   config.layers = loader.positive("layer_count", source.layer_count, kMaxLayers);
   config.heads = loader.positive("head_count", source.head_count, config.hidden);
   config.positions = loader.positive("context_length", source.context_length, kMaxExtent);
-  config.intermediate = loader.positive("intermediate_size", source.intermediate_size == 0 ? 4 * config.hidden : source.intermediate_size, kMaxExtent);
+  config.intermediate = loader.positive(
+      "intermediate_size", source.intermediate_size == 0 ? 4 * config.hidden : source.intermediate_size, kMaxExtent);
   if (config.hidden % config.heads != 0) {
     throw Error(ErrorKind::invalid_value, "model configuration: head_count: expected a divisor of hidden_size " +
                                               std::to_string(config.hidden) + ", got " + std::to_string(config.heads));
   }
   config.head_dim = config.hidden / config.heads;
   config.epsilon = source.norm_epsilon;
-  config.attention_scale = static_cast<float>(source.attention_scale != 0 ? source.attention_scale
-                                                                          : 1 / std::sqrt(static_cast<double>(config.head_dim)));
+  config.attention_scale = static_cast<float>(
+      source.attention_scale != 0 ? source.attention_scale : 1 / std::sqrt(static_cast<double>(config.head_dim)));
   for (const Activation& row : kActivations) {
     if (row.name == source.activation) config.activation = row.apply;
   }
@@ -60,7 +61,9 @@ Config read_config(const Loader& loader) {
 }
 
 Layer load_layer(const Loader& loader, const Config& config, std::uint64_t index) {
-  const auto named = [&](std::string_view part) { return "transformer.h." + std::to_string(index) + "." + std::string(part); };
+  const auto named = [&](std::string_view part) {
+    return "transformer.h." + std::to_string(index) + "." + std::string(part);
+  };
   const std::uint64_t hidden = config.hidden;
   Layer layer;
   layer.norm_1 = loader.vector(named("ln_1.weight"), hidden);
@@ -82,7 +85,8 @@ class Gpt2 final : public Network {
  public:
   Gpt2(const Loader& loader, std::uint64_t context) : config_(read_config(loader)) {
     if (context > config_.positions) {
-      throw Error(ErrorKind::limit_exceeded, "context " + std::to_string(context) + ": the model has learned positions for " +
+      throw Error(ErrorKind::limit_exceeded, "context " + std::to_string(context) +
+                                                 ": the model has learned positions for " +
                                                  std::to_string(config_.positions));
     }
     (void)loader.require("transformer.wte.weight", {config_.vocab, config_.hidden});
@@ -119,8 +123,10 @@ class Gpt2 final : public Network {
       mlp_step(layers_[i], count);
     }
     if (logits.empty()) return;
-    layer_norm(x_.data() + (count - 1) * hidden, final_norm_.data(), final_norm_bias_.data(), hidden, config_.epsilon, normed_.data());
-    const Product head = {head_ ? head_.get() : &embedding_, normed_.data(), hidden, logits.data(), config_.vocab, nullptr};
+    layer_norm(x_.data() + (count - 1) * hidden, final_norm_.data(), final_norm_bias_.data(), hidden, config_.epsilon,
+               normed_.data());
+    const Product head = {
+        head_ ? head_.get() : &embedding_, normed_.data(), hidden, logits.data(), config_.vocab, nullptr};
     multiply({&head, 1}, 1, scratch_);
   }
 
@@ -129,7 +135,8 @@ class Gpt2 final : public Network {
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
     std::uint64_t bytes = (head_ ? *head_ : embedding_).stored_bytes();
     for (const Layer& layer : layers_) {
-      for (const Matrix* m : {&layer.attention, &layer.attention_output, &layer.up, &layer.down}) bytes += m->stored_bytes();
+      for (const Matrix* m : {&layer.attention, &layer.attention_output, &layer.up, &layer.down})
+        bytes += m->stored_bytes();
     }
     return bytes;
   }
@@ -146,7 +153,8 @@ class Gpt2 final : public Network {
 
   void norm(const std::vector<float>& weight, const std::vector<float>& bias, std::uint64_t count) noexcept {
     for (std::uint64_t t = 0; t < count; ++t) {
-      layer_norm(x_.data() + t * config_.hidden, weight.data(), bias.data(), config_.hidden, config_.epsilon, normed_.data() + t * config_.hidden);
+      layer_norm(x_.data() + t * config_.hidden, weight.data(), bias.data(), config_.hidden, config_.epsilon,
+                 normed_.data() + t * config_.hidden);
     }
   }
 
@@ -157,7 +165,8 @@ class Gpt2 final : public Network {
   void attention_step(const Layer& layer, std::uint64_t index, std::uint64_t position, std::uint64_t count) {
     const std::uint64_t hidden = config_.hidden;
     norm(layer.norm_1, layer.norm_1_bias, count);
-    const Product fused = {&layer.attention, normed_.data(), hidden, fused_.data(), 3 * hidden, layer.attention_bias.data()};
+    const Product fused = {&layer.attention, normed_.data(), hidden,
+                           fused_.data(),    3 * hidden,     layer.attention_bias.data()};
     multiply({&fused, 1}, count, scratch_);
     for (std::uint64_t t = 0; t < count; ++t) {  // a row is queries | keys | values
       const float* row = fused_.data() + t * 3 * hidden;
@@ -166,17 +175,20 @@ class Gpt2 final : public Network {
     }
     const AttentionShape shape = {config_.heads, config_.attention_scale, 0};
     attend(*cache_, index, shape, position, count, queries_.data(), normed_.data(), scores_);
-    const Product output = {&layer.attention_output, normed_.data(), hidden, projected_.data(), hidden, layer.attention_output_bias.data()};
+    const Product output = {&layer.attention_output, normed_.data(), hidden,
+                            projected_.data(),       hidden,         layer.attention_output_bias.data()};
     multiply({&output, 1}, count, scratch_);
     add_projected(count);
   }
 
   void mlp_step(const Layer& layer, std::uint64_t count) {
     norm(layer.norm_2, layer.norm_2_bias, count);
-    const Product up = {&layer.up, normed_.data(), config_.hidden, inner_.data(), config_.intermediate, layer.up_bias.data()};
+    const Product up = {&layer.up,     normed_.data(),       config_.hidden,
+                        inner_.data(), config_.intermediate, layer.up_bias.data()};
     multiply({&up, 1}, count, scratch_);
     for (std::uint64_t i = 0; i < count * config_.intermediate; ++i) inner_[i] = config_.activation(inner_[i]);
-    const Product down = {&layer.down, inner_.data(), config_.intermediate, projected_.data(), config_.hidden, layer.down_bias.data()};
+    const Product down = {&layer.down,       inner_.data(),  config_.intermediate,
+                          projected_.data(), config_.hidden, layer.down_bias.data()};
     multiply({&down, 1}, count, scratch_);
     add_projected(count);
   }
@@ -194,6 +206,8 @@ class Gpt2 final : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> load_gpt2(const Loader& loader, std::uint64_t context) { return std::make_unique<Gpt2>(loader, context); }
+std::unique_ptr<Network> load_gpt2(const Loader& loader, std::uint64_t context) {
+  return std::make_unique<Gpt2>(loader, context);
+}
 
 }  // namespace ingot::runtime

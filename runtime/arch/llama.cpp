@@ -1,4 +1,5 @@
-// The Llama family (Llama 1-3, Mistral, SmolLM2): RMSNorm, rotary positions, grouped queries, gated SiLU. Biases are used where present.
+// The Llama family (Llama 1-3, Mistral, SmolLM2): RMSNorm, rotary positions, grouped queries, gated SiLU. Biases are
+// used where present.
 #include <algorithm>
 #include <cmath>
 
@@ -43,8 +44,10 @@ bool all_interleaved(const Loader& loader, const Config& config) {
   const std::uint64_t rotary = loader.config().rotary_dim;
   if (rotary != 0 && rotary != config.head_dim) return false;
   for (std::uint64_t i = 0; i < config.layers; ++i) {
-    const auto& q = loader.require(layer_name(i, "self_attn.q_proj.weight"), {config.heads * config.head_dim, config.hidden});
-    const auto& k = loader.require(layer_name(i, "self_attn.k_proj.weight"), {config.kv_heads * config.head_dim, config.hidden});
+    const auto& q =
+        loader.require(layer_name(i, "self_attn.q_proj.weight"), {config.heads * config.head_dim, config.hidden});
+    const auto& k =
+        loader.require(layer_name(i, "self_attn.k_proj.weight"), {config.kv_heads * config.head_dim, config.hidden});
     if (!is_interleaved(q, config.heads) || !is_interleaved(k, config.kv_heads)) return false;
   }
   return true;
@@ -58,23 +61,28 @@ Config read_config(const Loader& loader) {
   config.intermediate = loader.positive("intermediate_size", source.intermediate_size, kMaxExtent);
   config.layers = loader.positive("layer_count", source.layer_count, kMaxLayers);
   config.heads = loader.positive("head_count", source.head_count, kMaxExtent);
-  config.kv_heads = loader.positive("kv_head_count", source.kv_head_count == 0 ? config.heads : source.kv_head_count, config.heads);
-  config.head_dim = loader.positive("head_dim", source.head_dim == 0 ? config.hidden / config.heads : source.head_dim, kMaxExtent);
+  config.kv_heads =
+      loader.positive("kv_head_count", source.kv_head_count == 0 ? config.heads : source.kv_head_count, config.heads);
+  config.head_dim =
+      loader.positive("head_dim", source.head_dim == 0 ? config.hidden / config.heads : source.head_dim, kMaxExtent);
   if (config.heads % config.kv_heads != 0) {
     throw Error(ErrorKind::invalid_value, "model configuration: kv_head_count: expected a divisor of head_count " +
-                                              std::to_string(config.heads) + ", got " + std::to_string(config.kv_heads));
+                                              std::to_string(config.heads) + ", got " +
+                                              std::to_string(config.kv_heads));
   }
   const std::uint64_t rotary = source.rotary_dim == 0 ? config.head_dim : source.rotary_dim;
   if (rotary % 2 != 0 || rotary > config.head_dim) {
-    throw Error(ErrorKind::invalid_value, "model configuration: rotary dimensions: expected an even number up to head_dim " +
-                                              std::to_string(config.head_dim) + ", got " + std::to_string(rotary));
+    throw Error(ErrorKind::invalid_value,
+                "model configuration: rotary dimensions: expected an even number up to head_dim " +
+                    std::to_string(config.head_dim) + ", got " + std::to_string(rotary));
   }
   if (!source.activation.empty() && source.activation != "silu") {
-    throw Error(ErrorKind::unsupported, "architecture " + source.architecture + " with activation \"" + source.activation + "\"");
+    throw Error(ErrorKind::unsupported,
+                "architecture " + source.architecture + " with activation \"" + source.activation + "\"");
   }
   config.epsilon = source.norm_epsilon;
-  config.attention_scale = static_cast<float>(source.attention_scale != 0 ? source.attention_scale
-                                                                          : 1 / std::sqrt(static_cast<double>(config.head_dim)));
+  config.attention_scale = static_cast<float>(
+      source.attention_scale != 0 ? source.attention_scale : 1 / std::sqrt(static_cast<double>(config.head_dim)));
   config.interleaved = all_interleaved(loader, config);
   return config;
 }
@@ -120,13 +128,16 @@ Layer load_layer(const Loader& loader, const Config& config, std::uint64_t index
   return layer;
 }
 
-const float* data_or_null(const std::vector<float>& values) noexcept { return values.empty() ? nullptr : values.data(); }
+const float* data_or_null(const std::vector<float>& values) noexcept {
+  return values.empty() ? nullptr : values.data();
+}
 
 class Llama final : public Network {
  public:
   Llama(const Loader& loader, std::uint64_t context)
       : config_(read_config(loader)),
-        rope_(loader.config(), config_.head_dim, config_.interleaved ? Rope::Pairs::neighbours : Rope::Pairs::halves, kMaxVectors) {
+        rope_(loader.config(), config_.head_dim, config_.interleaved ? Rope::Pairs::neighbours : Rope::Pairs::halves,
+              kMaxVectors) {
     load_weights(loader);
     cache_ = std::make_unique<KvCache>(config_.layers, config_.kv_heads, context, config_.head_dim);
     const std::uint64_t widest = std::max(config_.hidden, config_.heads * config_.head_dim);
@@ -152,8 +163,10 @@ class Llama final : public Network {
       mlp_step(layers_[i], count);
     }
     if (logits.empty()) return;
-    rms_norm(x_.data() + (count - 1) * config_.hidden, final_norm_.data(), config_.hidden, config_.epsilon, normed_.data());
-    const Product head = {head_ ? head_.get() : &embedding_, normed_.data(), config_.hidden, logits.data(), config_.vocab, nullptr};
+    rms_norm(x_.data() + (count - 1) * config_.hidden, final_norm_.data(), config_.hidden, config_.epsilon,
+             normed_.data());
+    const Product head = {
+        head_ ? head_.get() : &embedding_, normed_.data(), config_.hidden, logits.data(), config_.vocab, nullptr};
     multiply({&head, 1}, 1, scratch_);
   }
 
@@ -162,7 +175,8 @@ class Llama final : public Network {
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
     std::uint64_t bytes = (head_ ? *head_ : embedding_).stored_bytes();
     for (const Layer& layer : layers_) {
-      for (const Matrix* m : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) bytes += m->stored_bytes();
+      for (const Matrix* m : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+        bytes += m->stored_bytes();
     }
     return bytes;
   }
@@ -191,13 +205,15 @@ class Llama final : public Network {
     embedding_.reserve(scratch);
     if (head_) head_->reserve(scratch);
     for (const Layer& layer : layers_) {
-      for (const Matrix* m : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) m->reserve(scratch);
+      for (const Matrix* m : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+        m->reserve(scratch);
     }
   }
 
   void norm(const std::vector<float>& weight, std::uint64_t count) noexcept {
     for (std::uint64_t t = 0; t < count; ++t) {
-      rms_norm(x_.data() + t * config_.hidden, weight.data(), config_.hidden, config_.epsilon, normed_.data() + t * config_.hidden);
+      rms_norm(x_.data() + t * config_.hidden, weight.data(), config_.hidden, config_.epsilon,
+               normed_.data() + t * config_.hidden);
     }
   }
 
@@ -216,12 +232,14 @@ class Llama final : public Network {
     multiply(projections, count, scratch_);
     for (std::uint64_t t = 0; t < count; ++t) {
       for (std::uint64_t h = 0; h < config_.heads; ++h) rope_.rotate(q_.data() + t * q_width + h * config_.head_dim, t);
-      for (std::uint64_t h = 0; h < config_.kv_heads; ++h) rope_.rotate(k_.data() + t * kv_width + h * config_.head_dim, t);
+      for (std::uint64_t h = 0; h < config_.kv_heads; ++h)
+        rope_.rotate(k_.data() + t * kv_width + h * config_.head_dim, t);
       cache_->store(index, position + t, k_.data() + t * kv_width, v_.data() + t * kv_width);
     }
     const AttentionShape shape = {config_.heads, config_.attention_scale, layer.window};
     attend(*cache_, index, shape, position, count, q_.data(), attended(), scores_);
-    const Product output = {&layer.o, attended(), q_width, projected_.data(), config_.hidden, data_or_null(layer.o_bias)};
+    const Product output = {&layer.o,          attended(),     q_width,
+                            projected_.data(), config_.hidden, data_or_null(layer.o_bias)};
     multiply({&output, 1}, count, scratch_);
     add_projected(count);
   }
@@ -229,12 +247,14 @@ class Llama final : public Network {
   void mlp_step(const Layer& layer, std::uint64_t count) {
     norm(layer.post_attention_norm, count);
     const Product projections[] = {
-        {&layer.gate, normed_.data(), config_.hidden, gate_.data(), config_.intermediate, data_or_null(layer.gate_bias)},
+        {&layer.gate, normed_.data(), config_.hidden, gate_.data(), config_.intermediate,
+         data_or_null(layer.gate_bias)},
         {&layer.up, normed_.data(), config_.hidden, up_.data(), config_.intermediate, data_or_null(layer.up_bias)},
     };
     multiply(projections, count, scratch_);
     for (std::uint64_t i = 0; i < count * config_.intermediate; ++i) gate_[i] = silu(gate_[i]) * up_[i];
-    const Product output = {&layer.down, gate_.data(), config_.intermediate, projected_.data(), config_.hidden, data_or_null(layer.down_bias)};
+    const Product output = {&layer.down,       gate_.data(),   config_.intermediate,
+                            projected_.data(), config_.hidden, data_or_null(layer.down_bias)};
     multiply({&output, 1}, count, scratch_);
     add_projected(count);
   }
@@ -256,6 +276,8 @@ class Llama final : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> load_llama(const Loader& loader, std::uint64_t context) { return std::make_unique<Llama>(loader, context); }
+std::unique_ptr<Network> load_llama(const Loader& loader, std::uint64_t context) {
+  return std::make_unique<Llama>(loader, context);
+}
 
 }  // namespace ingot::runtime

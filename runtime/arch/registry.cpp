@@ -20,7 +20,8 @@ constexpr Architecture kArchitectures[] = {
 }  // namespace
 
 const Architecture* find_architecture(std::string_view name) noexcept {
-  const auto row = std::find_if(std::begin(kArchitectures), std::end(kArchitectures), [&](const Architecture& a) { return a.name == name; });
+  const auto row = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                                [&](const Architecture& a) { return a.name == name; });
   return row == std::end(kArchitectures) ? nullptr : row;
 }
 

@@ -19,7 +19,7 @@ const Value& input(const Arguments& a) {
 }
 std::string input_text(const Arguments& a) { return input(a).text(); }
 
-// --- strings -----------------------------------------------------------------------------------------------------------------------
+// --- strings ---------------------------------------------------------------------------------------------------------
 enum class Side : std::uint8_t { both, left, right };
 
 // Characters of `set`, or white space when it is none.
@@ -27,6 +27,7 @@ std::string stripped(const std::string& text, const Value& set, Side side) {
   List characters = items_of(Value(text));
   const auto strips = [&](const Value& character) {
     if (set.is_string()) return set.string().find(character.string()) != std::string::npos;
+    if (unicode::utf8_part_at(character.string(), 0).kind != unicode::Utf8Part::Kind::valid) return false;
     const unicode::CodePoint point = unicode::code_point_at(character.string(), 0);
     return unicode::is_white_space(point.value) || (point.value >= 0x1C && point.value <= 0x1F);
   };
@@ -75,7 +76,8 @@ Value replace(const Arguments& a) {
   const Value limit = a.get(3, "count", nullptr);
   std::int64_t left = limit.is_integer() ? limit.integer() : -1;
   if (from.empty()) unsupported("replacing an empty string");
-  for (std::size_t at = text.find(from); at != std::string::npos && left != 0; at = text.find(from, at + to.size()), --left) {
+  for (std::size_t at = text.find(from); at != std::string::npos && left != 0;
+       at = text.find(from, at + to.size()), --left) {
     check_size(text.size() + to.size());
     text.replace(at, from.size(), to);
   }
@@ -91,7 +93,8 @@ Value split(const Arguments& a) {
   if (separator.is_string()) {
     const std::string& mark = separator.string();
     if (mark.empty()) fail("split at an empty string");
-    for (std::size_t found = text.find(mark); found != std::string::npos && left != 0; found = text.find(mark, at), --left) {
+    for (std::size_t found = text.find(mark); found != std::string::npos && left != 0;
+         found = text.find(mark, at), --left) {
       parts.emplace_back(text.substr(at, found - at));
       at = found + mark.size();
     }
@@ -129,7 +132,8 @@ Value endswith(const Arguments& a) {
 Value find(const Arguments& a) {
   const std::string text = input_text(a), wanted = a.get(1, "sub").text();
   const std::size_t at = text.find(wanted);
-  return at == std::string::npos ? std::int64_t{-1} : static_cast<std::int64_t>(items_of(Value(text.substr(0, at))).size());
+  return at == std::string::npos ? std::int64_t{-1}
+                                 : static_cast<std::int64_t>(items_of(Value(text.substr(0, at))).size());
 }
 Value count_of(const Arguments& a) {
   const std::string text = input_text(a), wanted = a.get(1, "sub").text();
@@ -165,7 +169,10 @@ Value join(const Arguments& a) {
 Value indent(const Arguments& a) {
   const std::string text = input_text(a);
   const Value width = a.get(1, "width", std::int64_t{4});
-  const std::string pad = width.is_string() ? width.string() : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(width.integer(), 0, 1000)), ' ');
+  const std::string pad =
+      width.is_string()
+          ? width.string()
+          : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(width.integer(), 0, 1000)), ' ');
   const bool first = a.get(2, "first", false).truthy(), blank = a.get(3, "blank", false).truthy();
   std::string out = first ? pad : "";
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -177,7 +184,7 @@ Value indent(const Arguments& a) {
   return out;
 }
 
-// --- lists, dicts, numbers -----------------------------------------------------------------------------------------------------------
+// --- lists, dicts, numbers -------------------------------------------------------------------------------------------
 Value length(const Arguments& a) {
   if (input(a).is_number() || input(a).is_none()) fail("length of " + std::string(input(a).type_name()));
   return static_cast<std::int64_t>(items_of(input(a)).size());
@@ -199,7 +206,8 @@ Value reverse(const Arguments& a) {
 Value unique(const Arguments& a) {
   List kept;
   for (const Value& item : items_of(input(a))) {
-    if (std::none_of(kept.begin(), kept.end(), [&](const Value& old) { return equal(old, item); })) kept.push_back(item);
+    if (std::none_of(kept.begin(), kept.end(), [&](const Value& old) { return equal(old, item); }))
+      kept.push_back(item);
   }
   return kept;
 }
@@ -222,7 +230,9 @@ Value items(const Arguments& a) {
 }
 Value dictsort(const Arguments& a) {
   List pairs = items(a).list();
-  std::stable_sort(pairs.begin(), pairs.end(), [](const Value& x, const Value& y) { return cased(x.list()[0].string(), false) < cased(y.list()[0].string(), false); });
+  std::stable_sort(pairs.begin(), pairs.end(), [](const Value& x, const Value& y) {
+    return cased(x.list()[0].string(), false) < cased(y.list()[0].string(), false);
+  });
   return pairs;
 }
 Value keys(const Arguments& a) { return items_of(Value(input_dict(a))); }
@@ -246,7 +256,8 @@ Value to_integer(const Arguments& a) {
   std::int64_t parsed = 0;
   const std::string text = stripped(v.text(), nullptr, Side::both);
   const auto read = std::from_chars(text.data(), text.data() + text.size(), parsed);
-  return read.ec == std::errc() && read.ptr == text.data() + text.size() ? Value(parsed) : a.get(1, "default", std::int64_t{0});
+  return read.ec == std::errc() && read.ptr == text.data() + text.size() ? Value(parsed)
+                                                                         : a.get(1, "default", std::int64_t{0});
 }
 Value to_real(const Arguments& a) {
   if (input(a).is_number()) return input(a).number();
@@ -257,7 +268,8 @@ Value to_real(const Arguments& a) {
 }
 Value absolute(const Arguments& a) {
   if (!input(a).is_number()) fail("abs of " + std::string(input(a).type_name()));
-  return input(a).is_integer() && input(a).integer() != INT64_MIN ? Value(std::abs(input(a).integer())) : Value(std::abs(input(a).number()));
+  return input(a).is_integer() && input(a).integer() != INT64_MIN ? Value(std::abs(input(a).integer()))
+                                                                  : Value(std::abs(input(a).number()));
 }
 Value as_is(const Arguments& a) { return input(a); }
 Value string(const Arguments& a) { return input_text(a); }
@@ -266,7 +278,7 @@ Value tojson(const Arguments& a) {
   return to_json_text(input(a), width.is_integer() ? std::clamp<std::int64_t>(width.integer(), 0, 64) : -1);
 }
 
-// --- tests -------------------------------------------------------------------------------------------------------------------------
+// --- tests -----------------------------------------------------------------------------------------------------------
 Value is_iterable(const Arguments& a) { return input(a).is_list() || input(a).is_dict() || input(a).is_string(); }
 std::int64_t test_integer(const Arguments& a, std::size_t index) {
   const Value value = a.get(index, "num");
@@ -279,15 +291,26 @@ struct Row {
   Builtin function;
 };
 constexpr Row kFilters[] = {
-    {"abs", absolute}, {"capitalize", capitalize}, {"count", length}, {"dictsort", dictsort}, {"first", first}, {"float", to_real},
-    {"indent", indent}, {"int", to_integer}, {"items", items}, {"join", join}, {"last", last}, {"length", length}, {"list", list},
-    {"lower", lower}, {"replace", replace}, {"reverse", reverse}, {"safe", as_is}, {"sort", sort}, {"string", string}, {"title", title},
-    {"tojson", tojson}, {"trim", strip}, {"unique", unique}, {"upper", upper},
+    {"abs", absolute},    {"capitalize", capitalize},
+    {"count", length},    {"dictsort", dictsort},
+    {"first", first},     {"float", to_real},
+    {"indent", indent},   {"int", to_integer},
+    {"items", items},     {"join", join},
+    {"last", last},       {"length", length},
+    {"list", list},       {"lower", lower},
+    {"replace", replace}, {"reverse", reverse},
+    {"safe", as_is},      {"sort", sort},
+    {"string", string},   {"title", title},
+    {"tojson", tojson},   {"trim", strip},
+    {"unique", unique},   {"upper", upper},
 };
 constexpr Row kTests[] = {
     {"boolean", [](const Arguments& a) -> Value { return input(a).is<bool>(); }},
     {"defined", [](const Arguments& a) -> Value { return !input(a).is_undefined(); }},
-    {"divisibleby", [](const Arguments& a) -> Value { return test_integer(a, 1) != 0 && test_integer(a, 0) % test_integer(a, 1) == 0; }},
+    {"divisibleby",
+     [](const Arguments& a) -> Value {
+       return test_integer(a, 1) != 0 && test_integer(a, 0) % test_integer(a, 1) == 0;
+     }},
     {"eq", [](const Arguments& a) -> Value { return equal(input(a), a.get(1, "")); }},
     {"equalto", [](const Arguments& a) -> Value { return equal(input(a), a.get(1, "")); }},
     {"even", [](const Arguments& a) -> Value { return test_integer(a, 0) % 2 == 0; }},
@@ -307,9 +330,9 @@ constexpr Row kTests[] = {
     {"undefined", [](const Arguments& a) -> Value { return input(a).is_undefined(); }},
 };
 constexpr Row kStringMethods[] = {
-    {"capitalize", capitalize}, {"count", count_of}, {"endswith", endswith}, {"find", find}, {"join", join_method}, {"lower", lower},
-    {"lstrip", lstrip}, {"replace", replace}, {"rstrip", rstrip}, {"split", split}, {"startswith", startswith}, {"strip", strip},
-    {"title", title}, {"upper", upper},
+    {"capitalize", capitalize}, {"count", count_of}, {"endswith", endswith}, {"find", find},     {"join", join_method},
+    {"lower", lower},           {"lstrip", lstrip},  {"replace", replace},   {"rstrip", rstrip}, {"split", split},
+    {"startswith", startswith}, {"strip", strip},    {"title", title},       {"upper", upper},
 };
 constexpr Row kListMethods[] = {{"append", append}};
 constexpr Row kDictMethods[] = {{"get", get}, {"items", items}, {"keys", keys}, {"values", values}};
@@ -327,7 +350,8 @@ Value range(const Arguments& a) {
   if (step == 0) fail("range with step 0");
   List numbers;
   for (std::int64_t at = start; step > 0 ? at < stop : at > stop;) {
-    if (static_cast<std::int64_t>(numbers.size()) >= kMaxRange) throw Error(ErrorKind::limit_exceeded, "chat template: range is too long");
+    if (static_cast<std::int64_t>(numbers.size()) >= kMaxRange)
+      throw Error(ErrorKind::limit_exceeded, "chat template: range is too long");
     numbers.emplace_back(at);
     if (__builtin_add_overflow(at, step, &at)) break;
   }
@@ -348,8 +372,11 @@ Dict builtin_functions() {
   Dict functions;
   functions.emplace_back("range", Function(range));
   functions.emplace_back("dict", Function([](const Arguments& a) -> Value { return a.named; }));
-  functions.emplace_back("raise_exception", Function([](const Arguments& a) -> Value { fail("the template refuses: " + a.get(0, "message").text()); }));
-  functions.emplace_back("strftime_now", Function([](const Arguments&) -> Value { unsupported("strftime_now (the current date)"); }));
+  functions.emplace_back("raise_exception", Function([](const Arguments& a) -> Value {
+                           fail("the template refuses: " + a.get(0, "message").text());
+                         }));
+  functions.emplace_back("strftime_now",
+                         Function([](const Arguments&) -> Value { unsupported("strftime_now (the current date)"); }));
   return functions;
 }
 

@@ -1,4 +1,5 @@
-// Expressions, by jinja2's precedence: inline if, or, and, not, comparisons, + -, ~, * / // %, unary, postfix, filters and tests.
+// Expressions, by jinja2's precedence: inline if, or, and, not, comparisons, + -, ~, * / // %, unary, postfix, filters
+// and tests.
 #include <algorithm>
 #include <charconv>
 #include <iterator>
@@ -66,7 +67,8 @@ void ExpressionParser::finish() {
 
 void ExpressionParser::syntax_error(const std::string& wanted) const {
   const std::string got = at_end() ? "the end of the tag" : "'" + peek().text + "'";
-  fail("line " + std::to_string(segment_.line) + ": expected " + wanted + ", got " + got + " in \"" + segment_.text + "\"");
+  fail("line " + std::to_string(segment_.line) + ": expected " + wanted + ", got " + got + " in \"" + segment_.text +
+       "\"");
 }
 
 NodePtr ExpressionParser::node(NodeKind kind, std::string text) const {
@@ -214,7 +216,8 @@ NodePtr ExpressionParser::primary() {
     double real = 0;
     const char* end = token.text.data() + token.text.size();
     const bool whole = token.kind == TokenKind::integer;
-    const auto read = whole ? std::from_chars(token.text.data(), end, integer) : std::from_chars(token.text.data(), end, real);
+    const auto read =
+        whole ? std::from_chars(token.text.data(), end, integer) : std::from_chars(token.text.data(), end, real);
     if (read.ec != std::errc()) syntax_error("a number of 64 bits");
     literal->value = whole ? Value(integer) : Value(real);
     ++at_;
@@ -222,10 +225,14 @@ NodePtr ExpressionParser::primary() {
   }
   if (token.kind == TokenKind::name) {
     const std::string text = name();
-    if (text == "true" || text == "True") literal->value = true;
-    else if (text == "false" || text == "False") literal->value = false;
-    else if (text == "none" || text == "None") literal->value = nullptr;
-    else return node(NodeKind::name, text);
+    if (text == "true" || text == "True")
+      literal->value = true;
+    else if (text == "false" || text == "False")
+      literal->value = false;
+    else if (text == "none" || text == "None")
+      literal->value = nullptr;
+    else
+      return node(NodeKind::name, text);
     return literal;
   }
   if (next_is("(")) return parenthesized();
@@ -341,12 +348,12 @@ NodePtr ExpressionParser::test(NodePtr input) {
   result = with_children(std::move(result), std::move(input));
   const Token& next = peek();
   const bool is_word = next.kind == TokenKind::name;
-  const bool ends = is_word && (next.text == "else" || next.text == "or" || next.text == "and" || next.text == "is" || next.text == "if" ||
-                                next.text == "not" || next.text == "in");
+  const bool ends = is_word && (next.text == "else" || next.text == "or" || next.text == "and" || next.text == "is" ||
+                                next.text == "if" || next.text == "not" || next.text == "in");
   if (next_is("(")) {
     arguments(*result);
-  } else if ((is_word && !ends) || next.kind == TokenKind::string || next.kind == TokenKind::integer || next.kind == TokenKind::real ||
-             next_is("[") || next_is("{")) {
+  } else if ((is_word && !ends) || next.kind == TokenKind::string || next.kind == TokenKind::integer ||
+             next.kind == TokenKind::real || next_is("[") || next_is("{")) {
     result->children.push_back(postfix(primary()));
   }
   return result;

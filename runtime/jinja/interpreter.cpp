@@ -29,8 +29,10 @@ class Interpreter {
   class Guard {
    public:
     explicit Guard(Interpreter& owner) : owner_(owner) {
-      if (++owner_.steps_ > owner_.limits_.steps) throw Error(ErrorKind::limit_exceeded, "chat template: too much work");
-      if (++owner_.depth_ > owner_.limits_.depth) throw Error(ErrorKind::limit_exceeded, "chat template: calls nest too deep");
+      if (++owner_.steps_ > owner_.limits_.steps)
+        throw Error(ErrorKind::limit_exceeded, "chat template: too much work");
+      if (++owner_.depth_ > owner_.limits_.depth)
+        throw Error(ErrorKind::limit_exceeded, "chat template: calls nest too deep");
     }
     ~Guard() { --owner_.depth_; }
 
@@ -39,11 +41,12 @@ class Interpreter {
   };
 
   void print(std::string_view text) {
-    if (output_.size() + text.size() > limits_.output_bytes) throw Error(ErrorKind::limit_exceeded, "chat template: the output is too long");
+    if (output_.size() + text.size() > limits_.output_bytes)
+      throw Error(ErrorKind::limit_exceeded, "chat template: the output is too long");
     output_ += text;
   }
 
-  // --- variables ---------------------------------------------------------------------------------------------------------------
+  // --- variables -----------------------------------------------------------------------------------------------------
   Value lookup(const std::string& name) const {
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
       for (const auto& [key, value] : *scope) {
@@ -68,19 +71,20 @@ class Interpreter {
       define(target.text, value);
     } else if (target.kind == NodeKind::attribute) {
       const Value object = evaluate(*target.children[0]);
-      if (!object.is_dict()) fail("line " + std::to_string(target.line) + ": only attributes of a namespace can be set");
+      if (!object.is_dict())
+        fail("line " + std::to_string(target.line) + ": only attributes of a namespace can be set");
       object.set_member(target.text, value);
     } else {
       const List items = items_of(value);
       if (items.size() != target.children.size()) {
-        fail("line " + std::to_string(target.line) + ": expected " + std::to_string(target.children.size()) + " values to unpack, got " +
-             std::to_string(items.size()));
+        fail("line " + std::to_string(target.line) + ": expected " + std::to_string(target.children.size()) +
+             " values to unpack, got " + std::to_string(items.size()));
       }
       for (std::size_t i = 0; i < items.size(); ++i) assign(*target.children[i], items[i]);
     }
   }
 
-  // --- statements --------------------------------------------------------------------------------------------------------------
+  // --- statements ----------------------------------------------------------------------------------------------------
   Flow execute(const Node& node) {
     const Guard guard(*this);
     switch (node.kind) {
@@ -139,8 +143,13 @@ class Interpreter {
 
   static Value loop_variables(const List& items, std::size_t i) {
     const auto index = static_cast<std::int64_t>(i), length = static_cast<std::int64_t>(items.size());
-    Dict loop = {{"index", index + 1},      {"index0", index},       {"first", index == 0},  {"last", index + 1 == length},
-                 {"length", length},        {"revindex", length - index}, {"revindex0", length - index - 1}};
+    Dict loop = {{"index", index + 1},
+                 {"index0", index},
+                 {"first", index == 0},
+                 {"last", index + 1 == length},
+                 {"length", length},
+                 {"revindex", length - index},
+                 {"revindex0", length - index - 1}};
     loop.emplace_back("previtem", i > 0 ? items[i - 1] : Value(Value::Undefined{"loop.previtem"}));
     loop.emplace_back("nextitem", i + 1 < items.size() ? items[i + 1] : Value(Value::Undefined{"loop.nextitem"}));
     return loop;
@@ -152,7 +161,8 @@ class Interpreter {
   }
 
   Value call_macro(const Node& macro, const Arguments& arguments) {
-    if (arguments.positional.size() > macro.names.size()) fail("macro " + macro.text + " takes " + std::to_string(macro.names.size()) + " arguments");
+    if (arguments.positional.size() > macro.names.size())
+      fail("macro " + macro.text + " takes " + std::to_string(macro.names.size()) + " arguments");
     const std::size_t defaults = macro.children.size() - 1;
     Dict scope;
     for (std::size_t i = 0; i < macro.names.size(); ++i) {
@@ -166,11 +176,12 @@ class Interpreter {
     return result;
   }
 
-  // --- expressions -------------------------------------------------------------------------------------------------------------
+  // --- expressions ---------------------------------------------------------------------------------------------------
   Value evaluate(const Node& node) {
     Value result = computed(node);
     if (result.is_string()) built_ += result.string().size();
-    if (result.is_list()) built_ += result.list().size() * (node.kind == NodeKind::name ? 0 : sizeof(Value));  // a name only refers to it
+    if (result.is_list())
+      built_ += result.list().size() * (node.kind == NodeKind::name ? 0 : sizeof(Value));  // a name only refers to it
     if (built_ > limits_.built_bytes) throw Error(ErrorKind::limit_exceeded, "chat template: its values are too large");
     return result;
   }
@@ -258,12 +269,14 @@ class Interpreter {
     };
     const Value step_value = node.children[3] ? evaluate(*node.children[3]) : Value(nullptr);
     const std::int64_t step = step_value.is_integer() ? step_value.integer() : 1;
-    if (step == 0 || step < -size - 1 || step > size + 1) return step == 0 ? (fail("a slice step of 0"), Value()) : Value(List());
+    if (step == 0 || step < -size - 1 || step > size + 1)
+      return step == 0 ? (fail("a slice step of 0"), Value()) : Value(List());
     const bool forward = step > 0;
     const std::int64_t start = bound(1, forward ? 0 : size - 1, forward ? 0 : -1, forward ? size : size - 1);
     const std::int64_t stop = bound(2, forward ? size : -1, forward ? 0 : -1, forward ? size : size - 1);
     List picked;
-    for (std::int64_t at = start; forward ? at < stop : at > stop; at += step) picked.push_back(items[static_cast<std::size_t>(at)]);
+    for (std::int64_t at = start; forward ? at < stop : at > stop; at += step)
+      picked.push_back(items[static_cast<std::size_t>(at)]);
     if (object.is_list()) return picked;
     std::string text;
     for (const Value& character : picked) text += character.string();
@@ -276,8 +289,10 @@ class Interpreter {
     const std::size_t named_from = node.children.size() - node.names.size();
     for (std::size_t i = first; i < node.children.size(); ++i) {
       Value value = evaluate(*node.children[i]);
-      if (i < named_from) arguments.positional.push_back(std::move(value));
-      else arguments.named.emplace_back(node.names[i - named_from], std::move(value));
+      if (i < named_from)
+        arguments.positional.push_back(std::move(value));
+      else
+        arguments.named.emplace_back(node.names[i - named_from], std::move(value));
     }
     return arguments;
   }
@@ -293,7 +308,8 @@ class Interpreter {
 
   Value apply_filter(const Node& node) {
     if (node.text == "default" || node.text == "d") return default_filter(node);
-    if (node.text == "map" || node.text == "selectattr" || node.text == "rejectattr" || node.text == "select" || node.text == "reject") {
+    if (node.text == "map" || node.text == "selectattr" || node.text == "rejectattr" || node.text == "select" ||
+        node.text == "reject") {
       return sequence_filter(node);
     }
     const Builtin filter = find_filter(node.text);
@@ -305,7 +321,8 @@ class Interpreter {
     const Arguments arguments = arguments_of(node, 0);
     const Value& input = arguments.positional[0];
     const bool also_false = arguments.get(2, "boolean", Value(false)).truthy();
-    return input.is_undefined() || (also_false && !input.truthy()) ? arguments.get(1, "default_value", Value("")) : input;
+    return input.is_undefined() || (also_false && !input.truthy()) ? arguments.get(1, "default_value", Value(""))
+                                                                   : input;
   }
 
   static bool passes(const std::string& name, const Value& value, const List& rest) {
@@ -320,12 +337,14 @@ class Interpreter {
   // map(attribute=...), map("filter"), selectattr("name", "test", ...), select("test", ...) and their opposites.
   Value sequence_filter(const Node& node) {
     const Arguments arguments = arguments_of(node, 0);
-    const bool by_attribute = node.text == "selectattr" || node.text == "rejectattr", inverted = node.text.starts_with("reject");
+    const bool by_attribute = node.text == "selectattr" || node.text == "rejectattr",
+               inverted = node.text.starts_with("reject");
     const std::size_t test_at = by_attribute ? 2 : 1;
     const Value wanted = arguments.get(test_at, "");
-    const List rest = arguments.positional.size() > test_at + 1
-                          ? List(arguments.positional.begin() + static_cast<std::ptrdiff_t>(test_at) + 1, arguments.positional.end())
-                          : List();
+    const List rest =
+        arguments.positional.size() > test_at + 1
+            ? List(arguments.positional.begin() + static_cast<std::ptrdiff_t>(test_at) + 1, arguments.positional.end())
+            : List();
     const Value name = arguments.get(1, "attribute");
     List result;
     for (const Value& value : items_of(arguments.positional[0])) {
@@ -400,12 +419,15 @@ class Interpreter {
       return joined;
     }
     if (!left.is_number() || !right.is_number()) {
-      const auto named = [](const Value& v) { return v.is_undefined() ? "undefined '" + v.undefined_name() + "'" : std::string(v.type_name()); };
+      const auto named = [](const Value& v) {
+        return v.is_undefined() ? "undefined '" + v.undefined_name() + "'" : std::string(v.type_name());
+      };
       fail("cannot compute " + named(left) + " " + symbol + " " + named(right));
     }
     const bool divides = symbol == "/" || symbol == "//" || symbol == "%";
     if (divides && right.number() == 0) fail("division by zero");
-    if (left.is_integer() && right.is_integer() && symbol != "/") return integer_arithmetic(symbol, left.integer(), right.integer());
+    if (left.is_integer() && right.is_integer() && symbol != "/")
+      return integer_arithmetic(symbol, left.integer(), right.integer());
     const double a = left.number(), b = right.number();
     if (symbol == "+") return a + b;
     if (symbol == "-") return a - b;
@@ -436,6 +458,8 @@ class Interpreter {
 
 }  // namespace
 
-std::string render(const Node& root, const Dict& globals, const Limits& limits) { return Interpreter(globals, limits).run(root); }
+std::string render(const Node& root, const Dict& globals, const Limits& limits) {
+  return Interpreter(globals, limits).run(root);
+}
 
 }  // namespace ingot::runtime::jinja

@@ -18,7 +18,8 @@ class TagLexer {
 
   std::vector<Token> tokens() {
     std::vector<Token> out;
-    for (at_ = source_.find_first_not_of(kBlank); at_ < source_.size(); at_ = source_.find_first_not_of(kBlank, at_)) out.push_back(next());
+    for (at_ = source_.find_first_not_of(kBlank); at_ < source_.size(); at_ = source_.find_first_not_of(kBlank, at_))
+      out.push_back(next());
     out.push_back({TokenKind::end, ""});
     return out;
   }
@@ -49,11 +50,14 @@ class TagLexer {
   Token number() {
     const std::size_t begin = at_;
     const auto digits = [&] {
-      while (at_ < source_.size() && (std::isdigit(static_cast<unsigned char>(source_[at_])) != 0 || source_[at_] == '_')) ++at_;
+      while (at_ < source_.size() &&
+             (std::isdigit(static_cast<unsigned char>(source_[at_])) != 0 || source_[at_] == '_'))
+        ++at_;
     };
     digits();
     bool real = false;
-    if (at_ + 1 < source_.size() && source_[at_] == '.' && std::isdigit(static_cast<unsigned char>(source_[at_ + 1])) != 0) {
+    if (at_ + 1 < source_.size() && source_[at_] == '.' &&
+        std::isdigit(static_cast<unsigned char>(source_[at_ + 1])) != 0) {
       real = true;
       ++at_;
       digits();
@@ -87,10 +91,12 @@ class TagLexer {
       char32_t code = 0;
       for (std::size_t i = 1; i <= width; ++i) {
         const char digit = at_ + i < source_.size() ? source_[at_ + i] : '?';
-        if (std::isxdigit(static_cast<unsigned char>(digit)) == 0) fail("line " + std::to_string(line_) + ": a broken escape in a string");
+        if (std::isxdigit(static_cast<unsigned char>(digit)) == 0)
+          fail("line " + std::to_string(line_) + ": a broken escape in a string");
         code = code * 16 + static_cast<char32_t>(digit <= '9' ? digit - '0' : (digit | 32) - 'a' + 10);
       }
-      if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) fail("line " + std::to_string(line_) + ": an escape that is no character");
+      if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+        fail("line " + std::to_string(line_) + ": an escape that is no character");
       unicode::append_utf8(text, code);
       at_ += width;
     } else if (const std::size_t found = kLetters.find(c); found != std::string_view::npos) {
@@ -111,8 +117,10 @@ std::size_t find_close(std::string_view source, std::size_t at, std::string_view
   for (; at < source.size(); ++at) {
     const char c = source[at];
     if (quote != 0) {
-      if (c == '\\') ++at;
-      else if (c == quote) quote = 0;
+      if (c == '\\')
+        ++at;
+      else if (c == quote)
+        quote = 0;
     } else if (source.substr(at, 2) == close) {
       return at;
     } else if ((c == '\'' || c == '"') && close != "#}") {
@@ -139,7 +147,8 @@ std::string normalized(std::string_view source) {
 // Blanks from the start of the line up to a block tag vanish (lstrip_blocks).
 void strip_line_start(std::string& literal, bool at_source_start) {
   const std::size_t last = literal.find_last_not_of(" \t");
-  if (last == std::string::npos ? at_source_start : literal[last] == '\n') literal.resize(last == std::string::npos ? 0 : last + 1);
+  if (last == std::string::npos ? at_source_start : literal[last] == '\n')
+    literal.resize(last == std::string::npos ? 0 : last + 1);
 }
 
 }  // namespace
@@ -151,7 +160,9 @@ std::vector<Segment> split_template(std::string_view original) {
   std::uint32_t line = 1;
   while (at < source.size()) {
     std::size_t open = at;
-    while (open + 1 < source.size() && !(source[open] == '{' && std::string_view("{%#").find(source[open + 1]) != std::string_view::npos)) ++open;
+    while (open + 1 < source.size() &&
+           !(source[open] == '{' && std::string_view("{%#").find(source[open + 1]) != std::string_view::npos))
+      ++open;
     if (open + 1 >= source.size()) open = source.size();
     std::string literal = source.substr(at, open - at);
     const bool first_of_line = at == 0 || source[at - 1] == '\n';
@@ -169,7 +180,8 @@ std::vector<Segment> split_template(std::string_view original) {
     const char after = begin < end ? source[end - 1] : ' ';
     if (before == '-' || before == '+') ++begin;
     if ((after == '-' || after == '+') && end > begin) --end;
-    if (before == '-') literal.erase(literal.find_last_not_of(kBlank) == std::string::npos ? 0 : literal.find_last_not_of(kBlank) + 1);
+    if (before == '-')
+      literal.erase(literal.find_last_not_of(kBlank) == std::string::npos ? 0 : literal.find_last_not_of(kBlank) + 1);
     if (before != '-' && before != '+' && kind != '{') strip_line_start(literal, first_of_line);
     if (!literal.empty()) segments.push_back({Segment::Kind::text, std::move(literal), {}, line});
     if (kind != '#') {
@@ -183,7 +195,8 @@ std::vector<Segment> split_template(std::string_view original) {
     } else if (after != '+' && kind != '{' && at < source.size() && source[at] == '\n') {
       ++at;
     }
-    line = 1 + static_cast<std::uint32_t>(std::count(source.begin(), source.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
+    line = 1 + static_cast<std::uint32_t>(
+                   std::count(source.begin(), source.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
   }
   return segments;
 }

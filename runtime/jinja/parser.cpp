@@ -22,7 +22,8 @@ class TemplateParser {
 
   NodePtr parse() {
     NodePtr root = block({});
-    if (at_ < segments_.size()) fail("line " + std::to_string(segments_[at_].line) + ": \"" + keyword() + "\" closes nothing");
+    if (at_ < segments_.size())
+      fail("line " + std::to_string(segments_[at_].line) + ": \"" + keyword() + "\" closes nothing");
     return root;
   }
 
@@ -30,7 +31,9 @@ class TemplateParser {
   // First word of the statement at at_.
   std::string keyword() const {
     const Segment& segment = segments_[at_];
-    return segment.kind == Segment::Kind::statement && segment.tokens[0].kind == TokenKind::name ? segment.tokens[0].text : std::string();
+    return segment.kind == Segment::Kind::statement && segment.tokens[0].kind == TokenKind::name
+               ? segment.tokens[0].text
+               : std::string();
   }
 
   // Statements up to one whose keyword is in `ends` (not consumed) or the end of the template.
@@ -65,7 +68,8 @@ class TemplateParser {
   void close(std::string_view word, const Segment& opened) {
     if (at_ >= segments_.size() || keyword() != word) {
       const std::string got = at_ < segments_.size() ? "\"" + keyword() + "\"" : "the end of the template";
-      fail("line " + std::to_string(opened.line) + ": \"" + opened.text + "\": expected \"" + std::string(word) + "\", got " + got);
+      fail("line " + std::to_string(opened.line) + ": \"" + opened.text + "\": expected \"" + std::string(word) +
+           "\", got " + got);
     }
     ++at_;
   }

@@ -1,4 +1,5 @@
-// Template source -> tree. Whitespace rules are those of transformers' environment: trim_blocks, lstrip_blocks, the final newline dropped.
+// Template source -> tree. Whitespace rules are those of transformers' environment: trim_blocks, lstrip_blocks, the
+// final newline dropped.
 #pragma once
 
 #include <cstdint>
@@ -32,29 +33,31 @@ using NodePtr = std::unique_ptr<Node>;
 
 enum class NodeKind : std::uint8_t {
   // Expressions. children / text:
-  literal,      // value
-  name,         // text
-  list, tuple,  // items
-  dict,         // key, value, key, value, ...
-  attribute,    // object; text
-  item,         // object, index
-  slice,        // object, start, stop, step (null where absent)
-  call,         // callee, positional arguments...; names[i] for the last names.size() of them
-  filter,       // input, arguments as for call; text
-  test,         // input, arguments; text; flag: negated
-  unary,        // operand; text: "-", "+", "not"
-  binary,       // left, right; text: operator
-  condition,    // value, condition, otherwise (null: undefined)
+  literal,  // value
+  name,     // text
+  list,
+  tuple,      // items
+  dict,       // key, value, key, value, ...
+  attribute,  // object; text
+  item,       // object, index
+  slice,      // object, start, stop, step (null where absent)
+  call,       // callee, positional arguments...; names[i] for the last names.size() of them
+  filter,     // input, arguments as for call; text
+  test,       // input, arguments; text; flag: negated
+  unary,      // operand; text: "-", "+", "not"
+  binary,     // left, right; text: operator
+  condition,  // value, condition, otherwise (null: undefined)
   // Statements.
-  output,       // expression
-  text,         // text
-  block,        // statements
-  if_else,      // condition, then, otherwise (block, null: none)
-  for_loop,     // target, iterable, filter (null: none), body, otherwise (null: none)
-  set,          // target, value
-  set_block,    // target, body
-  macro,        // text; names: parameters; children: defaults of the last ones..., body last
-  break_loop, continue_loop,
+  output,     // expression
+  text,       // text
+  block,      // statements
+  if_else,    // condition, then, otherwise (block, null: none)
+  for_loop,   // target, iterable, filter (null: none), body, otherwise (null: none)
+  set,        // target, value
+  set_block,  // target, body
+  macro,      // text; names: parameters; children: defaults of the last ones..., body last
+  break_loop,
+  continue_loop,
 };
 
 struct Node {
@@ -74,14 +77,14 @@ struct Node {
 class ExpressionParser {
  public:
   ExpressionParser(const Segment& segment) noexcept : segment_(segment) {}
-  [[nodiscard]] NodePtr expression();          // with inline if
+  [[nodiscard]] NodePtr expression();  // with inline if
   [[nodiscard]] NodePtr expression_or_tuple();
-  [[nodiscard]] NodePtr iterable();            // without inline if: the `if` of a for statement follows
-  [[nodiscard]] NodePtr target();              // names, tuples of names, namespace attributes
-  [[nodiscard]] bool accept(std::string_view text);   // a symbol or keyword
+  [[nodiscard]] NodePtr iterable();                  // without inline if: the `if` of a for statement follows
+  [[nodiscard]] NodePtr target();                    // names, tuples of names, namespace attributes
+  [[nodiscard]] bool accept(std::string_view text);  // a symbol or keyword
   void expect(std::string_view text);
   [[nodiscard]] std::string name();
-  void finish();                               // nothing may follow
+  void finish();  // nothing may follow
   [[nodiscard]] bool at_end() const noexcept { return peek().kind == TokenKind::end; }
   [[noreturn]] void syntax_error(const std::string& wanted) const;
 

@@ -22,11 +22,16 @@ std::string quoted(const std::string& text) {
   const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
   std::string out(1, quote);
   for (const char c : text) {
-    if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (c == '\\' || c == quote) (out += '\\') += c;
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '\\' || c == quote)
+      (out += '\\') += c;
+    else
+      out += c;
   }
   return out + quote;
 }
@@ -36,14 +41,22 @@ std::string json_quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') (out += '\\') += c;
-    else if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (c == '\b') out += "\\b";
-    else if (c == '\f') out += "\\f";
-    else if (byte < 0x20) ((out += "\\u00") += kDigits[byte >> 4]) += kDigits[byte & 15];
-    else out += c;
+    if (c == '"' || c == '\\')
+      (out += '\\') += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '\b')
+      out += "\\b";
+    else if (c == '\f')
+      out += "\\f";
+    else if (byte < 0x20)
+      ((out += "\\u00") += kDigits[byte >> 4]) += kDigits[byte & 15];
+    else
+      out += c;
   }
   return out + '"';
 }
@@ -92,11 +105,15 @@ void write_json(const Value& value, std::int64_t indent, std::int64_t depth, std
 
 void check_size(std::uint64_t bytes) {
   constexpr std::uint64_t kMaxBytes = 16u << 20;
-  if (bytes > kMaxBytes) throw Error(ErrorKind::limit_exceeded, "chat template: a value of more than " + std::to_string(kMaxBytes) + " bytes");
+  if (bytes > kMaxBytes)
+    throw Error(ErrorKind::limit_exceeded,
+                "chat template: a value of more than " + std::to_string(kMaxBytes) + " bytes");
 }
 
 void fail(const std::string& message) { throw Error(ErrorKind::invalid_value, "chat template: " + message); }
-void unsupported(const std::string& construct) { throw Error(ErrorKind::unsupported, "chat template: " + construct + " is not supported"); }
+void unsupported(const std::string& construct) {
+  throw Error(ErrorKind::unsupported, "chat template: " + construct + " is not supported");
+}
 
 bool Value::truthy() const noexcept {
   if (is_undefined() || is_none()) return false;
@@ -140,7 +157,8 @@ std::string Value::repr() const {
 }
 
 std::string_view Value::type_name() const noexcept {
-  constexpr std::string_view kNames[] = {"undefined", "None", "bool", "int", "float", "str", "list", "dict", "function"};
+  constexpr std::string_view kNames[] = {"undefined", "None", "bool", "int",     "float",
+                                         "str",       "list", "dict", "function"};
   return kNames[data_.index()];
 }
 
@@ -171,9 +189,11 @@ Value Arguments::get(std::size_t index, std::string_view name, Value otherwise) 
 }
 
 bool equal(const Value& a, const Value& b) {
-  if (a.is_number() && b.is_number()) return a.is_integer() && b.is_integer() ? a.integer() == b.integer() : a.number() == b.number();
+  if (a.is_number() && b.is_number())
+    return a.is_integer() && b.is_integer() ? a.integer() == b.integer() : a.number() == b.number();
   if (a.is_string() && b.is_string()) return a.string() == b.string();
-  if (a.is_list() && b.is_list()) return std::equal(a.list().begin(), a.list().end(), b.list().begin(), b.list().end(), equal);
+  if (a.is_list() && b.is_list())
+    return std::equal(a.list().begin(), a.list().end(), b.list().begin(), b.list().end(), equal);
   if (a.is_dict() && b.is_dict()) {
     if (a.dict().size() != b.dict().size()) return false;
     return std::all_of(a.dict().begin(), a.dict().end(), [&](const auto& entry) {
@@ -196,7 +216,8 @@ bool contains(const Value& container, const Value& item) {
     return container.string().find(item.string()) != std::string::npos;
   }
   if (container.is_list()) {
-    return std::any_of(container.list().begin(), container.list().end(), [&](const Value& v) { return equal(v, item); });
+    return std::any_of(container.list().begin(), container.list().end(),
+                       [&](const Value& v) { return equal(v, item); });
   }
   if (container.is_dict()) return item.is_string() && container.member(item.string()) != nullptr;
   if (container.is_undefined()) return false;

@@ -39,14 +39,18 @@ class Value {
   Value(Function function) : data_(std::make_shared<Function>(std::move(function))) {}
 
   template <class T>
-  [[nodiscard]] bool is() const noexcept { return std::holds_alternative<T>(data_); }
+  [[nodiscard]] bool is() const noexcept {
+    return std::holds_alternative<T>(data_);
+  }
   [[nodiscard]] bool is_undefined() const noexcept { return is<Undefined>(); }
   [[nodiscard]] bool is_none() const noexcept { return is<std::nullptr_t>(); }
   [[nodiscard]] bool is_string() const noexcept { return is<std::string>(); }
   [[nodiscard]] bool is_list() const noexcept { return is<std::shared_ptr<List>>(); }
   [[nodiscard]] bool is_dict() const noexcept { return is<std::shared_ptr<Dict>>(); }
   [[nodiscard]] bool is_function() const noexcept { return is<std::shared_ptr<Function>>(); }
-  [[nodiscard]] bool is_integer() const noexcept { return is<std::int64_t>() || is<bool>(); }  // bool counts, as in Python
+  [[nodiscard]] bool is_integer() const noexcept {
+    return is<std::int64_t>() || is<bool>();
+  }  // bool counts, as in Python
   [[nodiscard]] bool is_number() const noexcept { return is_integer() || is<double>(); }
 
   // Preconditions: the matching is_...().
@@ -54,8 +58,12 @@ class Value {
   [[nodiscard]] List& list() const { return *std::get<std::shared_ptr<List>>(data_); }
   [[nodiscard]] Dict& dict() const { return *std::get<std::shared_ptr<Dict>>(data_); }
   [[nodiscard]] const Function& function() const { return *std::get<std::shared_ptr<Function>>(data_); }
-  [[nodiscard]] std::int64_t integer() const { return is<bool>() ? std::get<bool>(data_) : std::get<std::int64_t>(data_); }
-  [[nodiscard]] double number() const { return is<double>() ? std::get<double>(data_) : static_cast<double>(integer()); }
+  [[nodiscard]] std::int64_t integer() const {
+    return is<bool>() ? std::get<bool>(data_) : std::get<std::int64_t>(data_);
+  }
+  [[nodiscard]] double number() const {
+    return is<double>() ? std::get<double>(data_) : static_cast<double>(integer());
+  }
   [[nodiscard]] const std::string& undefined_name() const { return std::get<Undefined>(data_).name; }
 
   [[nodiscard]] bool truthy() const noexcept;
@@ -70,8 +78,8 @@ class Value {
   void set_member(std::string_view name, Value value) const;  // precondition: is_dict()
 
  private:
-  std::variant<Undefined, std::nullptr_t, bool, std::int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Dict>,
-               std::shared_ptr<Function>>
+  std::variant<Undefined, std::nullptr_t, bool, std::int64_t, double, std::string, std::shared_ptr<List>,
+               std::shared_ptr<Dict>, std::shared_ptr<Function>>
       data_;
 };
 
@@ -93,7 +101,8 @@ struct Arguments {
 /// json.dumps with ensure_ascii=False.
 [[nodiscard]] std::string to_json_text(const Value& value, std::int64_t indent);
 
-/// Throws limit_exceeded when a string of `bytes`, or a list of `bytes / sizeof(Value)` items, is more than a template may build.
+/// Throws limit_exceeded when a string of `bytes`, or a list of `bytes / sizeof(Value)` items, is more than a template
+/// may build.
 void check_size(std::uint64_t bytes);
 
 /// Throws Error of kind invalid_value: "chat template: <message>".

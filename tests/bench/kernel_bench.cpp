@@ -1,0 +1,96 @@
+// Every kernel operation in every variant of this machine: bytes of weights read per second, in cache and from memory.
+#include <random>
+
+#include "kernels/registry.h"
+#include "tests/bench/bench.h"
+
+using namespace ingot;
+using kernels::AffineTile;
+using kernels::KernelTable;
+
+namespace {
+
+constexpr std::uint64_t kCols = 2048;
+constexpr std::uint64_t kGroupCols = 32;
+
+struct Workload {
+  std::uint64_t tiles;
+  int rounds;
+  std::vector<float> input = std::vector<float>(kCols * 8, 0.5f);
+  std::vector<std::uint32_t> words;  // shared by all slices: the values do not matter here
+  std::vector<float> parameters = std::vector<float>(kCols / kGroupCols * 16, 0.01f);
+
+  Workload(std::uint64_t tile_count, int round_count)
+      : tiles(tile_count), rounds(round_count), words(tile_count * kCols / 4 * 16) {
+    std::mt19937 random(1);
+    for (std::uint32_t& word : words)
+      word = static_cast<std::uint32_t>(random()) & 0x3FFF3FFF;  // finite as floats of 16 bits
+  }
+};
+
+AffineTile tile_at(const Workload& work, std::uint32_t bits, std::uint64_t tile) {
+  const std::uint32_t* codes = work.words.data() + tile * kCols / 32 * bits * 16;
+  return {{codes, codes, codes}, bits, false, false, work.parameters.data(), work.parameters.data(), kCols, kGroupCols};
+}
+
+void bench_tiles(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place) {
+  for (const std::uint32_t bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
+    const double gigabytes = static_cast<double>(work.tiles * kCols * bits * 2) / 1e9;
+    const auto timings = bench::measure(work.rounds, {[&] {
+                                          float out[16];
+                                          for (std::uint64_t t = 0; t < work.tiles; ++t) {
+                                            table.tile_dot(tile_at(work, bits, t), work.input.data(), out);
+                                            bench::keep(out);
+                                          }
+                                        }});
+    report.add(std::string("tile_dot u") + std::to_string(bits) + ", " + table.name + place, timings[0], gigabytes,
+               "GB");
+  }
+}
+
+void bench_rows(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place) {
+  const auto* halves = reinterpret_cast<const std::uint16_t*>(work.words.data());
+  const std::uint64_t rows = work.words.size() * 2 / kCols;
+  const double gigabytes = static_cast<double>(work.words.size() * 4) / 1e9;
+  const auto all_rows = [&](auto dot) {
+    return [&work, halves, rows, dot] {
+      for (std::uint64_t r = 0; r < rows; ++r) bench::keep(dot(halves + r * kCols, work.input.data(), kCols));
+    };
+  };
+  const auto timings = bench::measure(work.rounds, {all_rows(table.dot_f16), all_rows(table.dot_bf16)});
+  report.add(std::string("dot_f16, ") + table.name + place, timings[0], gigabytes, "GB");
+  report.add(std::string("dot_bf16, ") + table.name + place, timings[1], gigabytes, "GB");
+}
+
+void bench_panel(bench::Report& report, const KernelTable& table, int rounds) {
+  const std::vector<float> panel(kCols * 16, 0.25f);
+  const std::vector<float> inputs(kCols * 48, 0.5f);
+  std::vector<float> out(48 * 16);
+  const auto timings = bench::measure(rounds, {[&] {
+                                        table.panel_dot(panel.data(), kCols, inputs.data(), kCols, 48, out.data(), 16);
+                                        bench::keep(out[0]);
+                                      }});
+  report.add(std::string("panel_dot, 48 vectors, ") + table.name, timings[0], 2e-9 * 48 * 16 * kCols, "GFLOP");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bench::Options options = bench::parse_options(argc, argv);
+  bench::Report report("kernel");
+  const Workload cached(4, options.smoke ? 1 : 200), streamed(options.smoke ? 4 : 4096, options.smoke ? 1 : 5);
+  for (const kernels::Variant& variant : kernels::variants()) {
+    const KernelTable* table = kernels::find(variant.name);
+    if (table == nullptr) {
+      std::printf("%s: not on this machine\n", std::string(variant.name).c_str());
+      continue;
+    }
+    bench_tiles(report, *table, cached, ", in cache");
+    bench_rows(report, *table, cached, ", in cache");
+    bench_panel(report, *table, options.smoke ? 1 : 50);
+    if (variant.name == "portable") continue;  // too slow for the memory to matter
+    bench_tiles(report, *table, streamed, ", from memory");
+    bench_rows(report, *table, streamed, ", from memory");
+  }
+  report.write_json(options.json_path);
+}
