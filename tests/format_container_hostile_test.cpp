@@ -164,6 +164,8 @@ TEST_CASE("a dead tail is accepted, counted, and hides nothing") {
   CHECK(result.findings.empty());
   CHECK(result.dead_bytes == 100);
   CHECK(container::facts(path).dead_bytes == 100);
+  container::edit_metadata(path, {{"a", "b"}});  // an edit cuts the tail off before it appends
+  CHECK(std::filesystem::file_size(path) == slot_of(read_bytes(path), 1).file_size);
 }
 
 TEST_CASE("every single-bit flip of a small file is noticed") {
@@ -205,6 +207,10 @@ TEST_CASE("forged indexes are rejected") {
   rejects(invalid, "one row less", [&](Json& j) {
     Json& table = member(j, "chunk_table");
     table.set("rows", table.at("rows", "").as_u64("") - 1);
+  });
+  rejects(invalid, "one row more", [&](Json& j) {
+    Json& table = member(j, "chunk_table");
+    table.set("rows", table.at("rows", "").as_u64("") + 1);
   });
   rejects(invalid, "chunk table at the header", [&](Json& j) { member(j, "chunk_table").set("offset", 1024); });
   rejects(invalid, "huge plane offset", [&](Json& j) { plane(j, 0).set("offset", huge - 63); });
@@ -275,6 +281,70 @@ TEST_CASE("forged indexes are rejected") {
 
   write_bytes(path, with_index(good, [&](Json& j) { j.set("from_the_future", JsonArray{Json(1)}); }));
   CHECK(container::open(path).tensors.size() == make_model_of_all_schemes().tensors.size());
+}
+
+TEST_CASE("an index that is not canonical opens, and verify says so") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "forged.ingot";
+  const std::vector<std::byte> good = file_of(make_small_model(), path);
+  const std::string text = index_text_of(good);
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    const std::size_t at = text.find(from);
+    REQUIRE(at != std::string::npos);
+    return text.substr(0, at) + to + text.substr(at + from.size());
+  };
+  const std::vector<std::string> spellings = {
+      text + " ", replaced("{\"aliases\":{},", "{").insert(1, "\"unsorted\":1,\"aliases\":{},"),
+      replaced("\"small\"", "\"sm\\u0061ll\""), replaced("\"hf/config.json\"", "\"hf\\/config.json\""),
+      replaced(":1,", ": 1,")};
+  for (const std::string& spelling : spellings) {
+    write_bytes(path, with_index_text(good, spelling));
+    CHECK_MESSAGE(container::open(path).tensors.size() == 1, spelling);
+    const std::vector<container::Finding> findings = container::verify(path, true, {}).findings;
+    REQUIRE(findings.size() == 1);
+    CHECK(findings[0].kind == ErrorKind::invalid_value);
+    CHECK(findings[0].offset >= slot_of(good, 0).index_offset);
+  }
+}
+
+TEST_CASE("a slot with a byte where zeros belong is not valid, whatever its checksum") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "forged.ingot";
+  const std::vector<std::byte> good = file_of(make_small_model(), path);
+  for (std::uint64_t at = 88; at < 120; ++at) {
+    std::vector<std::byte> forged = good;
+    forged[512 + at] = std::byte{1};
+    store_le(&forged[512 + 120], hash64(Bytes(&forged[512], 120)));
+    write_bytes(path, forged);
+    CHECK(throws_kind(ErrorKind::bad_checksum, [&] { (void)container::open(path); }));
+  }
+}
+
+TEST_CASE("reading a damaged compressed chunk is an error, reading its neighbours is not") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "damaged.ingot";
+  std::vector<std::byte> bytes = file_of(make_large_model(SourceKind::views), path, container::Compression::zstd);
+  const auto file = container::open_file(path);
+  const container::Blob blob = file->index.planes[0][0];
+  const std::uint64_t second_chunk = blob.offset + file->row(blob.first_chunk).stored_size;
+  bytes[second_chunk + 1000] ^= std::byte{1};
+  write_bytes(path, bytes);
+  const tensor::Model model = container::open(path);
+  const std::uint64_t row_bytes = model.tensors[0].plane_specs()[0].unit_bytes;
+  const auto read_row = [&](std::uint64_t row) {
+    std::vector<std::byte> row_of_bytes(row_bytes);
+    std::vector<std::byte*> out = {row_of_bytes.data()};
+    model.tensors[0].planes->read_units(row, row + 1, out);
+  };
+  read_row(0);
+  const std::uint64_t damaged_row = container::kChunkBytes / row_bytes + 5;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    const std::optional<Error> error = error_of([&] { read_row(damaged_row); });
+    REQUIRE(error.has_value());
+    CHECK(error->kind == ErrorKind::bad_checksum);
+    CHECK(error->offset == second_chunk);
+  }
+  read_row(1499);
 }
 
 TEST_CASE("a forged zstd chunk cannot grow beyond its raw size") {

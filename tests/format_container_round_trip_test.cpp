@@ -167,6 +167,26 @@ TEST_CASE("compressed planes are read in any order and size of unit ranges") {
   }
 }
 
+TEST_CASE("the chunk cache fills a chunk once, forgets the oldest, and tries again after a failure") {
+  container::ChunkCache cache;
+  std::map<std::uint64_t, int> fills;
+  const auto get = [&](std::uint64_t row) {
+    const auto bytes = cache.get(row, 3, [&](container::ChunkDecoder&, std::span<std::byte> raw) {
+      if (++fills[row] == 1 && row == 99) throw Error(ErrorKind::bad_checksum, "first try");
+      std::fill(raw.begin(), raw.end(), static_cast<std::byte>(row));
+    });
+    CHECK(*bytes == std::vector<std::byte>(3, static_cast<std::byte>(row)));
+  };
+  for (int repeat = 0; repeat < 3; ++repeat) get(1);
+  CHECK(fills[1] == 1);
+  CHECK(throws_kind(ErrorKind::bad_checksum, [&] { get(99); }));
+  get(99);
+  CHECK(fills[99] == 2);
+  for (std::uint64_t row = 2; row < 60; ++row) get(row);
+  get(1);
+  CHECK(fills[1] == 2);
+}
+
 TEST_CASE("several threads read one compressed tensor") {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "model.ingot";
@@ -200,8 +220,15 @@ TEST_CASE("a plane that hardly compresses and one that vanishes keep the alignme
   model.tensors[1].shape = shape;
   model.tensors[1].scheme = f32;
   model.tensors[1].planes = tensor::planes_in_memory(zeros, shape, f32, tensor::Packing::rows);
+  for (std::size_t i = zeros[0].size() - (std::size_t{2} << 20); i < zeros[0].size(); ++i)
+    zeros[0][i] = static_cast<std::byte>(random.next());
+  model.tensors.push_back(model.tensors[1]);
+  model.tensors[2].name = "zeros, then noise";  // small after the writer's first batch, large in the end
+  model.tensors[2].planes = tensor::planes_in_memory(zeros, shape, f32, tensor::Packing::rows);
   (void)container::write(model, path, fast(Compression::zstd));
   const auto file = container::open_file(path);
+  CHECK(file->index.planes[2][0].stored > (2 << 20));
+  CHECK(file->index.planes[2][0].offset % 4096 == 0);
   CHECK(file->index.planes[0][0].stored == 70000);  // raw: it does not shrink
   CHECK(file->index.planes[0][0].offset % 4096 == 0);
   CHECK(file->index.planes[1][0].stored < 65536);
@@ -215,9 +242,9 @@ TEST_CASE("writing, verifying and compacting need less than 64 MiB, whatever the
   tensor::Model model;
   tensor::Tensor& one = model.tensors.emplace_back();
   one.name = "w";
-  one.shape = {48 << 10, 1 << 10};  // 96 MiB
+  one.shape = {48 << 10, 1111};  // 104 MiB; rows straddle the chunks and the windows of the writer
   one.scheme = tensor::Scheme::plain(tensor::DType::f16);
-  one.planes = std::make_shared<GeneratedPlanes>(2048);
+  one.planes = std::make_shared<GeneratedPlanes>(2222);
   for (const Compression compression : {Compression::none, Compression::zstd}) {
     const std::int64_t before = memory_in_use();
     reset_memory_peak();

@@ -69,9 +69,8 @@ void for_each_blob(const Index& index, const Visit& visit) {
     for (const Blob& blob : planes) visit(blob);
 }
 
-/// The plane bytes of tensor `tensor` of an opened file.
+/// The plane bytes of one tensor of an opened file.
 [[nodiscard]] std::shared_ptr<const tensor::PlaneSource> mapped_planes(std::shared_ptr<const File> file,
-                                                                       const tensor::Tensor& tensor,
-                                                                       std::vector<Blob> blobs);
+                                                                       const std::vector<Blob>& blobs);
 
 }  // namespace ingot::container

@@ -21,6 +21,7 @@ struct Blob {
   std::uint64_t size = 0;         // raw bytes
   std::uint64_t stored = 0;       // stored bytes; equal to size unless a chunk is compressed
   std::uint64_t first_chunk = 0;  // row of the chunk table; 0 when size is 0
+  std::uint64_t unit_bytes = 0;   // of a sliced plane (plane_specs()); 0: whole plane or attachment
   Hash128 hash;                   // of the chunk rows
 };
 

@@ -80,7 +80,8 @@ void check_values(const Json& json) {
 Hash128 hash_from_json(const Json& json, std::string_view what) {
   const std::string& text = json.as_string(what);
   const std::optional<Hash128> hash = Hash128::from_hex(text);
-  if (!hash || hash->hex() != text) {
+  const bool has_upper_case = std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'F'; });
+  if (!hash || has_upper_case) {
     throw Error(ErrorKind::invalid_value,
                 std::string(what) + ": expected 32 lower-case hexadecimal digits, got \"" + text + "\"");
   }
@@ -177,6 +178,7 @@ std::vector<Blob> planes_from_json(const Json& json, const tensor::Tensor& tenso
                   "planes[" + std::to_string(i) + "]: expected role " + specs[i].role + ", got " + role);
     }
     planes.push_back(blob_from_json(members));
+    if (specs[i].sliced) planes[i].unit_bytes = specs[i].unit_bytes;
     members.finish();
     if (planes[i].size != specs[i].total_bytes) {
       throw Error(ErrorKind::invalid_value, "plane " + role + ": expected size " +

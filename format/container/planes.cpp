@@ -10,21 +10,17 @@ namespace {
 
 struct Plane {
   Blob blob;
-  std::uint64_t unit_bytes = 0;              // 0: whole
   std::vector<std::uint64_t> chunk_offsets;  // compressed blobs: file offset of each chunk
 };
 
 class MappedPlanes final : public tensor::PlaneSource {
  public:
-  MappedPlanes(std::shared_ptr<const File> file, const tensor::Tensor& tensor, std::vector<Blob> blobs)
-      : file_(std::move(file)) {
-    const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
-    planes_.reserve(specs.size());
-    for (std::size_t i = 0; i < specs.size(); ++i) {
+  MappedPlanes(std::shared_ptr<const File> file, const std::vector<Blob>& blobs) : file_(std::move(file)) {
+    planes_.reserve(blobs.size());
+    for (const Blob& blob : blobs) {
       Plane& plane = planes_.emplace_back();
-      plane.blob = blobs[i];
-      plane.unit_bytes = specs[i].sliced ? specs[i].unit_bytes : 0;
-      if (plane.blob.stored != plane.blob.size) plane.chunk_offsets = chunk_offsets_of(plane.blob);
+      plane.blob = blob;
+      if (blob.stored != blob.size) plane.chunk_offsets = chunk_offsets_of(blob);
     }
   }
 
@@ -36,9 +32,9 @@ class MappedPlanes final : public tensor::PlaneSource {
   void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override {
     for (std::size_t i = 0; i < planes_.size(); ++i) {
       const Plane& plane = planes_[i];
-      if (out[i] == nullptr || plane.unit_bytes == 0) continue;
-      const std::uint64_t begin = unit_begin * plane.unit_bytes;
-      const std::uint64_t size = unit_end * plane.unit_bytes - begin;
+      if (out[i] == nullptr || plane.blob.unit_bytes == 0) continue;
+      const std::uint64_t begin = unit_begin * plane.blob.unit_bytes;
+      const std::uint64_t size = unit_end * plane.blob.unit_bytes - begin;
       if (plane.chunk_offsets.empty()) {
         std::memcpy(out[i], raw(plane).subspan(begin, size).data(), size);
       } else {
@@ -53,8 +49,8 @@ class MappedPlanes final : public tensor::PlaneSource {
 
   void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
     for (const Plane& plane : planes_) {
-      if (plane.unit_bytes == 0 || plane.blob.size == 0) continue;
-      const std::uint64_t begin = unit_begin * plane.unit_bytes, end = unit_end * plane.unit_bytes;
+      if (plane.blob.unit_bytes == 0 || plane.blob.size == 0) continue;
+      const std::uint64_t begin = unit_begin * plane.blob.unit_bytes, end = unit_end * plane.blob.unit_bytes;
       if (plane.chunk_offsets.empty()) {
         file_->mapping.drop(raw(plane).subspan(begin, end - begin));
       } else if (end == plane.blob.size) {
@@ -127,9 +123,9 @@ class MappedPlanes final : public tensor::PlaneSource {
 
 }  // namespace
 
-std::shared_ptr<const tensor::PlaneSource> mapped_planes(std::shared_ptr<const File> file, const tensor::Tensor& tensor,
-                                                         std::vector<Blob> blobs) {
-  return std::make_shared<MappedPlanes>(std::move(file), tensor, std::move(blobs));
+std::shared_ptr<const tensor::PlaneSource> mapped_planes(std::shared_ptr<const File> file,
+                                                         const std::vector<Blob>& blobs) {
+  return std::make_shared<MappedPlanes>(std::move(file), blobs);
 }
 
 }  // namespace ingot::container

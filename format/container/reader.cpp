@@ -206,7 +206,7 @@ tensor::Model open(const std::filesystem::path& path) {
     model.attachments[i].owner = file;
   }
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
-    model.tensors[i].planes = mapped_planes(file, model.tensors[i], file->index.planes[i]);
+    model.tensors[i].planes = mapped_planes(file, file->index.planes[i]);
   }
   take_tokenizer(file, file->index.attachments, model);
   return model;
