@@ -111,7 +111,7 @@ std::uint64_t stored_bytes(const tensor::Model& model) {
   return total;
 }
 
-/// Has the disk start on what is written while the rest is still being written: publish() then finds little to wait for.
+/// Has the disk start on what is written while the rest is still to come: publish() then finds little to wait for.
 Progress with_writeback(const Progress& progress, const Staging& staging) {
   constexpr std::uint64_t kStride = std::uint64_t{64} << 20;
   return
@@ -143,21 +143,12 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   return result;
 }
 
-ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
-                         const ConvertOptions& options) {
-  const Layout& layout = target_layout(options);
-  ConversionReport report;
-  report.source_bytes = stored_bytes(model);
+namespace {
 
+/// Writes `model` into the staging place and proves it there.
+void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
+                     const Staging& staging, ConversionReport& report) {
   Clock::time_point start = Clock::now();
-  report.forecast = forecast(model, options);
-  report.forecast_seconds = seconds_since(start);
-  if (options.on_forecast) options.on_forecast(report.forecast);
-  require_consent(report.forecast, options.allow);
-
-  refuse_output_over_input(model, output);
-  Staging staging(output, options.overwrite);
-  start = Clock::now();
   tensor::Model completed;
   const bool completes = layout.keeps_source && needs_completion(model);
   if (completes) {
@@ -173,12 +164,33 @@ ConversionReport convert(const tensor::Model& model, const std::filesystem::path
   layout.write(source, staging.target(), write_options);
   if (options.write.sync) staging.start_writeback();
   report.write_seconds = seconds_since(start);
+  if (!options.prove) return;
+  start = Clock::now();
+  const tensor::Model written = layout.read(staging.readable(), {});
+  prove(source, written, source_fingerprints, options, report);
+  report.prove_seconds = seconds_since(start);
+}
 
-  if (options.prove) {
-    start = Clock::now();
-    const tensor::Model written = layout.read(staging.readable(), {});
-    prove(source, written, source_fingerprints, options, report);
-    report.prove_seconds = seconds_since(start);
+}  // namespace
+
+ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
+                         const ConvertOptions& options) {
+  const Layout& layout = target_layout(options);
+  ConversionReport report;
+  report.source_bytes = stored_bytes(model);
+
+  Clock::time_point start = Clock::now();
+  report.forecast = forecast(model, options);
+  report.forecast_seconds = seconds_since(start);
+  if (options.on_forecast) options.on_forecast(report.forecast);
+  require_consent(report.forecast, options.allow);
+
+  refuse_output_over_input(model, output);
+  Staging staging(output, options.overwrite);
+  try {
+    write_and_prove(model, layout, options, staging, report);
+  } catch (const Error& error) {
+    throw Error(error.kind, staging.with_final_paths(error.what()), error.offset);
   }
   report.written_bytes = staging.bytes();
   start = Clock::now();

@@ -78,6 +78,16 @@ fs::path Staging::readable() const {
   return files.front();
 }
 
+std::string Staging::with_final_paths(std::string message) const {
+  const std::string staged = directory_.string() + "/";
+  const std::string final_place = output_.has_parent_path() ? output_.parent_path().string() + "/" : std::string();
+  for (std::size_t at = message.find(staged); at != std::string::npos; at = message.find(staged, at)) {
+    message.replace(at, staged.size(), final_place);
+    at += final_place.size();
+  }
+  return message;
+}
+
 std::uint64_t Staging::bytes() const {
   std::uint64_t total = 0;
   for (const fs::path& file : regular_files(directory_)) total += fs::file_size(file);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace ingot::convert {
 
@@ -19,6 +20,8 @@ class Staging {
   [[nodiscard]] std::filesystem::path target() const { return directory_ / output_.filename(); }
   /// What the reader opens: target(), or the first file where the writer split its output into several names.
   [[nodiscard]] std::filesystem::path readable() const;
+  /// `message` with the final place instead of the staging directory: what a person wrote and knows.
+  [[nodiscard]] std::string with_final_paths(std::string message) const;
   /// Bytes of all staged files.
   [[nodiscard]] std::uint64_t bytes() const;
   /// Starts writing the staged files to the disk without waiting, so that a later publish(true) waits less.

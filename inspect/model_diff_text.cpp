@@ -66,10 +66,11 @@ std::vector<TextTable::Cell> difference_row(const std::string& pattern,
   }
   const double all = std::max(1.0, static_cast<double>(elements));
   const double share = 100.0 * static_cast<double>(differing) / all;
+  const std::string& scheme_a = members.front()->scheme_a;
+  const std::string& scheme_b = members.front()->scheme_b;
   return {printable(pattern),
           members.size() > 1 ? "x" + std::to_string(members.size()) : "",
-          members.front()->scheme_a,
-          members.front()->scheme_b,
+          scheme_a == scheme_b ? scheme_a : scheme_a + " -> " + scheme_b,
           share < 1 ? with_separators(differing) : fixed(share, 1) + " %",
           three_significant(worst),
           steps > 0 ? three_significant(steps) : "-",
@@ -115,16 +116,16 @@ std::string equality_text(const ModelDifference& difference, const TextStyle& st
 }
 
 std::string difference_text(const ModelDifference& difference, bool fold, const TextStyle& style) {
+  using Drop = TextTable::Drop;
   std::string text = summary(difference) + "\n";
   TextTable table({{"TENSOR", Align::left, Elide::front},
                    {"COUNT", Align::right},
-                   {"SCHEME A"},
-                   {"SCHEME B"},
+                   {"SCHEMES", Align::left, Elide::no, Drop::late},
                    {"DIFFERING", Align::right},
                    {"WORST", Align::right},
                    {"STEPS", Align::right},
                    {"RMS", Align::right},
-                   {"RMS OF A", Align::right, Elide::no, true}});
+                   {"RMS OF A", Align::right, Elide::no, Drop::early}});
   std::vector<const TensorDifference*> different;
   std::vector<NamedItem> items;
   for (const TensorDifference& tensor : difference.tensors) {

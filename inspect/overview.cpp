@@ -130,8 +130,8 @@ std::string tensors_text(const Model& model, bool fold, const TextStyle& style) 
                                             {"SCHEME"},
                                             {"BYTES", Align::right},
                                             {"BITS", Align::right},
-                                            {"PACKING", Align::left, Elide::no, true}};
-  if (any_transform) columns.push_back({"STORED AS", Align::left, Elide::no, true});
+                                            {"PACKING", Align::left, Elide::no, TextTable::Drop::early}};
+  if (any_transform) columns.push_back({"STORED AS", Align::left, Elide::no, TextTable::Drop::early});
   if (!fold) columns.erase(columns.begin() + 1);
   TextTable table(std::move(columns));
   std::vector<NamedItem> items;

@@ -218,27 +218,33 @@ std::string wrap(std::string_view text, std::size_t width, std::size_t indent) {
 }
 
 std::string TextTable::render(const TextStyle& style) const {
-  constexpr std::size_t kGap = 2, kLeastElided = 12;
+  constexpr std::size_t kGap = 2, kLeastElided = 30;
   std::vector<std::size_t> widths(columns_.size());
   for (std::size_t c = 0; c < columns_.size(); ++c) {
     widths[c] = display_width(columns_[c].header);
     for (const std::vector<Cell>& row : rows_) widths[c] = std::max(widths[c], display_width(row[c].text));
   }
   std::vector<bool> shown(columns_.size(), true);
-  const auto total = [&] {
+  const auto total = [&](bool elided) {
     std::size_t sum = 0;
-    for (std::size_t c = 0; c < widths.size(); ++c)
-      if (shown[c]) sum += widths[c] + (sum > 0 ? kGap : 0);
+    for (std::size_t c = 0; c < widths.size(); ++c) {
+      if (!shown[c]) continue;
+      const bool shrinks = elided && columns_[c].elide != Elide::no;
+      sum += (sum > 0 ? kGap : 0) + (shrinks ? std::min(widths[c], kLeastElided) : widths[c]);
+    }
     return sum;
   };
   if (style.width > 0) {
-    for (std::size_t c = columns_.size(); c-- > 0 && total() > style.width;)
-      if (columns_[c].droppable) shown[c] = false;
+    for (const Drop drop : {Drop::early, Drop::late}) {
+      for (std::size_t c = columns_.size(); c-- > 0;)
+        if (columns_[c].drop == drop && total(drop == Drop::late) > style.width) shown[c] = false;
+    }
     for (std::size_t c = 0; c < columns_.size(); ++c) {
-      const std::size_t now = total();
+      const std::size_t now = total(false);
       if (columns_[c].elide == Elide::no || now <= style.width) continue;
       const std::size_t excess = now - style.width;
-      widths[c] = std::max(std::min(widths[c], kLeastElided), widths[c] > excess ? widths[c] - excess : 0);
+      constexpr std::size_t kReadable = 8;
+      widths[c] = widths[c] > excess + kReadable ? widths[c] - excess : std::min(widths[c], kReadable);
     }
   }
   const auto last_shown =

@@ -42,17 +42,19 @@ enum class Elide : std::uint8_t { no, front, middle, end };
 /// Lines of at most `width` columns, broken at spaces; the second and later ones indented.
 [[nodiscard]] std::string wrap(std::string_view text, std::size_t width, std::size_t indent);
 
-/// Rows of cells under a header line. Columns are as wide as their widest cell; when the table is wider than the style
-/// allows, first columns marked droppable go (last one first), then those that may be elided shrink.
+/// Rows of cells under a header line. Columns are as wide as their widest cell. Where the table is wider than the style
+/// allows, columns marked Drop::early go, then those marked Drop::late if eliding alone does not help (the rightmost
+/// first), then the columns that may be elided shrink.
 class TextTable {
  public:
   enum class Align : std::uint8_t { left, right };
+  enum class Drop : std::uint8_t { never, early, late };
   using Elide = inspect::Elide;
   struct Column {
     std::string header;
     Align align = Align::left;
     Elide elide = Elide::no;
-    bool droppable = false;
+    Drop drop = Drop::never;
   };
   struct Cell {
     Cell(std::string cell_text, Ink cell_ink = Ink::plain) : text(std::move(cell_text)), ink(cell_ink) {}

@@ -60,7 +60,9 @@ TEST_CASE("wrap_breaks_at_spaces_and_indents") {
 
 TEST_CASE("a_table_fits_its_width") {
   using Align = TextTable::Align;
-  TextTable table({{"NAME", Align::left, Elide::front}, {"N", Align::right}, {"EXTRA", Align::left, Elide::no, true}});
+  TextTable table({{"NAME", Align::left, Elide::front},
+                   {"N", Align::right},
+                   {"EXTRA", Align::left, Elide::no, TextTable::Drop::early}});
   table.add_row({"model.layers.0.weight", "1", "rows"});
   table.add_row({"b", "1,000", "tiles"});
   CHECK(table.render({}) ==
@@ -75,6 +77,15 @@ TEST_CASE("a_table_fits_its_width") {
         "NAME                 N\n"
         "…ayers.0.weight      1\n"
         "b                1,000\n");
+}
+
+TEST_CASE("a_table_drops_a_late_column_only_when_eliding_does_not_help") {
+  using Align = TextTable::Align;
+  TextTable table({{"NAME", Align::left, Elide::front}, {"KIND", Align::left, Elide::no, TextTable::Drop::late}});
+  table.add_row({std::string(40, 'n'), "rows"});
+  CHECK(table.render({36, false}).find("KIND") != std::string::npos);
+  CHECK(table.render({35, false}).find("KIND") == std::string::npos);
+  CHECK(table.render({36, false}).find("…" + std::string(29, 'n') + "  rows") != std::string::npos);
 }
 
 TEST_CASE("colour_appears_only_when_the_style_has_it") {

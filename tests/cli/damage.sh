@@ -15,9 +15,10 @@ if ingot verify good.ingot bad.ingot > unequal.txt; then exit 1; fi
 head -n 1 unequal.txt
 if ingot verify bad.ingot --json > bad.json; then exit 1; fi
 python3 -c 'import json; r = json.load(open("bad.json")); print(r["intact"], r["findings"][0]["kind"])'
-if ingot convert bad.ingot -o out.gguf --to gguf > /dev/null; then exit 1; fi
 head -c 100000 good.ingot > cut.ingot
 if ingot inspect cut.ingot; then exit 1; fi
 ls -A
 if ingot convert bad.ingot -o again.ingot --to ingot > /dev/null 2> why.txt; then exit 1; fi
+grep -q '^ingot: again.ingot: tensor .*fingerprint' why.txt  # names the output, not the staging directory
+if ingot convert bad.ingot -o out.gguf --to gguf > /dev/null 2> why.txt; then exit 1; fi
 grep -o 'the source is damaged' why.txt
