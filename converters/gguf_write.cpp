@@ -83,16 +83,20 @@ void add_new_keys(HeaderBuilder& header, const Model& model, const WritePlan& pl
 
 std::vector<std::uint64_t> dims_of(const TensorPlan& tensor) { return {tensor.shape.rbegin(), tensor.shape.rend()}; }
 
-/// Cuts the written tensors into runs of at most `shard_bytes` (a larger tensor stands alone).
-std::vector<std::vector<const TensorPlan*>> cut_shards(const WritePlan& plan, std::uint64_t shard_bytes) {
+/// Cuts the written tensors into files of at most `shard_bytes` (a larger tensor stands alone). `first_header_bytes`:
+/// the header of the first file without tensor infos.
+std::vector<std::vector<const TensorPlan*>> cut_shards(const WritePlan& plan, std::uint64_t shard_bytes,
+                                                       std::uint64_t first_header_bytes) {
+  constexpr std::uint64_t kSplitKeysBytes = 192;  // fixed fields, the three split keys and padding, rounded up
   std::vector<std::vector<const TensorPlan*>> shards(1);
-  std::uint64_t size = 0;
+  std::uint64_t size = first_header_bytes + kSplitKeysBytes;
   for (const TensorPlan& tensor : plan.tensors) {
     if (tensor.action == Action::drop) continue;
-    const std::uint64_t bytes = align_up(tensor.size(), kDefaultAlignment);
+    const std::uint64_t info_bytes = 8 + tensor.name.size() + 4 + 8 * tensor.shape.size() + 4 + 8;
+    const std::uint64_t bytes = align_up(tensor.size(), kDefaultAlignment) + info_bytes;
     if (shard_bytes > 0 && !shards.back().empty() && size + bytes > shard_bytes) {
       shards.emplace_back();
-      size = 0;
+      size = kSplitKeysBytes;
     }
     shards.back().push_back(&tensor);
     size += bytes;
@@ -187,7 +191,8 @@ void write_model(const Model& model, const std::filesystem::path& path, const Wr
       throw Error(ErrorKind::unsupported, "tensor '" + tensor.source->name + "': " + tensor.reason);
     if (tensor.action != Action::drop) total += tensor.size();
   }
-  const auto shards = cut_shards(plan, options.shard_bytes);
+  const std::uint64_t header_bytes = shard_header(model, plan, 0, 1, {}).finish().size();
+  const auto shards = cut_shards(plan, options.shard_bytes, header_bytes);
   if (shards.size() > 65535)
     throw Error(ErrorKind::limit_exceeded, path.string() + ": more than 65535 shards; choose a larger shard size");
   ProgressMeter meter(options.progress, total);
