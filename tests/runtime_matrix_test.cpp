@@ -1,0 +1,246 @@
+// Products with weight matrices of every form against the decoder of format/tensor: rows bit by bit, sums within a derived
+// bound.
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+#include "runtime/affine_parameters.h"
+#include "runtime/matrix.h"
+
+namespace runtime = ingot::runtime;
+namespace tensor = ingot::tensor;
+using ingot::Bytes;
+using runtime::Matrix;
+using tensor::DType;
+using tensor::Level;
+using tensor::OffsetKind;
+using tensor::Scheme;
+
+namespace {
+
+struct Case {
+  const char* name;
+  Scheme scheme;
+  bool fused;  // the affine kernels take it
+};
+
+Level level(DType type, std::uint32_t group, std::uint32_t rows = 1) { return {type, {rows, group}}; }
+
+Scheme affine(DType codes, std::vector<Level> scales) {
+  Scheme scheme = Scheme::plain(codes);
+  scheme.scales = std::move(scales);
+  return scheme;
+}
+
+Scheme with_zero(Scheme scheme, std::int32_t zero) {
+  scheme.offset.kind = OffsetKind::zero;
+  scheme.offset.zero = zero;
+  return scheme;
+}
+
+Scheme with_levels(Scheme scheme, OffsetKind kind, std::vector<Level> levels) {
+  scheme.offset.kind = kind;
+  scheme.offset.levels = std::move(levels);
+  return scheme;
+}
+
+Scheme table_scheme() {
+  Scheme scheme = affine(DType::u4, {level(DType::f16, 32)});
+  scheme.codes.kind = tensor::CodeKind::table;
+  scheme.codes.table = "nf4";
+  return scheme;
+}
+
+std::vector<Case> cases() {
+  const Level f16_32 = level(DType::f16, 32), f32_row = level(DType::f32, 0);
+  return {
+      {"f32", Scheme::plain(DType::f32), false},
+      {"f16", Scheme::plain(DType::f16), false},
+      {"bf16", Scheme::plain(DType::bf16), false},
+      {"e4m3 per tensor", affine(DType::e4m3, {level(DType::f32, 0, 0)}), false},
+      {"nf4", table_scheme(), false},
+      {"u4 bias", with_levels(affine(DType::u4, {f16_32}), OffsetKind::bias, {f16_32}), true},
+      {"u8 bf16 bias",
+       with_levels(affine(DType::u8, {level(DType::bf16, 64)}), OffsetKind::bias, {level(DType::bf16, 64)}), true},
+      {"i8", affine(DType::i8, {f16_32}), true},
+      {"i8 per row f32", affine(DType::i8, {f32_row}), true},
+      {"u4 zero 8", with_zero(affine(DType::u4, {f16_32}), 8), true},
+      {"u5 zero 16", with_zero(affine(DType::u5, {f16_32}), 16), true},
+      {"u2 zero points",
+       with_levels(affine(DType::u2, {level(DType::f16, 16)}), OffsetKind::zero_points, {level(DType::u2, 16)}), true},
+      {"u3 zero points", with_levels(affine(DType::u3, {f16_32}), OffsetKind::zero_points, {level(DType::u3, 32)}),
+       true},
+      {"u4 f32 zero points u8",
+       with_levels(affine(DType::u4, {level(DType::f32, 64)}), OffsetKind::zero_points, {level(DType::u8, 64)}), true},
+      {"u7 odd groups",
+       with_levels(affine(DType::u7, {level(DType::f16, 24)}), OffsetKind::zero_points, {level(DType::u7, 24)}), true},
+      {"u1 per tensor", with_zero(affine(DType::u1, {level(DType::f32, 0, 0)}), 1), true},
+      {"u4 coarse bias", with_levels(affine(DType::u4, {f16_32}), OffsetKind::bias, {level(DType::f16, 64)}), true},
+      {"u6 two level", with_zero(affine(DType::u6, {level(DType::i8, 16), level(DType::f16, 256)}), 32), true},
+      {"u4 two level minimum",
+       with_levels(affine(DType::u4, {level(DType::u6, 32), level(DType::f16, 256)}), OffsetKind::minimum,
+                   {level(DType::u6, 32), level(DType::f16, 256)}),
+       true},
+      {"u4 two float levels", affine(DType::u4, {level(DType::e4m3, 16), level(DType::f32, 0, 0)}), false},
+  };
+}
+
+// Random plane bytes whose float parameters are finite and of moderate size.
+std::vector<std::vector<std::byte>> random_planes(std::mt19937& random, const tensor::Tensor& shape_of) {
+  std::vector<std::vector<std::byte>> planes;
+  for (const tensor::PlaneSpec& spec : shape_of.plane_specs()) {
+    std::vector<std::byte>& bytes = planes.emplace_back(spec.total_bytes);
+    for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+    const std::uint64_t width = spec.type == DType::f32                               ? 4
+                                : spec.type == DType::f16 || spec.type == DType::bf16 ? 2
+                                                                                      : 0;
+    for (std::uint64_t at = 0; width != 0 && at + width <= bytes.size(); at += width) {
+      // The exponent lies in the top byte (and below): 0x2E.. as f16 is about 0.1, 0x3D.. as f32 and bf16 likewise.
+      std::byte& top = bytes[at + width - 1];
+      top = (top & std::byte{0x80}) | std::byte{spec.type == DType::f16 ? std::uint8_t{0x2E} : std::uint8_t{0x3D}};
+    }
+    for (std::byte& b : bytes) {
+      if (spec.type == DType::e4m3) b &= std::byte{0xBF};  // no NaN
+    }
+  }
+  return planes;
+}
+
+tensor::Tensor random_tensor(std::mt19937& random, const Scheme& scheme, std::uint64_t rows, std::uint64_t cols) {
+  tensor::Tensor result;
+  result.name = "w";
+  result.shape = {rows, cols};
+  result.scheme = scheme;
+  result.packing = tensor::canonical_packing(result.shape, scheme);
+  result.planes = tensor::planes_in_memory(random_planes(random, result), result.shape, scheme, result.packing);
+  return result;
+}
+
+// The same planes without views, or with views at an odd address.
+class OtherPlanes final : public tensor::PlaneSource {
+ public:
+  OtherPlanes(const tensor::Tensor& source, bool odd_views) : source_(source.planes), odd_views_(odd_views) {
+    for (std::size_t i = 0; i < source.plane_specs().size(); ++i) {
+      const Bytes bytes = *source.planes->view(i);
+      std::vector<std::byte>& shifted = shifted_.emplace_back(bytes.size() + 1);
+      std::copy(bytes.begin(), bytes.end(), shifted.begin() + 1);
+    }
+  }
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
+    if (!odd_views_) return std::nullopt;
+    return Bytes(shifted_[index]).subspan(1);
+  }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    source_->read_units(begin, end, out);
+  }
+  [[nodiscard]] Bytes whole(std::size_t index) const override { return source_->whole(index); }
+
+ private:
+  std::shared_ptr<const tensor::PlaneSource> source_;
+  bool odd_views_;
+  std::vector<std::vector<std::byte>> shifted_;
+};
+
+void check_products(const Matrix& matrix, const std::vector<float>& weights, std::uint64_t rows, std::uint64_t cols) {
+  std::vector<runtime::Scratch> scratch(static_cast<std::size_t>(ingot::thread_count()));
+  for (runtime::Scratch& one : scratch) matrix.reserve(one);
+  std::vector<float> row(cols);
+  std::uint64_t wrong = 0;
+  for (std::uint64_t r = 0; r < rows; ++r) {
+    matrix.row(r, row.data(), scratch[0]);
+    for (std::uint64_t c = 0; c < cols; ++c) {
+      const float a = row[c] + 0.0f, b = weights[r * cols + c] + 0.0f;  // the sign of zero carries no meaning
+      wrong += std::bit_cast<std::uint32_t>(a) != std::bit_cast<std::uint32_t>(b);
+    }
+  }
+  CHECK(wrong == 0);
+
+  for (const std::uint64_t vectors : {1, 2, 9}) {
+    std::vector<float> x(vectors * cols), bias(rows), out(vectors * (rows + 1), -7);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
+    for (std::size_t i = 0; i < rows; ++i) bias[i] = static_cast<float>(i) / 8;
+    const runtime::Product product = {&matrix,    x.data(), cols,
+                                      out.data(), rows + 1, vectors == 2 ? nullptr : bias.data()};
+    runtime::multiply({&product, 1}, vectors, scratch);
+    double worst = 0;  // error in units of the bound: (n + 10) half ulps of the sum of absolute products
+    for (std::uint64_t t = 0; t < vectors; ++t) {
+      for (std::uint64_t r = 0; r < rows; ++r) {
+        double expected = vectors == 2 ? 0 : bias[r], magnitude = std::abs(expected);
+        for (std::uint64_t c = 0; c < cols; ++c) {
+          const double term = static_cast<double>(weights[r * cols + c]) * x[t * cols + c];
+          expected += term;
+          magnitude += std::abs(term);
+        }
+        const double bound = static_cast<double>(cols + 10) * 0x1p-24 * magnitude + 1e-30;
+        worst = std::max(worst, std::abs(out[t * (rows + 1) + r] - expected) / bound);
+      }
+      CHECK(out[t * (rows + 1) + rows] == -7);
+    }
+    CHECK(worst <= 1);
+  }
+}
+
+void check_tensor(const tensor::Tensor& one, Matrix::RowOrder order = Matrix::RowOrder::logical) {
+  tensor::Tensor as_stored = one;
+  if (order == Matrix::RowOrder::stored) as_stored.transforms.clear();
+  std::vector<float> weights(one.elements());
+  tensor::decode_logical(as_stored, weights);
+  check_products(Matrix(one, order), weights, one.shape[0], one.shape[1]);
+}
+
+}  // namespace
+
+TEST_CASE("products of every form equal the decoded weights times the vectors") {
+  std::mt19937 random(11);
+  for (const Case& one : cases()) {
+    for (const std::uint64_t rows : {1, 16, 37}) {
+      for (const std::uint64_t cols : {32, 96, 256, 520}) {
+        INFO(one.name << ", " << rows << " x " << cols);
+        check_tensor(random_tensor(random, one.scheme, rows, cols));
+      }
+    }
+  }
+}
+
+TEST_CASE("the affine kernels take the schemes they are meant for") {
+  std::mt19937 random(12);
+  for (const Case& one : cases()) {
+    const tensor::Tensor weights = random_tensor(random, one.scheme, 32, 256);
+    INFO(one.name);
+    CHECK((runtime::AffineParameters::make(weights, ingot::kernels::best()) != nullptr) == one.fused);
+  }
+}
+
+TEST_CASE("planes without views, or with views at odd addresses, give the same products") {
+  std::mt19937 random(13);
+  for (const Case& one : cases()) {
+    for (const bool odd_views : {false, true}) {
+      INFO(one.name << ", odd views " << odd_views);
+      tensor::Tensor weights = random_tensor(random, one.scheme, 21, 256);
+      weights.planes = std::make_shared<OtherPlanes>(weights, odd_views);
+      check_tensor(weights);
+    }
+  }
+}
+
+TEST_CASE("transforms are undone, or kept where the caller wants stored rows") {
+  std::mt19937 random(14);
+  for (const char* name : {"u4 bias", "bf16", "u6 two level"}) {
+    for (const Case& one : cases()) {
+      if (std::string_view(one.name) != name) continue;
+      INFO(one.name);
+      tensor::Tensor weights = random_tensor(random, one.scheme, 24, 256);
+      weights.transforms = {{tensor::TransformKind::rope_interleave, 3}};
+      check_tensor(weights, Matrix::RowOrder::logical);
+      check_tensor(weights, Matrix::RowOrder::stored);
+    }
+  }
+  tensor::Tensor transposed = random_tensor(random, Scheme::plain(DType::f32), 40, 24);
+  transposed.shape = {24, 40};
+  transposed.transforms = {{tensor::TransformKind::transpose, 0}};
+  check_tensor(transposed);
+}
