@@ -94,21 +94,36 @@ tensor::Tensor float_tensor(const std::string& name, const tensor::Shape& shape)
   return result;
 }
 
+// The same matrix stored as GGUF does: stored row h*d + 2*i + j is logical row h*d + j*(d/2) + i (spec/transforms.md).
+tensor::Tensor interleaved(const tensor::Tensor& plain, std::uint64_t heads) {
+  const std::uint64_t rows = plain.shape[0], row_bytes = plain.shape[1] * sizeof(float), d = rows / heads;
+  const ingot::Bytes source = *plain.planes->view(0);
+  std::vector<std::byte> bytes(source.size());
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    const std::uint64_t i = row % d / 2, j = row % d % 2, from = row / d * d + j * (d / 2) + i;
+    std::copy_n(source.data() + from * row_bytes, row_bytes, bytes.data() + row * row_bytes);
+  }
+  tensor::Tensor result = plain;
+  result.planes = tensor::planes_in_memory({std::move(bytes)}, plain.shape, plain.scheme, plain.packing);
+  result.transforms = {{tensor::TransformKind::rope_interleave, heads}};
+  return result;
+}
+
 tensor::Model small_llama() {
   tensor::Model model;
   model.path = "small";
   tensor::ModelConfig& c = model.config;
   c.architecture = "llama";
   c.vocab_size = 19, c.hidden_size = 8, c.intermediate_size = 12, c.layer_count = 2, c.head_count = 4,
-  c.kv_head_count = 2, c.head_dim = 2;
+  c.kv_head_count = 2, c.head_dim = 4;
   c.context_length = 32, c.norm_epsilon = 1e-5, c.rope_theta = 10000, c.tied_embeddings = true;
   model.tensors.push_back(float_tensor("model.embed_tokens.weight", {19, 8}));
   model.tensors.push_back(float_tensor("model.norm.weight", {8}));
   for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
-    model.tensors.push_back(float_tensor(layer + "self_attn.q_proj.weight", {8, 8}));
-    model.tensors.push_back(float_tensor(layer + "self_attn.k_proj.weight", {4, 8}));
-    model.tensors.push_back(float_tensor(layer + "self_attn.v_proj.weight", {4, 8}));
-    model.tensors.push_back(float_tensor(layer + "self_attn.o_proj.weight", {8, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.q_proj.weight", {16, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.k_proj.weight", {8, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.v_proj.weight", {8, 8}));
+    model.tensors.push_back(float_tensor(layer + "self_attn.o_proj.weight", {8, 16}));
     model.tensors.push_back(float_tensor(layer + "mlp.gate_proj.weight", {12, 8}));
     model.tensors.push_back(float_tensor(layer + "mlp.up_proj.weight", {12, 8}));
     model.tensors.push_back(float_tensor(layer + "mlp.down_proj.weight", {8, 12}));
@@ -189,13 +204,35 @@ TEST_CASE("hostile configurations are refused before memory is asked for") {
   CHECK(refused([](tensor::ModelConfig& c) { c.head_count = 0; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.kv_head_count = 3; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.head_dim = std::uint64_t{1} << 40; }));
-  CHECK(refused([](tensor::ModelConfig& c) { c.head_dim = 1; }));
+  CHECK(refused([](tensor::ModelConfig& c) { c.head_dim = 3; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.rotary_dim = 3; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.vocab_size = std::uint64_t{1} << 60; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.hidden_size = 0; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.rope_scaling.type = "magic"; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.activation = "relu"; }));
   CHECK(refused([](tensor::ModelConfig& c) { c.tied_embeddings = false; }));
+}
+
+TEST_CASE("rotary pairs stored as neighbours give the same logits") {
+  const std::uint32_t tokens[] = {3, 1, 4, 1, 5};
+  tensor::Model plain = small_llama();
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    plain.tensors.push_back(float_tensor(layer + "self_attn.q_proj.bias", {16}));
+    plain.tensors.push_back(float_tensor(layer + "self_attn.k_proj.bias", {8}));
+  }
+  Session expected_session(plain, 0);
+  const std::span<const float> expected_view = expected_session.forward(tokens);
+  const std::vector<float> expected(expected_view.begin(), expected_view.end());
+  // q and k both, then q alone (which must be put back in order).
+  for (const bool with_k : {true, false}) {
+    tensor::Model model = plain;
+    for (tensor::Tensor& one : model.tensors) {
+      const bool is_q = one.name.ends_with("q_proj.weight"), is_k = one.name.ends_with("k_proj.weight");
+      if (is_q || (is_k && with_k)) one = interleaved(one, is_q ? 4 : 2);
+    }
+    Session session(model, 0);
+    CHECK(worst_difference(session.forward(tokens), expected) <= 1e-5);
+  }
 }
 
 TEST_CASE("the context has an end and reset starts anew") {

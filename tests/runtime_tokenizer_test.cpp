@@ -6,6 +6,7 @@
 
 #include "converters/hf_tokenizer.h"
 #include "converters/registry.h"
+#include "runtime/pre_tokenizer.h"
 #include "runtime/runtime.h"
 #include "runtime/unicode.h"
 #include "tests/expect_error.h"
@@ -112,6 +113,33 @@ TEST_CASE("unigram with byte fallback equals tokenizers") { check_fixture("unigr
 
 TEST_CASE("every committed tokenizer has a test case above") {
   CHECK(read_json(data_directory() / "tokenizers" / "expected.json").as_object("expected").size() == 14);
+}
+
+TEST_CASE("the patterns cut text as in tokenizers") {
+  const Json splits = read_json(data_directory() / "tokenizers" / "splits.json");
+  const ingot::JsonArray& texts = splits.at("texts", "").as_array("");
+  for (const auto& [family, rows] : splits.at("splits", "").as_object("")) {
+    tensor::PreTokenizer step;
+    step.kind = "regex";
+    step.pattern = family;
+    const ingot::runtime::PreTokenizer splitter({step});
+    REQUIRE(rows.as_array("").size() == texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      Json pieces{ingot::JsonArray()};
+      for (const auto& piece : splitter.split(texts[i].as_string(""), true)) pieces.push_back(piece.text);
+      INFO(family << ": " << ingot::canonical_json(texts[i]));
+      CHECK(ingot::canonical_json(pieces) == ingot::canonical_json(rows.as_array("")[i]));
+    }
+  }
+}
+
+TEST_CASE("normalization form C equals tokenizers") {
+  const Json pairs = read_json(data_directory() / "tokenizers" / "splits.json").at("nfc", "");
+  for (const Json& pair : pairs.as_array("")) {
+    const std::string& text = pair.as_array("")[0].as_string("");
+    INFO(ingot::canonical_json(Json(text)));
+    CHECK(ingot::runtime::unicode::nfc(text) == pair.as_array("")[1].as_string(""));
+  }
 }
 
 TEST_CASE("the tiny llama tokenizer equals transformers") {
