@@ -13,8 +13,9 @@ std::string usage_words(const CommandDescription& command) {
     if (argument.repeated) usage += " [" + argument.name + "]";
   }
   for (const OptionDescription& option : command.options) {
-    if (option.required)
-      usage += " " + (option.short_name.empty() ? option.long_name : option.short_name) + " " + option.value;
+    const std::string& name = option.short_name.empty() ? option.long_name : option.short_name;
+    if (option.required) usage += " " + name + " " + option.value;
+    if (!option.required && name == "-o") usage += " [" + name + " " + option.value + "]";  // where the result goes
   }
   return usage + " [options]";
 }
