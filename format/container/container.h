@@ -27,14 +27,14 @@ enum class Compression : std::uint8_t { none, zstd };
 struct WriteOptions {
   Compression compression = Compression::none;
   int zstd_level = 1;
-  bool sync = true;                         // fsync before rename
+  bool sync = true;  // fsync before rename
   Progress progress;
 };
 
 struct WriteResult {
   std::uint64_t file_bytes = 0;
-  Hash128 root;                             // index hash: names the file in a set
-  std::vector<Hash128> fingerprints;        // of the values, by tensor, computed while writing from the source model
+  Hash128 root;                       // index hash: names the file in a set
+  std::vector<Hash128> fingerprints;  // of the values, by tensor, computed while writing from the source model
 };
 
 /// Streams every tensor (unit ranges, all threads, bounded memory), attachments, the chunk table and the index into a temporary file, then
@@ -48,9 +48,9 @@ struct Finding {
   std::uint64_t offset;
 };
 struct VerifyResult {
-  std::vector<Finding> findings;            // empty: the file is intact
+  std::vector<Finding> findings;  // empty: the file is intact
   std::uint64_t checked_bytes = 0;
-  std::uint64_t dead_bytes = 0;             // superseded indexes, tail of a torn edit: not covered, removed by compact
+  std::uint64_t dead_bytes = 0;  // superseded indexes, tail of a torn edit: not covered, removed by compact
 };
 /// Reads every byte once: both slots, index canonical form, chunk table, every chunk hash, zero padding; with `values` also decodes every
 /// tensor and compares fingerprints.
@@ -58,7 +58,10 @@ struct VerifyResult {
 
 /// Metadata edit in place: appends a new index and flips the header slot. Crash-safe at any write. `changes`: key -> new value, or
 /// nullopt to remove. Throws mismatch when a removed key does not exist.
-struct MetadataChange { std::string key; std::optional<std::string> value; };
+struct MetadataChange {
+  std::string key;
+  std::optional<std::string> value;
+};
 void edit_metadata(const std::filesystem::path& path, const std::vector<MetadataChange>& changes);
 
 /// Rewrites the file without dead space (temporary file, rename). Deterministic.
@@ -67,8 +70,8 @@ WriteResult compact(const std::filesystem::path& path, const WriteOptions& optio
 /// Facts about the file itself for `inspect`: generation, versions, features, sizes, compression, dead bytes.
 struct FileFacts {
   std::uint64_t generation = 0, file_bytes = 0, index_bytes = 0, dead_bytes = 0;
-  std::uint64_t data_bytes = 0;             // stored bytes of planes and attachments
-  std::uint64_t raw_bytes = 0;              // the same before compression
+  std::uint64_t data_bytes = 0;  // stored bytes of planes and attachments
+  std::uint64_t raw_bytes = 0;   // the same before compression
   std::uint32_t read_version = 0, write_version = 0;
   std::uint64_t required_features = 0, optional_features = 0;
   Hash128 root, data_root;

@@ -25,7 +25,8 @@ std::uint64_t read_lines(Bytes bytes) {
 }
 
 void over_chunks(Bytes bytes, const std::function<void(Bytes)>& work) {
-  parallel_for(bytes.size(), kChunkBytes, [&](std::uint64_t begin, std::uint64_t end, int) { work(bytes.subspan(begin, end - begin)); });
+  parallel_for(bytes.size(), kChunkBytes,
+               [&](std::uint64_t begin, std::uint64_t end, int) { work(bytes.subspan(begin, end - begin)); });
 }
 
 }  // namespace
@@ -40,8 +41,9 @@ int main(int argc, char** argv) {
   const int all = thread_count();
   for (const int threads : {1, all}) {
     set_thread_count(threads);
-    const auto timings = bench::measure(rounds, {[&] { over_chunks(memory, [](Bytes chunk) { bench::keep(read_lines(chunk)); }); },
-                                                 [&] { over_chunks(memory, [](Bytes chunk) { bench::keep(hash128(chunk)); }); }});
+    const auto timings =
+        bench::measure(rounds, {[&] { over_chunks(memory, [](Bytes chunk) { bench::keep(read_lines(chunk)); }); },
+                                [&] { over_chunks(memory, [](Bytes chunk) { bench::keep(hash128(chunk)); }); }});
     const std::string suffix = ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
     report.add("read memory" + suffix, timings[0], gigabytes, "GB");
     report.add("hash128, 4 MiB chunks" + suffix, timings[1], gigabytes, "GB", gigabytes / timings[0].median_seconds);

@@ -20,7 +20,8 @@ tensor::Model model_of(int count) {
     tensor.scheme = tensor::Scheme::plain(tensor::DType::bf16);
     tensor.packing = tensor::canonical_packing(tensor.shape, tensor.scheme);
     std::vector<std::vector<std::byte>> planes;
-    for (const tensor::PlaneSpec& spec : tensor.plane_specs()) planes.emplace_back(spec.total_bytes, static_cast<std::byte>(i % 64));
+    for (const tensor::PlaneSpec& spec : tensor.plane_specs())
+      planes.emplace_back(spec.total_bytes, static_cast<std::byte>(i % 64));
     tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.stored_shape(), tensor.scheme, tensor.packing);
     model.tensors.push_back(std::move(tensor));
   }
