@@ -145,6 +145,14 @@ TEST_CASE("the tiny gpt2 gives the logits and greedy tokens of transformers") {
   check_model(convert::read_model(directory), directory, 1e-4, 1e-4f);
 }
 
+TEST_CASE("sliding window, biases and rope scaling give the logits and greedy tokens of transformers") {
+  for (const char* name : {"mistral", "bias", "linear"}) {
+    INFO(name);
+    const auto directory = data_directory() / "tiny-variants" / name;
+    check_model(convert::read_model(directory), directory, 1e-4, 1e-4f);
+  }
+}
+
 TEST_CASE("tinystories-656k gives the greedy tokens of its reference") {
   const auto directory = shared_directory() / "models" / "tinystories-656k";
   if (!std::filesystem::exists(directory)) return skip(directory.string() + " is absent");
@@ -265,6 +273,10 @@ TEST_CASE("a sliding window hides what lies before it") {
   windowed.reset();
   const std::span<const float> second = windowed.forward(b);
   CHECK(std::equal(first.begin(), first.end(), second.begin(), second.end()));  // one layer sees two positions only
+  const std::uint32_t c[] = {3, 7, 8, 6};  // differs in the position before the last, which is inside the window
+  windowed.reset();
+  const std::span<const float> third = windowed.forward(c);
+  CHECK_FALSE(std::equal(first.begin(), first.end(), third.begin(), third.end()));
   model.config.sliding_window = 0;
   Session open(model, 0);
   const std::span<const float> open_view = open.forward(a);
