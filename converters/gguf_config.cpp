@@ -2,6 +2,7 @@
 #include "converters/gguf_config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <numbers>
 
@@ -50,10 +51,18 @@ class Keys {
     if (entry == nullptr) return fallback;
     const auto value = entry->number();
     if (!value || !std::isfinite(*value)) reject(*entry);
-    return *value;
+    return entry->type == ValueType::f32 ? decimal_meaning(static_cast<float>(*value)) : *value;
   }
 
  private:
+  /// The decimal that was meant: 1e-05 as in config.json, not 9.999999747378752e-06. Rounds to the same binary32.
+  [[nodiscard]] static double decimal_meaning(float value) {
+    char text[32];
+    const std::to_chars_result written = std::to_chars(text, text + sizeof text, value);
+    double wide = value;
+    std::from_chars(text, written.ptr, wide);
+    return wide;
+  }
   [[noreturn]] void reject(const KeyValue& entry) const {
     throw Error(ErrorKind::invalid_value,
                 file_.where + ": metadata key '" + std::string(entry.key) + "' of type " +
