@@ -5,6 +5,7 @@
 #include "runtime/runtime.h"
 #include "tests/expect_error.h"
 #include "tests/runtime_fixtures.h"
+#include "tests/skip.h"
 
 using namespace ingot::test;
 using ingot::ErrorKind;
@@ -71,6 +72,39 @@ TEST_CASE("the tiny llama template renders as in transformers") {
     const std::string text = render_chat(*model.tokenizer, messages_of(expected.at("messages", "")), generation);
     CHECK(text == wanted.at("text", "").as_string(""));
     CHECK(tokenizer.encode(text, false, true) == ids_of(wanted.at("ids", "")));
+  }
+}
+
+TEST_CASE("the template of SmolLM2 renders as in transformers") {
+  const Json chat = read_json(data_directory() / "smollm2" / "expected.json").at("chat", "");
+  tensor::TokenizerSpec spec;
+  spec.tokens = {chat.at("bos", "").as_string(""), chat.at("eos", "").as_string("")};
+  spec.bos = 0;
+  spec.eos = 1;
+  spec.chat_template = chat.at("template", "").as_string("");
+  const ingot::JsonArray& cases = chat.at("cases", "").as_array("");
+  CHECK(cases.size() >= 14);
+  for (const Json& row : cases) {
+    const bool generation = row.at("add_generation_prompt", "").as_bool("");
+    INFO(row.at("dialog", "").as_string("") << ", generation " << generation);
+    CHECK(render_chat(spec, messages_of(row.at("messages", "")), generation) == row.at("text", "").as_string(""));
+  }
+}
+
+TEST_CASE("chats with SmolLM2 become the token ids of transformers") {
+  const char* models = std::getenv("INGOT_TEST_MODELS");
+  if (models == nullptr) return skip("INGOT_TEST_MODELS is not set (a directory with " + std::string(kSmolLm2) + ")");
+  const std::filesystem::path path = std::filesystem::path(models) / kSmolLm2;
+  if (!std::filesystem::exists(path)) return skip(path.string() + " is absent");
+  const tensor::Model model = ingot::convert::read_model(path);
+  const ingot::runtime::Tokenizer tokenizer(*model.tokenizer);
+  const Json chat = read_json(data_directory() / "smollm2" / "expected.json").at("chat", "");
+  for (const Json& row : chat.at("cases", "").as_array("")) {
+    const bool generation = row.at("add_generation_prompt", "").as_bool("");
+    INFO(row.at("dialog", "").as_string("") << ", generation " << generation);
+    const std::string text = render_chat(tokenizer.spec(), messages_of(row.at("messages", "")), generation);
+    CHECK(text == row.at("text", "").as_string(""));
+    CHECK(tokenizer.encode(text, false, true) == ids_of(row.at("ids", "")));
   }
 }
 

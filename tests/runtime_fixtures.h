@@ -20,6 +20,9 @@ inline std::filesystem::path shared_directory() {
   return set != nullptr ? std::filesystem::path(set) : std::filesystem::path(INGOT_TEST_DATA) / ".." / ".." / "shared";
 }
 
+/// The file in the directory INGOT_TEST_MODELS that tests/data/smollm2 is about.
+inline constexpr const char* kSmolLm2 = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
 inline Json read_json(const std::filesystem::path& path) {
   return parse_json(read_text_file(path, 64u << 20), path.string());
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A small random model of every architecture that the gguf layout knows, made by transformers, converted by `ingot convert`, and run by
-llama.cpp: the logits must agree with transformers' in float32. Finds wrong names, permutations, norms and hyperparameters.
+"""A small random model of every architecture gives in llama.cpp, through our GGUF file, the logits of transformers in float32
 
-    gguf_architectures.py INGOT TOKENIZER_DIRECTORY [ARCHITECTURE ...]
+    gguf_architectures.py INGOT [ARCHITECTURE ...]
 
-Needs torch, transformers, numpy and llama-cpp-python. Exit status 77: they are missing.
+Finds wrong names, permutations, norms and hyperparameters. Needs torch, transformers, numpy and llama-cpp-python. Exit status 77: they are
+missing.
 """
 import pathlib
 import shutil
@@ -12,14 +12,15 @@ import subprocess
 import sys
 import tempfile
 
+import _support as support
+
 try:
     import numpy as np
     import torch
     import transformers as tf
     import llama_cpp
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    support.skip(error)
 
 COMMON = dict(vocab_size=1536, hidden_size=128, intermediate_size=256, num_hidden_layers=6, num_attention_heads=4, num_key_value_heads=2,
               max_position_embeddings=256, bos_token_id=0, eos_token_id=1, pad_token_id=None)
@@ -59,9 +60,12 @@ def make(name, tokenizer, directory):
 
 
 def main():
-    ingot, tokenizer = sys.argv[1], pathlib.Path(sys.argv[2])
-    bad = 0
-    for name in sys.argv[3:] or ARCHITECTURES:
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    ingot, tokenizer = sys.argv[1], support.TINY_LLAMA
+    bad, largest = 0, 0.0
+    names = sys.argv[2:] or list(ARCHITECTURES)
+    for name in names:
         with tempfile.TemporaryDirectory() as scratch:
             source, target = pathlib.Path(scratch) / "source", pathlib.Path(scratch) / "model.gguf"
             wanted = make(name, tokenizer, source)
@@ -84,6 +88,9 @@ def main():
             ok = worst < 0.02 * spread
             print(f"{name:16} {'ok' if ok else 'FAILED':7} worst logit difference {worst:.2e}, spread {spread:.2f}")
             bad += not ok
+            largest = max(largest, worst / spread)
+    support.figure(f"{len(names)} architectures: {', '.join(names)}")
+    support.figure(f"largest logit difference {largest:.2%} of the spread of the logits")
     return 1 if bad else 0
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Directories that `ingot` writes, judged by transformers: they load, the tensors and logits are those of the source, the tokenizer cuts alike.
+"""Directories that we write load in transformers with the tensors, logits and tokens of the source, also after a detour through GGUF
 
-Usage: hf_transformers.py INGOT [WORK_DIRECTORY]
+    hf_transformers.py INGOT [WORK_DIRECTORY]
+
 Needs torch, transformers, tokenizers. For every architecture a small random model is saved by transformers; then
   hf -> hf              state dict equal, config verbatim
   hf -> hf, 3 shards    state dict equal
@@ -16,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 
+import _support as support
+
 try:
     import torch
     import transformers as t
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    support.skip(error)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZES = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
@@ -143,5 +145,5 @@ if __name__ == "__main__":
         for folder in sorted((ROOT / "tests/golden/foreign/hf/tokenizers").iterdir()):
             if (folder / "tokenizer.json").exists():
                 check_tokenizer(folder, work)
-    print(f"{len(failures)} failures")
+    support.figure(f"{len(CONFIGS)} architectures: {', '.join(CONFIGS)}; {len(failures)} failures")
     sys.exit(1 if failures else 0)

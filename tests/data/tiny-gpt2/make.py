@@ -4,17 +4,19 @@
     python make.py
 
 model.safetensors, config.json, tokenizer.json: the checkpoint as transformers saves it (Conv1D weights [in, out]).
-expected_logits.safetensors: logits [vocab] at the last position of each prompt of expected.json; `greedy_ids`: 16 greedy tokens after it.
+expected_logits.safetensors: logits [vocab] at the last position of each prompt of expected.json; `greedy_ids`: 16 greedy tokens after it,
+with their `margins` (../reference_generation.py).
 """
-import json
+import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from reference_generation import write_expected  # noqa: E402
 
 
 def main():
@@ -32,19 +34,8 @@ def main():
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(HERE)
 
-    cases, tensors = [], {}
-    for i, length in enumerate([1, 5, 70]):
-        ids = torch.randint(0, 256, (length,)).tolist()
-        sequence, first = list(ids), None
-        with torch.no_grad():
-            for _ in range(16):
-                logits = model(input_ids=torch.tensor([sequence]), use_cache=False).logits[0, -1]
-                first = logits if first is None else first
-                sequence.append(int(logits.argmax()))
-        tensors[f"prompt{i}"] = first.contiguous()
-        cases.append({"prompt_ids": ids, "greedy_ids": sequence[length:], "logits": f"prompt{i}"})
-    save_file(tensors, HERE / "expected_logits.safetensors")
-    (HERE / "expected.json").write_text(json.dumps({"generation": cases}, indent=1) + "\n")
+    prompts = [torch.randint(0, 256, (length,)).tolist() for length in [1, 5, 70]]
+    write_expected(HERE, model, prompts, 16)
 
 
 if __name__ == "__main__":

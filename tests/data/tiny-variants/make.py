@@ -8,14 +8,15 @@ bias: Llama with biases on all projections, llama3 rope scaling, tied head, bflo
 linear: Llama with linear rope scaling, float32 weights.
 Each directory holds a checkpoint, expected.json and expected_logits.safetensors in the form of tests/data/tiny-gpt2.
 """
-import json
+import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from reference_generation import write_expected  # noqa: E402
 COMMON = {"vocab_size": 80, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "max_position_embeddings": 128}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
@@ -48,18 +49,8 @@ def write(name, model, dtype):
     model.to(dtype).save_pretrained(directory, safe_serialization=True)
     # Read back: casting the model itself would also round its rotary frequencies.
     model = type(model).from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
-    cases, tensors = [], {}
-    for i, length in enumerate([1, 7, 60]):
-        ids = torch.randint(0, COMMON["vocab_size"], (length,)).tolist()
-        sequence, first = list(ids), None
-        for _ in range(24):
-            logits = model(input_ids=torch.tensor([sequence]), use_cache=False).logits[0, -1]
-            first = logits if first is None else first
-            sequence.append(int(logits.argmax()))
-        tensors[f"prompt{i}"] = first.contiguous()
-        cases.append({"prompt_ids": ids, "greedy_ids": sequence[length:], "logits": f"prompt{i}"})
-    save_file(tensors, directory / "expected_logits.safetensors")
-    (directory / "expected.json").write_text(json.dumps({"generation": cases}, indent=1) + "\n")
+    prompts = [torch.randint(0, COMMON["vocab_size"], (length,)).tolist() for length in [1, 7, 60]]
+    write_expected(directory, model, prompts, 24)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""What the live checks share: where models are, how a check talks to tests/interop/run, the program, perplexity, transformers and llama.cpp."""
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = pathlib.Path(os.environ.get("INGOT_SHARED", ROOT.parent / "shared"))
+TEST_MODELS = os.environ.get("INGOT_TEST_MODELS")
+TINY_LLAMA = ROOT / "tests/data/tiny-llama"
+CONTEXT = 512
+DECISIVE_MARGIN = 1e-3  # another token than the reference's is a fault where the reference's two best logits are further apart
+
+
+def figure(text):
+    """A line of the check's row in the table of tests/interop/run."""
+    print("FIGURE", text, flush=True)
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}")
+    sys.exit(77)
+
+
+def hugging_face_directories():
+    """The real checkpoints at hand."""
+    return [path for path in (TINY_LLAMA, SHARED / "models/tinystories-656k") if path.exists()]
+
+
+def gguf_files():
+    """The real GGUF models at hand: those in the directory INGOT_TEST_MODELS."""
+    return sorted(pathlib.Path(TEST_MODELS).glob("*.gguf")) if TEST_MODELS else []
+
+
+def ingot(program, *arguments):
+    """Exit status, standard output, standard error."""
+    done = subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr.strip()
+
+
+def convert(program, source, target, layout, *more):
+    status, _, error = ingot(program, "convert", source, "-o", target, "--to", layout, *more)
+    if status != 0:
+        raise RuntimeError(f"convert to {target} failed: {error}")
+    return target
+
+
+def perplexity_of(logits, ids):
+    """Of ids[1:], from the logits (tokens, vocabulary) that the model gives to `ids`."""
+    import numpy as np
+    scores = np.asarray(logits, dtype=np.float64)[:-1]
+    scores = scores - scores.max(axis=1, keepdims=True)
+    logp = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return float(np.exp(-logp[np.arange(len(ids) - 1), ids[1:]].mean()))
+
+
+class LlamaCpp:
+    """A GGUF file in llama.cpp, with keys and values in float32 so that the cache rounds nothing."""
+
+    def __init__(self, path):
+        import llama_cpp
+        f32 = llama_cpp.GGML_TYPE_F32
+        self.model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False,
+                                     type_k=f32, type_v=f32)
+
+    def ids_of(self, text):
+        return self.model.tokenize(text.encode(), add_bos=True)
+
+    def logits(self, ids):
+        import numpy as np
+        self.model.reset()
+        self.model.eval(list(ids))
+        return np.array(self.model.scores[:len(ids)], dtype=np.float64)
+
+
+def greedy_faults(logits_of, case):
+    """Steps at which the greatest logit is not the token of `case` (prompt_ids, greedy_ids, margins of the reference). The reference's
+    tokens are what goes on, so that one pass over them judges every step."""
+    prompt, expected = case["prompt_ids"], case["greedy_ids"]
+    best = logits_of(prompt + expected)[len(prompt) - 1:-1].argmax(axis=1)
+    return [f"token {i} is {got}, of the reference {wanted}, margin {margin:.3g}"
+            for i, (got, wanted, margin) in enumerate(zip(best, expected, case["margins"])) if got != wanted and margin > DECISIVE_MARGIN]
+
+
+def greedy_case(logits_of_last, ids, count):
+    """Greedy text of any model: prompt_ids, greedy_ids, margins."""
+    greedy, margins = [], []
+    for _ in range(count):
+        scores = logits_of_last(ids + greedy)
+        order = scores.argsort()[-2:]
+        greedy.append(int(order[1]))
+        margins.append(float(scores[order[1]] - scores[order[0]]))
+    return {"prompt_ids": ids, "greedy_ids": greedy, "margins": margins}
