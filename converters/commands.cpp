@@ -55,10 +55,17 @@ std::uint64_t parse_size(const std::string& text) {
   throw CLI::ValidationError("--shard-size: '" + text + "' is no size (try 2GB, 500MB, 1GiB)");
 }
 
+void add_setting(const std::string& pair, std::map<std::string, std::string>& settings) {
+  const std::size_t equals = pair.find('=');
+  if (equals == 0 || equals == std::string::npos)
+    throw CLI::ValidationError("--set: '" + pair + "' is not of the form KEY=VALUE");
+  settings[pair.substr(0, equals)] = pair.substr(equals + 1);
+}
+
 // --- convert -------------------------------------------------------------------------------------------------------
 struct ConvertCommand {
   std::string model, output, report, allow;
-  bool dry_run = false, no_proof = false, no_sync = false;
+  bool dry_run = false, no_proof = false, no_sync = false, trust_config = false;
   ConvertOptions options;
 };
 
@@ -74,7 +81,8 @@ void run_convert(ConvertCommand& command, Console& console) {
   options.write.sync = !command.no_sync;
   options.allow = allowed_class(command.allow);
   options.write.progress = console.progress();
-  const tensor::Model model = read_model(command.model, options.from, {options.write.progress});
+  const tensor::Model model = read_model(command.model, options.from, {options.write.progress, command.trust_config});
+  console.note_findings(model.findings);
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
     console.json() ? console.print_json(inspect::forecast_json(result))
@@ -122,6 +130,15 @@ void add_convert(CLI::App& app, Console& console) {
           "--shard-size", [&options](const std::string& text) { options.write.shard_bytes = parse_size(text); },
           "Split the output into files of at most this size, e.g. 2GB")
       ->type_name("SIZE");
+  verb->add_option_function<std::vector<std::string>>(
+          "--set",
+          [&options](const std::vector<std::string>& pairs) {
+            for (const std::string& pair : pairs) add_setting(pair, options.write.settings);
+          },
+          "Choose between forms of the target layout, e.g. checkpoint_format=gptq_v2; may be repeated")
+      ->type_name("KEY=VALUE");
+  verb->add_flag("--trust-config", command->trust_config,
+                 "Believe the metadata of the source where its data speaks against it");
   verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
   verb->add_flag("--force", options.overwrite, "Replace OUT if it exists");
   console.add_common_options(*verb);

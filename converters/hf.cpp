@@ -25,12 +25,13 @@ const Layout& hf_layout() noexcept {
       .name = "hf",
       .description = "Hugging Face directory: float safetensors, single or sharded, with config and tokenizer",
       .detect = detect,
-      .read = read_hf,
-      .forecast = forecast_hf,
-      .write = write_hf,
+      .read = [](const std::filesystem::path& path, const ReadOptions& options) { return read_hf(path, options); },
+      .forecast = [](const tensor::Model& model, const WriteOptions& options) { return forecast_hf(model, options); },
+      .write = [](const tensor::Model& model, const std::filesystem::path& path,
+                  const WriteOptions& options) { write_hf(model, path, options); },
       .pack_segment = pack_segment,
       .is_directory = true,
-      .complete_source = complete_hf_source};
+      .complete_source = [](tensor::Model& model, const Progress& progress) { complete_hf_source(model, progress); }};
   return row;
 }
 

@@ -1,14 +1,20 @@
-// A Hugging Face checkpoint -> Model: names, tied head, Conv1D, attachments and the way back.
+// A Hugging Face checkpoint -> Model: names, tied head, Conv1D, coded tensors, attachments and the way back.
 #include "converters/hf_read.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <set>
 
+#include "converters/hf_codec.h"
 #include "converters/hf_config.h"
 #include "converters/hf_directory.h"
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
 #include "converters/hf_tokenizer.h"
+#include "converters/patch_collector.h"
+#include "converters/with_views.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::convert {
 namespace {
@@ -19,15 +25,47 @@ using tensor::Segment;
 using tensor::SourceFile;
 using tensor::Tensor;
 
+/// What one tensor of the files is: plain, or a part of a coded one.
+struct Role {
+  const CodedTensor* coded = nullptr;
+  std::string_view part;  // empty with `coded`: kept verbatim
+};
+
+/// Everything that the files hold, in file order, each under its role.
+class Inventory {
+ public:
+  Inventory(const HfCheckpoint& checkpoint, const HfCodec* codec, const ReadOptions& options) {
+    if (codec == nullptr) return;
+    coded_ = codec->read(checkpoint, options);
+    for (const CodedTensor& tensor : coded_.tensors)
+      for (const CodedTensor::Part& part : tensor.parts) roles_[part.file_name] = {&tensor, part.part};
+  }
+  [[nodiscard]] Role role(const std::string& file_name) const {
+    const auto found = roles_.find(file_name);
+    return found == roles_.end() ? Role{} : found->second;
+  }
+  /// The name that a plain checkpoint would use.
+  [[nodiscard]] const std::string& plain_name(const std::string& file_name) const {
+    const Role found = role(file_name);
+    return found.coded != nullptr ? found.coded->tensor.name : file_name;
+  }
+  [[nodiscard]] const std::vector<std::string>& findings() const noexcept { return coded_.findings; }
+
+ private:
+  CodedTensors coded_;
+  std::map<std::string, Role, std::less<>> roles_;
+};
+
 /// File names -> neutral names; the identity as soon as two names would fall together.
 class NameMap {
  public:
-  NameMap(const HfDirectory& directory, const std::string& architecture) : architecture_(architecture) {
-    std::set<std::string> neutral;
-    for (const WeightFile& file : directory.weights) {
-      for (const SafetensorsEntry& entry : file.header.entries) {
-        if (!neutral.insert(neutral_hf_name(entry.name, architecture_)).second) rename_ = false;
-      }
+  NameMap(const HfCheckpoint& checkpoint, const Inventory& inventory, const std::string& architecture)
+      : architecture_(architecture) {
+    std::map<std::string, std::string> owners;
+    for (const HfCheckpoint::Stored& stored : checkpoint.tensors()) {
+      const std::string& plain = inventory.plain_name(stored.name());
+      const auto [place, added] = owners.emplace(neutral_hf_name(plain, architecture_), plain);
+      if (!added && place->second != plain) rename_ = false;
     }
   }
   [[nodiscard]] std::string operator()(const std::string& file_name) const {
@@ -43,12 +81,11 @@ class NameMap {
   bool head_is_embedding_ = false;
 };
 
-bool stores(const HfDirectory& directory, const NameMap& names, std::string_view neutral) {
-  for (const WeightFile& file : directory.weights) {
-    for (const SafetensorsEntry& entry : file.header.entries)
-      if (names(entry.name) == neutral) return true;
-  }
-  return false;
+bool stores(const HfCheckpoint& checkpoint, const Inventory& inventory, const NameMap& names,
+            std::string_view neutral) {
+  return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(), [&](const HfCheckpoint::Stored& stored) {
+    return names(inventory.plain_name(stored.name())) == neutral;
+  });
 }
 
 void add_attachments(const HfDirectory& directory, Model& model) {
@@ -64,8 +101,8 @@ void add_attachments(const HfDirectory& directory, Model& model) {
   }
 }
 
-Tensor make_tensor(const WeightFile& file, const SafetensorsEntry& entry, const std::string& name,
-                   const std::string& architecture) {
+Tensor plain_tensor(const WeightFile& file, const SafetensorsEntry& entry, const std::string& name,
+                    const std::string& architecture) {
   Tensor tensor;
   tensor.name = name;
   tensor.shape = entry.shape;
@@ -80,31 +117,48 @@ Tensor make_tensor(const WeightFile& file, const SafetensorsEntry& entry, const 
   return tensor;
 }
 
-SourceFile weight_recipe(const WeightFile& file, std::size_t index, const NameMap& names) {
+/// The recipe of one weight file; the bytes of parts kept verbatim are appended to `literals`.
+SourceFile weight_recipe(const WeightFile& file, std::size_t index, const Inventory& inventory, const NameMap& names,
+                         std::vector<std::byte>& literals) {
+  const std::string prefix = "source/" + std::to_string(index);
   SourceFile recipe;
   recipe.path = file.path;
   recipe.size = file.mapping->size();
   Segment header;
-  header.attachment = "source/" + std::to_string(index) + "/header";
+  header.attachment = prefix + "/header";
   header.size = file.header.data_begin;
   recipe.segments.push_back(std::move(header));
   for (const SafetensorsEntry& entry : file.header.entries) {
     if (entry.size() == 0) continue;
+    const Role role = inventory.role(entry.name);
     Segment segment;
-    segment.kind = Segment::Kind::tensor;
-    segment.tensor = names(entry.name);
-    segment.part = "raw";
     segment.size = entry.size();
+    if (role.coded != nullptr && role.part.empty()) {
+      const Bytes bytes = file.mapping->bytes().subspan(entry.begin, entry.size());
+      segment.attachment = prefix + "/literals";
+      segment.begin = literals.size();
+      literals.insert(literals.end(), bytes.begin(), bytes.end());
+    } else {
+      segment.kind = Segment::Kind::tensor;
+      segment.tensor = names(inventory.plain_name(entry.name));
+      segment.part = role.coded != nullptr ? std::string(role.part) : "raw";
+    }
     recipe.segments.push_back(std::move(segment));
   }
   return recipe;
 }
 
-tensor::Source make_source(const HfDirectory& directory, const NameMap& names, const Model& model) {
+tensor::Source make_source(const HfDirectory& directory, const Inventory& inventory, const NameMap& names,
+                           Model& model) {
   tensor::Source source;
-  source.layout = "hf";
-  for (std::size_t i = 0; i < directory.weights.size(); ++i)
-    source.files.push_back(weight_recipe(directory.weights[i], i, names));
+  source.layout = model.layout;
+  for (std::size_t i = 0; i < directory.weights.size(); ++i) {
+    std::vector<std::byte> literals;
+    source.files.push_back(weight_recipe(directory.weights[i], i, inventory, names, literals));
+    if (literals.empty()) continue;
+    const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(literals));
+    model.attachments.push_back({"source/" + std::to_string(i) + "/literals", Bytes(*owner), owner});
+  }
   for (const std::string& name : directory.others) {
     SourceFile file;
     file.path = name;
@@ -152,58 +206,108 @@ void read_tokenizer(Model& model, const std::string& where) {
   if (!result.note.empty()) model.metadata.emplace("source.tokenizer", result.note);
 }
 
+/// Every tensor once, in file order; a coded one where its first part stands.
+void add_tensors(const HfCheckpoint& checkpoint, const Inventory& inventory, const NameMap& names, Model& model) {
+  std::set<const CodedTensor*> added;
+  for (const HfCheckpoint::Stored& stored : checkpoint.tensors()) {
+    const Role role = inventory.role(stored.name());
+    if (role.coded == nullptr) {
+      model.tensors.push_back(
+          plain_tensor(*stored.file, *stored.entry, names(stored.name()), model.config.architecture));
+    } else if (added.insert(role.coded).second) {
+      model.tensors.push_back(role.coded->tensor);
+      model.tensors.back().name = names(role.coded->tensor.name);
+    }
+  }
+}
+
+/// Size and hash of a source file, piece by piece, so that the resident set stays small.
+Hash128 hash_file(const MappedFile& mapping, const std::function<void(std::uint64_t)>& advance) {
+  constexpr std::uint64_t kPieceBytes = 64 * kTreeBlockBytes;
+  std::vector<Hash128> blocks((mapping.size() + kTreeBlockBytes - 1) / kTreeBlockBytes);
+  for (std::uint64_t begin = 0; begin < mapping.size(); begin += kPieceBytes) {
+    const Bytes piece = mapping.bytes().subspan(begin, std::min(kPieceBytes, mapping.size() - begin));
+    hash128_blocks(piece, std::span(blocks).subspan(begin / kTreeBlockBytes,
+                                                    (piece.size() + kTreeBlockBytes - 1) / kTreeBlockBytes));
+    mapping.drop(piece);
+    advance(piece.size());
+  }
+  return hash128_of_blocks(blocks);
+}
+
+/// Packs every coded part as `restore` will do, unless it has one encoding only, and notes where the file holds other
+/// bytes.
+void find_patches(Model& model, SourceFile& file, const MappedFile& mapping, std::size_t index, const HfCodec& codec) {
+  constexpr std::uint64_t kPieceBytes = std::uint64_t{8} << 20;
+  PatchCollector patches(file, "source/" + std::to_string(index) + "/patches");
+  std::vector<std::byte> packed;
+  std::uint64_t offset = 0;
+  const tensor::TensorIndex tensors(model);
+  Tensor viewed;
+  for (const Segment& segment : file.segments) {
+    const Tensor* tensor =
+        segment.kind == Segment::Kind::tensor && segment.part != "raw" ? tensors.find(segment.tensor) : nullptr;
+    if (tensor != nullptr && !(codec.one_encoding != nullptr && codec.one_encoding(*tensor, segment.part))) {
+      if (viewed.name != tensor->name) viewed = with_views(*tensor);
+      for (std::uint64_t at = 0; at < segment.size; at += kPieceBytes) {
+        packed.resize(std::min(kPieceBytes, segment.size - at));
+        codec.pack(viewed, segment.part, at, packed);
+        patches.compare(offset + at, mapping.bytes().subspan(offset + at, packed.size()), packed);
+      }
+    }
+    offset += segment.size;
+  }
+  patches.finish(model);
+}
+
 }  // namespace
 
-tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions&) {
-  const HfDirectory directory = open_hf_directory(path);
+tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& options, const HfCodec* codec) {
+  const HfCheckpoint checkpoint(path);
+  const HfDirectory& directory = checkpoint.directory();
   Model model;
-  model.layout = "hf";
+  model.layout = codec != nullptr ? codec->layout : "hf";
   model.path = path;
   add_attachments(directory, model);
   read_config(model, path.string());
   read_tokenizer(model, path.string());
   for (const std::string& name : directory.not_restorable) model.metadata["source.not_restorable"] += name + "\n";
 
-  NameMap names(directory, model.config.architecture);
+  const Inventory inventory(checkpoint, codec, options);
+  model.findings = inventory.findings();
+  NameMap names(checkpoint, inventory, model.config.architecture);
   const std::string_view embedding = hf_embedding_name(model.config.architecture);
-  if (model.config.tied_embeddings && stores(directory, names, kHfHeadName) && !stores(directory, names, embedding)) {
+  if (model.config.tied_embeddings && stores(checkpoint, inventory, names, kHfHeadName) &&
+      !stores(checkpoint, inventory, names, embedding)) {
     names.treat_head_as_embedding();
   }
-  for (const WeightFile& file : directory.weights) {
-    for (const SafetensorsEntry& entry : file.header.entries) {
-      model.tensors.push_back(make_tensor(file, entry, names(entry.name), model.config.architecture));
-    }
-  }
+  add_tensors(checkpoint, inventory, names, model);
   add_aliases(directory, names, model);
-  model.source = make_source(directory, names, model);
+  model.source = make_source(directory, inventory, names, model);
   return model;
 }
 
-void complete_hf_source(tensor::Model& model, const Progress& progress) {
+void complete_hf_source(tensor::Model& model, const Progress& progress, const HfCodec* codec) {
   if (!model.source) return;
   std::error_code status;
   const bool is_directory = std::filesystem::is_directory(model.path, status);
   const std::filesystem::path root = is_directory ? model.path : model.path.parent_path();
   std::uint64_t total_bytes = 0, done_bytes = 0;
   for (const SourceFile& file : model.source->files) total_bytes += file.size;
-  constexpr std::uint64_t kPieceBytes = 64 * kTreeBlockBytes;
-  for (SourceFile& file : model.source->files) {
+  for (std::size_t i = 0; i < model.source->files.size(); ++i) {
+    SourceFile& file = model.source->files[i];
     const MappedFile mapping(root / file.path);
     if (mapping.size() != file.size) {
       throw Error(ErrorKind::mismatch, mapping.path().string() + ": changed while it was read (size " +
                                            std::to_string(mapping.size()) + ", before " + std::to_string(file.size) +
                                            ")");
     }
-    std::vector<Hash128> blocks((file.size + kTreeBlockBytes - 1) / kTreeBlockBytes);
-    for (std::uint64_t begin = 0; begin < file.size; begin += kPieceBytes) {
-      const Bytes piece = mapping.bytes().subspan(begin, std::min(kPieceBytes, file.size - begin));
-      hash128_blocks(piece, std::span(blocks).subspan(begin / kTreeBlockBytes,
-                                                      (piece.size() + kTreeBlockBytes - 1) / kTreeBlockBytes));
-      mapping.drop(piece);
-      done_bytes += piece.size();
+    file.hash = hash_file(mapping, [&](std::uint64_t bytes) {
+      done_bytes += bytes;
       if (progress) progress("hashing", done_bytes, total_bytes);
-    }
-    file.hash = hash128_of_blocks(blocks);
+    });
+    file.patches.clear();
+    if (codec != nullptr) find_patches(model, file, mapping, i, *codec);
   }
 }
 

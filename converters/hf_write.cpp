@@ -14,6 +14,7 @@
 #include "converters/hf_write_plan.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/scheme.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::convert {
 namespace {
@@ -23,9 +24,6 @@ using tensor::Model;
 
 constexpr std::string_view kAttachmentPrefix = "hf/";
 constexpr std::uint64_t kCopyBytes = std::uint64_t{8} << 20;
-
-/// Bytes of the tensor in the file.
-std::uint64_t file_bytes(const HfItem& item) { return tensor::dense_bytes(item.type, item.tensor.elements()); }
 
 // --- Shards ----------------------------------------------------------------------------------------------------------------------
 struct Shard {
@@ -39,7 +37,7 @@ std::vector<Shard> plan_shards(const std::vector<HfItem>& items, std::uint64_t s
   std::vector<Shard> shards(1);
   std::uint64_t filled = 0;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    const std::uint64_t size = file_bytes(items[i]);
+    const std::uint64_t size = items[i].bytes();
     if (shard_bytes != 0 && filled > 0 && checked_add(filled, size, "shard") > shard_bytes) {
       shards.emplace_back();
       filled = 0;
@@ -69,7 +67,7 @@ std::string index_json(const std::vector<HfItem>& items, const std::vector<Shard
   for (const Shard& shard : shards) {
     for (const std::size_t item : shard.items) {
       owners.emplace(items[item].file_name, shard.path);
-      total_bytes += file_bytes(items[item]);
+      total_bytes += items[item].bytes();
     }
   }
   JsonObject weight_map;
@@ -87,7 +85,7 @@ std::string index_json(const std::vector<HfItem>& items, const std::vector<Shard
 std::string torch_dtype(const std::vector<HfItem>& items, const Model& model) {
   std::map<tensor::DType, std::uint64_t> bytes;
   for (const HfItem& item : items)
-    if (item.file_shape.size() >= 2) bytes[item.type] += file_bytes(item);
+    if (item.file_shape.size() >= 2 && item.coded == nullptr) bytes[item.type] += item.bytes();
   tensor::DType most = tensor::DType::f32;
   std::uint64_t most_bytes = 0;
   for (const auto& [type, size] : bytes) {
@@ -123,19 +121,44 @@ bool has_file(const Model& model, std::string_view name) {
   return model.find_attachment(std::string(kAttachmentPrefix) + std::string(name)) != nullptr;
 }
 
-/// Files made from the neutral model where the source had none: name -> text.
+bool any_type_changed(const std::vector<HfItem>& items) {
+  return std::any_of(items.begin(), items.end(), [](const HfItem& item) {
+    return !item.tensor.scheme.is_plain() || item.type != item.tensor.scheme.codes.type;
+  });
+}
+
+/// What became of every tensor, for the codec's words in config.json.
+std::vector<CodedOutput> coded_outputs(const std::vector<HfItem>& items) {
+  std::vector<CodedOutput> outputs;
+  const CodedPlan* last = nullptr;
+  for (const HfItem& item : items) {
+    if (item.coded != nullptr && item.coded.get() == last) continue;
+    last = item.coded.get();
+    outputs.push_back({last != nullptr ? item.plain_name : item.file_name, item.tensor.name, last, item.type});
+  }
+  return outputs;
+}
+
+/// Files made from the neutral model where the source had none, or other ones: name -> text.
 std::map<std::string, std::string> generated_files(const Model& model, const std::vector<HfItem>& items,
-                                                   bool types_changed) {
+                                                   const WriteOptions& options, const HfCodec* codec) {
   std::map<std::string, std::string> files;
   const std::string dtype = torch_dtype(items, model);
-  if (const tensor::Attachment* config = model.find_attachment("hf/config.json")) {
-    if (types_changed)
-      files["config.json"] = pretty_json(adapted_config(parse_json(as_text(config->bytes), "config.json"), dtype));
+  const tensor::Attachment* source_config = model.find_attachment("hf/config.json");
+  std::optional<Json> config;
+  if (source_config != nullptr) {
+    if (codec != nullptr || any_type_changed(items))
+      config = adapted_config(parse_json(as_text(source_config->bytes), "config.json"), dtype);
   } else if (!model.config.architecture.empty()) {
-    files["config.json"] = pretty_json(write_hf_config(model, dtype));
+    config = write_hf_config(model, dtype);
     if (!has_file(model, "generation_config.json"))
       files["generation_config.json"] = pretty_json(write_hf_generation_config(model));
   }
+  if (codec != nullptr && codec->configure != nullptr) {
+    if (!config) config = Json(JsonObject{});
+    codec->configure(model, coded_outputs(items), options, *config, files);
+  }
+  if (config) files["config.json"] = pretty_json(*config);
   const bool has_tokenizer =
       has_file(model, "tokenizer.json") || has_file(model, "tokenizer.model") || has_file(model, "vocab.json");
   if (model.tokenizer && !has_tokenizer) {
@@ -145,13 +168,18 @@ std::map<std::string, std::string> generated_files(const Model& model, const std
   return files;
 }
 
+/// Words about the quantization of the source, which the output does not have.
+bool is_quantization_file(std::string_view path) {
+  return path == "quantize_config.json" || path == "quant_config.json" || path == "hf_quant_config.json";
+}
+
 /// Attachments to be copied: every file of the source directory except what is made anew and the index of its shards.
 std::vector<const tensor::Attachment*> copied_files(const Model& model, const std::set<std::string>& written) {
   std::vector<const tensor::Attachment*> copied;
   for (const tensor::Attachment& attachment : model.attachments) {
     if (!attachment.name.starts_with(kAttachmentPrefix)) continue;
     const std::string path = attachment.name.substr(kAttachmentPrefix.size());
-    if (path == kSafetensorsIndex || written.contains(path)) continue;
+    if (path == kSafetensorsIndex || written.contains(path) || is_quantization_file(path)) continue;
     if (!is_safe_relative_path(path)) {
       throw Error(ErrorKind::invalid_value,
                   model.path.string() + ": attachment '" + attachment.name + "' is no file name inside a directory");
@@ -159,12 +187,6 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
     copied.push_back(&attachment);
   }
   return copied;
-}
-
-bool any_type_changed(const std::vector<HfItem>& items) {
-  return std::any_of(items.begin(), items.end(), [](const HfItem& item) {
-    return !item.tensor.scheme.is_plain() || item.type != item.tensor.scheme.codes.type;
-  });
 }
 
 // --- Writing ---------------------------------------------------------------------------------------------------------------------
@@ -241,8 +263,14 @@ TensorOutcome outcome_of(const HfItem& item, const tensor::Tensor& source) {
     outcome.reason = item.reason;
     return outcome;
   }
+  outcome.target_bytes = item.bytes();
+  if (item.coded != nullptr) {
+    outcome.forecast = item.coded->proof;
+    outcome.reason = item.coded->reason;
+    outcome.target_scheme = item.coded->scheme;
+    return outcome;
+  }
   outcome.target_scheme = target_name(item);
-  outcome.target_bytes = file_bytes(item);
   if (!all_values_fit(item)) {
     outcome.forecast = ProofClass::requantized;
     outcome.reason = "values are rounded to " + outcome.target_scheme;
@@ -252,16 +280,24 @@ TensorOutcome outcome_of(const HfItem& item, const tensor::Tensor& source) {
 
 }  // namespace
 
-Forecast forecast_hf(const Model& model, const WriteOptions& options) {
-  const std::vector<HfItem> items = plan_hf_items(model, wanted_hf_type(options.scheme));
+Forecast forecast_hf(const Model& model, const WriteOptions& options, const HfCodec* codec) {
+  const std::vector<HfItem> items = plan_hf_items(model, options, codec);
+  const tensor::TensorIndex tensors(model);
   Forecast forecast;
   std::uint64_t done_bytes = 0, total_bytes = 0;
-  for (const HfItem& item : items) total_bytes += item.tensor.stored_bytes();
+  for (const tensor::Tensor& tensor : model.tensors) total_bytes += tensor.stored_bytes();
   bool refused = false;
+  const CodedPlan* last = nullptr;
   for (const HfItem& item : items) {
-    forecast.tensors.push_back(outcome_of(item, *model.find(item.tensor.name)));
+    if (item.coded != nullptr && item.coded.get() == last) {
+      forecast.tensors.back().target_bytes += item.bytes();
+      continue;
+    }
+    last = item.coded.get();
+    const tensor::Tensor& source = *tensors.find(item.tensor.name);
+    forecast.tensors.push_back(outcome_of(item, source));
     refused |= item.form == HfItem::Form::refused;
-    done_bytes += item.tensor.stored_bytes();
+    done_bytes += source.stored_bytes();
     if (options.progress) options.progress("looking", done_bytes, total_bytes);
   }
   if (refused) return forecast;
@@ -270,7 +306,7 @@ Forecast forecast_hf(const Model& model, const WriteOptions& options) {
     written.insert(shard.path);
     forecast.output_bytes += shard.plan.file_bytes;
   }
-  for (const auto& [name, text] : generated_files(model, items, any_type_changed(items))) {
+  for (const auto& [name, text] : generated_files(model, items, options, codec)) {
     written.insert(name);
     forecast.output_bytes += text.size();
   }
@@ -279,10 +315,10 @@ Forecast forecast_hf(const Model& model, const WriteOptions& options) {
   return forecast;
 }
 
-void write_hf(const Model& model, const fs::path& path, const WriteOptions& options) {
-  const std::vector<HfItem> items = plan_hf_items(model, wanted_hf_type(options.scheme));
+void write_hf(const Model& model, const fs::path& path, const WriteOptions& options, const HfCodec* codec) {
+  const std::vector<HfItem> items = plan_hf_items(model, options, codec);
   const std::vector<Shard> shards = plan_shards(items, options.shard_bytes);
-  const std::map<std::string, std::string> generated = generated_files(model, items, any_type_changed(items));
+  const std::map<std::string, std::string> generated = generated_files(model, items, options, codec);
   std::uint64_t total_bytes = 0, done_bytes = 0;
   std::set<std::string> written;
   for (const Shard& shard : shards) {
@@ -297,13 +333,14 @@ void write_hf(const Model& model, const fs::path& path, const WriteOptions& opti
     done_bytes += bytes;
     if (options.progress) options.progress("writing", done_bytes, total_bytes);
   };
+  HfItemWriter writer(codec);
   for (const Shard& shard : shards) {
     OutputFile file(directory.file(shard.path));
     file.reserve(shard.plan.file_bytes);
     file.write_at(0, as_bytes_view(shard.plan.header));
     advance(shard.plan.header.size());
     for (std::size_t i = 0; i < shard.items.size(); ++i)
-      write_hf_item(items[shard.items[i]], file, shard.plan.begin[i], advance);
+      writer.write(items[shard.items[i]], file, shard.plan.begin[i], advance);
     file.commit(options.sync);
   }
   if (shards.size() > 1)

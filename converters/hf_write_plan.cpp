@@ -4,15 +4,16 @@
 #include <array>
 #include <atomic>
 #include <bit>
-#include <cmath>
 #include <mutex>
 
 #include "converters/hf_config.h"
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
 #include "converters/safetensors.h"
+#include "converters/with_views.h"
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
+#include "format/tensor/bulk.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/float_codes.h"
 
@@ -120,10 +121,8 @@ void narrow(std::span<const float> values, DType type, std::byte* out) {
   }
 }
 
-bool fits(float value, DType type) {
-  const float back = type == DType::f16 ? tensor::f16_to_f32(tensor::f32_to_f16(value))
-                                        : tensor::bf16_to_f32(tensor::f32_to_bf16(value));
-  return back == value || (std::isnan(value) && std::isnan(back));
+bool all_fit(std::span<const float> values, DType type) {
+  return (type == DType::f16 ? tensor::bulk().all_fit_f16 : tensor::bulk().all_fit_bf16)(values.data(), values.size());
 }
 
 /// Every number of `from` is one of `to`.
@@ -150,6 +149,8 @@ void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset,
       const std::uint64_t size = std::min(kPieceBytes, total - begin);
       if (view) {
         file.write_at(offset + begin, view->subspan(begin, size));
+        const std::uint64_t row_bytes = row_bits / 8;
+        if (row_bytes > 0) item.tensor.planes->done_with(begin / row_bytes, (begin + size) / row_bytes);
       } else {
         std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
         buffer.resize(size);
@@ -165,6 +166,7 @@ void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
                   const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t elements = item.tensor.elements();
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
+  tensor::ValueReader reader(item.tensor);
   std::vector<Buffers> buffers(static_cast<std::size_t>(thread_count()));
   parallel_for(ceil_div(elements, kPieceElems), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
     Buffers& buffer = buffers[static_cast<std::size_t>(worker)];
@@ -173,9 +175,10 @@ void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
       const std::uint64_t count = std::min(kPieceElems, elements - begin);
       buffer.values.resize(count);
       buffer.bytes.resize(count * element_bytes);
-      tensor::decode_logical_range(item.tensor, begin, buffer.values);
+      reader.read(begin, buffer.values, worker);
       narrow(buffer.values, item.type, buffer.bytes.data());
       file.write_at(offset + begin * element_bytes, buffer.bytes);
+      reader.done_with(begin, begin + count);
       progress(buffer.bytes.size());
     }
   });
@@ -188,6 +191,7 @@ void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
   if (outputs == 0 || inputs == 0) return;
   const std::uint64_t strip = std::clamp<std::uint64_t>(4 * kPieceElems / inputs, 1, outputs);
+  tensor::ValueReader reader(item.tensor);
   std::vector<Buffers> buffers(static_cast<std::size_t>(thread_count()));
   parallel_for(ceil_div(outputs, strip), 1, [&](std::uint64_t strip_begin, std::uint64_t strip_end, int worker) {
     Buffers& buffer = buffers[static_cast<std::size_t>(worker)];
@@ -198,7 +202,7 @@ void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset
       buffer.values.resize(count * inputs);
       column.resize(count);
       buffer.bytes.resize(count * element_bytes);
-      tensor::decode_logical_range(item.tensor, first * inputs, buffer.values);
+      reader.read(first * inputs, buffer.values, worker);
       for (std::uint64_t input = 0; input < inputs; ++input) {
         for (std::uint64_t output = 0; output < count; ++output)
           column[output] = buffer.values[output * inputs + input];
@@ -210,22 +214,92 @@ void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset
   });
 }
 
-}  // namespace
-
-std::optional<DType> wanted_hf_type(const std::string& scheme) {
-  if (scheme.empty()) return std::nullopt;
-  for (const WrittenType& row : kWrittenTypes)
-    if (row.scheme == scheme) return row.type;
-  throw Error(ErrorKind::unsupported, "--scheme " + scheme + ": the hf layout writes f32, f16 or bf16");
+void write_given(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                 const std::function<void(std::uint64_t)>& progress) {
+  file.write_at(offset, item.given_bytes);
+  progress(item.given_bytes.size());
 }
 
-std::vector<HfItem> plan_hf_items(const tensor::Model& model, std::optional<DType> wanted) {
+void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec, OutputFile& file,
+                  std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+  const std::uint64_t total = item.bytes();
+  std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(total, kPieceBytes), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
+    std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
+    for (std::uint64_t piece = piece_begin; piece < piece_end; ++piece) {
+      const std::uint64_t begin = piece * kPieceBytes;
+      buffer.resize(std::min(kPieceBytes, total - begin));
+      codec.pack(viewed, item.part, begin, buffer);
+      file.write_at(offset + begin, buffer);
+      progress(buffer.size());
+    }
+  });
+}
+
+/// The items of a tensor that the layout codes or refuses; false when it is left to the plain writer.
+bool add_coded_items(const Tensor& tensor, const std::string& file_name, const tensor::Model& model,
+                     const WriteOptions& options, const HfCodec& codec, std::vector<HfItem>& items) {
+  auto plan = std::make_shared<CodedPlan>(codec.plan(tensor, file_name, model, options));
+  if (plan->proof == ProofClass::refused) {
+    HfItem item;
+    item.tensor = tensor;
+    item.file_name = file_name;
+    item.form = HfItem::Form::refused;
+    item.reason = plan->reason;
+    items.push_back(std::move(item));
+    return true;
+  }
+  for (CodedItem& coded : plan->items) {
+    HfItem item;
+    item.tensor.name = tensor.name;  // its planes are in the plan
+    item.file_name = std::move(coded.file_name);
+    item.plain_name = file_name;
+    item.type = coded.type;
+    item.file_shape = std::move(coded.shape);
+    item.form = coded.part.empty() ? HfItem::Form::given : HfItem::Form::packed;
+    item.part = std::move(coded.part);
+    item.given_bytes = std::move(coded.bytes);
+    item.coded = plan;
+    items.push_back(std::move(item));
+  }
+  return !plan->items.empty();
+}
+
+}  // namespace
+
+std::uint64_t HfItem::bytes() const {
+  if (form == Form::given) return given_bytes.size();
+  std::uint64_t elements = 1;
+  for (const std::uint64_t extent : file_shape) elements = checked_mul(elements, extent, "tensor size");
+  return tensor::dense_bytes(type, elements);
+}
+
+std::optional<DType> wanted_hf_type(const std::string& scheme, const HfCodec* codec) {
+  if (scheme.empty()) return std::nullopt;
+  std::string known = "f32, f16, bf16";
+  for (const WrittenType& row : kWrittenTypes)
+    if (row.scheme == scheme) return row.type;
+  if (codec != nullptr) {
+    for (const std::string_view word : codec->schemes) {
+      if (word == scheme) return std::nullopt;
+      known += ", " + std::string(word);
+    }
+  }
+  throw Error(ErrorKind::unsupported, "--scheme " + scheme + ": the " +
+                                          std::string(codec != nullptr ? codec->layout : "hf") + " layout writes " +
+                                          known);
+}
+
+std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {
+  const std::optional<DType> wanted = wanted_hf_type(options.scheme, codec);
   const bool wrapped = is_wrapped(model);
   std::vector<HfItem> items;
   for (const Tensor& tensor : model.tensors) {
     if (tensor.derived && !is_hf_buffer(tensor.name, model.config.architecture)) continue;
+    const std::string file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
+    if (codec != nullptr && add_coded_items(tensor, file_name, model, options, *codec, items)) continue;
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
-    item.file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
+    item.file_name = file_name;
     items.push_back(std::move(item));
   }
   return items;
@@ -237,24 +311,25 @@ bool all_values_fit(const HfItem& item) {
       type_contains(item.tensor.scheme.codes.type, item.type))
     return true;
   const std::uint64_t elements = item.tensor.elements();
-  std::atomic<bool> all_fit{true};
+  std::atomic<bool> fit{true};
+  tensor::ValueReader reader(item.tensor);
   std::vector<std::vector<float>> buffers(static_cast<std::size_t>(thread_count()));
   parallel_for(ceil_div(elements, kPieceElems), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
     std::vector<float>& values = buffers[static_cast<std::size_t>(worker)];
-    for (std::uint64_t piece = piece_begin; piece < piece_end && all_fit.load(std::memory_order_relaxed); ++piece) {
+    for (std::uint64_t piece = piece_begin; piece < piece_end && fit.load(std::memory_order_relaxed); ++piece) {
       const std::uint64_t begin = piece * kPieceElems;
       values.resize(std::min(kPieceElems, elements - begin));
-      tensor::decode_logical_range(item.tensor, begin, values);
-      if (!std::all_of(values.begin(), values.end(), [&](float value) { return fits(value, item.type); }))
-        all_fit = false;
+      reader.read(begin, values, worker);
+      if (!all_fit(values, item.type)) fit = false;
+      reader.done_with(begin, begin + values.size());
     }
   });
   item.tensor.planes->done_with(0, item.tensor.geometry().units);
-  return all_fit;
+  return fit;
 }
 
-void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset,
-                   const std::function<void(std::uint64_t)>& progress) {
+void HfItemWriter::write(const HfItem& item, OutputFile& file, std::uint64_t offset,
+                         const std::function<void(std::uint64_t)>& progress) {
   std::mutex mutex;
   const auto advance = [&](std::uint64_t bytes) {
     const std::scoped_lock lock(mutex);
@@ -264,6 +339,11 @@ void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset,
     case HfItem::Form::bytes: write_bytes(item, file, offset, advance); break;
     case HfItem::Form::values: write_values(item, file, offset, advance); break;
     case HfItem::Form::transposed: write_transposed(item, file, offset, advance); break;
+    case HfItem::Form::given: return write_given(item, file, offset, advance);
+    case HfItem::Form::packed:
+      if (viewed_plan_ != item.coded) viewed_ = with_views(item.coded->tensor);
+      viewed_plan_ = item.coded;
+      return write_packed(item, viewed_, *codec_, file, offset, advance);
     case HfItem::Form::refused:
       throw Error(ErrorKind::unsupported, "tensor '" + item.tensor.name + "': " + item.reason);
   }

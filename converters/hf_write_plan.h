@@ -2,11 +2,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "converters/layout.h"
+#include "converters/hf_codec.h"
 #include "format/base/output_file.h"
 
 namespace ingot::convert {
@@ -17,6 +18,8 @@ struct HfItem {
     bytes,       ///< the stored bytes are the file's bytes
     values,      ///< logical values in row-major order, rounded to `type`
     transposed,  ///< the same, the matrix written as [in, out] (Conv1D)
+    packed,      ///< `part` of a coded tensor, packed by the layout's codec
+    given,       ///< `given_bytes`
     refused,
   };
   tensor::Tensor tensor;  // in the file's orientation, except for `transposed`
@@ -25,19 +28,39 @@ struct HfItem {
   tensor::Shape file_shape;
   Form form = Form::bytes;
   std::string reason;  // refused: why
+
+  std::shared_ptr<const CodedPlan> coded = nullptr;  // packed and given: the plan that they are items of
+  std::string plain_name;                            // the same: name of the tensor, were it a plain one
+  std::string part;                                  // packed
+  std::vector<std::byte> given_bytes;                // given
+  /// Bytes in the file.
+  [[nodiscard]] std::uint64_t bytes() const;
 };
 
-/// Element type asked for with --scheme; empty: keep. Throws unsupported for a word that is none.
-[[nodiscard]] std::optional<tensor::DType> wanted_hf_type(const std::string& scheme);
+/// Element type asked for with --scheme; empty: keep, or a word for the codec. Throws unsupported for any other word.
+[[nodiscard]] std::optional<tensor::DType> wanted_hf_type(const std::string& scheme, const HfCodec* codec);
 
-/// The tensors to be written, in model order: all but those that follow from the config.
-[[nodiscard]] std::vector<HfItem> plan_hf_items(const tensor::Model& model, std::optional<tensor::DType> wanted);
+/// The tensors to be written, in model order: all but those that follow from the config. With a codec, the items of a
+/// coded tensor follow each other and share their plan.
+[[nodiscard]] std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options,
+                                                const HfCodec* codec);
 
 /// Can `item.type` hold every value exactly? Decided by the types where possible, else by the values (streams, parallel).
 [[nodiscard]] bool all_values_fit(const HfItem& item);
 
-/// Writes the tensor at `offset` of the file; streams in pieces, parallel; calls progress(bytes) from any thread, one at a time.
-void write_hf_item(const HfItem& item, OutputFile& file, std::uint64_t offset,
-                   const std::function<void(std::uint64_t)>& progress);
+/// Writes items one after the other; keeps the planes of the coded tensor that it packed last.
+class HfItemWriter {
+ public:
+  explicit HfItemWriter(const HfCodec* codec) : codec_(codec) {}
+  /// Writes the tensor at `offset` of the file; streams in pieces, parallel; calls progress(bytes) from any thread, one
+  /// at a time.
+  void write(const HfItem& item, OutputFile& file, std::uint64_t offset,
+             const std::function<void(std::uint64_t)>& progress);
+
+ private:
+  const HfCodec* codec_;
+  std::shared_ptr<const CodedPlan> viewed_plan_;
+  tensor::Tensor viewed_;  // of viewed_plan_, with views
+};
 
 }  // namespace ingot::convert

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,6 +38,8 @@ struct WriteOptions {
   std::uint64_t shard_bytes = 0;  // --shard-size; 0: one file
   bool compress = false;          // --compress: zstd chunks (only the ingot layout)
   bool sync = true;
+  ProofClass allow = ProofClass::exact;         // --allow: the worst class the user consents to
+  std::map<std::string, std::string> settings;  // --set KEY=VALUE: choices of the target layout
   Progress progress;
   /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others
   /// leave it empty.
@@ -45,6 +48,7 @@ struct WriteOptions {
 
 struct ReadOptions {
   Progress progress;
+  bool trust_config = false;  // --trust-config: believe the metadata where the data speaks against it
 };
 
 /// What a writer would do, decided by checking the data, before a byte is written.
@@ -72,8 +76,9 @@ struct Layout {
   /// patches. The engine calls it before a model read from this layout is written as .ingot. Null when read() leaves
   /// nothing open.
   void (*complete_source)(tensor::Model& model, const Progress& progress) = nullptr;
-  bool compresses = false;    // write() obeys WriteOptions::compress
-  bool keeps_source = false;  // write() records model.source, so that `restore` can give the original files back
+  bool compresses = false;        // write() obeys WriteOptions::compress
+  bool keeps_source = false;      // write() records model.source, so that `restore` can give the original files back
+  bool packs_from_views = false;  // pack_segment() wants a tensor whose planes all have views (with_views())
 };
 
 }  // namespace ingot::convert

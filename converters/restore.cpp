@@ -2,10 +2,12 @@
 // a file is filled from its segments and patches in parallel; the hash decides whether the file gets its name.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <set>
 
 #include "converters/registry.h"
+#include "converters/with_views.h"
 #include "format/base/checked_math.h"
 #include "format/base/output_file.h"
 #include "format/base/parallel.h"
@@ -30,6 +32,26 @@ void require_safe_path(const std::string& path, const std::string& where) {
   }
   if (!safe) throw Error(ErrorKind::invalid_value, where + ": source path '" + path + "' would leave the directory");
 }
+
+/// Tensors with all planes in memory, for layouts that pack from views: the last few, as blocks of a file are filled in
+/// order. Thread-safe.
+class ViewedTensors {
+ public:
+  std::shared_ptr<const tensor::Tensor> get(const tensor::Tensor& tensor) {
+    const std::scoped_lock lock(mutex_);
+    for (const Entry& entry : entries_)
+      if (entry.first == &tensor) return entry.second;
+    if (entries_.size() == kKept) entries_.erase(entries_.begin());
+    entries_.emplace_back(&tensor, std::make_shared<const tensor::Tensor>(with_views(tensor)));
+    return entries_.back().second;
+  }
+
+ private:
+  using Entry = std::pair<const tensor::Tensor*, std::shared_ptr<const tensor::Tensor>>;
+  static constexpr std::size_t kKept = 2;
+  std::mutex mutex_;
+  std::vector<Entry> entries_;
+};
 
 /// One file, checked: segments with their offsets, attachments and tensors resolved.
 class FilePlan {
@@ -86,6 +108,25 @@ class FilePlan {
     }
   }
 
+  /// Hint: bytes [offset, end) of the file are restored. The units of a tensor are taken to lie in proportion to its
+  /// bytes, which is right or nearly so, and costs a second look at a page where it is not.
+  void done_with(std::uint64_t offset, std::uint64_t end) const {
+    auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                                  [](std::uint64_t o, const Piece& p) { return o < p.offset; });
+    if (piece != pieces_.begin()) --piece;
+    for (; piece != pieces_.end() && piece->offset < end; ++piece) {
+      if (piece->segment->kind != Segment::Kind::tensor || piece->segment->size == 0) continue;
+      const auto size = static_cast<double>(piece->segment->size);
+      const std::uint64_t units = piece->tensor->geometry().units;
+      const auto unit_at = [&](std::uint64_t at) {
+        const std::uint64_t in_piece = std::clamp(at, piece->offset, piece->offset + piece->segment->size);
+        return std::min(units, static_cast<std::uint64_t>(static_cast<double>(units) *
+                                                          (static_cast<double>(in_piece - piece->offset) / size)));
+      };
+      if (unit_at(offset) < unit_at(end)) piece->tensor->planes->done_with(unit_at(offset), unit_at(end));
+    }
+  }
+
  private:
   struct Piece {
     std::uint64_t offset;  // in the file
@@ -126,14 +167,21 @@ class FilePlan {
     switch (piece.segment->kind) {
       case Segment::Kind::literal: std::memcpy(out.data(), piece.bytes.data() + begin, out.size()); break;
       case Segment::Kind::zeros: std::memset(out.data(), 0, out.size()); break;
-      case Segment::Kind::tensor: layout_.pack_segment(*piece.tensor, piece.segment->part, begin, out); break;
+      case Segment::Kind::tensor: pack(*piece.tensor, piece.segment->part, begin, out); break;
     }
+  }
+
+  void pack(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin,
+            std::span<std::byte> out) const {
+    if (!layout_.packs_from_views || part == "raw") return layout_.pack_segment(tensor, part, begin, out);
+    layout_.pack_segment(*viewed_->get(tensor), part, begin, out);
   }
 
   const Layout& layout_;
   std::string where_;
   std::vector<Piece> pieces_;
   std::vector<Patch> patches_;
+  std::unique_ptr<ViewedTensors> viewed_ = std::make_unique<ViewedTensors>();
 };
 
 /// Creates the directories of `target` and refuses those that a symbolic link leads out of `directory`.
@@ -163,6 +211,7 @@ void restore_file(const SourceFile& file, const FilePlan& plan, const fs::path& 
                    const Hash128 hash = hash128(buffer);
                    std::memcpy(block_hashes.data() + block * sizeof(Hash128), hash.bytes.data(), sizeof(Hash128));
                    output.write_at(offset, buffer);
+                   plan.done_with(offset, offset + buffer.size());
                    progress(buffer.size());
                  }
                });

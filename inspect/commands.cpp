@@ -57,6 +57,7 @@ void inspect_tensor(const tensor::Model& model, const InspectOptions& options, C
 
 void run_inspect(const InspectOptions& options, Console& console) {
   tensor::Model model = convert::read_model(options.model, options.from);
+  console.note_findings(model.findings);
   if (!options.tensor.empty()) return inspect_tensor(model, options, console);
   OverviewFacts facts;
   facts.layout = options.from.empty() ? std::string(convert::detect_layout(options.model).name) : options.from;

@@ -78,6 +78,11 @@ void Console::note(std::string_view text) {
   (void)write_all(stderr, std::string(text) + "\n");
 }
 
+void Console::note_findings(const std::vector<std::string>& findings) {
+  for (const std::string& finding : findings)
+    note(inspect::paint("finding:", inspect::Ink::warning, error_style_) + " " + inspect::printable(finding));
+}
+
 Progress Console::progress() {
   return [this](std::string_view phase, std::uint64_t done, std::uint64_t total) {
     if (interrupted()) throw Interrupted{};

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "format/base/error.h"
 #include "format/base/json.h"
@@ -39,6 +40,8 @@ class Console {
   void print(std::string_view text);   // stdout, flushed
   void print_json(const Json& value);  // stdout, one document
   void note(std::string_view text);    // stderr, a line
+  /// What reading a model found against its metadata: a line each on stderr.
+  void note_findings(const std::vector<std::string>& findings);
   /// Draws a bar on stderr when that is a terminal; throws Interrupted after Ctrl-C. The console must outlive it.
   [[nodiscard]] Progress progress();
   void end_progress();  // removes the bar

@@ -140,6 +140,7 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
     command.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
   const tensor::Model model = convert::read_model(command.model, command.from);
+  console.note_findings(model.findings);
   Speaker speaker(model, command);
   std::vector<Message> messages;
   if (!command.system.empty()) messages.push_back({"system", command.system});

@@ -62,8 +62,9 @@ struct Model {
       aliases;  // tied tensors: alias -> stored name ("lm_head.weight" -> "model.embed_tokens.weight")
   std::vector<Attachment> attachments;
   std::optional<Source> source;
-  std::string layout;          // layout this model was read from
-  std::filesystem::path path;  // file or directory it was read from
+  std::vector<std::string> findings;  // what reading found against the metadata, one sentence each; not stored in files
+  std::string layout;                 // layout this model was read from
+  std::filesystem::path path;         // file or directory it was read from
 
   [[nodiscard]] const Tensor* find(std::string_view name) const noexcept;  // follows aliases; null when absent
   [[nodiscard]] const Attachment* find_attachment(std::string_view name) const noexcept;
