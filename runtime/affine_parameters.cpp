@@ -52,7 +52,7 @@ std::unique_ptr<AffineParameters> AffineParameters::make(const tensor::Tensor& t
                                                          const kernels::KernelTable& kernels) {
   const tensor::Scheme& scheme = tensor.scheme;
   const bool integers = scheme.codes.kind == tensor::CodeKind::number && is_small_integer(scheme.codes.type);
-  const bool simple = !scheme.rounded_scale && !scheme.scale_offset && scheme.shift == 0 &&
+  const bool simple = !scheme.rounded_scale && !scheme.rounded_steps && !scheme.scale_offset && scheme.shift == 0 &&
                       scheme.order == tensor::Order::identity && scheme.flat == 0;
   if (!integers || !simple || tensor.packing != tensor::Packing::tiles || tensor.geometry().matrices != 1)
     return nullptr;

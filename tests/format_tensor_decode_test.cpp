@@ -38,6 +38,69 @@ Offset zero_points(Level row) { return {OffsetKind::zero_points, 0, {row}}; }
 Offset bias(DType type, Block block) { return {OffsetKind::bias, 0, {level(type, block)}}; }
 Offset minimum(Level fine, Level coarse) { return {OffsetKind::minimum, 0, {fine, coarse}}; }
 
+Level divide(DType type, Block block) { return {type, block, 1, 0, false, true}; }
+Scheme rounded_scale(Scheme scheme) {
+  scheme.rounded_scale = true;
+  return scheme;
+}
+Scheme stepped(Scheme scheme) {
+  scheme.rounded_steps = true;
+  return scheme;
+}
+
+/// Operations in binary32, and zero points of float types.
+void append_rounded(std::vector<Scheme>& list) {
+  const Block g16{1, 16}, g32{1, 32}, g64{1, 64}, row{1, 0}, all{0, 0};
+  const std::vector<Level> nvfp4 = {level(DType::e4m3, g16), divide(DType::f32, all)};
+  const std::vector<Level> llm_int8 = {level(DType::f32, row), level(DType::f32, all)};
+  const std::vector<Scheme> more = {
+      rounded_scale(integers(DType::e2m1, nvfp4)),
+      rounded_scale(
+          integers(DType::e2m1, {divide(DType::e4m3, g16), divide(DType::e5m2, row), level(DType::f16, g32)})),
+      rounded_scale(integers(DType::i8, {divide(DType::f32, row)}, bias(DType::f32, g32))),
+      rounded_scale(integers(DType::u4, {level(DType::u32, g32), divide(DType::bf16, g16)}, zero(8))),
+      rounded_scale(integers(DType::u4, {level(DType::i16, g32, 32767, 1)}, zero_points(level(DType::f32, g16)))),
+      rounded_scale(integers(DType::f32, {level(DType::f32, g32), divide(DType::f32, {2, 40})})),
+      stepped(integers(DType::i8, llm_int8)),
+      stepped(integers(DType::i8, llm_int8, zero(-3))),
+      stepped(integers(DType::i8, llm_int8, zero_points(level(DType::i8, g32)))),
+      stepped(integers(DType::i8, llm_int8, zero_points(level(DType::i32, g32)))),
+      stepped(integers(DType::i8, {level(DType::f16, g16)}, zero_points(level(DType::bf16, g32)))),
+      stepped(integers(DType::u4, {level(DType::f32, g32), level(DType::f16, g16), level(DType::f32, all)},
+                       bias(DType::f32, {1, 24}))),
+      stepped(integers(DType::u4, {level(DType::f16, g64)}, zero_points(level(DType::f16, g64)))),
+      stepped(integers(DType::u3, {level(DType::f32, g32)}, zero_points(level(DType::i32, row)))),
+      stepped(integers(DType::u5, {level(DType::u8, g32), level(DType::f16, g64)},
+                       minimum(level(DType::f32, g32), level(DType::f16, g64)))),
+      stepped(integers(DType::e4m3, {level(DType::f32, {8, 24})}, bias(DType::f32, row))),
+      stepped(integers(DType::i32, {level(DType::f32, g32)}, zero(5))),
+      stepped(table("nf4", DType::u4, {level(DType::f32, g64), level(DType::u32, row)})),
+      stepped(table("custom", DType::u8, {level(DType::f32, g32), level(DType::f32, g32)})),
+      integers(DType::u4, {level(DType::f16, g64)}, zero_points(level(DType::f16, g64))),
+      integers(DType::u4, {level(DType::bf16, g64)}, zero_points(level(DType::bf16, g64))),
+      integers(DType::u3, {level(DType::f32, g32)}, zero_points(level(DType::f32, g16))),
+      integers(DType::u8, {level(DType::f32, g32)}, zero_points(level(DType::f16, row))),
+      integers(DType::i8, {level(DType::f32, all)}, zero_points(level(DType::bf16, all))),
+      integers(DType::u2, {level(DType::u8, g16), level(DType::f16, g64)}, zero_points(level(DType::f32, g32))),
+      integers(DType::u4, {level(DType::f32, g16), level(DType::f32, row)}, zero_points(level(DType::f32, g32))),
+      integers(DType::u4, {}, zero_points(level(DType::f32, g32))),
+      integers(DType::e5m2, {level(DType::f16, g32)}, zero_points(level(DType::f32, g32))),
+      integers(DType::f32, {level(DType::f32, g32)}, zero_points(level(DType::f32, g32))),
+  };
+  list.insert(list.end(), more.begin(), more.end());
+  Scheme shifted = more[20];
+  for (const std::int32_t shift : {-64, 64}) {
+    shifted.shift = shift;
+    list.push_back(shifted);
+  }
+  for (const std::size_t i : {std::size_t{0}, std::size_t{6}, std::size_t{11}, std::size_t{12}, std::size_t{21}}) {
+    for (const Order order : {Order::permutation, Order::group_index}) {
+      list.push_back(more[i]);
+      list.back().order = order;
+    }
+  }
+}
+
 std::vector<Scheme> schemes() {
   const Block g16{1, 16}, g32{1, 32}, g64{1, 64}, row{1, 0}, all{0, 0};
   std::vector<Scheme> list = {
@@ -112,6 +175,7 @@ std::vector<Scheme> schemes() {
   nested.rounded_scale = true;
   nested.scale_offset = true;
   list.push_back(nested);
+  append_rounded(list);
   for (const Order order : {Order::permutation, Order::group_index}) {
     for (const std::size_t i : {std::size_t{0}, std::size_t{17}, std::size_t{22}, std::size_t{39}}) {
       list.push_back(list[i]);

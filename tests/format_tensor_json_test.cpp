@@ -53,6 +53,16 @@ constexpr Example kExamples[] = {
     {R"({"codes":{"kind":"grid","table":"iq2_xxs","type":"u8"},"scales":[{"add":1,"block":[1,32],"multiply":2,"type":"u4"},)"
      R"({"block":[1,256],"type":"f16"}],"shift":-3})",
      "iq2_xxs_g32_u4xf16", "grid"},
+    {R"({"codes":{"kind":"number","type":"e2m1"},"rounded_scale":true,)"
+     R"("scales":[{"block":[1,16],"type":"e4m3"},{"block":[0,0],"divide":true,"type":"f32"}]})",
+     "e2m1_g16_e4m3/f32", "microscaling"},
+    {R"({"codes":{"kind":"number","type":"i8"},"rounded_scale":true,"scales":[{"block":[1,0],"divide":true,"type":"f32"}]})",
+     "i8_row_1/f32", "affine"},
+    {R"({"codes":{"kind":"number","type":"i8"},"rounded_steps":true,"scales":[{"block":[1,0],"type":"f32"},{"block":[0,0],"type":"f32"}]})",
+     "i8_row_f32xf32_steps", "stepped"},
+    {R"({"codes":{"kind":"number","type":"u4"},"offset":{"kind":"zero_points","levels":[{"block":[1,64],"type":"bf16"}]},)"
+     R"("scales":[{"block":[1,64],"type":"bf16"}]})",
+     "u4_g64_bf16_fzp", "affine"},
 };
 
 }  // namespace
@@ -81,7 +91,7 @@ TEST_CASE("every_family_has_a_page_and_a_unique_name") {
     CHECK(families()[i]->spec_page == "spec/schemes/" + std::string(families()[i]->name) + ".md");
     for (std::size_t j = 0; j < i; ++j) CHECK(families()[j]->name != families()[i]->name);
   }
-  CHECK(families().size() == 6);
+  CHECK(families().size() == 7);
 }
 
 TEST_CASE("forbidden_schemes_are_refused") {
@@ -119,7 +129,27 @@ TEST_CASE("forbidden_schemes_are_refused") {
   CHECK(rejects(with(scale + R"(,"offset":{"kind":"zero"})")));
   CHECK(rejects(with(scale + R"(,"offset":{"kind":"bias"})")));
   CHECK(rejects(with(scale + R"(,"offset":{"kind":"bias","levels":[{"block":[1,32],"type":"u8"}]})")));
-  CHECK(rejects(with(scale + R"(,"offset":{"kind":"zero_points","levels":[{"block":[1,32],"type":"f16"}]})")));
+  for (const std::string type : {"f16", "bf16", "f32", "i32"})
+    CHECK_FALSE(rejects(
+        with(scale + R"(,"offset":{"kind":"zero_points","levels":[{"block":[1,32],"type":")" + type + R"("}]})")));
+  for (const std::string type : {"e4m3", "e2m1", "e8m0", "f64"})
+    CHECK(rejects(
+        with(scale + R"(,"offset":{"kind":"zero_points","levels":[{"block":[1,32],"type":")" + type + R"("}]})")));
+  CHECK(rejects(with(R"("rounded_steps":true)")));
+  CHECK(rejects(with(scale + R"(,"rounded_steps":true,"rounded_scale":true)")));
+  CHECK(rejects(with(scale + R"(,"rounded_steps":true,"scale_offset":true)")));
+  CHECK(rejects(with(scale + R"(,"rounded_steps":true,"shift":1)")));
+  CHECK(rejects(with(scale + R"(,"rounded_steps":1)")));
+  const std::string divisor = R"("scales":[{"block":[1,32],"divide":true,"type":"f32"}])";
+  CHECK_FALSE(rejects(with(divisor + R"(,"rounded_scale":true)")));
+  CHECK(rejects(with(divisor)));
+  CHECK(rejects(with(divisor + R"(,"rounded_steps":true)")));
+  CHECK(rejects(with(R"("rounded_scale":true,"scales":[{"block":[1,32],"divide":true,"type":"u8"}])")));
+  CHECK(rejects(
+      with(R"("rounded_scale":true,"scales":[{"block":[1,32],"custom_table":true,"divide":true,"type":"u8"}])")));
+  CHECK(rejects(with(
+      scale +
+      R"(,"rounded_scale":true,"offset":{"kind":"bias","levels":[{"block":[1,32],"divide":true,"type":"f32"}]})")));
   CHECK(rejects(with(scale + R"(,"offset":{"kind":"minimum","zero":3,"levels":[{"block":[1,32],"type":"f16"}]})")));
   CHECK(rejects(with(scale + R"(,"order":"reversed")")));
   CHECK(rejects(with(scale + R"(,"flat":64)")));

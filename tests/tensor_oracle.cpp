@@ -100,21 +100,26 @@ Exact negated(Exact a) {
   return a;
 }
 
-/// The nearest binary32 number by comparing exact distances; ties to the even mantissa, and to infinity at the end of
-/// the range.
-float nearest(const Exact& value) {
-  if (value.digits.empty()) return 0;
+long double approximately(const Exact& value) {
   long double approximate = 0;
   const std::size_t top = value.digits.size() - 1;
   for (std::size_t i = 0; i < 3 && i <= top; ++i) approximate = approximate * 0x1p32L + value.digits[top - i];
-  approximate = std::ldexp(approximate, value.exponent + 32 * static_cast<int>(top - std::min<std::size_t>(top, 2)));
+  return std::ldexp(approximate, value.exponent + 32 * static_cast<int>(top - std::min<std::size_t>(top, 2)));
+}
+
+/// The binary32 number nearest to value / divisor by comparing exact distances (times the divisor); ties to the even
+/// mantissa, and to infinity at the end of the range.
+float nearest(const Exact& value, const Exact& divisor) {
+  if (value.digits.empty()) return 0;
+  const long double approximate = approximately(value) / approximately(divisor);
   constexpr float kMax = std::numeric_limits<float>::max();
   const float magnitude = approximate > kMax ? kMax : static_cast<float>(approximate);
   Exact best_distance;
   double best = -1;
   for (const double candidate : {static_cast<double>(std::nextafter(magnitude, 0.0f)), static_cast<double>(magnitude),
                                  magnitude == kMax ? 0x1p128 : static_cast<double>(std::nextafter(magnitude, kMax))}) {
-    Exact distance = add({false, value.digits, value.exponent}, negated(from_double(candidate)));
+    const Exact product = multiply(from_double(candidate), {false, divisor.digits, divisor.exponent});
+    Exact distance = add({false, value.digits, value.exponent}, negated(product));
     distance.negative = false;
     // Both distances at one exponent.
     const int exponent = std::min(distance.exponent, best_distance.exponent);
@@ -128,8 +133,9 @@ float nearest(const Exact& value) {
     }
   }
   const float result = best == 0x1p128 ? std::numeric_limits<float>::infinity() : static_cast<float>(best);
-  return value.negative ? -result : result;
+  return value.negative != divisor.negative ? -result : result;
 }
+float nearest(const Exact& value) { return nearest(value, from_double(1)); }
 
 // --- Element types, straight from the table in spec/schemes/README.md section 3 --------------------------------------
 
@@ -276,6 +282,21 @@ void append_codes(std::vector<std::vector<std::byte>>& planes, const PlainTensor
     planes.push_back(std::move(plane));
     below += slices[i];
   }
+}
+
+double rounded_to_binary32(double value) {
+  return std::isfinite(value) && value != 0 ? nearest(from_double(value)) : value;
+}
+
+/// One IEEE operation on binary32 numbers. Signs, zeros, infinities and NaN are those of binary64, the rest is exact and
+/// rounded once.
+double binary32(double a, char operation, double b) {
+  const double ieee = operation == '*' ? a * b : operation == '/' ? a / b : a + b;
+  if (!std::isfinite(a) || !std::isfinite(b) || (operation != '+' && (a == 0 || b == 0))) return ieee;
+  if (operation == '+') return nearest(add(from_double(a), from_double(b)));
+  const float result =
+      operation == '*' ? nearest(multiply(from_double(a), from_double(b))) : nearest(from_double(a), from_double(b));
+  return std::copysign(static_cast<double>(result), ieee);
 }
 
 std::vector<Level> all_levels(const tensor::Scheme& scheme) {
@@ -439,7 +460,8 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
     const std::uint64_t bits =
         plain.levels[i][(matrix * level_rows(plain, level) + parameter_row) * level_cols(plain, level) + parameter_col];
     if (level.custom_table) return static_cast<double>(plain.scale_table[bits]);
-    return level.multiply * number(level.type, bits) + level.add;
+    const double stored = number(level.type, bits);
+    return tensor::info(level.type).is_float ? stored : level.multiply * stored + level.add;
   };
   const std::uint64_t bits = plain.codes[row * plain.cols + stored_col];
   double code = number(scheme.codes.type, bits);
@@ -449,15 +471,10 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
   std::vector<double> scales;
   for (std::size_t i = 0; i < scheme.scales.size(); ++i) scales.push_back(level_number(i));
   if (scheme.rounded_scale) {
-    Exact product = from_double(1);
-    double rounded = scales[0];
-    for (std::size_t i = 1; i < scales.size(); ++i) {
-      rounded = std::isfinite(rounded) && std::isfinite(scales[i])
-                    ? static_cast<double>(nearest(multiply(from_double(rounded), from_double(scales[i]))))
-                    : rounded * scales[i];
-    }
-    if (scheme.scale_offset && std::isfinite(rounded))
-      rounded = nearest(add(from_double(rounded), from_double(plain.scale_offset)));
+    double rounded = 1;
+    for (std::size_t i = 0; i < scales.size(); ++i)
+      rounded = binary32(rounded, scheme.scales[i].divide ? '/' : '*', rounded_to_binary32(scales[i]));
+    if (scheme.scale_offset) rounded = binary32(rounded, '+', plain.scale_offset);
     scales = {rounded};
   }
   const std::size_t offset_level = scheme.scales.size();
@@ -469,8 +486,17 @@ float exact_value(const PlainTensor& plain, std::uint64_t row, std::uint64_t col
     for (std::size_t i = offset_level; i < levels.size(); ++i) offset.push_back(level_number(i));
   }
 
+  if (scheme.rounded_steps) {
+    double value = binary32(rounded_to_binary32(code), '+', -rounded_to_binary32(zero));
+    for (const double scale : scales) value = binary32(value, '*', rounded_to_binary32(scale));
+    if (offset.empty()) return static_cast<float>(value);
+    double addend = rounded_to_binary32(offset[0]);
+    for (std::size_t i = 1; i < offset.size(); ++i) addend = binary32(addend, '*', rounded_to_binary32(offset[i]));
+    return static_cast<float>(binary32(value, '+', addend));
+  }
+
   const auto sign_only = [](double x) { return std::isfinite(x) && x != 0 ? std::copysign(1.0, x) : x; };
-  bool finite = std::isfinite(code);
+  bool finite = std::isfinite(code) && std::isfinite(zero);
   double special = sign_only(code - zero);
   for (const double scale : scales) finite = finite && std::isfinite(scale), special *= sign_only(scale);
   bool offset_finite = true;

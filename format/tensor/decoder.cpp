@@ -50,6 +50,7 @@ void Decoder::decode_batch(const Window& window, Target target, DecodeScratch& s
   if (code_form_ == CodeForm::wide && scheme_.is_plain()) return decode_plain(window, target, scratch);
   read_levels(window, scratch);
   if (code_form_ != CodeForm::wide) read_codes(window, scratch);
+  if (arithmetic_ == Arithmetic::steps) return decode_steps(window, target, scratch);
   if (arithmetic_ == Arithmetic::binary32 && make_runs(window, scratch))
     return decode_binary32(window, target, scratch);
   const bool wide =
@@ -79,18 +80,23 @@ void Decoder::decode_plain(const Window& window, Target target, DecodeScratch& s
 
 // --- binary32: every operation but the last is exact -----------------------------------------------------------------
 
+/// What the loops subtract besides the zero: grid entries and signed codes come as number + 128.
+float Decoder::sign_offset() const noexcept {
+  const bool is_signed =
+      code_form_ == CodeForm::grid || (code_form_ == CodeForm::integer_bytes && code_numbers_.back() < 0);
+  return is_signed ? kSignOffset : 0;
+}
+
 /// False when a scale is so large that a product could overflow before the sum brings it back.
 bool Decoder::make_runs(const Window& window, DecodeScratch& scratch) const {
   const std::uint64_t runs = run_count(window);
   scratch.runs.resize(window.rows() * runs);
-  const float sign_offset =
-      code_form_ == CodeForm::grid || (code_form_ == CodeForm::integer_bytes && code_numbers_.back() < 0) ? kSignOffset
-                                                                                                          : 0;
+  const float in_codes = sign_offset();
   bool in_range = true;
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
     for (std::uint64_t run = 0; run < runs; ++run) {
       const WideRun wide = wide_run(row, run, scratch);
-      scratch.runs[row * runs + run] = {static_cast<float>(wide.scale), static_cast<float>(wide.zero) + sign_offset,
+      scratch.runs[row * runs + run] = {static_cast<float>(wide.scale), static_cast<float>(wide.zero) + in_codes,
                                         static_cast<float>(wide.add)};
       in_range = in_range && std::fabs(wide.scale) <= largest_scale_;
     }
@@ -164,15 +170,21 @@ ElementParts Decoder::parts_of(std::uint64_t row, std::uint64_t run, const Decod
 
 WideRun Decoder::wide_run(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const {
   WideRun result{1, static_cast<double>(scheme_.offset.zero), 0};
-  if (scheme_.rounded_scale)
-    result.scale = tensor::rounded_scale(scheme_, parts_of(row, run, scratch));
-  else
+  if (scheme_.rounded_scale) {
+    std::array<double, 3> levels;
+    for (std::size_t i = 0; i < scale_count_; ++i) levels[i] = level_number(i, row, run, scratch);
+    result.scale = rounded_scale(scheme_, {levels.data(), scale_count_}, scale_offset_);
+  } else {
     for (std::size_t i = 0; i < scale_count_; ++i) result.scale *= level_number(i, row, run, scratch);
+  }
   if (scheme_.shift != 0) result.scale = std::ldexp(result.scale, scheme_.shift);
   if (levels_.size() == scale_count_) return result;
   double offset = level_number(scale_count_, row, run, scratch);
   if (scheme_.offset.kind == OffsetKind::zero_points) {
-    result.zero = offset;
+    if (distribute_zero_ && std::isfinite(result.scale))
+      result.add = -(result.scale * offset);
+    else
+      result.zero = offset;
   } else if (scheme_.offset.kind == OffsetKind::bias) {
     result.add = offset;
   } else {

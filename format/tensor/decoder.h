@@ -5,6 +5,7 @@
 //   binary32   every step but the last is exact in binary32: vector loops (bulk.h). All GGUF types, GPTQ, AWQ, MX, FP8,
 //              most of MLX.
 //   binary64   the product is exact in binary64; a sum is rounded to odd first (two_level.md, "Rounding").
+//   steps      rounded_steps: binary32 operations one after the other, a vector loop for each.
 //   reference  the family's scalar code on ExactSum.
 #pragma once
 
@@ -57,7 +58,7 @@ class Decoder {
               float* out, std::uint64_t stride, DecodeScratch& scratch) const;
 
  private:
-  enum class Arithmetic : std::uint8_t { binary32, binary64, reference };
+  enum class Arithmetic : std::uint8_t { binary32, binary64, steps, reference };
   enum class CodeForm : std::uint8_t { integer_bytes, table_bytes, grid, wide };
 
   struct LevelPlane {
@@ -113,12 +114,20 @@ class Decoder {
   void decode_row64(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const;
   void decode_row_reference(std::uint64_t row, const Window& window, float* out, const DecodeScratch& scratch) const;
   [[nodiscard]] bool make_runs(const Window& window, DecodeScratch& scratch) const;
+  [[nodiscard]] float sign_offset() const noexcept;
   [[nodiscard]] static double level_number(std::size_t level, std::uint64_t row, std::uint64_t run,
                                            const DecodeScratch& scratch) noexcept {
     return scratch.levels[level][row * scratch.level_counts[level] + scratch.level_columns[level][run]];
   }
   [[nodiscard]] ElementParts parts_of(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const;
   [[nodiscard]] WideRun wide_run(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const;
+
+  // decoder_steps.cpp: rounded_steps
+  [[nodiscard]] bool steps_fit_loops() const noexcept;
+  void decode_steps(const Window& window, Target target, DecodeScratch& scratch) const;
+  void finish_steps(std::uint64_t row, std::uint64_t run, float* values, std::uint64_t count,
+                    const DecodeScratch& scratch) const;
+
   [[nodiscard]] std::uint64_t run_count(const Window& window) const noexcept;
   [[nodiscard]] std::uint64_t chosen_run(std::uint64_t col) const noexcept {  // group_index
     return std::min<std::uint64_t>(group_index_[col], indexed_runs_ - 1);
@@ -146,7 +155,8 @@ class Decoder {
   std::vector<std::uint32_t> permutation_, group_index_;
   std::uint64_t run_cols_ = 1;      // columns that share all parameters
   std::uint64_t indexed_runs_ = 1;  // parameter columns that group_index chooses from
-  bool has_sum_ = false;            // a bias or a minimum
+  bool has_sum_ = false;            // round_sums: a bias, a minimum, or a distributed zero
+  bool distribute_zero_ = false;  // scale * code - scale * zero: each is exact in binary64 where the difference is not
   Arithmetic arithmetic_ = Arithmetic::binary32;
   Arithmetic fallback_ = Arithmetic::reference;  // where a scale exceeds largest_scale_
   double largest_scale_ = 0;                     // beyond it a product could overflow before the sum; 0: cannot happen

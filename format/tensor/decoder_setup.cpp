@@ -80,7 +80,9 @@ void Decoder::add_level(const Level& level, std::size_t plane, const PlaneSpec& 
     entry.range = range_of(entry.numbers);
   } else if (bits(level.type) <= 8) {
     entry.numbers = numbers_of_codes(level.type);
-    for (double& number : entry.numbers) number = level.multiply * number + level.add;
+    if (level.multiply != 1 || level.add != 0) {  // a float's -0 stays what it is
+      for (double& number : entry.numbers) number = level.multiply * number + level.add;
+    }
     entry.range = range_of(entry.numbers);
   } else {
     const double multiply = level.multiply, constant = level.add;
@@ -159,6 +161,10 @@ void Decoder::choose_runs() {
 }
 
 void Decoder::choose_arithmetic() {
+  if (scheme_.rounded_steps) {
+    arithmetic_ = fallback_ = steps_fit_loops() ? Arithmetic::steps : Arithmetic::reference;
+    return;
+  }
   const std::span<const LevelPlane> scales(levels_.data(), scale_count_);
   const std::span<const LevelPlane> offsets = std::span<const LevelPlane>(levels_).subspan(scale_count_);
   NumberRange scale{std::ldexp(1.0, scheme_.shift), scheme_.shift, 1};
@@ -168,6 +174,7 @@ void Decoder::choose_arithmetic() {
     for (const LevelPlane& plane : scales) scale = range_of_product(scale, plane.range);
 
   NumberRange code = code_form_ == CodeForm::wide ? range_of(scheme_.codes.type) : range_of(code_numbers_);
+  const NumberRange plain_code = code;
   const double constant_zero = scheme_.offset.zero;
   if (scheme_.offset.kind == OffsetKind::zero) code = range_of_sum(code, range_of({&constant_zero, 1}));
   if (scheme_.offset.kind == OffsetKind::zero_points) code = range_of_sum(code, offsets[0].range);
@@ -175,8 +182,13 @@ void Decoder::choose_arithmetic() {
 
   bool all32 = code_form_ != CodeForm::wide && exact_in_binary32(scale) && exact_in_binary32(code);
   bool all64 = exact_in_binary64(scale) && exact_in_binary64(code) && exact_in_binary64(product);
-  has_sum_ = scheme_.offset.kind == OffsetKind::bias || scheme_.offset.kind == OffsetKind::minimum;
-  if (has_sum_) {
+  if (scheme_.offset.kind == OffsetKind::zero_points && !all32 && !all64) {
+    distribute_zero_ = exact_in_binary64(range_of_product(scale, plain_code)) &&
+                       exact_in_binary64(range_of_product(scale, offsets[0].range));
+    all64 = has_sum_ = distribute_zero_;
+  }
+  if (scheme_.offset.kind == OffsetKind::bias || scheme_.offset.kind == OffsetKind::minimum) {
+    has_sum_ = true;
     NumberRange offset = offsets[0].range;
     for (const LevelPlane& plane : offsets.subspan(1)) offset = range_of_product(offset, plane.range);
     // A product too large for binary32 is found when the scales are known.

@@ -18,6 +18,10 @@ constexpr std::size_t kMaxTableName = 64;
   throw Error(ErrorKind::invalid_value, std::string(where) + ": " + what);
 }
 
+bool is_zero_point(DType type) noexcept {
+  return !info(type).is_float || type == DType::f16 || type == DType::bf16 || type == DType::f32;
+}
+
 bool is_code_index(DType type) noexcept {
   const DTypeInfo& row = info(type);
   return !row.is_float && !row.is_signed && row.bits <= 8 && type != DType::boolean;
@@ -85,10 +89,12 @@ void validate_offset(const Scheme& scheme, std::string_view where) {
     refuse(at, "minimum takes at most 2 levels");
   for (std::size_t i = 0; i < offset.levels.size(); ++i) {
     validate_level(offset.levels[i], at + ".levels[" + std::to_string(i) + "]");
-    if (offset.levels[i].custom_table) refuse(at, "custom_table is only for scales");
+    if (offset.levels[i].custom_table || offset.levels[i].divide)
+      refuse(at, "custom_table and divide are only for scales");
   }
-  if (offset.kind == OffsetKind::zero_points && info(offset.levels[0].type).is_float)
-    refuse(at, "zero points must be integers");
+  if (offset.kind == OffsetKind::zero_points && !is_zero_point(offset.levels[0].type)) {
+    refuse(at, "zero points must be integers or f16, bf16, f32, got " + std::string(name(offset.levels[0].type)));
+  }
   if (offset.kind == OffsetKind::bias && !info(offset.levels[0].type).is_float) refuse(at, "a bias must be a float");
 }
 
@@ -99,30 +105,48 @@ void validate_scales(const Scheme& scheme, std::string_view where) {
   }
   std::size_t tables = 0;
   for (std::size_t i = 0; i < scheme.scales.size(); ++i) {
-    validate_level(scheme.scales[i], std::string(where) + ".scales[" + std::to_string(i) + "]");
+    const std::string at = std::string(where) + ".scales[" + std::to_string(i) + "]";
+    validate_level(scheme.scales[i], at);
+    if (scheme.scales[i].divide && !(scheme.rounded_scale && info(scheme.scales[i].type).is_float))
+      refuse(at, "divide needs a float type and rounded_scale");
     tables += scheme.scales[i].custom_table ? 1 : 0;
   }
   if (tables > 1) refuse(where, "at most one scale level may have custom_table");
-  if (scheme.scales.empty() && (scheme.rounded_scale || scheme.scale_offset))
-    refuse(where, "rounded_scale and scale_offset need scales");
+  if (scheme.scales.empty() && (scheme.rounded_scale || scheme.rounded_steps || scheme.scale_offset))
+    refuse(where, "rounded_scale, rounded_steps and scale_offset need scales");
   if (scheme.scale_offset && !scheme.rounded_scale) refuse(where, "scale_offset needs rounded_scale");
+  if (scheme.rounded_steps && (scheme.rounded_scale || scheme.shift != 0))
+    refuse(where, "rounded_steps excludes rounded_scale and shift");
   if (scheme.shift < -kMaxShift || scheme.shift > kMaxShift)
     refuse(where, "shift must lie in -64..64, got " + std::to_string(scheme.shift));
 }
 
-std::string_view offset_suffix(OffsetKind kind) noexcept {
+std::string_view offset_suffix(const Offset& offset) noexcept {
   constexpr std::string_view kSuffixes[] = {"", "_z", "_zp", "_bias", "_min"};
-  return kSuffixes[static_cast<std::size_t>(kind)];
+  if (offset.kind == OffsetKind::zero_points && info(offset.levels[0].type).is_float) return "_fzp";
+  return kSuffixes[static_cast<std::size_t>(offset.kind)];
+}
+
+std::string scale_suffix(const std::vector<Level>& scales) {
+  std::string text;
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    if (scales[i].divide)
+      text += i == 0 ? "_1/" : "/";
+    else
+      text += i == 0 ? "_" : "x";
+    text += name(scales[i].type);
+  }
+  return text;
 }
 
 std::string block_suffix(const Scheme& scheme) {
-  if (scheme.flat != 0) return "_flat" + std::to_string(scheme.flat);
+  if (scheme.flat != 0) return std::string("_flat").append(std::to_string(scheme.flat));
   if (scheme.scales.empty()) return {};
   const Block block = scheme.scales[0].block;
   if (block == Block{0, 0}) return "_tensor";
   if (block == Block{1, 0}) return "_row";
-  if (block.rows == 1) return "_g" + std::to_string(block.cols);
-  return "_" + std::to_string(block.rows) + "x" + std::to_string(block.cols);
+  if (block.rows == 1) return std::string("_g").append(std::to_string(block.cols));
+  return std::string("_").append(std::to_string(block.rows)).append("x").append(std::to_string(block.cols));
 }
 
 }  // namespace
@@ -161,12 +185,12 @@ std::string describe(const Scheme& scheme) {
   const bool named = scheme.codes.kind == CodeKind::table || scheme.codes.kind == CodeKind::grid;
   std::string text = named ? scheme.codes.table : std::string(name(scheme.codes.type));
   if (scheme.codes.kind == CodeKind::table && scheme.codes.table == kCustomTable)
-    text += "_" + std::string(name(scheme.codes.type));
+    text.append("_").append(name(scheme.codes.type));
   text += block_suffix(scheme);
-  for (std::size_t i = 0; i < scheme.scales.size(); ++i)
-    text += (i == 0 ? "_" : "x") + std::string(name(scheme.scales[i].type));
-  text += offset_suffix(scheme.offset.kind);
+  text += scale_suffix(scheme.scales);
+  text += offset_suffix(scheme.offset);
   if (scheme.offset.kind == OffsetKind::zero) text += std::to_string(scheme.offset.zero);
+  if (scheme.rounded_steps) text += "_steps";
   if (scheme.order == Order::permutation) text += "_perm";
   if (scheme.order == Order::group_index) text += "_gidx";
   return text;

@@ -2,6 +2,7 @@
 //
 //     value = 2^shift * scale_0 * scale_1 * ... * (T(code) - zero) + bias - min_0 * min_1 * ...        rounded once to binary32
 //
+// Where a layout defines its weights by binary32 operations, rounded_scale and rounded_steps say which of them are rounded.
 // T maps a code to a number (itself, a small float, a table entry, a grid entry with signs). Scale levels multiply; each has its own
 // element type and block. An unknown combination can still be sized, dumped and decoded by the generic decoder.
 #pragma once
@@ -49,13 +50,14 @@ struct Level {
   std::int32_t add = 0;
   bool custom_table =
       false;  ///< element indexes plane `scale_table` (2^bits binary32 entries): bitsandbytes double quantization
+  bool divide = false;  ///< the scale is divided by this level: only in scales, float types, with rounded_scale
   bool operator==(const Level&) const = default;
 };
 
 enum class OffsetKind : std::uint8_t {
   none,
   zero,         ///< integer constant `zero`, subtracted from the code
-  zero_points,  ///< integer per block, subtracted from the code (plane `zero_points`)
+  zero_points,  ///< integer or f16, bf16, f32 per block, subtracted from the code (plane `zero_points`)
   bias,         ///< float per block, added at the end (plane `biases`)
   minimum,      ///< product of `levels` (planes `mins_0`, `mins_1`), subtracted at the end
 };
@@ -79,6 +81,9 @@ struct Scheme {
   std::vector<Level> scales;  ///< finest first: scales_0 is coded by scales_1; empty: scale 1
   /// true: scale_0*scale_1 (+ scale_offset) is rounded to binary32 after every operation before it is used, as bitsandbytes does.
   bool rounded_scale = false;
+  /// true: the whole value is computed in binary32 from left to right, ((code - zero) * scale_0) * scale_1 + bias, rounded after every
+  /// operation (LLM.int8). Excludes rounded_scale and shift.
+  bool rounded_steps = false;
   bool scale_offset = false;  ///< plane `scale_offset` f32[1] is added to the product of the scale levels
   std::int32_t shift = 0;     ///< power of two
   Offset offset;
@@ -94,7 +99,7 @@ struct Scheme {
 
 /// Families give the code: one row, one file under schemes/, one spec page each.
 struct SchemeFamily {
-  std::string_view name;  // "float", "affine", "table", "two_level", "microscaling", "grid"
+  std::string_view name;  // "float", "affine", "table", "two_level", "microscaling", "grid", "stepped"
   bool (*matches)(const Scheme&) noexcept;
   std::string_view spec_page;  // "spec/schemes/affine.md"
 };
@@ -105,7 +110,7 @@ struct SchemeFamily {
 /// Throws invalid_value (naming the field) for combinations that spec/schemes/README.md section 4 forbids.
 void validate(const Scheme& scheme, std::string_view where);
 
-/// Short printed form: "bf16", "u4_g128_f16_z8", "u4_g32_u8xf16_min", "nf4_g64_f32", ... Documented in spec/schemes/README.md section 5.
+/// Short printed form: "bf16", "u4_g128_f16_z8", "u4_g32_u8xf16_min", "e2m1_g16_e4m3/f32", ... Documented in spec/schemes/README.md section 5.
 [[nodiscard]] std::string describe(const Scheme& scheme);
 
 [[nodiscard]] Json to_json(const Scheme& scheme);

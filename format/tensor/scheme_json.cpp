@@ -79,11 +79,12 @@ Json level_to_json(const Level& level) {
   if (level.multiply != 1) json.set("multiply", level.multiply);
   if (level.add != 0) json.set("add", level.add);
   if (level.custom_table) json.set("custom_table", true);
+  if (level.divide) json.set("divide", true);
   return json;
 }
 
 Level level_from_json(const Json& json, const std::string& where) {
-  check_members(json, {"type", "block", "multiply", "add", "custom_table"}, where);
+  check_members(json, {"type", "block", "multiply", "add", "custom_table", "divide"}, where);
   Level level;
   level.type = dtype_at(json, where);
   const JsonArray& block = json.at("block", where).as_array(where + ".block");
@@ -92,6 +93,7 @@ Level level_from_json(const Json& json, const std::string& where) {
   if (const Json* multiply = json.find("multiply")) level.multiply = i32_from(*multiply, where + ".multiply");
   if (const Json* add = json.find("add")) level.add = i32_from(*add, where + ".add");
   level.custom_table = flag(json, "custom_table", where);
+  level.divide = flag(json, "divide", where);
   return level;
 }
 
@@ -144,6 +146,7 @@ Json to_json(const Scheme& scheme) {
   json.set("codes", std::move(codes));
   if (!scheme.scales.empty()) json.set("scales", levels_to_json(scheme.scales));
   if (scheme.rounded_scale) json.set("rounded_scale", true);
+  if (scheme.rounded_steps) json.set("rounded_steps", true);
   if (scheme.scale_offset) json.set("scale_offset", true);
   if (scheme.shift != 0) json.set("shift", scheme.shift);
   if (scheme.offset.kind != OffsetKind::none) {
@@ -160,11 +163,14 @@ Json to_json(const Scheme& scheme) {
 
 Scheme scheme_from_json(const Json& json, std::string_view where) {
   const std::string at(where);
-  check_members(json, {"codes", "scales", "rounded_scale", "scale_offset", "shift", "offset", "order", "flat"}, at);
+  check_members(
+      json, {"codes", "scales", "rounded_scale", "rounded_steps", "scale_offset", "shift", "offset", "order", "flat"},
+      at);
   Scheme scheme;
   scheme.codes = codes_from_json(json.at("codes", at), at + ".codes");
   if (const Json* scales = json.find("scales")) scheme.scales = levels_from_json(*scales, at + ".scales");
   scheme.rounded_scale = flag(json, "rounded_scale", at);
+  scheme.rounded_steps = flag(json, "rounded_steps", at);
   scheme.scale_offset = flag(json, "scale_offset", at);
   if (const Json* shift = json.find("shift")) scheme.shift = i32_from(*shift, at + ".shift");
   if (const Json* offset = json.find("offset")) scheme.offset = offset_from_json(*offset, at + ".offset");

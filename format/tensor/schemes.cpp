@@ -11,6 +11,7 @@ namespace {
 constexpr FamilyCode kFamilies[] = {
     // name            matches          specification page                  value
     {{"float", is_float, "spec/schemes/float.md"}, float_value},
+    {{"stepped", is_stepped, "spec/schemes/stepped.md"}, stepped_value},
     {{"microscaling", is_microscaling, "spec/schemes/microscaling.md"}, microscaling_value},
     {{"grid", is_grid, "spec/schemes/grid.md"}, grid_value},
     {{"two_level", is_two_level, "spec/schemes/two_level.md"}, two_level_value},
@@ -47,17 +48,20 @@ const std::vector<const SchemeFamily*>& families() noexcept {
   return rows;
 }
 
-float rounded_scale(const Scheme& scheme, const ElementParts& parts) noexcept {
-  auto scale = static_cast<float>(parts.scales[0]);
-  for (std::size_t i = 1; i < parts.scale_count; ++i) scale = scale * static_cast<float>(parts.scales[i]);
-  return scheme.scale_offset ? scale + parts.scale_offset : scale;
+float rounded_scale(const Scheme& scheme, std::span<const double> levels, float scale_offset) noexcept {
+  float scale = 1;
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const auto level = static_cast<float>(levels[i]);
+    scale = scheme.scales[i].divide ? scale / level : scale * level;
+  }
+  return scheme.scale_offset ? scale + scale_offset : scale;
 }
 
 void add_scaled_code(ExactSum& sum, const Scheme& scheme, const ElementParts& parts) noexcept {
   std::array<double, ExactSum::kMaxFactors> factors{};
   std::size_t count = 0;
   if (scheme.rounded_scale) {
-    factors[count++] = rounded_scale(scheme, parts);
+    factors[count++] = rounded_scale(scheme, {parts.scales.data(), parts.scale_count}, parts.scale_offset);
   } else {
     for (; count < parts.scale_count; ++count) factors[count] = parts.scales[count];
   }

@@ -39,12 +39,14 @@ void add_scaled_code(ExactSum& sum, const Scheme& scheme, const ElementParts& pa
 void add_bias(ExactSum& sum, const Scheme& scheme, const ElementParts& parts) noexcept;
 /// - min_0 * min_1
 void subtract_minimum(ExactSum& sum, const Scheme& scheme, const ElementParts& parts) noexcept;
-/// The scale levels as one binary32 number, rounded after every operation (rounded_scale).
-[[nodiscard]] float rounded_scale(const Scheme& scheme, const ElementParts& parts) noexcept;
+/// The scale levels (finest first) as one binary32 number, rounded after every operation (rounded_scale).
+[[nodiscard]] float rounded_scale(const Scheme& scheme, std::span<const double> levels, float scale_offset) noexcept;
 
 // One pair per file under schemes/.
 [[nodiscard]] bool is_float(const Scheme& scheme) noexcept;
 [[nodiscard]] float float_value(const Scheme& scheme, const ElementParts& parts) noexcept;
+[[nodiscard]] bool is_stepped(const Scheme& scheme) noexcept;
+[[nodiscard]] float stepped_value(const Scheme& scheme, const ElementParts& parts) noexcept;
 [[nodiscard]] bool is_microscaling(const Scheme& scheme) noexcept;
 [[nodiscard]] float microscaling_value(const Scheme& scheme, const ElementParts& parts) noexcept;
 [[nodiscard]] bool is_grid(const Scheme& scheme) noexcept;

@@ -157,6 +157,18 @@ def from_bits(bits):
     return of_float(np.array([bits], "<u4").view("<f4")[0])
 
 
+def to32(x):
+    """Exact value -> numpy's binary32, rounded once: the operands of rounded_scale and rounded_steps."""
+    return np.array([round32(x)], "<u4").view("<f4")[0]
+
+
+def element32(code, dtype):
+    """A stored element in binary32. Unlike number() it keeps the sign of a stored zero, which counts in a division."""
+    value = to32(number(code, dtype))
+    signed = dtype in FLOATS and dtype not in ("e8m0", "e4m3fnuz", "e5m2fnuz")
+    return -value if value == 0 and signed and code >> (BITS[dtype] - 1) else value
+
+
 # --- planes (planes.md) ---------------------------------------------------------------------------------------------------------------
 SLICES = {1: [1], 2: [2], 3: [2, 1], 4: [4], 5: [4, 1], 6: [4, 2], 7: [4, 2, 1], 8: [8]}
 WHOLE_ROLES = {"table", "scale_table", "scale_offset", "permutation", "group_index"}
@@ -312,49 +324,76 @@ def decode_stored(shape, scheme, packing, planes):
         value = number(element, level["type"])
         return value if level["type"] in FLOATS else value * level.get("multiply", 1) + level.get("add", 0)
 
-    def lookup(level, role):
+    def level32(level, element):
+        if level.get("custom_table"):
+            return np.frombuffer(planes["scale_table"], "<f4")[element]
+        return element32(element, level["type"]) if level["type"] in FLOATS else to32(level_value(level, element))
+
+    def lookup(level, role, value=level_value):
         matrix = parameter_matrix(g, level, planes[role])
         rows, cols = level["block"][0] or max(g.rows, 1), level["block"][1] or max(g.cols, 1)
 
         def at(m, r, c):
             column = group[c] if group is not None and level["block"][1] else position[c] // cols
             check(column < matrix.shape[2], "invalid_value", "group_index points outside the parameters")
-            return level_value(level, matrix[m, r // rows, column])
+            return value(level, matrix[m, r // rows, column])
         return at
 
-    scales = [lookup(level, f"scales_{i}") for i, level in enumerate(scheme.get("scales", []))]
+    rounded, steps = scheme.get("rounded_scale"), scheme.get("rounded_steps")
+    scales = [lookup(level, f"scales_{i}", level32 if rounded or steps else level_value) for i, level in enumerate(scheme.get("scales", []))]
     offset = scheme.get("offset", {"kind": "none"})
     roles = {"zero_points": ["zero_points"], "bias": ["biases"], "minimum": ["mins_0", "mins_1"]}.get(offset["kind"], [])
-    offsets = [lookup(level, role) for level, role in zip(offset.get("levels", []), roles)]
-    out = np.zeros(g.matrices * g.rows * g.cols, "<u4")
-    for index in range(out.size):
-        row, c = divmod(index, g.cols)
-        m, r = divmod(row, g.rows)
-        code = stored[row, position[c]]
-        value = table[code] if table else number(code, codes["type"])
+    offsets = [lookup(level, role, level32 if steps else level_value) for level, role in zip(offset.get("levels", []), roles)]
+
+    def rounded_scale(m, r, c):
+        scale = np.float32(1)
+        for level, at in zip(scheme["scales"], scales):
+            scale = scale / at(m, r, c) if level.get("divide") else scale * at(m, r, c)
+        return scale + np.frombuffer(planes["scale_offset"], "<f4")[0] if scheme.get("scale_offset") else scale
+
+    def stepped(code, m, r, c):
+        value = to32(code) - (offsets[0](m, r, c) if offset["kind"] == "zero_points" else np.float32(offset.get("zero", 0)))
+        for at in scales:
+            value = value * at(m, r, c)
+        if offset["kind"] == "bias":
+            value = value + offsets[0](m, r, c)
+        if offset["kind"] == "minimum":
+            low = offsets[0](m, r, c)
+            for at in offsets[1:]:
+                low = low * at(m, r, c)
+            value = value - low
+        return value
+
+    def exact(value, m, r, c):
         if offset["kind"] == "zero":
             value = add(value, Fraction(-offset["zero"]))
         if offset["kind"] == "zero_points":
             value = add(value, multiply(Fraction(-1), offsets[0](m, r, c)))
-        if scales:
-            scale = scales[0](m, r, c)
-            for level in scales[1:]:
-                scale = multiply(scale, level(m, r, c))
-                if scheme.get("rounded_scale"):
-                    scale = from_bits(round32(scale))
-            if scheme.get("scale_offset"):
-                scale = add(scale, of_float(np.frombuffer(planes["scale_offset"], "<f4")[0]))
-                if scheme.get("rounded_scale"):
-                    scale = from_bits(round32(scale))
+        if rounded:
+            value = multiply(value, of_float(rounded_scale(m, r, c)))
+        else:
+            scale = Fraction(1)
+            for at in scales:
+                scale = multiply(scale, at(m, r, c))
             value = multiply(value, scale)
         value = multiply(value, Fraction(2) ** scheme.get("shift", 0))
         if offset["kind"] == "bias":
             value = add(value, offsets[0](m, r, c))
         if offset["kind"] == "minimum":
             low = Fraction(1)
-            for level in offsets:
-                low = multiply(low, level(m, r, c))
+            for at in offsets:
+                low = multiply(low, at(m, r, c))
             value = add(value, multiply(Fraction(-1), low))
+        return value
+
+    out = np.zeros(g.matrices * g.rows * g.cols, "<u4")
+    for index in range(out.size):
+        row, c = divmod(index, g.cols)
+        m, r = divmod(row, g.rows)
+        code = stored[row, position[c]]
+        value = table[code] if table else number(code, codes["type"])
+        with np.errstate(all="ignore"):
+            value = of_float(stepped(value, m, r, c)) if steps else exact(value, m, r, c)
         out[index] = round32(value)
     return out[: g.elements]
 
@@ -437,7 +476,7 @@ def natural(value, where):
 
 
 def check_level(level, where, limit_table=True):
-    members(level, ["type", "block"], ["multiply", "add", "custom_table"], where)
+    members(level, ["type", "block"], ["multiply", "add", "custom_table", "divide"], where)
     check(level["type"] in KNOWN_TYPES, "invalid_value", f"{where}: unknown type")
     check(isinstance(level["block"], list) and len(level["block"]) == 2, "invalid_value", f"{where}: block")
     for extent in level["block"]:
@@ -450,7 +489,7 @@ def check_level(level, where, limit_table=True):
 
 
 def check_scheme(scheme, where):
-    members(scheme, ["codes"], ["scales", "rounded_scale", "scale_offset", "shift", "offset", "order", "flat"], where)
+    members(scheme, ["codes"], ["scales", "rounded_scale", "rounded_steps", "scale_offset", "shift", "offset", "order", "flat"], where)
     codes = scheme["codes"]
     members(codes, ["kind", "type"], ["table"], where)
     check(codes["kind"] in ("number", "table", "grid", "opaque") and codes["type"] in KNOWN_TYPES, "invalid_value", f"{where}: codes")
@@ -463,7 +502,12 @@ def check_scheme(scheme, where):
     check(not (levels and codes["kind"] == "opaque"), "invalid_value", f"{where}: opaque codes with scales")
     for level in levels:
         check_level(level, where)
-    check(levels or not scheme.get("rounded_scale"), "invalid_value", f"{where}: rounded_scale without scales")
+    rounded, steps = scheme.get("rounded_scale", False), scheme.get("rounded_steps", False)
+    check(levels or not (rounded or steps), "invalid_value", f"{where}: rounded_scale or rounded_steps without scales")
+    check(rounded or not scheme.get("scale_offset"), "invalid_value", f"{where}: scale_offset without rounded_scale")
+    check(not (steps and (rounded or scheme.get("shift"))), "invalid_value", f"{where}: rounded_steps with rounded_scale or shift")
+    for level in levels:
+        check(not level.get("divide") or (rounded and level["type"] in FLOATS), "invalid_value", f"{where}: divide")
     check(-64 <= scheme.get("shift", 0) <= 64, "invalid_value", f"{where}: shift")
     if "offset" in scheme:
         offset = scheme["offset"]
@@ -478,7 +522,9 @@ def check_scheme(scheme, where):
             for level in offset["levels"]:
                 check_level(level, where)
                 is_float = level["type"] in FLOATS
-                check(offset["kind"] != "zero_points" or not is_float, "invalid_value", f"{where}: float zero points")
+                check(offset["kind"] != "zero_points" or not is_float or level["type"] in ("f16", "bf16", "f32"), "invalid_value",
+                      f"{where}: zero points of type {level['type']}")
+                check(not level.get("divide"), "invalid_value", f"{where}: divide in an offset")
                 check(offset["kind"] != "bias" or is_float, "invalid_value", f"{where}: integer bias")
     check(scheme.get("order", "permutation") in ("permutation", "group_index"), "invalid_value", f"{where}: order")
     if scheme.get("flat"):

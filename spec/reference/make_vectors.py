@@ -6,6 +6,7 @@ Values are computed from plain arrays with exact fractions before anything is pa
 """
 import ctypes
 import ctypes.util
+import itertools
 import json
 import os
 import random
@@ -160,7 +161,8 @@ def level(dtype, block, **more):
 class Quantized:
     """A random quantized tensor: plain codes and parameters, the scheme, and the exact values."""
 
-    def __init__(self, rng, rows, cols, codes, scales=(), offset=None, matrices=1, extra=None, shift=0, table=None, tiles=True, order=None):
+    def __init__(self, rng, rows, cols, codes, scales=(), offset=None, matrices=1, extra=None, shift=0, table=None, tiles=True, order=None,
+                 fixed=None):
         self.tiles, self.shape = tiles, [rows, cols] if matrices == 1 else [matrices, rows, cols]
         bits = R.BITS[codes["type"]]
         self.codes = [[[rng.randrange(1 << bits) for _ in range(cols)] for _ in range(rows)] for _ in range(matrices)]
@@ -173,7 +175,7 @@ class Quantized:
             self.scheme["shift"] = shift
         self.planes = list(zip(R.CODE_ROLES, pack_codes(self.codes, bits, tiles), [1] * 3))
         self.geometry = R.Geometry(self.shape, self.scheme, "tiles" if tiles else "rows")
-        self.values, self.table, self.order = {}, table, order
+        self.values, self.table, self.order, self.fixed = {}, table, order, {role: itertools.cycle(v) for role, v in (fixed or {}).items()}
         names = {"zero_points": ["zero_points"], "bias": ["biases"], "minimum": ["mins_0", "mins_1"]}
         for role, lv in list(zip([f"scales_{i}" for i in range(3)], scales)) + \
                 list(zip(names.get((offset or {}).get("kind"), []), (offset or {}).get("levels", []))):
@@ -189,6 +191,8 @@ class Quantized:
         width = R.BITS[lv["type"]]
 
         def draw():
+            if role in self.fixed:
+                return next(self.fixed[role])
             if lv["type"] in ("f16", "bf16", "f32"):
                 value = np.float32(rng.choice([-1, 1]) * 2.0 ** rng.uniform(-9, 2))
                 if lv["type"] == "f16":
@@ -208,6 +212,32 @@ class Quantized:
         value = R.number(matrix[m][r // rows][column], lv["type"])
         return value if lv["type"] in R.FLOATS else value * lv.get("multiply", 1) + lv.get("add", 0)
 
+    def at32(self, role, m, r, c):
+        """The same in binary32, with the sign of a stored zero."""
+        lv, matrix = self.values[role]
+        stored = matrix[m][r // (lv["block"][0] or len(self.codes[0]))][c // (lv["block"][1] or len(self.codes[0][0]))]
+        value = float32(self.at(role, m, r, c))
+        return -value if value == 0 and lv["type"] in R.FLOATS and stored >> (R.BITS[lv["type"]] - 1) else value
+
+    def rounded_scale(self, m, r, c):
+        scale = np.float32(1)
+        for i, lv in enumerate(self.scheme["scales"]):
+            number = self.at32(f"scales_{i}", m, r, c)
+            scale = np.divide(scale, number) if lv.get("divide") else np.multiply(scale, number)
+        return scale
+
+    def stepped(self, value, offset, m, r, c):
+        if offset["kind"] in ("zero", "zero_points"):
+            value = value - (np.float32(offset["zero"]) if offset["kind"] == "zero" else self.at32("zero_points", m, r, c))
+        for i in range(len(self.scheme["scales"])):
+            value = value * self.at32(f"scales_{i}", m, r, c)
+        if offset["kind"] == "bias":
+            value = value + self.at32("biases", m, r, c)
+        if offset["kind"] == "minimum":
+            value = value - (self.at32("mins_0", m, r, c) * self.at32("mins_1", m, r, c) if "mins_1" in self.values else
+                             self.at32("mins_0", m, r, c))
+        return value
+
     def element(self, m, r, c):
         code, codes = self.codes[m][r][c], self.scheme["codes"]
         if codes["kind"] == "table":
@@ -217,12 +247,17 @@ class Quantized:
         else:
             value = R.number(code, codes["type"])
         offset = self.scheme.get("offset", {"kind": "none"})
+        if self.scheme.get("rounded_steps"):
+            return canonical_bits(self.stepped(float32(value), offset, m, r, c))
         if offset["kind"] == "zero":
             value = R.add(value, Fraction(-offset["zero"]))
         if offset["kind"] == "zero_points":
-            value = R.add(value, -self.at("zero_points", m, r, c))
-        for i in range(len(self.scheme.get("scales", []))):
-            value = R.multiply(value, self.at(f"scales_{i}", m, r, c))
+            value = R.add(value, R.multiply(Fraction(-1), self.at("zero_points", m, r, c)))
+        if self.scheme.get("rounded_scale"):
+            value = R.multiply(value, R.of_float(self.rounded_scale(m, r, c)))
+        else:
+            for i in range(len(self.scheme.get("scales", []))):
+                value = R.multiply(value, self.at(f"scales_{i}", m, r, c))
         value = R.multiply(value, Fraction(2) ** self.scheme.get("shift", 0))
         if offset["kind"] == "bias":
             value = R.add(value, self.at("biases", m, r, c))
@@ -242,6 +277,14 @@ class Quantized:
 
     def entry(self, writer, name):
         return tensor_entry(writer, name, self.shape, self.scheme, "tiles" if self.tiles else "rows", self.planes, self.bits)
+
+
+def float32(exact):
+    return np.array([R.round32(exact)], "<u4").view("<f4")[0]
+
+
+def canonical_bits(value):
+    return 0x7FC00000 if value != value else 0 if value == 0 else int(np.array([value], "<f4").view("<u4")[0])
 
 
 def number(dtype):
@@ -302,6 +345,54 @@ def quantized_vectors():
         "fp8_blocks": q(20, 12, number("e4m3"), [level("f32", [8, 8])], tiles=False),
         "fp8_blocks_tiles": q(40, 24, number("e4m3"), [level("f32", [16, 8])]),
         "fp8_tensor": q(2, 5, number("e5m2"), [level("bf16", [0, 0])], tiles=False),
+    }
+
+
+CORNERS = [0x3F800000, 0x40400000, 0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x00000001, 0x80000001, 0x007FFFFF,
+           0x7F7FFFFF, 0x3F7FFFFF, 0x44A066ED, 0x3A4C4962, 0x00800000, 0xC1234567]
+
+
+def rounded_vectors():
+    """Operations rounded to binary32, and zero points of float types."""
+    rng = random.Random(127)
+
+    def q(*args, flag=None, **more):
+        return Quantized(rng, *args, extra={flag: True} if flag else None, **more)
+    g = lambda n: [1, n]
+    points = lambda dtype, block: {"kind": "zero_points", "levels": [level(dtype, block)]}
+    row, whole = [1, 0], [0, 0]
+    llm_int8 = [level("f32", row), level("f32", whole)]
+    yield "rounded_scale", {
+        "nvfp4_divisor": q(16, 48, number("e2m1"), [level("e4m3", g(16)), level("f32", whole, divide=True)], flag="rounded_scale"),
+        "nvfp4_divisor_corners": q(16, 256, number("e2m1"), [level("e4m3", g(16)), level("f32", row, divide=True)], flag="rounded_scale",
+                                   fixed={"scales_0": range(256), "scales_1": CORNERS}),
+        "divisor_alone": q(16, 5, number("i8"), [level("f32", row, divide=True)], flag="rounded_scale", tiles=False, fixed={"scales_0": CORNERS}),
+        "three_levels": q(17, 40, number("u4"), [level("f16", g(8)), level("bf16", row, divide=True), level("f32", [3, 16])], zero(8),
+                          flag="rounded_scale", shift=-2),
+        "wide_integers": q(3, 8, number("u4"), [level("u32", g(1)), level("f32", row, divide=True)], flag="rounded_scale", tiles=False),
+    }
+    yield "stepped", {
+        "llm_int8": q(17, 33, number("i8"), llm_int8, flag="rounded_steps", fixed={"scales_1": [0x3C010204]}),
+        "llm_int8_rows": q(3, 40, number("i8"), llm_int8, flag="rounded_steps", fixed={"scales_1": [0x3C010204]}, tiles=False),
+        "corners": q(16, 64, number("i8"), [level("f32", g(4)), level("f32", row)], flag="rounded_steps",
+                     fixed={"scales_0": CORNERS, "scales_1": CORNERS[5:] + CORNERS[:5]}),
+        "bias": q(16, 32, number("u4"), [level("f16", g(8)), level("f32", g(16))], {"kind": "bias", "levels": [level("f32", g(32))]},
+                  flag="rounded_steps"),
+        "zero": q(16, 32, number("u4"), [level("f32", g(8))], zero(8), flag="rounded_steps"),
+        "zero_points": q(16, 32, number("u8"), [level("f32", g(8)), level("f32", row)], points("u8", g(8)), flag="rounded_steps"),
+        "float_zero_points": q(16, 32, number("i8"), [level("f16", g(8))], points("f16", g(8)), flag="rounded_steps"),
+        "minimum": q(16, 64, number("u5"), [level("u8", g(16)), level("f16", g(64))],
+                     {"kind": "minimum", "levels": [level("f32", g(16)), level("f16", g(64))]}, flag="rounded_steps"),
+        "nf4": q(2, 64, {"kind": "table", "type": "u4", "table": "nf4"}, llm_int8, flag="rounded_steps", tiles=False),
+    }
+    ties = [0x3F800001, 0x3F800003, 0xBF800005, 0x3F7FFFFF]  # odd multiples of these lie in the middle of two binary32 numbers
+    tiny = [0x0D800000, 0x8D800000, 0x00000001, 0x80000001, 0, 0x41000000, 0x40E00001, 0x7F800000, 0x7FC00000]
+    yield "float_zero_points", {
+        "f16": q(17, 128, number("u4"), [level("f16", g(64))], points("f16", g(64))),
+        "bf16": q(16, 64, number("u3"), [level("bf16", g(32))], points("bf16", g(32))),
+        "f32": q(3, 21, number("u2"), [level("f32", g(7))], points("f32", g(7)), tiles=False),
+        "ties": q(16, 72, number("u4"), [level("f32", g(18))], points("f32", g(2)), fixed={"scales_0": ties, "zero_points": tiny}),
+        "corners": q(16, 64, number("i8"), [level("f32", g(4))], points("f32", row), fixed={"scales_0": CORNERS, "zero_points": CORNERS}),
     }
 
 
@@ -395,7 +486,7 @@ def valid_vectors():
             tensors.append(tensor_entry(writer, "ramp", [700001], {"codes": number("f16")}, "rows", [("codes", ramp.tobytes(), 2)],
                                         ramp.astype("<f4").view("<u4")))
         yield "float" + suffix, writer.finish({"tensors": tensors}), tensors
-    for name, group in quantized_vectors():
+    for name, group in itertools.chain(quantized_vectors(), rounded_vectors()):
         writer = Writer()
         tensors = [q.entry(writer, n) for n, q in group.items()]
         yield name, writer.finish({"tensors": tensors}), tensors
@@ -486,9 +577,17 @@ def invalid_vectors():
     yield "invalid_value__unknown_type", scheme(codes=number("f31"))
     yield "invalid_value__unknown_table", scheme(codes={"kind": "table", "type": "u4", "table": "nope"})
     yield "invalid_value__zero_multiply", scheme(codes=number("u8"), scales=[level("u4", [1, 0], multiply=0)])
-    yield "invalid_value__float_zero_points", scheme(offset={"kind": "zero_points", "levels": [level("f16", [1, 0])]})
     yield "invalid_value__integer_bias", scheme(offset={"kind": "bias", "levels": [level("u8", [1, 0])]})
     yield "invalid_value__rounded_without_scales", scheme(rounded_scale=True)
+    yield "invalid_value__steps_without_scales", scheme(rounded_steps=True)
+    yield "invalid_value__steps_and_rounded_scale", misrounded(rounded_steps=True, rounded_scale=True)
+    yield "invalid_value__steps_and_scale_offset", misrounded(rounded_steps=True, scale_offset=True)
+    yield "invalid_value__steps_and_shift", misrounded(rounded_steps=True, shift=1)
+    yield "invalid_value__divide_unrounded", misrounded(divide=True)
+    yield "invalid_value__divide_in_steps", misrounded(divide=True, rounded_steps=True)
+    yield "invalid_value__divide_integer", misrounded("u8", divide=True, rounded_scale=True)
+    yield "invalid_value__divide_bias", misrounded(offset={"kind": "bias", "levels": [level("f32", [1, 0], divide=True)]}, rounded_scale=True)
+    yield "invalid_value__small_float_zero_points", misrounded(offset={"kind": "zero_points", "levels": [level("e4m3", [1, 0])]})
     yield "invalid_value__unknown_transform", build(change=lambda e: e.update(transforms=[{"kind": "rotate"}]))
     yield "invalid_value__rope_heads", build(change=lambda e: e.update(transforms=[{"kind": "rope_interleave", "heads": 3}]))
     yield "invalid_value__alias_to_nothing", build({"aliases": {"a": "b"}})
@@ -510,7 +609,21 @@ def twice():
     return writer.finish({"tensors": [entry, entry]})
 
 
+def misrounded(dtype="f32", divide=None, offset=None, **flags):
+    """A file with the right planes whose only fault is a combination of flags."""
+    writer = Writer()
+    tensor = Quantized(random.Random(1), 2, 8, number("i8"), [level(dtype, [1, 0])], offset)
+    if flags.get("scale_offset"):
+        tensor.planes.append(("scale_offset", struct.pack("<f", 1), 4))
+    entry = tensor.entry(writer, "w")
+    entry["scheme"].update(flags)
+    if divide:
+        entry["scheme"]["scales"][0]["divide"] = True
+    return writer.finish({"tensors": [entry]})
+
+
 def main(directory):
+    np.seterr(all="ignore")  # infinities and NaN are wanted
     for folder in ("valid", "invalid"):
         os.makedirs(os.path.join(directory, folder), exist_ok=True)
     bits = {}
