@@ -2,7 +2,6 @@
 // bounded memory.
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -10,6 +9,7 @@
 #include "converters/registry.h"
 #include "converters/step_source.h"
 #include "format/base/parallel.h"
+#include "format/tensor/bulk.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 
@@ -27,15 +27,12 @@ struct Tally {
   std::vector<float> a, b, steps;
 };
 
-/// Distance between neighbouring numbers of a float type around `value`.
-double last_place(double value, const FloatGrid& grid) noexcept {
-  const double magnitude = std::fabs(value);
-  int exponent = grid.min_exponent;
-  if (std::isfinite(magnitude) && magnitude > 0) exponent = std::max(exponent, std::ilogb(magnitude));
-  return std::ldexp(1.0, exponent - grid.mantissa_bits);
+/// |b - a| as tensor::Differences means it; 0 where the two are the same value.
+double error_of(float a, float b) noexcept {
+  if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
+  const double error = std::fabs(static_cast<double>(b) - a);
+  return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
 }
-
-bool same_value(float a, float b) noexcept { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 /// Reads blocks of both tensors and of b's steps.
 class Comparison {
@@ -43,11 +40,12 @@ class Comparison {
   Comparison(const Tensor& a, const Tensor& b)
       : a_(a),
         b_(b),
-        steps_(step_tensor(b)),
         grid_(float_grid(b.scheme)),
         builder_a_(a.shape),
         builder_b_(b.shape),
-        tallies_(static_cast<std::size_t>(thread_count())) {}
+        tallies_(static_cast<std::size_t>(thread_count())) {
+    if (const std::optional<Tensor> steps = step_tensor(b)) steps_.emplace(*steps);
+  }
 
   void add_block(std::uint64_t block, std::uint64_t elements, int worker) {
     Tally& tally = tallies_[static_cast<std::size_t>(worker)];
@@ -55,13 +53,13 @@ class Comparison {
     const std::size_t count = static_cast<std::size_t>(std::min(kFingerprintBlockElems, elements - begin));
     tally.a.resize(count);
     tally.b.resize(count);
-    tensor::decode_logical_range(a_, begin, tally.a);
-    tensor::decode_logical_range(b_, begin, tally.b);
+    a_.read(begin, tally.a, worker);
+    b_.read(begin, tally.b, worker);
     builder_a_.add_block(block, tally.a);
     builder_b_.add_block(block, tally.b);
-    for (const float value : tally.a)
-      if (std::isfinite(value)) tally.squared_value += static_cast<double>(value) * value;
-    add_differences(tally, begin, count);
+    add_differences(tally, begin, count, worker);
+    a_.done_with(begin, begin + count);
+    b_.done_with(begin, begin + count);
   }
 
   [[nodiscard]] ValueComparison finish(std::uint64_t elements) const {
@@ -89,35 +87,33 @@ class Comparison {
   }
 
  private:
-  void add_differences(Tally& tally, std::uint64_t begin, std::size_t count) {
-    bool have_steps = false;
-    for (std::size_t i = 0; i < count; ++i) {
-      const float a = tally.a[i], b = tally.b[i];
-      if (same_value(a, b)) continue;
-      if (steps_ && !have_steps) {
-        tally.steps.resize(count);
-        tensor::decode_logical_range(*steps_, begin, tally.steps);
-        have_steps = true;
-      }
-      ++tally.differing;
-      double error = std::fabs(static_cast<double>(b) - a);
-      if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
-      tally.squared_error += error * error;
-      if (error > tally.worst_error) {
-        tally.worst_error = error;
-        tally.worst_element = begin + i;
-      }
-      double step = 0;
-      if (have_steps) step = std::fabs(static_cast<double>(tally.steps[i]));
-      if (grid_) step = last_place(a, *grid_);
-      if (steps_ || grid_) tally.worst_steps = std::max(tally.worst_steps, error / step);
+  void add_differences(Tally& tally, std::uint64_t begin, std::size_t count, int worker) {
+    constexpr tensor::FloatGrid kNoGrid{0, 0};
+    const auto sum_up = [&](const float* steps) {
+      tensor::Differences sum;
+      tensor::bulk().add_differences(tally.a.data(), tally.b.data(), steps, grid_.value_or(kNoGrid), count, sum);
+      return sum;
+    };
+    tensor::Differences sum = sum_up(nullptr);
+    if (steps_ && sum.differing > 0) {
+      tally.steps.resize(count);
+      steps_->read(begin, tally.steps, worker);
+      sum = sum_up(tally.steps.data());
     }
+    for (const double part : sum.squared_error) tally.squared_error += part;
+    for (const double part : sum.squared_value) tally.squared_value += part;
+    tally.differing += sum.differing;
+    if (steps_ || grid_) tally.worst_steps = std::max(tally.worst_steps, sum.worst_steps);
+    if (sum.worst_error <= tally.worst_error) return;
+    tally.worst_error = sum.worst_error;
+    std::size_t i = 0;
+    while (error_of(tally.a[i], tally.b[i]) != sum.worst_error) ++i;
+    tally.worst_element = begin + i;
   }
 
-  const Tensor& a_;
-  const Tensor& b_;
-  std::optional<Tensor> steps_;
-  std::optional<FloatGrid> grid_;
+  tensor::ValueReader a_, b_;
+  std::optional<tensor::ValueReader> steps_;
+  std::optional<tensor::FloatGrid> grid_;
   tensor::FingerprintBuilder builder_a_, builder_b_;
   std::vector<Tally> tallies_;
 };

@@ -2,15 +2,11 @@
 // by name.
 #include <algorithm>
 #include <chrono>
-#include <map>
 
 #include "converters/proof.h"
 #include "converters/registry.h"
 #include "converters/staging.h"
-#include "format/base/parallel.h"
-#include "format/tensor/decode.h"
-#include "format/tensor/fingerprint.h"
-#include "format/tensor/tensor_index.h"
+#include "converters/work_time.h"
 
 namespace ingot::convert {
 namespace {
@@ -25,44 +21,6 @@ const Layout& target_layout(const ConvertOptions& options) {
   if (layout->write == nullptr)
     throw Error(ErrorKind::unsupported, "layout " + options.to + " can be read, not written");
   return *layout;
-}
-
-/// Seconds of one core to decode and hash one element of this tensor, from a sample of it.
-double sampled_seconds_per_element(const tensor::Tensor& tensor) {
-  constexpr std::uint64_t kSampleElems = 2 * tensor::kFingerprintBlockElems;
-  if (tensor.scheme.codes.kind == tensor::CodeKind::opaque) return 0;
-  std::vector<float> values(std::min(tensor.elements(), kSampleElems));
-  if (values.empty()) return 0;
-  const Clock::time_point start = Clock::now();
-  tensor::decode_logical_range(tensor, 0, values);
-  (void)hash128(std::as_bytes(std::span(values)));
-  return seconds_since(start) / static_cast<double>(values.size());
-}
-
-/// Expected times: sampled decoding once for writing and once for the proof, plus an assumed rate of the disk. An
-/// estimate for people.
-void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) {
-  constexpr double kCopyBytesPerSecond = 1.2e9;
-  std::map<std::string, const tensor::Tensor*> largest;  // by source scheme
-  const tensor::TensorIndex index(model);
-  std::vector<const tensor::Tensor*> tensors;
-  for (const TensorOutcome& outcome : forecast.tensors) {
-    const tensor::Tensor* tensor = index.find(outcome.name);
-    tensors.push_back(tensor);
-    if (tensor == nullptr) continue;
-    const tensor::Tensor*& best = largest[outcome.source_scheme];
-    if (best == nullptr || tensor->elements() > best->elements()) best = tensor;
-  }
-  std::map<std::string, double> cost;
-  for (const auto& [scheme, tensor] : largest) cost[scheme] = sampled_seconds_per_element(*tensor);
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    TensorOutcome& outcome = forecast.tensors[i];
-    if (tensors[i] == nullptr) continue;
-    const double passes = prove ? 2 : 1;
-    const double decoding =
-        passes * cost[outcome.source_scheme] * static_cast<double>(tensors[i]->elements()) / thread_count();
-    outcome.expected_seconds = decoding + static_cast<double>(outcome.target_bytes) / kCopyBytesPerSecond;
-  }
 }
 
 /// Throws when some tensor is worse than the user allows.

@@ -19,6 +19,7 @@ using Sink = std::function<void(std::uint64_t, std::span<const std::byte>)>;
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kScanElems = std::uint64_t{1} << 16;
+constexpr std::uint64_t kScansAtOnce = 8;
 
 std::uint64_t heads_of(const Tensor& tensor) {
   for (const tensor::Transform& transform : tensor.transforms)
@@ -48,18 +49,19 @@ FileRows row_view(const TensorPlan& plan, bool elements_as_rows) {
   return view;
 }
 
-/// Runs work(first_row, row_count, bytes) for pieces of whole groups and hands the bytes to the sink.
+/// Runs work(first_row, row_count, bytes, worker) for pieces of whole groups and hands the bytes to the sink.
 void for_pieces(const FileRows& view, std::uint64_t unit_rows, const Sink& sink,
-                const std::function<void(std::uint64_t, std::uint64_t, std::span<std::byte>)>& work) {
+                const std::function<void(std::uint64_t, std::uint64_t, std::span<std::byte>, int)>& work) {
   if (view.rows == 0 || view.row_bytes == 0) return;
   const std::uint64_t step = view.group > 1 ? view.group : unit_rows;
   const std::uint64_t piece_rows = align_up(std::max<std::uint64_t>(kPieceBytes / view.row_bytes, 1), step);
-  parallel_for(ceil_div(view.rows, piece_rows), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-    std::vector<std::byte> bytes;
+  std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(view.rows, piece_rows), 1, [&](std::uint64_t begin, std::uint64_t end, int worker) {
+    std::vector<std::byte>& bytes = buffers[static_cast<std::size_t>(worker)];
     for (std::uint64_t piece = begin; piece < end; ++piece) {
       const std::uint64_t first = piece * piece_rows, count = std::min(piece_rows, view.rows - first);
       bytes.resize(count * view.row_bytes);
-      work(first, count, bytes);
+      work(first, count, bytes, worker);
       sink(first * view.row_bytes, bytes);
     }
   });
@@ -98,7 +100,7 @@ void emit_copy(const TensorPlan& plan, const Sink& sink) {
   const RowMap map = row_map(plan, view);
   const Tensor& tensor = *plan.source;
   const auto whole = tensor.planes->view(0);
-  for_pieces(view, 1, sink, [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes) {
+  for_pieces(view, 1, sink, [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int) {
     std::vector<std::byte> read;
     const std::byte* rows = nullptr;
     if (whole) {
@@ -126,29 +128,32 @@ void emit_join(const TensorPlan& plan, const Sink& sink) {
   FileRows view = row_view(plan, false);
   const RowMap map = row_map(plan, view);
   const Tensor& tensor = *plan.source;
-  for_pieces(view, tensor::kTileRows, sink, [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes) {
-    RowUnpacker rows(tensor);
-    const std::uint64_t step = std::max<std::uint64_t>(view.group, tensor::kTileRows);
-    for (std::uint64_t begin = first; begin < first + count; begin += step) {
-      const std::uint64_t end = std::min(begin + step, first + count);
-      rows.load(begin, end);
-      for (std::uint64_t r = begin; r < end; ++r) {
-        plan.type->codec->join(rows.row(map(r)), view.cols / plan.type->block_elems,
-                               bytes.data() + (r - first) * view.row_bytes);
-      }
-    }
-    release_rows(tensor, first, count);
-  });
+  for_pieces(view, tensor::kTileRows, sink,
+             [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int) {
+               RowUnpacker rows(tensor);
+               const std::uint64_t step = std::max<std::uint64_t>(view.group, tensor::kTileRows);
+               for (std::uint64_t begin = first; begin < first + count; begin += step) {
+                 const std::uint64_t end = std::min(begin + step, first + count);
+                 rows.load(begin, end);
+                 for (std::uint64_t r = begin; r < end; ++r) {
+                   plan.type->codec->join(rows.row(map(r)), view.cols / plan.type->block_elems,
+                                          bytes.data() + (r - first) * view.row_bytes);
+                 }
+               }
+               release_rows(tensor, first, count);
+             });
 }
 
 void emit_encode(const TensorPlan& plan, const Sink& sink) {
   const Encoder& encoder = *find_encoder(plan.type->name);
   FileRows view = row_view(plan, plan.target_heads > 0 && plan.shape.size() == 1);
   if (plan.target_heads > 0) view.group = view.rows / plan.target_heads;
-  const bool transposed = plan.source->stored_shape() != plan.source->shape;
-  for_pieces(view, tensor::kTileRows, sink, [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes) {
-    std::vector<float> values(count * view.cols);
-    tensor::decode_logical_range(*plan.source, first * view.cols, values);
+  tensor::ValueReader reader(*plan.source);
+  std::vector<std::vector<float>> buffers(static_cast<std::size_t>(thread_count()));
+  const auto work = [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {
+    std::vector<float>& values = buffers[static_cast<std::size_t>(worker)];
+    values.resize(count * view.cols);
+    reader.read(first * view.cols, values, worker);
     if (plan.add_one) {
       for (float& value : values) value += 1.0f;
     }
@@ -160,45 +165,64 @@ void emit_encode(const TensorPlan& plan, const Sink& sink) {
         encoder.encode(values.data() + from * view.cols, view.cols, bytes.data() + r * view.row_bytes);
       }
     }
-    if (!transposed && view.cols > 1) release_rows(*plan.source, first, count);
-  });
+    reader.done_with(first * view.cols, (first + count) * view.cols);
+  };
+  for_pieces(view, tensor::kTileRows, sink, work);
 }
 
 /// Equal as canonical values: -0 counts as +0, every NaN as the same.
 bool same_value(float a, float b) { return a == b || (a != a && b != b); }
 
+/// What is known of the values after a look at them.
 struct ScanResult {
-  bool equal = true;
-  bool finite = true;
+  std::atomic<bool> equal{true};
+  std::atomic<bool> finite{true};
 };
 
-/// Converts every value and back. Stops early once nothing more can be learnt.
-ScanResult scan(const TensorPlan& plan) {
+/// Buffers of one worker.
+struct ScanBuffers {
+  std::vector<float> values, back;
+  std::vector<std::byte> bytes;
+};
+
+/// Converts every value and back.
+void scan_values(const TensorPlan& plan, const Encoder& encoder, ScanBuffers& buffers, ScanResult& result) {
+  const std::vector<float>& values = buffers.values;
+  if (encoder.all_fit != nullptr && !plan.add_one) {
+    if (!encoder.all_fit(values.data(), values.size())) result.equal = false;
+    if (encoder.holds_non_finite) return;
+  }
+  buffers.back.resize(values.size());
+  if (plan.add_one) {
+    for (std::size_t i = 0; i < values.size(); ++i) buffers.back[i] = (values[i] + 1.0f) - 1.0f;
+  } else {
+    buffers.bytes.resize(values.size() * sizeof(float) + plan.type->block_bytes);
+    encoder.encode(values.data(), values.size(), buffers.bytes.data());
+    encoder.decode(buffers.bytes.data(), values.size(), buffers.back.data());
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!same_value(values[i], buffers.back[i])) result.equal = false;
+    if (!std::isfinite(values[i])) result.finite = false;
+  }
+}
+
+/// Stops early once nothing more can be learnt.
+void scan(const TensorPlan& plan, ScanResult& result) {
   const Encoder& encoder = *find_encoder(plan.type->name);
-  const Tensor& tensor = *plan.source;
-  std::atomic<bool> equal{true}, finite{true};
-  const std::uint64_t elements = tensor.elements();
-  parallel_for(ceil_div(elements, kScanElems), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-    std::vector<float> values, back;
-    std::vector<std::byte> bytes(kScanElems * sizeof(float) + plan.type->block_bytes);
+  tensor::ValueReader reader(*plan.source);
+  const std::uint64_t elements = reader.elements();
+  std::vector<ScanBuffers> buffers(static_cast<std::size_t>(thread_count()));
+  parallel_for(ceil_div(elements, kScanElems), kScansAtOnce, [&](std::uint64_t begin, std::uint64_t end, int worker) {
+    ScanBuffers& own = buffers[static_cast<std::size_t>(worker)];
     for (std::uint64_t piece = begin; piece < end; ++piece) {
-      if (!equal && (encoder.holds_non_finite || !finite)) return;
-      values.resize(std::min(kScanElems, elements - piece * kScanElems));
-      back.resize(values.size());
-      tensor::decode_logical_range(tensor, piece * kScanElems, values);
-      if (plan.add_one) {
-        for (std::size_t i = 0; i < values.size(); ++i) back[i] = (values[i] + 1.0f) - 1.0f;
-      } else {
-        encoder.encode(values.data(), values.size(), bytes.data());
-        encoder.decode(bytes.data(), values.size(), back.data());
-      }
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        if (!same_value(values[i], back[i])) equal = false;
-        if (!std::isfinite(values[i])) finite = false;
-      }
+      if (!result.equal && (encoder.holds_non_finite || !result.finite)) return;
+      own.values.resize(std::min(kScanElems, elements - piece * kScanElems));
+      reader.read(piece * kScanElems, own.values, worker);
+      scan_values(plan, encoder, own, result);
     }
+    reader.done_with(begin * kScanElems, std::min(elements, end * kScanElems));
   });
-  return {equal, finite};
+  reader.done_with(0, elements);
 }
 
 }  // namespace
@@ -209,7 +233,8 @@ ProofClass check_values(const TensorPlan& plan, std::string& reason) {
   if (plan.action != Action::encode) return ProofClass::exact;
   const bool same_type = plan.source->scheme == plan.type->scheme();
   if (!plan.add_one && (plan.type->name == "F32" || same_type)) return ProofClass::exact;
-  const ScanResult result = scan(plan);
+  ScanResult result;
+  scan(plan, result);
   if (!find_encoder(plan.type->name)->holds_non_finite && !result.finite) {
     reason = "infinities or NaN cannot be held by " + std::string(plan.type->name);
     return ProofClass::refused;

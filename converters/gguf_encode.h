@@ -14,6 +14,8 @@ struct Encoder {
   /// `count` elements, a multiple of the type's block. Rounds as the reference converter does.
   void (*encode)(const float* values, std::uint64_t count, std::byte* out) noexcept;
   void (*decode)(const std::byte* in, std::uint64_t count, float* values) noexcept;
+  /// Do encode and decode give every value back (-0 as 0)? Null: to be found out with the two.
+  bool (*all_fit)(const float* values, std::uint64_t count) noexcept;
   bool holds_non_finite;  // infinities and NaN survive
 };
 

@@ -227,7 +227,7 @@ std::uint64_t characters(std::string_view text) {
 /// Scores -> ranked merges, as transformers does for SentencePiece models: every split of a piece into two pieces, best score first, then
 /// the longer left, then the longer right part.
 std::vector<std::string> merges_from_scores(const TokenizerSpec& spec) {
-  std::unordered_map<std::string_view, std::uint32_t> ids;
+  std::unordered_map<std::string_view, std::uint32_t> ids(spec.tokens.size());
   for (std::size_t id = 0; id < spec.tokens.size(); ++id) ids.emplace(spec.tokens[id], static_cast<std::uint32_t>(id));
   struct Merge {
     std::string_view left, right;
@@ -242,8 +242,10 @@ std::vector<std::string> merges_from_scores(const TokenizerSpec& spec) {
     const std::size_t first = merges.size();
     for (std::size_t cut = 1; cut < piece.size(); ++cut) {
       if ((static_cast<unsigned char>(piece[cut]) & 0xC0) == 0x80) continue;
-      const auto left = ids.find(piece.substr(0, cut)), right = ids.find(piece.substr(cut));
-      if (left == ids.end() || right == ids.end()) continue;
+      const auto left = ids.find(piece.substr(0, cut));
+      if (left == ids.end()) continue;
+      const auto right = ids.find(piece.substr(cut));
+      if (right == ids.end()) continue;
       merges.push_back({left->first, right->first, id < spec.scores.size() ? spec.scores[id] : 0.0F, left->second,
                         right->second, characters(left->first), characters(right->first)});
     }

@@ -10,6 +10,7 @@ namespace {
 
 using tensor::CodeKind;
 using tensor::DType;
+using tensor::FloatGrid;
 using tensor::PlaneSpec;
 using tensor::Scheme;
 using tensor::Tensor;
@@ -67,7 +68,8 @@ class StepSource final : public tensor::PlaneSource {
   std::vector<std::vector<std::byte>> unit_of_ones_;  // code planes come first, so the index is that of specs_
 };
 
-constexpr std::array<std::pair<DType, FloatGrid>, 8> kFloatGrids = {{{DType::f64, {52, -1022}},
+// Values are compared as binary32, whose smallest number is 2^-149: no smaller exponent matters.
+constexpr std::array<std::pair<DType, FloatGrid>, 8> kFloatGrids = {{{DType::f64, {52, -149}},
                                                                      {DType::f32, {23, -126}},
                                                                      {DType::f16, {10, -14}},
                                                                      {DType::bf16, {7, -126}},

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "format/tensor/bulk.h"
 #include "format/tensor/tensor.h"
 
 namespace ingot::convert {
@@ -11,12 +12,7 @@ namespace ingot::convert {
 /// Borrows nothing; shares the planes. Empty for floats, tables and grids.
 [[nodiscard]] std::optional<tensor::Tensor> step_tensor(const tensor::Tensor& tensor);
 
-/// The number line of an unquantized float type.
-struct FloatGrid {
-  int mantissa_bits;
-  int min_exponent;  // of the smallest normal number
-};
 /// Empty unless the scheme is a plain float type.
-[[nodiscard]] std::optional<FloatGrid> float_grid(const tensor::Scheme& scheme) noexcept;
+[[nodiscard]] std::optional<tensor::FloatGrid> float_grid(const tensor::Scheme& scheme) noexcept;
 
 }  // namespace ingot::convert

@@ -45,14 +45,17 @@ struct Sums {
 ValueStatistics statistics_of(const Tensor& tensor) {
   constexpr std::uint64_t kBlockElems = 65536;
   std::vector<Sums> workers(static_cast<std::size_t>(thread_count()));
-  parallel_for(tensor.elements(), kBlockElems, [&](std::uint64_t begin, std::uint64_t end, int worker) {
+  tensor::ValueReader reader(tensor);
+  parallel_for(tensor.elements(), 8 * kBlockElems, [&](std::uint64_t begin, std::uint64_t end, int worker) {
     Sums& sums = workers[static_cast<std::size_t>(worker)];
     for (std::uint64_t at = begin; at < end; at += kBlockElems) {
       sums.values.resize(std::min(kBlockElems, end - at));
-      tensor::decode_logical_range(tensor, at, sums.values);
+      reader.read(at, sums.values, worker);
       for (const float value : sums.values) sums.add(value);
     }
+    reader.done_with(begin, end);
   });
+  reader.done_with(0, tensor.elements());
   Sums all;
   for (const Sums& sums : workers) {
     all.minimum = std::min(all.minimum, sums.minimum);

@@ -32,30 +32,42 @@ std::uint32_t shuffle_width(const tensor::PlaneSpec& spec) {
 class TensorWriter::InPassing {
  public:
   /// `values`: a buffer per worker, shared by all tensors.
-  InPassing(const tensor::Tensor& source, std::vector<std::vector<float>>& values)
-      : tensor_(source),
+  InPassing(const tensor::Tensor& source, Bytes bytes, std::vector<std::vector<float>>& values)
+      : bytes_(bytes),
+        type_(source.scheme.codes.type),
+        element_bytes_(tensor::bits(type_) / 8u),
         builder_(source.shape),
         elements_(source.elements()),
-        blocks_per_chunk_(kChunkBytes / (tensor::bits(source.scheme.codes.type) / 8) / tensor::kFingerprintBlockElems),
+        blocks_per_chunk_(kChunkBytes / element_bytes_ / tensor::kFingerprintBlockElems),
         task_([this, &values](std::uint64_t chunk, int worker) {
-          add_chunk(chunk, values[static_cast<std::size_t>(worker)]);
-        }) {}
+          add_chunk(chunk, values[static_cast<std::size_t>(worker)], worker);
+        }) {
+    if (!tensor::FingerprintBuilder::takes_bytes_of(type_)) reader_.emplace(source);
+  }
 
   [[nodiscard]] const ChunkTask& task() const noexcept { return task_; }
   [[nodiscard]] Hash128 finish() const { return builder_.finish(); }
 
  private:
-  void add_chunk(std::uint64_t chunk, std::vector<float>& values) {
+  void add_chunk(std::uint64_t chunk, std::vector<float>& values, int worker) {
     for (std::uint64_t block = chunk * blocks_per_chunk_; block < (chunk + 1) * blocks_per_chunk_; ++block) {
       const std::uint64_t begin = block * tensor::kFingerprintBlockElems;
       if (begin >= elements_) return;
-      values.resize(std::min(tensor::kFingerprintBlockElems, elements_ - begin));
-      tensor::decode_logical_range(tensor_, begin, values);
+      const std::uint64_t count = std::min(tensor::kFingerprintBlockElems, elements_ - begin);
+      if (!reader_) {
+        builder_.add_block(block, type_, bytes_.subspan(begin * element_bytes_, count * element_bytes_));
+        continue;
+      }
+      values.resize(count);
+      reader_->read(begin, values, worker);
       builder_.add_block(block, values);
     }
   }
 
-  const tensor::Tensor& tensor_;
+  Bytes bytes_;
+  tensor::DType type_;
+  std::uint64_t element_bytes_;
+  std::optional<tensor::ValueReader> reader_;  // for types that are not hashed as they are
   tensor::FingerprintBuilder builder_;
   std::uint64_t elements_;
   std::uint64_t blocks_per_chunk_;
@@ -72,8 +84,9 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   const bool reuse = reuse_fingerprints_ && tensor.fingerprint;
   InPassing* in_passing = nullptr;
-  if (!reuse && is_in_logical_order(tensor) && tensor.elements() != 0 && tensor.planes->view(0)) {
-    in_passing = in_passing_.emplace_back(std::make_unique<InPassing>(tensor, values_)).get();
+  if (!reuse && is_in_logical_order(tensor) && tensor.elements() != 0) {
+    if (const std::optional<Bytes> view = tensor.planes->view(0); view && view->size() == specs[0].total_bytes)
+      in_passing = in_passing_.emplace_back(std::make_unique<InPassing>(tensor, *view, values_)).get();
   }
   std::vector<std::size_t> blob_numbers;
   std::vector<StreamedPlane> streamed;

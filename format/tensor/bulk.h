@@ -22,12 +22,36 @@ struct WideRun {
   double add;
 };
 
+/// The number line of a float type: what an error is measured in where there are no scales.
+struct FloatGrid {
+  int mantissa_bits;
+  int min_exponent;  // of the smallest normal number; at least -149
+};
+
+/// How a run of values b differs from values a. The sums go round robin into lanes, so that every build adds in the
+/// same order.
+struct Differences {
+  static constexpr std::size_t kLanes = 4;
+  double squared_error[kLanes] = {}, squared_value[kLanes] = {};  // squared_value: of the finite values of a
+  double worst_error = 0;  // largest |b - a|; infinite where only one of the two is NaN
+  double worst_steps = 0;  // largest |b - a| / |step|
+  std::uint64_t differing = 0;
+};
+
 struct BulkLoops {
   // Float conversions; see float_codes.h for the rules.
   void (*f16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept;
   void (*bf16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t count) noexcept;
   void (*f32_to_f16)(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept;
   void (*f32_to_bf16)(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept;
+
+  // Does every value survive a conversion and back (-0 as 0, any NaN as NaN)?
+  bool (*all_fit_f16)(const float* values, std::uint64_t count) noexcept;
+  bool (*all_fit_bf16)(const float* values, std::uint64_t count) noexcept;
+
+  /// Adds the differences of `count` values. Steps: from `steps` where not null, else the last place of a in `grid`.
+  void (*add_differences)(const float* a, const float* b, const float* steps, const FloatGrid& grid,
+                          std::uint64_t count, Differences& sum) noexcept;
 
   // Canonical bits of the fingerprint (-0 -> +0, NaN -> 0x7FC00000). `src` may be unaligned.
   void (*canonical_f32)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;

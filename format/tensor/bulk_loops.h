@@ -36,12 +36,175 @@ void loop_bf16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t count)
   }
 }
 
+#ifdef __F16C__
+/// The hardware keeps a part of a NaN's payload; ours is the one quiet NaN.
+inline __m128i to_f16_lanes(__m256 values) noexcept {
+  const __m128i halves = _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT);
+  const __m128i magnitude = _mm_and_si128(halves, _mm_set1_epi16(0x7FFF));
+  const __m128i quiet_nan = _mm_or_si128(_mm_andnot_si128(_mm_set1_epi16(0x7FFF), halves), _mm_set1_epi16(0x7E00));
+  return _mm_blendv_epi8(halves, quiet_nan, _mm_cmpgt_epi16(magnitude, _mm_set1_epi16(0x7C00)));
+}
+#endif
+
 void loop_f32_to_f16(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) dst[i] = f32_bits_to_f16_bits(load_unaligned<std::uint32_t>(src, i));
+  std::uint64_t i = 0;
+#ifdef __F16C__
+  for (; i + 8 <= count; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), to_f16_lanes(_mm256_loadu_ps(src + i)));
+#endif
+  for (; i < count; ++i) dst[i] = f32_bits_to_f16_bits(load_unaligned<std::uint32_t>(src, i));
 }
 
+#ifdef __AVX2__
+/// In the low half of each lane; the high half is zero.
+inline __m256i to_bf16_lanes(__m256i bits) noexcept {
+  const __m256i high = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
+  const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF));
+  const __m256i is_nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7F800000));
+  return _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), is_nan);
+}
+#endif
+
 void loop_f32_to_bf16(const float* src, std::uint16_t* dst, std::uint64_t count) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) dst[i] = f32_bits_to_bf16_bits(load_unaligned<std::uint32_t>(src, i));
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  for (; i + 16 <= count; i += 16) {
+    const __m256i low = to_bf16_lanes(_mm256_castps_si256(_mm256_loadu_ps(src + i)));
+    const __m256i high = to_bf16_lanes(_mm256_castps_si256(_mm256_loadu_ps(src + i + 8)));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xD8);  // undo the lane order
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), packed);
+  }
+#endif
+  for (; i < count; ++i) dst[i] = f32_bits_to_bf16_bits(load_unaligned<std::uint32_t>(src, i));
+}
+
+// A value that survives differs from what comes back in nothing but the payload of a NaN.
+bool loop_all_fit_f16(const float* values, std::uint64_t count) noexcept {
+  std::uint64_t i = 0;
+#ifdef __F16C__
+  for (; i + 8 <= count; i += 8) {
+    const __m256 value = _mm256_loadu_ps(values + i);
+    const __m256 back = _mm256_cvtph_ps(_mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+    if (_mm256_movemask_ps(_mm256_cmp_ps(value, back, _CMP_NEQ_OQ)) != 0) return false;
+  }
+#endif
+  for (; i < count; ++i) {
+    const float back = from_bits(f16_bits_to_f32_bits(f32_bits_to_f16_bits(bits_of(values[i]))));
+    if (values[i] < back || values[i] > back) return false;
+  }
+  return true;
+}
+
+bool loop_all_fit_bf16(const float* values, std::uint64_t count) noexcept {
+  std::uint32_t lost = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint32_t bits = load_unaligned<std::uint32_t>(values, i);
+    const std::uint32_t is_number = (bits & 0x7FFFFFFFu) <= 0x7F800000u ? 0xFFFFu : 0u;
+    lost |= bits & is_number;
+  }
+  return lost == 0;
+}
+
+inline std::uint64_t bits_of(double value) noexcept {
+  std::uint64_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+/// 1 / the distance of neighbouring numbers around a value (as binary64, so that no exponent is subnormal): a power of
+/// two. Infinities and NaN count as zero.
+inline double places_per_unit(double value, const FloatGrid& grid) noexcept {
+  const auto field = static_cast<std::int64_t>(bits_of(value) >> 52 & 2047);
+  const std::int64_t own = field == 2047 ? -1023 : field - 1023;
+  const std::int64_t exponent = own < grid.min_exponent ? grid.min_exponent : own;
+  const std::uint64_t bits = static_cast<std::uint64_t>(1023 + grid.mantissa_bits - exponent) << 52;
+  double places;
+  __builtin_memcpy(&places, &bits, sizeof places);
+  return places;
+}
+
+inline void add_difference(float a, float b, const float* step, const FloatGrid& grid, std::size_t lane,
+                           Differences& sum) noexcept {
+  const double wide = a;
+  sum.squared_value[lane] += (bits_of(a) & 0x7F800000u) == 0x7F800000u ? 0.0 : wide * wide;
+  if (a == b || (a != a && b != b)) return;
+  ++sum.differing;
+  const double distance = __builtin_fabs(static_cast<double>(b) - wide);
+  const double error = distance == distance ? distance : __builtin_inf();
+  sum.squared_error[lane] += error * error;
+  if (error > sum.worst_error) sum.worst_error = error;
+  const double steps =
+      step != nullptr ? error / __builtin_fabs(static_cast<double>(*step)) : error * places_per_unit(wide, grid);
+  if (steps > sum.worst_steps) sum.worst_steps = steps;
+}
+
+#ifdef __AVX2__
+inline __m256d widened(const float* at) noexcept { return _mm256_cvtps_pd(_mm_loadu_ps(at)); }
+inline __m256d magnitude_of(__m256d value) noexcept { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), value); }
+
+inline __m256d places_lanes(__m256d value, const FloatGrid& grid) noexcept {
+  const __m256i field = _mm256_srli_epi64(_mm256_slli_epi64(_mm256_castpd_si256(value), 1), 53);
+  const __m256i special = _mm256_cmpeq_epi64(field, _mm256_set1_epi64x(2047));
+  const __m256i smallest = _mm256_set1_epi64x(grid.min_exponent + 1023);
+  const __m256i below = _mm256_or_si256(special, _mm256_cmpgt_epi64(smallest, field));
+  const __m256i biased = _mm256_blendv_epi8(field, smallest, below);
+  const __m256i places = _mm256_sub_epi64(_mm256_set1_epi64x(1023 + grid.mantissa_bits + 1023), biased);
+  return _mm256_castsi256_pd(_mm256_slli_epi64(places, 52));
+}
+
+inline double largest_lane(__m256d lanes, double largest) noexcept {
+  double each[4];
+  _mm256_storeu_pd(each, lanes);
+  for (const double one : each) largest = one > largest ? one : largest;
+  return largest;
+}
+
+/// Four values at a time, as add_difference() does one; returns how many were done.
+std::uint64_t add_differences_by_four(const float* a, const float* b, const float* steps, const FloatGrid& grid,
+                                      std::uint64_t count, Differences& sum) noexcept {
+  const __m256d infinity = _mm256_set1_pd(__builtin_inf());
+  __m256d squared_error = _mm256_loadu_pd(sum.squared_error), squared_value = _mm256_loadu_pd(sum.squared_value);
+  __m256d worst_error = _mm256_setzero_pd(), worst_steps = _mm256_setzero_pd();
+  std::uint64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const __m256d from = widened(a + i), to = widened(b + i);
+    const __m256d finite = _mm256_cmp_pd(magnitude_of(from), infinity, _CMP_LT_OQ);
+    squared_value = _mm256_add_pd(squared_value, _mm256_and_pd(finite, _mm256_mul_pd(from, from)));
+    const __m256d both_nan =
+        _mm256_and_pd(_mm256_cmp_pd(from, from, _CMP_UNORD_Q), _mm256_cmp_pd(to, to, _CMP_UNORD_Q));
+    const __m256d differs = _mm256_andnot_pd(both_nan, _mm256_cmp_pd(from, to, _CMP_NEQ_UQ));
+    const int mask = _mm256_movemask_pd(differs);
+    if (mask == 0) continue;
+    sum.differing += static_cast<std::uint64_t>(__builtin_popcount(static_cast<unsigned>(mask)));
+    const __m256d distance = magnitude_of(_mm256_sub_pd(to, from));
+    const __m256d nan = _mm256_cmp_pd(distance, distance, _CMP_UNORD_Q);
+    const __m256d error = _mm256_and_pd(differs, _mm256_blendv_pd(distance, infinity, nan));
+    squared_error = _mm256_add_pd(squared_error, _mm256_mul_pd(error, error));
+    worst_error = _mm256_max_pd(error, worst_error);
+    const __m256d in_steps = steps != nullptr ? _mm256_div_pd(error, magnitude_of(widened(steps + i)))
+                                              : _mm256_mul_pd(error, places_lanes(from, grid));
+    worst_steps = _mm256_max_pd(_mm256_and_pd(differs, in_steps), worst_steps);  // a NaN is not larger
+  }
+  _mm256_storeu_pd(sum.squared_error, squared_error);
+  _mm256_storeu_pd(sum.squared_value, squared_value);
+  sum.worst_error = largest_lane(worst_error, sum.worst_error);
+  sum.worst_steps = largest_lane(worst_steps, sum.worst_steps);
+  return i;
+}
+#endif
+
+void loop_add_differences(const float* a, const float* b, const float* steps, const FloatGrid& grid,
+                          std::uint64_t count, Differences& sum) noexcept {
+  std::uint64_t i = 0;
+#ifdef __AVX2__
+  i = add_differences_by_four(a, b, steps, grid, count, sum);
+#endif
+  for (; i < count; ++i) {
+    add_difference(a[i], b[i], steps == nullptr ? nullptr : steps + i, grid, i % Differences::kLanes, sum);
+  }
 }
 
 #ifdef __AVX2__
@@ -222,9 +385,10 @@ void loop_round_sums(const double* numbers, std::uint64_t count, const WideRun& 
   for (; i < count; ++i) out[i] = static_cast<float>(sum_rounded_to_odd(run.scale * (numbers[i] - run.zero), run.add));
 }
 
-constexpr BulkLoops kLoops = {loop_f16_to_f32,     loop_bf16_to_f32,     loop_f32_to_f16,     loop_f32_to_bf16,
-                              loop_canonical_f32,  loop_canonical_f16,   loop_canonical_bf16, loop_decode_integers,
-                              loop_decode_table16, loop_decode_table256, loop_round_products, loop_round_sums};
+constexpr BulkLoops kLoops = {loop_f16_to_f32,      loop_bf16_to_f32,    loop_f32_to_f16,      loop_f32_to_bf16,
+                              loop_all_fit_f16,     loop_all_fit_bf16,   loop_add_differences, loop_canonical_f32,
+                              loop_canonical_f16,   loop_canonical_bf16, loop_decode_integers, loop_decode_table16,
+                              loop_decode_table256, loop_round_products, loop_round_sums};
 
 }  // namespace
 }  // namespace ingot::tensor

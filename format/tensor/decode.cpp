@@ -20,11 +20,18 @@ void check_size(const Tensor& tensor, std::uint64_t expected, std::uint64_t got)
                                             " values, expected " + std::to_string(expected));
 }
 
+void check_range(const std::string& name, const LogicalDecoder& decoder, std::uint64_t begin, std::uint64_t count) {
+  if (begin <= decoder.elements() && count <= decoder.elements() - begin) return;
+  throw Error(ErrorKind::invalid_value, "tensor " + name + ": elements " + std::to_string(begin) + " + " +
+                                            std::to_string(count) + " of " + std::to_string(decoder.elements()));
+}
+
 /// Elements [begin, begin + out.size()), by all threads.
 void decode_parallel(const LogicalDecoder& decoder, std::uint64_t begin, std::span<float> out) {
+  std::vector<LogicalScratch> scratches(static_cast<std::size_t>(thread_count()));
   parallel_for((out.size() + kPieceElems - 1) / kPieceElems, kPiecesAtOnce,
-               [&](std::uint64_t first, std::uint64_t last, int) {
-                 LogicalScratch scratch;
+               [&](std::uint64_t first, std::uint64_t last, int worker) {
+                 LogicalScratch& scratch = scratches[static_cast<std::size_t>(worker)];
                  for (std::uint64_t piece = first; piece < last; ++piece) {
                    const std::uint64_t at = piece * kPieceElems;
                    decoder.decode(begin + at, out.subspan(at, std::min(kPieceElems, out.size() - at)), scratch);
@@ -89,12 +96,37 @@ void for_each_logical(const Tensor& tensor, std::uint64_t piece_elems,
 
 void decode_logical_range(const Tensor& tensor, std::uint64_t begin, std::span<float> out) {
   const LogicalDecoder decoder(tensor);
-  if (begin > decoder.elements() || out.size() > decoder.elements() - begin) {
-    throw Error(ErrorKind::invalid_value, "tensor " + tensor.name + ": elements " + std::to_string(begin) + " + " +
-                                              std::to_string(out.size()) + " of " + std::to_string(decoder.elements()));
-  }
+  check_range(tensor.name, decoder, begin, out.size());
   LogicalScratch scratch;
   decoder.decode(begin, out, scratch);
+}
+
+struct ValueReader::State {
+  explicit State(const Tensor& tensor)
+      : name(tensor.name),
+        planes(tensor.planes),
+        decoder(tensor),
+        scratches(static_cast<std::size_t>(thread_count())) {}
+
+  std::string name;
+  std::shared_ptr<const PlaneSource> planes;
+  LogicalDecoder decoder;
+  std::vector<LogicalScratch> scratches;  // by worker
+};
+
+ValueReader::ValueReader(const Tensor& tensor) : state_(std::make_unique<State>(tensor)) {}
+ValueReader::~ValueReader() = default;
+
+std::uint64_t ValueReader::elements() const noexcept { return state_->decoder.elements(); }
+
+void ValueReader::read(std::uint64_t begin, std::span<float> out, int worker) {
+  check_range(state_->name, state_->decoder, begin, out.size());
+  state_->decoder.decode(begin, out, state_->scratches.at(static_cast<std::size_t>(worker)));
+}
+
+void ValueReader::done_with(std::uint64_t begin, std::uint64_t end) const {
+  const auto [unit_begin, unit_end] = state_->decoder.units_ending_in(begin, end);
+  if (unit_begin < unit_end) state_->planes->done_with(unit_begin, unit_end);
 }
 
 }  // namespace ingot::tensor

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 
 #include "format/tensor/tensor.h"
@@ -25,7 +26,27 @@ void decode_logical(const Tensor& tensor, std::span<float> out);
 void for_each_logical(const Tensor& tensor, std::uint64_t piece_elems,
                       const std::function<void(std::uint64_t, std::span<const float>)>& sink);
 
-/// Random access for parallel work: logical elements [begin, begin + out.size()). Thread-safe.
+/// A few values: logical elements [begin, begin + out.size()). Thread-safe. Many pieces are cheaper through a ValueReader.
 void decode_logical_range(const Tensor& tensor, std::uint64_t begin, std::span<float> out);
+
+/// Random access to the logical values for parallel work, set up once. Keeps the planes alive. A call may run beside those of other
+/// workers (parallel_for); each worker reads forward best, because it remembers the unit that it has read last.
+class ValueReader {
+ public:
+  explicit ValueReader(const Tensor& tensor);
+  ValueReader(const ValueReader&) = delete;
+  ValueReader& operator=(const ValueReader&) = delete;
+  ~ValueReader();
+
+  [[nodiscard]] std::uint64_t elements() const noexcept;
+  /// Logical elements [begin, begin + out.size()); throws invalid_value beyond the end, and what the planes throw.
+  void read(std::uint64_t begin, std::span<float> out, int worker);
+  /// Hint: these elements are not read again soon. Gives the pages of the units that end among them back to the system.
+  void done_with(std::uint64_t begin, std::uint64_t end) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace ingot::tensor

@@ -46,19 +46,35 @@ Hash128 combine(std::string_view domain, const Shape& shape, const std::vector<H
   return hasher.digest();
 }
 
-/// Runs work(block, first element, elements) for all blocks on all threads.
+/// Runs work(first block, end block, worker) for all blocks on all threads.
 template <class Work>
 void for_each_block(std::uint64_t elements, Work work) {
   parallel_for(block_count(elements), kBlocksAtOnce,
-               [&](std::uint64_t first, std::uint64_t last, int) { work(first, last); });
+               [&](std::uint64_t first, std::uint64_t last, int worker) { work(first, last, worker); });
 }
 
 std::uint64_t block_elems(std::uint64_t block, std::uint64_t elements) noexcept {
   return std::min(kFingerprintBlockElems, elements - block * kFingerprintBlockElems);
 }
 
-Hash128 hash_canonical(std::vector<std::uint32_t>& values, std::uint64_t count) noexcept {
-  return hash128(std::as_bytes(std::span(values).first(count)));
+/// Canonicalizes and hashes in pieces that stay in the first-level cache.
+Hash128 hash_canonical(const void* values, std::uint64_t element_bytes, Canonicalize canonicalize,
+                       std::uint64_t count) {
+  constexpr std::uint64_t kPieceElems = 2048;
+  std::uint32_t canonical[kPieceElems];
+  Hasher128 hasher;
+  for (std::uint64_t at = 0; at < count; at += kPieceElems) {
+    const std::uint64_t elems = std::min(kPieceElems, count - at);
+    canonicalize(static_cast<const std::byte*>(values) + at * element_bytes, canonical, elems);
+    hasher.update(std::as_bytes(std::span(canonical).first(elems)));
+  }
+  return hasher.digest();
+}
+
+const DirectType* find_direct(DType type) noexcept {
+  for (const DirectType& row : kDirectTypes)
+    if (row.type == type) return &row;
+  return nullptr;
 }
 
 /// Bytes in memory, one value after the other.
@@ -66,14 +82,12 @@ void hash_direct(Bytes bytes, std::uint64_t element_bytes, Canonicalize canonica
                  std::vector<Hash128>& blocks) {
   const std::uint64_t elements = tensor.elements();
   const std::uint64_t row_elems = tensor.geometry().cols;
-  for_each_block(elements, [&](std::uint64_t first, std::uint64_t last) {
-    std::vector<std::uint32_t> values(kFingerprintBlockElems);
+  for_each_block(elements, [&](std::uint64_t first, std::uint64_t last, int) {
     for (std::uint64_t block = first; block < last; ++block) {
-      const std::uint64_t count = block_elems(block, elements);
-      canonicalize(bytes.data() + block * kFingerprintBlockElems * element_bytes, values.data(), count);
-      blocks[block] = hash_canonical(values, count);
+      blocks[block] = hash_canonical(bytes.data() + block * kFingerprintBlockElems * element_bytes, element_bytes,
+                                     canonicalize, block_elems(block, elements));
     }
-    const std::uint64_t row_begin = (first * kFingerprintBlockElems + row_elems - 1) / row_elems;
+    const std::uint64_t row_begin = first * kFingerprintBlockElems / row_elems;
     const std::uint64_t row_end = std::min(elements, last * kFingerprintBlockElems) / row_elems;
     if (row_begin < row_end) tensor.planes->done_with(row_begin, row_end);
   });
@@ -87,19 +101,25 @@ void hash_decoded(const Tensor& tensor, std::vector<Hash128>& blocks) {
     all.resize(elements);
     decode_logical(tensor, all);
   }
-  for_each_block(elements, [&](std::uint64_t first, std::uint64_t last) {
-    std::vector<float> values(kFingerprintBlockElems);
-    std::vector<std::uint32_t> canonical(kFingerprintBlockElems);
+  struct Worker {
+    std::vector<float> values;
     LogicalScratch scratch;
+  };
+  std::vector<Worker> workers(static_cast<std::size_t>(thread_count()));
+  for_each_block(elements, [&](std::uint64_t first, std::uint64_t last, int worker) {
+    Worker& own = workers[static_cast<std::size_t>(worker)];
     for (std::uint64_t block = first; block < last; ++block) {
       const std::uint64_t begin = block * kFingerprintBlockElems;
       const std::uint64_t count = block_elems(block, elements);
-      if (all.empty()) decoder.decode(begin, std::span(values).first(count), scratch);
-      bulk().canonical_f32(all.empty() ? values.data() : all.data() + begin, canonical.data(), count);
-      blocks[block] = hash_canonical(canonical, count);
+      if (all.empty()) {
+        own.values.resize(count);
+        decoder.decode(begin, own.values, own.scratch);
+      }
+      blocks[block] = hash_canonical(all.empty() ? own.values.data() : all.data() + begin, sizeof(float),
+                                     bulk().canonical_f32, count);
     }
     const auto [unit_begin, unit_end] =
-        decoder.units_inside(first * kFingerprintBlockElems, std::min(elements, last * kFingerprintBlockElems));
+        decoder.units_ending_in(first * kFingerprintBlockElems, std::min(elements, last * kFingerprintBlockElems));
     if (unit_begin < unit_end) tensor.planes->done_with(unit_begin, unit_end);
   });
 }
@@ -110,7 +130,7 @@ Hash128 fingerprint_opaque(const Tensor& tensor) {
   const std::uint64_t unit = specs[0].unit_bytes;
   const std::optional<Bytes> view = tensor.planes->view(0);
   std::vector<Hash128> blocks(block_count(total));
-  for_each_block(total, [&](std::uint64_t first, std::uint64_t last) {
+  for_each_block(total, [&](std::uint64_t first, std::uint64_t last, int) {
     std::vector<std::byte> buffer;
     for (std::uint64_t block = first; block < last; ++block) {
       const std::uint64_t begin = block * kFingerprintBlockElems;
@@ -140,12 +160,12 @@ bool is_tied_head(const Model& model, const std::vector<Hash128>& of_tensors, st
 
 }  // namespace
 
-Hash128 fingerprint(const Tensor& tensor) {
-  if (tensor.scheme.codes.kind == CodeKind::opaque) return fingerprint_opaque(tensor);
+namespace {
+
+Hash128 fingerprint_values(const Tensor& tensor) {
   std::vector<Hash128> blocks(block_count(tensor.elements()));
-  const auto* direct = std::find_if(std::begin(kDirectTypes), std::end(kDirectTypes),
-                                    [&](const DirectType& row) { return row.type == tensor.scheme.codes.type; });
-  const bool straight = tensor.scheme.is_plain() && tensor.transforms.empty() && direct != std::end(kDirectTypes);
+  const DirectType* direct = find_direct(tensor.scheme.codes.type);
+  const bool straight = tensor.scheme.is_plain() && tensor.transforms.empty() && direct != nullptr;
   const std::optional<Bytes> view = straight ? tensor.planes->view(0) : std::nullopt;
   const std::uint64_t element_bytes = bits(tensor.scheme.codes.type) / 8u;
   if (view && view->size() == tensor.elements() * element_bytes) {
@@ -156,6 +176,15 @@ Hash128 fingerprint(const Tensor& tensor) {
   return combine(kValueDomain, tensor.shape, blocks);
 }
 
+}  // namespace
+
+Hash128 fingerprint(const Tensor& tensor) {
+  const bool opaque = tensor.scheme.codes.kind == CodeKind::opaque;
+  const Hash128 result = opaque ? fingerprint_opaque(tensor) : fingerprint_values(tensor);
+  tensor.planes->done_with(0, tensor.geometry().units);
+  return result;
+}
+
 FingerprintBuilder::FingerprintBuilder(const Shape& logical_shape) : shape_(logical_shape) {
   std::uint64_t elements = 1;
   for (const std::uint64_t extent : logical_shape) elements *= extent;  // the tensor's geometry was checked
@@ -163,14 +192,26 @@ FingerprintBuilder::FingerprintBuilder(const Shape& logical_shape) : shape_(logi
 }
 
 void FingerprintBuilder::add_block(std::uint64_t block, std::span<const float> values) {
-  if (block >= blocks_.size() || values.size() > kFingerprintBlockElems) {
-    throw Error(ErrorKind::invalid_value, "fingerprint block " + std::to_string(block) + " of " +
-                                              std::to_string(blocks_.size()) + " with " +
-                                              std::to_string(values.size()) + " values");
-  }
-  std::vector<std::uint32_t> canonical(values.size());
-  bulk().canonical_f32(values.data(), canonical.data(), values.size());
-  blocks_[block] = hash_canonical(canonical, canonical.size());
+  blocks_[checked(block, values.size())] =
+      hash_canonical(values.data(), sizeof(float), bulk().canonical_f32, values.size());
+}
+
+bool FingerprintBuilder::takes_bytes_of(DType type) noexcept { return find_direct(type) != nullptr; }
+
+void FingerprintBuilder::add_block(std::uint64_t block, DType type, Bytes bytes) {
+  const DirectType* direct = find_direct(type);
+  if (direct == nullptr)
+    throw Error(ErrorKind::invalid_value, "fingerprint block of " + std::string(name(type)) + " elements");
+  const std::uint64_t element_bytes = bits(type) / 8u;
+  const std::uint64_t count = bytes.size() / element_bytes;
+  blocks_[checked(block, count)] = hash_canonical(bytes.data(), element_bytes, bulk().*direct->canonicalize, count);
+}
+
+std::uint64_t FingerprintBuilder::checked(std::uint64_t block, std::uint64_t count) const {
+  if (block < blocks_.size() && count <= kFingerprintBlockElems) return block;
+  throw Error(ErrorKind::invalid_value, "fingerprint block " + std::to_string(block) + " of " +
+                                            std::to_string(blocks_.size()) + " with " + std::to_string(count) +
+                                            " values");
 }
 
 Hash128 FingerprintBuilder::finish() const { return combine(kValueDomain, shape_, blocks_); }

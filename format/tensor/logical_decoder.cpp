@@ -60,13 +60,13 @@ std::uint64_t LogicalDecoder::mapped(std::uint64_t index, const std::vector<Inte
   return index;
 }
 
-std::pair<std::uint64_t, std::uint64_t> LogicalDecoder::units_inside(std::uint64_t begin,
-                                                                     std::uint64_t end) const noexcept {
+std::pair<std::uint64_t, std::uint64_t> LogicalDecoder::units_ending_in(std::uint64_t begin,
+                                                                        std::uint64_t end) const noexcept {
   const Geometry& view = stored_.geometry();
   const std::uint64_t unit_elems = view.rows_per_unit * view.cols;
   const bool straight = arrangement_ == Arrangement::rows && row_steps_.empty() && col_steps_.empty();
   if (!straight || unit_elems == 0 || (view.matrices > 1 && view.rows % view.rows_per_unit != 0)) return {0, 0};
-  const std::uint64_t first = (begin + unit_elems - 1) / unit_elems;
+  const std::uint64_t first = begin / unit_elems;
   const std::uint64_t last = end == view.elements ? view.units : end / unit_elems;
   return first < last ? std::pair{first, last} : std::pair<std::uint64_t, std::uint64_t>{0, 0};
 }

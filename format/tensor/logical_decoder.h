@@ -26,10 +26,10 @@ class LogicalDecoder {
   [[nodiscard]] bool needs_whole_tensor() const noexcept {
     return arrangement_ != Arrangement::rows && !stored_.has_views();
   }
-  /// The stored units that hold logical elements [begin, end), when they are contiguous and wholly inside; else an
-  /// empty range.
-  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_inside(std::uint64_t begin,
-                                                                     std::uint64_t end) const noexcept;
+  /// The stored units whose last logical element lies in [begin, end), where the stored order is the logical one; else
+  /// an empty range. Ranges that follow each other name every unit once.
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_ending_in(std::uint64_t begin,
+                                                                        std::uint64_t end) const noexcept;
 
   /// Logical elements [begin, begin + out.size()).
   void decode(std::uint64_t begin, std::span<float> out, LogicalScratch& scratch) const;

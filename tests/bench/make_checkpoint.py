@@ -2,6 +2,7 @@
 """Makes a synthetic Llama-shaped BF16 checkpoint directory for benchmarks and memory tests (standard library only).
 
     make_checkpoint.py DIRECTORY --gigabytes 8 --shard-gigabytes 2 [--sparse]
+    make_checkpoint.py DIRECTORY --gigabytes 2 --gguf q4_k     one GGUF file model.gguf of that many gigabytes of BF16, in blocks
 
 --sparse leaves the weights as holes (zeros, no disk space): right for memory, useless for speed. Without it every tensor is filled with
 pseudo-random BF16 numbers of a normal-like spread, so that hashing and compression see realistic bytes. Deterministic.
@@ -58,6 +59,60 @@ def write_shard(path, tensors, size, block):
             at -= min(at, BLOCK)
 
 
+# ggml type: number, elements and bytes of a block, positions of its binary16 fields
+BLOCK_TYPES = {"q4_0": (2, 32, 18, (0,)), "q8_0": (8, 32, 34, (0,)), "q4_k": (12, 256, 144, (0, 2)), "q6_k": (14, 256, 210, (208,))}
+GGUF_NAMES = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight",
+              "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.down_proj": "ffn_down", "mlp.gate_proj": "ffn_gate",
+              "mlp.up_proj": "ffn_up", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+              "self_attn.o_proj": "attn_output"}
+
+
+def gguf_name(name):
+    if name in GGUF_NAMES:
+        return GGUF_NAMES[name]
+    _, _, layer, rest = name.split(".", 3)
+    return f"blk.{layer}.{GGUF_NAMES[rest[:-len('.weight')]]}.weight"
+
+
+def random_blocks(block_bytes, half_positions):
+    """Whole blocks of random codes whose binary16 fields are numbers around 2^-6."""
+    rng = random.Random(2)
+    raw = bytearray(rng.randbytes(BLOCK // block_bytes * block_bytes))
+    for at in half_positions:
+        raw[at + 1::block_bytes] = bytes(0x24 | b & 0x83 for b in raw[at + 1::block_bytes])
+    return bytes(raw)
+
+
+def write_gguf(path, tensors, type_name, options, layers):
+    number, block_elems, block_bytes, half_positions = BLOCK_TYPES[type_name]
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+    keys = [("block_count", layers), ("context_length", 2048), ("embedding_length", options.hidden),
+            ("feed_forward_length", options.hidden * 11 // 4), ("attention.head_count", options.hidden // 64),
+            ("attention.head_count_kv", options.hidden // 256), ("vocab_size", options.vocabulary)]
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys) + 2) + text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    for key, value in keys:
+        head += text("llama." + key) + struct.pack("<II", 4, value)
+    head += text("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5)
+    sizes, at = [], 0
+    for name, shape in tensors:
+        elements = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        coded = len(shape) > 1
+        sizes.append((coded, elements // block_elems * block_bytes if coded else 4 * elements))
+        head += text(gguf_name(name)) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", e) for e in reversed(shape))
+        head += struct.pack("<IQ", number if coded else 0, at)
+        at += -(-sizes[-1][1] // 32) * 32
+    blocks, ones = random_blocks(block_bytes, half_positions), struct.pack("<f", 1) * (BLOCK // 4)
+    with open(path, "wb") as out:
+        out.write(head + b"\0" * (-len(head) % 32))
+        for coded, size in sizes:
+            fill = blocks if coded else ones
+            for begin in range(0, size, len(fill)):
+                out.write(fill[: min(len(fill), size - begin)])
+            out.write(b"\0" * (-size % 32))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory")
@@ -66,10 +121,14 @@ def main():
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--sparse", action="store_true")
+    parser.add_argument("--gguf", choices=BLOCK_TYPES)
     options = parser.parse_args()
     intermediate = options.hidden * 11 // 4
     layers, tensors, size = tensor_list(options.gigabytes * 1e9, options.hidden, intermediate, options.vocabulary)
     os.makedirs(options.directory, exist_ok=True)
+    if options.gguf:
+        write_gguf(os.path.join(options.directory, "model.gguf"), tensors, options.gguf, options, layers)
+        return
     shards, room = [[]], options.shard_gigabytes * 1e9
     for tensor in tensors:
         if shards[-1] and sum(size(s) for _, s in shards[-1]) + size(tensor[1]) > room:

@@ -1,0 +1,75 @@
+#include "converters/work_time.h"
+
+#include <chrono>
+#include <map>
+
+#include "format/base/parallel.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/fingerprint.h"
+#include "format/tensor/tensor_index.h"
+
+namespace ingot::convert {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Rates of one thread in bytes per second, measured by tests/bench (convert_bench, decode_bench) on a virtual machine
+/// with two cores of an AMD EPYC at 2.5 GHz. A factor of two between machines is normal, and good enough here.
+struct WorkRates {
+  double write = 1.3e9;    // of the file, into the page cache; a file system takes one writer per file at a time
+  double encode = 2.5e9;   // of values as binary32 that are converted to another type
+  double compare = 2.0e9;  // of values as binary32 whose errors are measured
+};
+constexpr WorkRates kRates;
+
+/// Seconds of one thread to decode and hash one element of this tensor.
+double sampled_seconds_per_element(const tensor::Tensor& tensor) {
+  constexpr std::uint64_t kSampleElems = 2 * tensor::kFingerprintBlockElems;
+  if (tensor.scheme.codes.kind == tensor::CodeKind::opaque) return 0;
+  std::vector<float> values(std::min(tensor.elements(), kSampleElems));
+  if (values.empty()) return 0;
+  tensor::ValueReader reader(tensor);
+  double best = 0;
+  for (int round = 0; round < 2; ++round) {  // the first one also pays for pages and buffers
+    const Clock::time_point start = Clock::now();
+    reader.read(0, values, 0);
+    (void)hash128(std::as_bytes(std::span(values)));
+    best = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  reader.done_with(0, values.size());
+  return best / static_cast<double>(values.size());
+}
+
+double expected_seconds(const TensorOutcome& outcome, std::uint64_t elements, double seconds_per_element, bool prove) {
+  const auto value_bytes = 4.0 * static_cast<double>(elements);
+  const double decoding = seconds_per_element * static_cast<double>(elements);
+  const bool kept = outcome.forecast == ProofClass::exact && outcome.target_bytes == outcome.source_bytes;
+  double parallel = kept ? 0 : decoding + value_bytes / kRates.encode;
+  if (prove) parallel += 2 * decoding;  // before and after
+  if (prove && outcome.forecast != ProofClass::exact) parallel += value_bytes / kRates.compare;
+  return static_cast<double>(outcome.target_bytes) / kRates.write + parallel / thread_count();
+}
+
+}  // namespace
+
+void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) {
+  std::map<std::string, const tensor::Tensor*> largest;  // by source scheme
+  const tensor::TensorIndex index(model);
+  std::vector<const tensor::Tensor*> tensors;
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    const tensor::Tensor* tensor = index.find(outcome.name);
+    tensors.push_back(tensor);
+    if (tensor == nullptr) continue;
+    const tensor::Tensor*& best = largest[outcome.source_scheme];
+    if (best == nullptr || tensor->elements() > best->elements()) best = tensor;
+  }
+  std::map<std::string, double> cost;
+  for (const auto& [scheme, tensor] : largest) cost[scheme] = sampled_seconds_per_element(*tensor);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i] == nullptr) continue;
+    TensorOutcome& outcome = forecast.tensors[i];
+    outcome.expected_seconds = expected_seconds(outcome, tensors[i]->elements(), cost[outcome.source_scheme], prove);
+  }
+}
+
+}  // namespace ingot::convert

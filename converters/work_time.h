@@ -1,0 +1,13 @@
+// How long a conversion will take: an estimate for people, from the sizes of the work and the speed of this machine.
+#pragma once
+
+#include "converters/registry.h"
+
+namespace ingot::convert {
+
+/// Fills expected_seconds of every outcome: decoding is timed on a sample of each scheme, the rest follows from the
+/// table of rates in work_time.cpp. Looking through the values for the forecast itself is over by then and not
+/// counted, nor is the disk behind the page cache.
+void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast);
+
+}  // namespace ingot::convert

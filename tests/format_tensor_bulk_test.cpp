@@ -1,0 +1,192 @@
+// The loops behind conversions and comparisons: every build against the plain definition, and readers of pieces against the whole.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "format/base/parallel.h"
+#include "format/tensor/bulk.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/fingerprint.h"
+#include "format/tensor/float_codes.h"
+#include "tensor_oracle.h"
+
+namespace ingot::tensor {
+namespace {
+
+const BulkLoops* const kBuilds[] = {&bulk(), &bulk_baseline()};
+
+float from_pattern(std::uint32_t pattern) {
+  float value;
+  std::memcpy(&value, &pattern, 4);
+  return value;
+}
+
+std::vector<float> any_floats(std::size_t count, std::mt19937_64& random) {
+  std::vector<float> values(count);
+  for (float& value : values) value = from_pattern(static_cast<std::uint32_t>(random()));
+  return values;
+}
+
+bool same(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+/// The definition of bulk.h, one value after the other, with the functions of the C library.
+Differences differences_by_definition(const std::vector<float>& a, const std::vector<float>& b, const float* steps,
+                                      const FloatGrid& grid) {
+  Differences sum;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (std::isfinite(a[i])) sum.squared_value[i % 4] += static_cast<double>(a[i]) * a[i];
+    if (same(a[i], b[i])) continue;
+    ++sum.differing;
+    double error = std::fabs(static_cast<double>(b[i]) - a[i]);
+    if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
+    sum.squared_error[i % 4] += error * error;
+    sum.worst_error = std::max(sum.worst_error, error);
+    int exponent = grid.min_exponent;
+    if (std::isfinite(a[i]) && a[i] != 0) exponent = std::max(exponent, std::ilogb(a[i]));
+    const double step = steps != nullptr ? std::fabs(steps[i]) : std::ldexp(1.0, exponent - grid.mantissa_bits);
+    sum.worst_steps = std::max(sum.worst_steps, error / step);
+  }
+  return sum;
+}
+
+void check_equal(const Differences& got, const Differences& wanted) {
+  CHECK(got.differing == wanted.differing);
+  CHECK(got.worst_error == wanted.worst_error);
+  CHECK(got.worst_steps == wanted.worst_steps);
+  for (std::size_t lane = 0; lane < Differences::kLanes; ++lane) {
+    CHECK(got.squared_error[lane] == wanted.squared_error[lane]);
+    CHECK(got.squared_value[lane] == wanted.squared_value[lane]);
+  }
+}
+
+TEST_CASE("a_value_fits_16_bits_if_it_comes_back") {
+  std::mt19937_64 random(3);
+  for (const BulkLoops* loops : kBuilds) {
+    std::vector<float> every(65536);
+    for (std::uint32_t code = 0; code < 65536; ++code) every[code] = f16_to_f32(static_cast<std::uint16_t>(code));
+    CHECK(loops->all_fit_f16(every.data(), every.size()));
+    for (std::uint32_t code = 0; code < 65536; ++code) every[code] = bf16_to_f32(static_cast<std::uint16_t>(code));
+    CHECK(loops->all_fit_bf16(every.data(), every.size()));
+    std::vector<float> zeros(37, -0.0f);
+    for (int trial = 0; trial < 20000; ++trial) {
+      const std::uint32_t mask = trial % 3 == 0 ? 0xFFFFFFFFu : trial % 3 == 1 ? 0xFFFFE000u : 0xFFFF0000u;
+      const float value = from_pattern(static_cast<std::uint32_t>(random()) & mask);
+      const std::size_t at = random() % zeros.size();
+      zeros[at] = value;
+      CHECK(loops->all_fit_f16(zeros.data(), zeros.size()) == same(value, f16_to_f32(f32_to_f16(value))));
+      CHECK(loops->all_fit_bf16(zeros.data(), zeros.size()) == same(value, bf16_to_f32(f32_to_bf16(value))));
+      zeros[at] = -0.0f;
+    }
+  }
+}
+
+TEST_CASE("differences_are_those_of_the_definition_in_every_build") {
+  std::mt19937_64 random(4);
+  const FloatGrid grids[] = {{23, -126}, {10, -14}, {7, -126}, {52, -149}, {3, -6}};
+  for (const std::size_t count : {0, 1, 3, 4, 5, 8, 250, 1003}) {
+    for (int kind = 0; kind < 4; ++kind) {
+      std::vector<float> a = any_floats(count, random), b = any_floats(count, random);
+      std::vector<float> steps = any_floats(count, random);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (kind == 0 || random() % 3 == 0) b[i] = a[i];                                         // mostly equal
+        if (kind == 2) a[i] = std::remainder(a[i], 2.0f), b[i] = a[i] * 1.0001f;                 // like weights
+        if (kind == 3) a[i] = from_pattern(static_cast<std::uint32_t>(random()) & 0x807FFFFFu);  // subnormal
+        if (random() % 50 == 0) a[i] = std::numeric_limits<float>::infinity(), b[i] = random() % 2 == 0 ? a[i] : -a[i];
+        if (random() % 50 == 0) a[i] = NAN, b[i] = random() % 2 == 0 ? NAN : 1.0f;
+        if (random() % 50 == 0) a[i] = 0, b[i] = random() % 2 == 0 ? -0.0f : 0x1p-149f;
+        if (random() % 20 == 0) steps[i] = 0;
+      }
+      for (const FloatGrid& grid : grids) {
+        for (const float* with : {static_cast<const float*>(nullptr), static_cast<const float*>(steps.data())}) {
+          const Differences wanted = differences_by_definition(a, b, with, grid);
+          for (const BulkLoops* loops : kBuilds) {
+            Differences got;
+            loops->add_differences(a.data(), b.data(), with, grid, count, got);
+            check_equal(got, wanted);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("rounding_to_16_bits_of_any_pattern_is_the_same_in_every_build") {
+  std::mt19937_64 random(5);
+  std::vector<float> values = any_floats(1 << 16, random);
+  for (std::size_t i = 0; i < values.size(); i += 3)  // NaN with every kind of payload
+    values[i] = from_pattern(static_cast<std::uint32_t>(random()) | 0x7F800000u);
+  std::vector<std::uint16_t> fast(values.size()), plain(values.size());
+  bulk().f32_to_f16(values.data(), fast.data(), values.size());
+  bulk_baseline().f32_to_f16(values.data(), plain.data(), values.size());
+  CHECK(fast == plain);
+  bulk().f32_to_bf16(values.data(), fast.data(), values.size() - 1);
+  bulk_baseline().f32_to_bf16(values.data(), plain.data(), values.size() - 1);
+  fast.pop_back();
+  plain.pop_back();
+  CHECK(fast == plain);
+}
+
+TEST_CASE("a_value_reader_gives_pieces_of_the_whole_tensor") {
+  std::mt19937_64 random(6);
+  for (const Packing packing : {Packing::rows, Packing::tiles}) {
+    Scheme scheme;
+    scheme.codes = {CodeKind::number, DType::u4, ""};
+    Level level;
+    level.block = {1, 32};
+    scheme.scales.push_back(level);
+    Tensor tensor = test::as_tensor(test::random_tensor({50, 96}, scheme, packing, true, random));
+    tensor.name = "pieces";
+    if (packing == Packing::rows) tensor.transforms.push_back({TransformKind::rope_interleave, 5});
+    std::vector<float> all(tensor.elements());
+    decode_logical(tensor, all);
+    ValueReader reader(tensor);
+    CHECK(reader.elements() == all.size());
+    for (int trial = 0; trial < 200; ++trial) {
+      const std::size_t begin = random() % (all.size() + 1), count = random() % (all.size() - begin + 1);
+      std::vector<float> piece(count);
+      reader.read(begin, piece, static_cast<int>(random() % static_cast<unsigned>(thread_count())));
+      CHECK(std::memcmp(piece.data(), all.data() + begin, count * sizeof(float)) == 0);
+      reader.done_with(begin, begin + count);
+    }
+    std::vector<float> piece(2);
+    CHECK_THROWS_AS(reader.read(all.size() - 1, piece, 0), Error);
+    CHECK_THROWS_AS(reader.read(all.size() + 1, std::span(piece).first(0), 0), Error);
+  }
+}
+
+TEST_CASE("fingerprint_blocks_are_the_same_from_bytes_and_from_values") {
+  std::mt19937_64 random(7);
+  const std::uint64_t count = kFingerprintBlockElems + 77;
+  std::vector<std::byte> bytes(4 * count);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    Tensor tensor;
+    tensor.shape = {count};
+    tensor.scheme = Scheme::plain(type);
+    const std::uint64_t element_bytes = bits(type) / 8u;
+    tensor.planes =
+        planes_in_memory({{bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count * element_bytes)}},
+                         tensor.shape, tensor.scheme, tensor.packing);
+    std::vector<float> values(count);
+    decode_logical(tensor, values);
+    FingerprintBuilder from_values(tensor.shape), from_bytes(tensor.shape);
+    for (std::uint64_t block = 0; block < 2; ++block) {
+      const std::uint64_t begin = block * kFingerprintBlockElems;
+      const std::uint64_t elems = std::min(kFingerprintBlockElems, count - begin);
+      from_values.add_block(block, std::span(values).subspan(begin, elems));
+      REQUIRE(FingerprintBuilder::takes_bytes_of(type));
+      from_bytes.add_block(block, type, Bytes(bytes).subspan(begin * element_bytes, elems * element_bytes));
+    }
+    CHECK(from_values.finish() == from_bytes.finish());
+    CHECK(from_values.finish() == fingerprint(tensor));
+  }
+  FingerprintBuilder builder(Shape{10});
+  CHECK_FALSE(FingerprintBuilder::takes_bytes_of(DType::e4m3));
+  CHECK_THROWS_AS(builder.add_block(0, DType::e4m3, Bytes(bytes).first(10)), Error);
+  CHECK_THROWS_AS(builder.add_block(1, DType::f32, Bytes(bytes).first(40)), Error);
+}
+
+}  // namespace
+}  // namespace ingot::tensor
