@@ -1,0 +1,262 @@
+#include "converters/recode_planes.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+
+#include "format/base/byte_reader.h"
+#include "format/base/checked_math.h"
+#include "format/base/error.h"
+
+namespace ingot::convert::recoding {
+namespace {
+
+using tensor::Geometry;
+using tensor::PlaneSpec;
+
+constexpr std::size_t kNone = ~std::size_t{0};
+
+bool same_units(const Geometry& a, const Geometry& b) noexcept {
+  return a.packing == b.packing && a.matrices == b.matrices && a.rows == b.rows && a.cols == b.cols;
+}
+
+/// Are the parameters of the two levels the same elements in the same places?
+bool same_elements(const Conversion& conversion, const LevelPlane& from, const LevelPlane& to) {
+  return from.level == to.level && from.rows == to.rows && from.cols == to.cols && conversion.rows.identity() &&
+         same_units(conversion.source.geometry, conversion.wanted.geometry) &&
+         conversion.source.scheme.flat == conversion.wanted.scheme.flat &&
+         (!from.sliced || conversion.source.geometry.packing == conversion.wanted.geometry.packing);
+}
+
+/// Do parameter columns of both sides serve the same elements?
+bool same_parameter_columns(const Conversion& conversion, std::size_t from, std::size_t to) {
+  const Pieces& pieces = conversion.columns->first_row();
+  return conversion.columns->flat() || pieces.source[from] == pieces.wanted[to];
+}
+
+class ConvertedPlanes final : public tensor::PlaneSource {
+ public:
+  explicit ConvertedPlanes(std::shared_ptr<const Conversion> conversion) : conversion_(std::move(conversion)) {
+    through_.assign(wanted().specs.size(), kNone);
+    pass_codes();
+    pass_levels();
+    make_whole_planes();
+  }
+
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
+    if (!wanted().specs[index].sliced) return whole(index);
+    if (through_[index] == kNone) return std::nullopt;
+    return conversion_->source_tensor.planes->view(through_[index]);
+  }
+  [[nodiscard]] Bytes whole(std::size_t index) const override {
+    return through_[index] == kNone ? Bytes(whole_[index]) : conversion_->source_tensor.planes->whole(through_[index]);
+  }
+  void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override;
+  void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override;
+
+ private:
+  /// Buffers of one unit, one element per byte(s).
+  struct Unit {
+    std::vector<std::uint8_t> codes;
+    std::vector<std::vector<std::byte>> parameters;  // by level
+    std::vector<std::byte> unwanted;                 // target of a code slice that nobody asked for
+  };
+
+  [[nodiscard]] const Side& wanted() const noexcept { return conversion_->wanted; }
+  void pass_codes();
+  void pass_levels();
+  void make_whole_planes();
+  void make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
+                 const std::vector<std::byte*>& out) const;
+  [[nodiscard]] std::uint64_t first_row(std::uint64_t unit) const noexcept {
+    const Geometry& view = wanted().geometry;
+    return unit / view.units_per_matrix * view.rows + unit % view.units_per_matrix * view.rows_per_unit;
+  }
+  [[nodiscard]] std::uint64_t rows_in(std::uint64_t unit) const noexcept {
+    const Geometry& view = wanted().geometry;
+    return std::min(view.rows_per_unit, view.rows - unit % view.units_per_matrix * view.rows_per_unit);
+  }
+
+  std::shared_ptr<const Conversion> conversion_;
+  std::vector<std::size_t> through_;           // by plane: the source's plane; kNone: computed
+  std::vector<std::vector<std::byte>> whole_;  // by plane: computed whole planes
+};
+
+void ConvertedPlanes::pass_codes() {
+  const Conversion& conversion = *conversion_;
+  if (conversion.code_rule != CodeRule::copy || !conversion.columns->codes_stay() || !conversion.rows.identity() ||
+      !same_units(conversion.source.geometry, wanted().geometry))
+    return;
+  for (std::size_t i = 0; i < wanted().code_planes; ++i) through_[i] = i;
+}
+
+void ConvertedPlanes::pass_levels() {
+  const Conversion& conversion = *conversion_;
+  const Side& source = conversion.source;
+  const auto pass = [&](std::size_t from, std::size_t to) {
+    if (same_elements(conversion, source.levels[from], wanted().levels[to]) &&
+        same_parameter_columns(conversion, from, to))
+      through_[wanted().levels[to].plane] = source.levels[from].plane;
+  };
+  if (conversion.carry && !conversion.scales_change)
+    for (std::size_t i = 0; i < wanted().scale_count; ++i) pass(i, i);
+  if (conversion.code_rule == CodeRule::shift || source.scheme.offset.kind != wanted().scheme.offset.kind) return;
+  for (std::size_t i = wanted().scale_count; i < wanted().levels.size(); ++i)
+    if (wanted().levels.size() == source.levels.size()) pass(i, i);
+}
+
+void ConvertedPlanes::make_whole_planes() {
+  const Side& side = wanted();
+  whole_.resize(side.specs.size());
+  for (std::size_t level = 0; level < side.levels.size(); ++level) {
+    const LevelPlane& plane = side.levels[level];
+    if (plane.sliced || through_[plane.plane] != kNone) continue;
+    const std::vector<double>& numbers = conversion_->whole_rounded[level];
+    std::vector<std::byte> elements(numbers.size() * plane.codec.element_bytes());
+    plane.codec.encode(numbers.data(), numbers.size(), elements.data());
+    std::vector<std::byte>& bytes = whole_[plane.plane];
+    bytes.resize(side.specs[plane.plane].total_bytes);
+    const std::uint8_t bits = tensor::bits(plane.level.type);
+    if (bits >= 8) {
+      bytes = std::move(elements);
+      continue;
+    }
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+      const std::uint64_t at = i * bits;
+      const auto spread = static_cast<std::uint32_t>(std::to_integer<std::uint32_t>(elements[i]) << at % 8);
+      bytes[at / 8] |= static_cast<std::byte>(spread & 255u);
+      if (spread > 255u) bytes[at / 8 + 1] |= static_cast<std::byte>(spread >> 8);
+    }
+  }
+  const auto fill = [&](std::string_view role, const void* data, std::size_t size) {
+    const std::size_t index = side.plane(role);
+    if (index == side.specs.size()) return;
+    whole_[index].resize(size);
+    if (size != 0) std::memcpy(whole_[index].data(), data, size);
+  };
+  fill("table", side.table.data(), side.table.size());
+  fill("scale_table", side.scale_table.data(), side.scale_table.size());
+  fill("scale_offset", &side.scale_offset, sizeof side.scale_offset);
+  fill("permutation", side.order.data(), side.order.size() * 4);
+  fill("group_index", side.order.data(), side.order.size() * 4);
+}
+
+void ConvertedPlanes::make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
+                                const std::vector<std::byte*>& out) const {
+  const Side& side = wanted();
+  const std::uint64_t count = rows_in(unit), first = first_row(unit);
+  const auto is_made = [&](std::size_t plane) { return out[plane] != nullptr && through_[plane] == kNone; };
+  bool codes = false;
+  for (std::size_t i = 0; i < side.code_planes; ++i) codes |= is_made(i);
+  if (count < side.geometry.rows_per_unit) {
+    std::fill(buffers.codes.begin(), buffers.codes.end(), std::uint8_t{0});
+    for (auto& bytes : buffers.parameters) std::fill(bytes.begin(), bytes.end(), std::byte{0});
+  }
+  for (std::uint64_t r = 0; r < count; ++r) {
+    rows.make(first + r, nullptr);
+    for (std::size_t level = 0; level < side.levels.size(); ++level) {
+      const LevelPlane& plane = side.levels[level];
+      if (!plane.sliced || !is_made(plane.plane)) continue;
+      plane.codec.encode(rows.numbers(level).data(), plane.cols,
+                         buffers.parameters[level].data() + r * plane.cols * plane.codec.element_bytes());
+    }
+    if (codes) rows.make_codes(buffers.codes.data() + r * side.geometry.cols);
+  }
+  if (codes) {
+    std::byte* slices[3] = {};
+    for (std::size_t i = 0; i < side.code_planes; ++i)
+      slices[i] = out[i] != nullptr ? out[i] + slot * side.specs[i].unit_bytes : buffers.unwanted.data();
+    tensor::pack_unit(side.geometry, tensor::bits(side.scheme.codes.type), buffers.codes.data(), slices);
+  }
+  for (std::size_t level = 0; level < side.levels.size(); ++level) {
+    const LevelPlane& plane = side.levels[level];
+    if (!plane.sliced || !is_made(plane.plane)) continue;
+    tensor::pack_parameters(side.geometry, plane.level.type, plane.cols, buffers.parameters[level].data(),
+                            out[plane.plane] + slot * side.specs[plane.plane].unit_bytes);
+  }
+}
+
+void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const {
+  const Side& side = wanted();
+  std::vector<std::byte*> passed(conversion_->source.specs.size(), nullptr);
+  bool pass = false, make = false, codes = false;
+  for (std::size_t i = 0; i < side.specs.size(); ++i) {
+    if (i >= out.size() || out[i] == nullptr || !side.specs[i].sliced) continue;
+    if (through_[i] == kNone) {
+      make = true;
+      codes |= i < side.code_planes;
+    } else {
+      passed[through_[i]] = out[i];
+      pass = true;
+    }
+  }
+  if (pass) conversion_->source_tensor.planes->read_units(unit_begin, unit_end, passed);
+  if (!make) return;
+  Unit buffers;
+  buffers.codes.resize(codes ? side.geometry.rows_per_unit * side.geometry.cols : 0);
+  for (const LevelPlane& plane : side.levels)
+    buffers.parameters.emplace_back(
+        plane.sliced ? side.geometry.rows_per_unit * plane.cols * plane.codec.element_bytes() : 0);
+  for (std::size_t i = 0; i < side.code_planes; ++i)
+    buffers.unwanted.resize(std::max<std::size_t>(buffers.unwanted.size(), side.specs[i].unit_bytes));
+  RowMaker rows(*conversion_, codes);
+  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit) make_unit(unit, rows, buffers, unit - unit_begin, out);
+}
+
+void ConvertedPlanes::done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const {
+  const Geometry &to = wanted().geometry, &from = conversion_->source.geometry;
+  if (unit_begin >= unit_end || from.rows == 0 || from.cols == 0) return;
+  const tensor::PlaneSource& planes = *conversion_->source_tensor.planes;
+  if (unit_begin == 0 && unit_end == to.units) return planes.done_with(0, from.units);
+  // Whole groups of rows that end in the range, so that ranges that follow each other name every unit once.
+  const std::uint64_t group = conversion_->rows.group();
+  const std::uint64_t first = first_row(unit_begin) / group * group;
+  const std::uint64_t last = (first_row(unit_end - 1) + rows_in(unit_end - 1)) / group * group;
+  if (first >= last) return;
+  const auto source_row = [&](std::uint64_t row) {  // in units of whole rows, the flat ones by elements
+    return conversion_->columns->flat() ? std::min(row * to.cols / from.cols, from.rows * from.matrices) : row;
+  };
+  const auto unit_of = [&](std::uint64_t row) {
+    return row / from.rows * from.units_per_matrix + row % from.rows / from.rows_per_unit;
+  };
+  const std::uint64_t begin = unit_of(source_row(first)), end = unit_of(source_row(last));
+  if (begin < end) planes.done_with(begin, end);
+}
+
+class MovedRows final : public tensor::PlaneSource {
+ public:
+  MovedRows(const tensor::Tensor& source, const RowMap& rows)
+      : source_(source.planes), specs_(source.plane_specs()), rows_(rows) {}
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
+    return specs_[index].sliced ? std::nullopt : std::optional(whole(index));
+  }
+  [[nodiscard]] Bytes whole(std::size_t index) const override { return source_->whole(index); }
+  void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override {
+    std::vector<std::byte*> one(specs_.size(), nullptr);
+    for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit) {
+      for (std::size_t i = 0; i < specs_.size(); ++i) {
+        const bool wanted = i < out.size() && out[i] != nullptr && specs_[i].sliced;
+        one[i] = wanted ? out[i] + (unit - unit_begin) * specs_[i].unit_bytes : nullptr;
+      }
+      const std::uint64_t from = rows_(unit);
+      source_->read_units(from, from + 1, one);
+    }
+  }
+
+ private:
+  std::shared_ptr<const tensor::PlaneSource> source_;
+  std::vector<PlaneSpec> specs_;
+  RowMap rows_;
+};
+
+}  // namespace
+
+std::shared_ptr<const tensor::PlaneSource> converted_planes(std::shared_ptr<const Conversion> conversion) {
+  return std::make_shared<ConvertedPlanes>(std::move(conversion));
+}
+
+std::shared_ptr<const tensor::PlaneSource> moved_rows(const tensor::Tensor& source, const RowMap& rows) {
+  return std::make_shared<MovedRows>(source, rows);
+}
+
+}  // namespace ingot::convert::recoding
