@@ -145,6 +145,12 @@ void add_quantized_tensors(std::vector<tensor::Tensor>& tensors, SourceKind kind
   add("custom_table", {18, 32}, custom_table(), Packing::tiles);
   add("permuted", {16, 64}, ordered(tensor::Order::permutation), Packing::tiles);
   add("group_index", {16, 64}, ordered(tensor::Order::group_index), Packing::tiles);
+  for (const auto& [grid, index] : {std::pair{"iq3_s", DType::u9}, std::pair{"iq2_xs", DType::u9}}) {
+    Scheme scheme;
+    scheme.codes = {CodeKind::grid, index, grid};
+    scheme.scales = {level(DType::u3, {1, 8}), level(DType::f16, {1, 0})};
+    add(grid, {5, 24}, scheme, Packing::rows);
+  }
   Scheme opaque = Scheme::plain(DType::c64);
   opaque.codes.kind = CodeKind::opaque;
   add("opaque", {9, 3}, opaque, Packing::rows);

@@ -53,6 +53,9 @@ constexpr Example kExamples[] = {
     {R"({"codes":{"kind":"grid","table":"iq2_xxs","type":"u8"},"scales":[{"add":1,"block":[1,32],"multiply":2,"type":"u4"},)"
      R"({"block":[1,256],"type":"f16"}],"shift":-3})",
      "iq2_xxs_g32_u4xf16", "grid"},
+    {R"({"codes":{"kind":"grid","table":"iq1_s","type":"u11"},"offset":{"kind":"zero_points","levels":[{"add":-1,"block":[1,8],)"
+     R"("multiply":2,"type":"u1"}]},"scales":[{"add":1,"block":[1,16],"multiply":2,"type":"u3"},{"block":[1,256],"type":"f16"}],"shift":-3})",
+     "iq1_s_g16_u3xf16_zp", "grid"},
     {R"({"codes":{"kind":"number","type":"e2m1"},"rounded_scale":true,)"
      R"("scales":[{"block":[1,16],"type":"e4m3"},{"block":[0,0],"divide":true,"type":"f32"}]})",
      "e2m1_g16_e4m3/f32", "microscaling"},
@@ -111,6 +114,10 @@ TEST_CASE("forbidden_schemes_are_refused") {
   CHECK(rejects(R"({"codes":{"kind":"table","type":"i8","table":"custom"}})"));
   CHECK(rejects(R"({"codes":{"kind":"table","type":"u3","table":"nf4"}})"));
   CHECK(rejects(R"({"codes":{"kind":"grid","type":"u4","table":"iq2_xxs"}})"));
+  CHECK(rejects(R"({"codes":{"kind":"grid","type":"u16","table":"iq2_xs"}})"));
+  CHECK(rejects(R"({"codes":{"kind":"table","type":"u9","table":"custom"}})"));
+  CHECK(rejects(R"({"codes":{"kind":"opaque","type":"u9"}})"));
+  CHECK(rejects(with(R"("scales":[{"block":[1,32],"type":"u9"}])")));
   CHECK(rejects(R"({"codes":{"kind":"opaque","type":"c64"},"scales":[{"block":[1,0],"type":"f32"}]})"));
   CHECK(rejects(with(R"("unknown":1)")));
   CHECK(rejects(with(R"("scales":[{"block":[1],"type":"f16"}])")));

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "expect_error.h"
+#include "format/base/byte_reader.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/geometry.h"
 #include "format/tensor/grids.h"
@@ -162,7 +163,8 @@ TEST_CASE("rows_in_units_leaves_padding_out") {
 }
 
 TEST_CASE("grid_codes_decode_with_signs_and_scales") {
-  // IQ2_XXS, one row of 32 columns: entries 0, 1, 255, 7; d = 1, sub-scale 3 -> 2^-3 * 7.
+  // IQ2_XXS, one row of 32 columns: entries 0, 1, 255, 7; d = 1, sub-scale 3 -> 2^-3 * 7. Signs 0x84, 0x00, 0x81, 0xFF:
+  // seven bits each, the eighth is their parity.
   Scheme scheme;
   scheme.codes = {CodeKind::grid, DType::u8, "iq2_xxs"};
   scheme.scales = {{DType::u4, {1, 32}, 2, 1, false}, {DType::f16, {1, 256}, 1, 0, false}};
@@ -172,16 +174,18 @@ TEST_CASE("grid_codes_decode_with_signs_and_scales") {
     for (const int value : values) plane.push_back(static_cast<std::byte>(value));
     return plane;
   };
+  constexpr unsigned kSigns = 0x04u | 0x00u << 7 | 0x01u << 14 | 0x7Fu << 21;
+  const auto sign_plane = bytes({kSigns & 255, kSigns >> 8 & 255, kSigns >> 16 & 255, kSigns >> 24});
   Tensor tensor;
   tensor.shape = {1, 32};
   tensor.scheme = scheme;
-  tensor.planes = planes_in_memory({bytes({0, 1, 255, 7}), bytes({0x84, 0, 1, 0xFF}), bytes({3}), bytes({0x00, 0x3C})},
-                                   tensor.shape, scheme, Packing::rows);
+  tensor.planes = planes_in_memory({bytes({0, 1, 255, 7}), sign_plane, bytes({3}), bytes({0x00, 0x3C})}, tensor.shape,
+                                   scheme, Packing::rows);
   std::vector<float> values(32);
   decode_logical(tensor, values);
   const std::vector<std::int8_t> grid = expand(*find_grid("iq2_xxs"));
   const int entries[] = {0, 1, 255, 7};
-  const int signs[] = {0x84, 0, 1, 0xFF};
+  const int signs[] = {0x84, 0, 0x81, 0xFF};
   for (std::size_t i = 0; i < 32; ++i) {
     const int element = grid[static_cast<std::size_t>(entries[i / 8]) * 8 + i % 8];
     CHECK(values[i] == static_cast<float>((signs[i / 8] >> i % 8 & 1) != 0 ? -element : element) * 0.875f);
@@ -189,14 +193,32 @@ TEST_CASE("grid_codes_decode_with_signs_and_scales") {
   CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)plane_specs({1, 20}, scheme, Packing::rows); }));
   scheme.codes.table = "iq9";
   CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)plane_specs({1, 32}, scheme, Packing::rows); }));
-  // An index beyond the grid.
-  scheme.codes = {CodeKind::grid, DType::u16, "iq3_s"};
-  tensor.shape = {1, 8};
-  tensor.scheme = scheme;
-  tensor.planes = planes_in_memory({bytes({0, 2, 0, 0}), bytes({0}), bytes({3}), bytes({0, 0x3C})}, tensor.shape,
-                                   scheme, Packing::rows);
-  values.resize(8);
-  CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { decode_logical(tensor, values); }));
+  // The index type must reach the whole grid and nothing beyond.
+  scheme.codes = {CodeKind::grid, DType::u8, "iq3_s"};
+  CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { (void)plane_specs({1, 32}, scheme, Packing::rows); }));
+  scheme.codes.type = DType::u9;
+  CHECK(plane_specs({3, 256}, scheme, Packing::rows)[0].total_bytes == 3 * 72);
+}
+
+TEST_CASE("grid_indexes_of_nine_to_eleven_bits_are_a_dense_stream") {
+  std::mt19937_64 random(11);
+  for (const DType type : {DType::u9, DType::u10, DType::u11}) {
+    CAPTURE(name(type));
+    for (const std::uint64_t count : {1u, 2u, 7u, 8u, 9u, 64u}) {
+      std::vector<std::byte> plain(2 * count), back(2 * count), stream(dense_bytes(type, count));
+      std::vector<bool> expected(8 * stream.size());
+      for (std::uint64_t i = 0; i < count; ++i) {
+        const auto index = static_cast<std::uint16_t>(random() % (1u << bits(type)));
+        store_le(plain.data() + 2 * i, index);
+        for (unsigned b = 0; b < bits(type); ++b) expected[i * bits(type) + b] = (index >> b & 1u) != 0;
+      }
+      pack_parameters(Geometry{}, type, count, plain.data(), stream.data());
+      for (std::size_t b = 0; b < expected.size(); ++b)
+        CHECK((std::to_integer<unsigned>(stream[b / 8]) >> b % 8 & 1u) == (expected[b] ? 1u : 0u));
+      unpack_parameters(Geometry{}, type, count, stream.data(), back.data());
+      CHECK(back == plain);
+    }
+  }
 }
 
 }  // namespace ingot::tensor

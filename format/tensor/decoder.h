@@ -148,6 +148,7 @@ class Decoder {
   std::vector<float> code_table_;     // the same in binary32
   std::vector<std::int8_t> grid_;     // expanded grid
   std::uint32_t grid_width_ = 0;
+  std::uint8_t sign_bits_ = 0;
   std::size_t sign_plane_ = 0;      // 0: none
   std::vector<LevelPlane> levels_;  // scale levels, then offset levels
   std::size_t scale_count_ = 0;

@@ -150,23 +150,22 @@ void Decoder::read_codes(const Window& window, DecodeScratch& scratch) const {
 
 void Decoder::read_grid_row(std::uint64_t row, const Window& window, std::uint8_t* codes,
                             const DecodeScratch& scratch) const {
-  constexpr std::uint64_t kSignRun = 8;
+  constexpr std::uint64_t kSignRun = 8;  // columns of a row are a multiple of this, so is the window's first
   const std::byte* indexes = unit_bytes(0, row, scratch);
-  const std::byte* signs = sign_plane_ == 0 ? nullptr : unit_bytes(sign_plane_, row, scratch);
-  const std::uint64_t entries = grid_.size() / grid_width_;
-  for (std::uint64_t col = window.col_begin; col < window.col_end; ++col) {
-    const std::uint64_t at = col / grid_width_;
-    const std::uint64_t index = bits(scheme_.codes.type) == 8 ? std::to_integer<std::uint64_t>(indexes[at])
-                                                              : load_le<std::uint16_t>(indexes + 2 * at);
-    if (index >= entries) {
-      throw Error(ErrorKind::invalid_value, "grid index " + std::to_string(index) + " at row " + std::to_string(row) +
-                                                ", column " + std::to_string(col) + ": " + scheme_.codes.table +
-                                                " has " + std::to_string(entries) + " entries");
+  const std::byte* sign_stream = sign_plane_ == 0 ? nullptr : unit_bytes(sign_plane_, row, scratch);
+  const std::uint8_t index_bits = bits(scheme_.codes.type);
+  for (std::uint64_t col = window.col_begin; col < window.col_end; col += kSignRun) {
+    std::uint32_t signs = sign_stream == nullptr ? 0 : dense_element(sign_bits_, sign_stream, col / kSignRun);
+    if (sign_bits_ == 7) signs |= (static_cast<std::uint32_t>(std::popcount(signs)) & 1u) << 7;
+    std::uint8_t run[kSignRun];
+    for (std::uint64_t k = 0; k < kSignRun; k += grid_width_) {
+      const std::uint32_t index = dense_element(index_bits, indexes, (col + k) / grid_width_);
+      for (std::uint64_t i = 0; i < grid_width_; ++i) {
+        const int entry = grid_[index * grid_width_ + i];
+        run[k + i] = static_cast<std::uint8_t>(((signs >> (k + i) & 1u) != 0 ? -entry : entry) + 128);
+      }
     }
-    const int entry = grid_[index * grid_width_ + col % grid_width_];
-    const bool negative =
-        signs != nullptr && (std::to_integer<unsigned>(signs[col / kSignRun]) >> col % kSignRun & 1u) != 0;
-    codes[col - window.col_begin] = static_cast<std::uint8_t>((negative ? -entry : entry) + 128);
+    std::copy_n(run, std::min(kSignRun, window.col_end - col), codes + (col - window.col_begin));
   }
 }
 

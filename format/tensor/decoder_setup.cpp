@@ -101,6 +101,7 @@ void Decoder::load_code_tables(Bytes custom_table) {
     const Grid* grid = find_grid(codes.table);  // known: plane_specs() needed its width
     grid_ = expand(*grid);
     grid_width_ = grid->width;
+    sign_bits_ = grid->sign_bits;
     code_form_ = CodeForm::grid;
     code_numbers_.resize(256);
     for (std::size_t i = 0; i < 256; ++i) code_numbers_[i] = static_cast<double>(i) - 128;  // codes are entry + 128

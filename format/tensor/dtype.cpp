@@ -38,6 +38,9 @@ constexpr std::array kTypes = {
     DTypeInfo{DType::u5, "u5", 5, false, false, true},
     DTypeInfo{DType::u6, "u6", 6, false, false, true},
     DTypeInfo{DType::u7, "u7", 7, false, false, true},
+    DTypeInfo{DType::u9, "u9", 9, false, false, true},
+    DTypeInfo{DType::u10, "u10", 10, false, false, true},
+    DTypeInfo{DType::u11, "u11", 11, false, false, true},
     DTypeInfo{DType::c64, "c64", 64, true, true, false},
 };
 
@@ -65,7 +68,7 @@ std::optional<DType> dtype_from_name(std::string_view name) noexcept {
 
 std::uint64_t dense_bytes(DType type, std::uint64_t count) {
   const std::uint64_t element_bits = bits(type);
-  if (element_bits >= 8) return checked_mul(count, element_bits / 8, "bytes of a plane");
+  if (element_bits % 8 == 0) return checked_mul(count, element_bits / 8, "bytes of a plane");
   // Eight elements fill element_bits bytes; this order cannot overflow before the result does.
   return checked_add(checked_mul(count / 8, element_bits, "bytes of a plane"), ceil_div(count % 8 * element_bits, 8),
                      "bytes of a plane");

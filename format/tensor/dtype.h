@@ -7,7 +7,7 @@
 
 namespace ingot::tensor {
 
-/// Storage types. Sub-byte types are dense, lowest bits first. The numeric ids never leave the process; files carry the names.
+/// Storage types. Types that are no whole number of bytes are dense, lowest bits first. The numeric ids never leave the process; files carry the names.
 enum class DType : std::uint8_t {
   f64,
   f32,
@@ -36,7 +36,10 @@ enum class DType : std::uint8_t {
   u4,
   u5,
   u6,
-  u7,   // integer codes below a byte
+  u7,  // integer codes below a byte
+  u9,
+  u10,
+  u11,  // indexes of a grid, and nothing else
   c64,  // complex float: sized and hashed by bytes, never decoded
 };
 

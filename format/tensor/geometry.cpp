@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kMaxRank = 8;
 constexpr std::uint64_t kMaxCount = (std::uint64_t{1} << 53) - 1;  // extents, elements, bytes of a plane
-constexpr std::uint64_t kSignRun = 8;                              // elements per byte of plane `signs`
+constexpr std::uint64_t kSignRun = 8;                              // columns per element of plane `signs`
 
 std::uint64_t limited(std::uint64_t count, std::string_view what) {
   if (count > kMaxCount)
@@ -88,9 +88,15 @@ class PlaneList {
       throw Error(ErrorKind::invalid_value,
                   "grid codes need a multiple of 8 columns, got " + std::to_string(geometry_.cols));
     }
-    const std::uint64_t indexes = geometry_.cols / grid->width;
+    if (grid->entries != std::uint32_t{1} << bits(scheme_.codes.type)) {
+      throw Error(ErrorKind::invalid_value, "grid " + scheme_.codes.table + " has " + std::to_string(grid->entries) +
+                                                " entries, codes are " + std::string(name(scheme_.codes.type)));
+    }
+    const std::uint64_t indexes = geometry_.cols / grid->width, runs = geometry_.cols / kSignRun;
     add_sliced("codes", scheme_.codes.type, indexes, dense_bytes(scheme_.codes.type, indexes));
-    if (grid->is_signed) add_sliced("signs", DType::u8, geometry_.cols / kSignRun, geometry_.cols / kSignRun);
+    if (grid->sign_bits == 0) return;
+    const DType sign_type = grid->sign_bits == 7 ? DType::u7 : DType::u8;
+    add_sliced("signs", sign_type, runs, dense_bytes(sign_type, runs));
   }
 
   void add_sliced(std::string_view role, DType type, std::uint64_t cols, std::uint64_t unit_bytes) {

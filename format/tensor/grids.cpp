@@ -105,10 +105,10 @@ constexpr std::array<std::int8_t, 8> kIq3SValues = {1, 3, 5, 7, 9, 11, 13, 15};
 constexpr std::array<std::int8_t, 3> kIq1Values = {-8, 0, 8};  // in eighths, as the zero points of IQ1 are
 
 constexpr Grid kGrids[] = {
-    // name     width  signed  entries  values         bitmap
-    {"iq2_xxs", 8, true, 256, kIq2Values, kIq2XxsBitmap}, {"iq2_xs", 8, true, 512, kIq2Values, kIq2XsBitmap},
-    {"iq2_s", 8, true, 1024, kIq2Values, kIq2SBitmap},    {"iq3_xxs", 4, true, 256, kIq3XxsValues, kIq3XxsBitmap},
-    {"iq3_s", 4, true, 512, kIq3SValues, kIq3SBitmap},    {"iq1_s", 8, false, 2048, kIq1Values, kIq1SBitmap},
+    // name, width, sign bits, entries, values, bitmap
+    {"iq2_xxs", 8, 7, 256, kIq2Values, kIq2XxsBitmap}, {"iq2_xs", 8, 7, 512, kIq2Values, kIq2XsBitmap},
+    {"iq2_s", 8, 8, 1024, kIq2Values, kIq2SBitmap},    {"iq3_xxs", 4, 7, 256, kIq3XxsValues, kIq3XxsBitmap},
+    {"iq3_s", 4, 8, 512, kIq3SValues, kIq3SBitmap},    {"iq1_s", 8, 0, 2048, kIq1Values, kIq1SBitmap},
 };
 
 constexpr std::uint32_t hex_digit(char digit) noexcept {

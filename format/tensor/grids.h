@@ -12,8 +12,8 @@ namespace ingot::tensor {
 /// bitmap: the i-th set bit p is entry i, and digit k of p (element 0 lowest) selects the value of element k.
 struct Grid {
   std::string_view name;
-  std::uint32_t width;  // elements that one index stands for
-  bool is_signed;       // plane `signs` exists
+  std::uint32_t width;     // elements that one index stands for
+  std::uint8_t sign_bits;  // of an element of plane `signs`; 7: the eighth is their parity; 0: there is no such plane
   std::uint32_t entries;
   std::span<const std::int8_t> values;
   std::string_view bitmap_hex;  // byte p/8, bit p%8

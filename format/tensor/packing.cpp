@@ -227,6 +227,17 @@ void transpose_elements(std::uint64_t element_bytes, const std::byte* from, std:
   transpose<std::uint64_t>(from, rows, cols, to);
 }
 
+/// Elements of 9 to 15 bits: two bytes each on the plain side.
+void pack_wide(std::uint8_t element_bits, const std::byte* plain, std::uint64_t count, std::byte* stream) noexcept {
+  std::uint32_t pending = 0;
+  unsigned held = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    pending |= (load_le<std::uint16_t>(plain + 2 * i) & ((1u << element_bits) - 1)) << held;
+    for (held += element_bits; held >= 8; held -= 8, pending >>= 8) *stream++ = static_cast<std::byte>(pending & 255u);
+  }
+  if (held > 0) *stream = static_cast<std::byte>(pending);
+}
+
 }  // namespace
 
 void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row,
@@ -274,7 +285,8 @@ void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, c
                      std::byte* plane) noexcept {
   const std::uint64_t rows = geometry.rows_per_unit;
   const std::uint8_t element_bits = bits(type);
-  if (element_bits >= 8) return transpose_elements(element_bits / 8u, plain, rows, cols, plane);
+  if (element_bits % 8 == 0) return transpose_elements(element_bits / 8u, plain, rows, cols, plane);
+  if (element_bits > 8) return pack_wide(element_bits, plain, cols, plane);  // grid indexes: one row
   // Eight elements fill element_bits bytes; the element order is column by column.
   for (std::uint64_t first = 0; first < rows * cols; first += 8) {
     std::uint8_t run[8] = {};
@@ -290,7 +302,12 @@ void unpack_parameters(const Geometry& geometry, DType type, std::uint64_t cols,
                        std::byte* plain) noexcept {
   const std::uint64_t rows = geometry.rows_per_unit;
   const std::uint8_t element_bits = bits(type);
-  if (element_bits >= 8) return transpose_elements(element_bits / 8u, plane, cols, rows, plain);
+  if (element_bits % 8 == 0) return transpose_elements(element_bits / 8u, plane, cols, rows, plain);
+  if (element_bits > 8) {  // grid indexes: one row
+    for (std::uint64_t i = 0; i < cols; ++i)
+      store_le(plain + 2 * i, static_cast<std::uint16_t>(dense_element(element_bits, plane, i)));
+    return;
+  }
   for (std::uint64_t first = 0; first < rows * cols; first += 8) {
     std::uint8_t run[8];
     const std::uint64_t count = std::min<std::uint64_t>(8, rows * cols - first);

@@ -22,4 +22,15 @@ void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const plane
 void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t first, std::uint64_t count,
                   std::uint8_t* elements) noexcept;
 
+/// Element `index` of a dense stream of at most 16 bits each. Reads only bytes that hold bits of it.
+[[nodiscard]] inline std::uint32_t dense_element(std::uint8_t bits, const std::byte* stream,
+                                                 std::uint64_t index) noexcept {
+  const std::byte* at = stream + index * bits / 8;
+  const auto shift = static_cast<unsigned>(index * bits % 8);
+  std::uint32_t value = std::to_integer<std::uint32_t>(at[0]);
+  if (shift + bits > 8) value |= std::to_integer<std::uint32_t>(at[1]) << 8;
+  if (shift + bits > 16) value |= std::to_integer<std::uint32_t>(at[2]) << 16;
+  return value >> shift & ((1u << bits) - 1);
+}
+
 }  // namespace ingot::tensor

@@ -27,6 +27,9 @@ bool is_code_index(DType type) noexcept {
   return !row.is_float && !row.is_signed && row.bits <= 8 && type != DType::boolean;
 }
 
+/// u9, u10, u11: too wide for a code of a byte, too narrow for a number of their own.
+bool is_grid_index_only(DType type) noexcept { return bits(type) > 8 && bits(type) % 8 != 0; }
+
 void validate_codes(const Scheme& scheme, std::string_view where) {
   const Codes& codes = scheme.codes;
   const bool named = codes.kind == CodeKind::table || codes.kind == CodeKind::grid;
@@ -36,8 +39,10 @@ void validate_codes(const Scheme& scheme, std::string_view where) {
   if (codes.kind == CodeKind::table && !is_code_index(codes.type)) {
     refuse(where, "codes.type of a table must be u1..u8, got " + std::string(name(codes.type)));
   }
-  if (codes.kind == CodeKind::grid && codes.type != DType::u8 && codes.type != DType::u16) {
-    refuse(where, "codes.type of a grid must be u8 or u16, got " + std::string(name(codes.type)));
+  const bool grid_index = codes.type == DType::u8 || is_grid_index_only(codes.type);
+  if (codes.kind == CodeKind::grid ? !grid_index : is_grid_index_only(codes.type)) {
+    refuse(where,
+           "codes of a grid have a type of u8 to u11, others none of u9 to u11; got " + std::string(name(codes.type)));
   }
   if (codes.kind == CodeKind::number && !info(codes.type).decodable) {
     refuse(where,
@@ -68,7 +73,8 @@ void validate_level(const Level& level, const std::string& where) {
       level.add > kMaxLevelConstant) {
     refuse(where, "multiply and add must lie in -32767..32767");
   }
-  if (!row.decodable || level.type == DType::boolean || row.bits > 32 || (has_constants && row.bits > 16)) {
+  if (!row.decodable || level.type == DType::boolean || row.bits > 32 || is_grid_index_only(level.type) ||
+      (has_constants && row.bits > 16)) {
     refuse(where, "type " + std::string(row.name) + " cannot hold a level");
   }
 }

@@ -8,6 +8,7 @@ Exit code 0, or 1 with "<kind>: <message>" on standard error.
 import ctypes
 import ctypes.util
 import json
+import os
 import struct
 import sys
 from fractions import Fraction
@@ -84,7 +85,8 @@ WIDE = {"f64": "<f8", "f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4", "i
         "u64": "<u8", "u32": "<u4", "u16": "<u2", "u8": "u1", "bool": "u1", "bf16": "<u2", "c64": "<u8"}
 BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "e4m3": 8, "e5m2": 8, "e4m3fnuz": 8, "e5m2fnuz": 8, "e3m2": 6, "e2m3": 6,
         "e2m1": 4, "e8m0": 8, "i64": 64, "i32": 32, "i16": 16, "i8": 8, "u64": 64, "u32": 32, "u16": 16, "u8": 8, "bool": 8,
-        "u1": 1, "u2": 2, "u3": 3, "u4": 4, "u5": 5, "u6": 6, "u7": 7, "c64": 64}
+        "u1": 1, "u2": 2, "u3": 3, "u4": 4, "u5": 5, "u6": 6, "u7": 7,
+        "u9": 9, "u10": 10, "u11": 11, "c64": 64}
 FLOATS = {"f64", "f32", "f16", "bf16"} | set(SMALL)
 F32_TABLE = {
     "nf4": "bf800000 bf3239b1 bf066b30 beca32a0 be91a24d be3d353f bdba7871 00000000 "
@@ -173,7 +175,8 @@ def element32(code, dtype):
 SLICES = {1: [1], 2: [2], 3: [2, 1], 4: [4], 5: [4, 1], 6: [4, 2], 7: [4, 2, 1], 8: [8]}
 WHOLE_ROLES = {"table", "scale_table", "scale_offset", "permutation", "group_index"}
 CODE_ROLES = ["codes", "codes_high", "codes_top"]
-GRID_WIDTH = {"iq2_xxs": 8, "iq2_xs": 8, "iq2_s": 8, "iq3_xxs": 4, "iq3_s": 4, "iq1_s": 8}
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "schemes", "grids.json")) as _file:
+    GRIDS = json.load(_file)
 
 
 def ceil_div(a, b):
@@ -182,7 +185,7 @@ def ceil_div(a, b):
 
 def bitstream(data, bits, count):
     """`count` elements of `bits` bits, lowest bits first."""
-    if bits >= 8:
+    if bits % 8 == 0:
         return np.frombuffer(bytes(data), "<u%d" % (bits // 8), count).astype(object)
     stream = np.unpackbits(np.frombuffer(bytes(data), np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
     return (stream.astype(np.int64) << np.arange(bits)).sum(1).astype(object)
@@ -208,15 +211,50 @@ def parameter_extent(geometry, block):
     return ceil_div(geometry.rows, rows), ceil_div(geometry.cols, cols)
 
 
+def grid_of(codes):
+    check(codes["table"] in GRIDS, "unsupported", f"grid {codes['table']}")
+    grid = GRIDS[codes["table"]]
+    check(grid["entries"] == 1 << BITS[codes["type"]], "invalid_value", f"codes of type {codes['type']} for grid {codes['table']}")
+    return grid
+
+
+def grid_entries(grid):
+    """schemes/grid.md: the set of numbers whose digits select the values of an entry."""
+    bitmap, values = bytes.fromhex("".join(grid["bitmap"])), grid["values"]
+    chosen = (p for p in range(len(values) ** grid["width"]) if bitmap[p >> 3] >> (p & 7) & 1)
+    return [[values[p // len(values) ** k % len(values)] for k in range(grid["width"])] for p in chosen]
+
+
+def grid_matrix(geometry, scheme, planes):
+    """(matrices*rows, cols) array of signed grid entries."""
+    g, grid, bits = geometry, grid_of(scheme["codes"]), BITS[scheme["codes"]["type"]]
+    entries, rows = grid_entries(grid), g.matrices * g.rows
+
+    def row_elements(plane, row, width, count):
+        stride = ceil_div(count * width, 8)
+        return [int(x) for x in bitstream(planes[plane][row * stride:(row + 1) * stride], width, count)]
+
+    out = np.zeros((rows, g.cols), object)
+    for row in range(rows):
+        indexes = row_elements("codes", row, bits, g.cols // grid["width"])
+        signs = row_elements("signs", row, grid["sign_bits"], g.cols // 8) if grid["sign_bits"] else [0] * (g.cols // 8)
+        if grid["sign_bits"] == 7:
+            signs = [s | (bin(s).count("1") & 1) << 7 for s in signs]
+        values = [v for index in indexes for v in entries[index]]
+        out[row] = [-v if signs[c // 8] >> (c % 8) & 1 else v for c, v in enumerate(values)]
+    return out
+
+
 def plane_sizes(geometry, scheme):
     """The derived plane list: [(role, bytes)]."""
     g, codes = geometry, scheme["codes"]
     bits, planes = BITS[codes["type"]], []
     if codes["kind"] == "grid":
-        width = GRID_WIDTH.get(codes["table"], 8)
-        planes.append(("codes", g.matrices * g.rows * (g.cols // width) * bits // 8))
-        if codes["table"] != "iq1_s":
-            planes.append(("signs", g.matrices * g.rows * (g.cols // 8)))
+        grid = grid_of(codes)
+        check(g.cols % 8 == 0 and not g.tiles, "invalid_value", "grid codes need rows and a multiple of 8 columns")
+        planes.append(("codes", g.matrices * g.rows * ceil_div(g.cols // grid["width"] * bits, 8)))
+        if grid["sign_bits"]:
+            planes.append(("signs", g.matrices * g.rows * ceil_div(g.cols // 8 * grid["sign_bits"], 8)))
     elif g.tiles:
         for role, width in zip(CODE_ROLES, SLICES[bits]):
             planes.append((role, g.units * ceil_div(g.cols, 32 // width) * 64))
@@ -295,7 +333,7 @@ def parameter_matrix(geometry, level, data):
 def decode_stored(shape, scheme, packing, planes):
     """binary32 bits of the stored tensor, flat, row-major."""
     g, codes = Geometry(shape, scheme, packing), scheme["codes"]
-    check(codes["kind"] not in ("grid", "opaque"), "unsupported", f"codes of kind {codes['kind']}")
+    check(codes["kind"] != "opaque", "unsupported", f"codes of kind {codes['kind']}")
     if codes["kind"] == "number" and not scheme.get("scales") and not scheme.get("offset") and codes["type"] in ("f32", "f16", "bf16") \
             and not g.tiles:
         raw = np.frombuffer(planes["codes"], WIDE[codes["type"]])
@@ -303,7 +341,7 @@ def decode_stored(shape, scheme, packing, planes):
         bits[(bits & 0x7FFFFFFF) == 0] = 0
         bits[(bits & 0x7FFFFFFF) > 0x7F800000] = 0x7FC00000
         return bits
-    stored = code_matrix(g, scheme, planes)
+    stored = grid_matrix(g, scheme, planes) if codes["kind"] == "grid" else code_matrix(g, scheme, planes)
     table = None
     if codes["kind"] == "table":
         name = codes["table"]
@@ -391,7 +429,7 @@ def decode_stored(shape, scheme, packing, planes):
         row, c = divmod(index, g.cols)
         m, r = divmod(row, g.rows)
         code = stored[row, position[c]]
-        value = table[code] if table else number(code, codes["type"])
+        value = Fraction(code) if codes["kind"] == "grid" else table[code] if table else number(code, codes["type"])
         with np.errstate(all="ignore"):
             value = of_float(stepped(value, m, r, c)) if steps else exact(value, m, r, c)
         out[index] = round32(value)
@@ -481,6 +519,7 @@ def check_level(level, where, limit_table=True):
     check(isinstance(level["block"], list) and len(level["block"]) == 2, "invalid_value", f"{where}: block")
     for extent in level["block"]:
         natural(extent, where)
+    check(level["type"] not in ("u9", "u10", "u11"), "invalid_value", f"{where}: a level of type {level['type']}")
     check(level.get("multiply", 1) != 0, "invalid_value", f"{where}: multiply is zero")
     if level["type"] in FLOATS:
         check("multiply" not in level and "add" not in level, "invalid_value", f"{where}: multiply or add on a float")
@@ -497,6 +536,9 @@ def check_scheme(scheme, where):
     if codes["kind"] == "table":
         check(BITS[codes["type"]] <= 8 and codes["type"] not in FLOATS, "invalid_value", f"{where}: table codes wider than 8 bits")
         check(codes["table"] in ("custom", *F32_TABLE, *INT_TABLE), "invalid_value", f"{where}: unknown table")
+    narrow = codes["type"] in ("u9", "u10", "u11")
+    check(narrow or codes["type"] == "u8" if codes["kind"] == "grid" else not narrow, "invalid_value", f"{where}: codes of type {codes['type']}")
+    check(codes["kind"] != "grid" or not ("order" in scheme or "flat" in scheme), "invalid_value", f"{where}: grid codes with order or flat")
     levels = scheme.get("scales", [])
     check(isinstance(levels, list) and len(levels) <= 3, "invalid_value", f"{where}: scales")
     check(not (levels and codes["kind"] == "opaque"), "invalid_value", f"{where}: opaque codes with scales")

@@ -244,6 +244,8 @@ class Quantized:
             name = codes["table"]
             value = (R.of_float(np.float32(self.table[code])) if self.table else Fraction(R.INT_TABLE[name][code]) if name in R.INT_TABLE
                      else R.from_bits(int(R.F32_TABLE[name].split()[code], 16)))
+        elif codes["kind"] == "grid":
+            value = Fraction(code)
         else:
             value = R.number(code, codes["type"])
         offset = self.scheme.get("offset", {"kind": "none"})
@@ -277,6 +279,31 @@ class Quantized:
 
     def entry(self, writer, name):
         return tensor_entry(writer, name, self.shape, self.scheme, "tiles" if self.tiles else "rows", self.planes, self.bits)
+
+
+class Gridded(Quantized):
+    """Grid codes: random indexes and signs; `codes` holds the signed entries that they stand for."""
+
+    def __init__(self, rng, rows, cols, grid, scales, offset=None, matrices=1, shift=0):
+        book = R.GRIDS[grid]
+        bits, width, sign_bits, entries = book["entries"].bit_length() - 1, book["width"], book["sign_bits"], R.grid_entries(book)
+        super().__init__(rng, rows, cols, number("u8"), scales, offset, matrices, shift=shift, tiles=False)
+        self.scheme["codes"] = {"kind": "grid", "type": f"u{bits}", "table": grid}
+        indexes, signs = b"", b""
+        for m in self.codes:
+            for row in m:
+                picked = [rng.randrange(1 << bits) for _ in range(cols // width)]
+                signed = [rng.randrange(1 << sign_bits) for _ in range(cols // 8)]
+                indexes += pack_bits(picked, bits)
+                signs += pack_bits(signed, sign_bits)
+                for c in range(cols):
+                    pattern = signed[c // 8]
+                    ones = sum(pattern >> k & 1 for k in range(7))
+                    negative = ones % 2 if sign_bits == 7 and c % 8 == 7 else pattern >> c % 8 & 1
+                    entry = entries[picked[c // width]][c % width]
+                    row[c] = -entry if negative else entry
+        self.planes = [("codes", indexes, 1)] + ([("signs", signs, 1)] if sign_bits else []) + self.planes[1:]
+        self.bits = self.evaluate()
 
 
 def float32(exact):
@@ -345,6 +372,21 @@ def quantized_vectors():
         "fp8_blocks": q(20, 12, number("e4m3"), [level("f32", [8, 8])], tiles=False),
         "fp8_blocks_tiles": q(40, 24, number("e4m3"), [level("f32", [16, 8])]),
         "fp8_tensor": q(2, 5, number("e5m2"), [level("bf16", [0, 0])], tiles=False),
+    }
+    odd = lambda n: level("u4", g(n), multiply=2, add=1)
+    low = lambda n: level("u3", g(n), multiply=2, add=1)
+    eighth = lambda n: {"kind": "zero_points", "levels": [level("u1", g(n), multiply=2, add=-1)]}
+    half = level("f16", g(256))
+    yield "grid", {
+        "iq2_xxs": Gridded(rng, 3, 256, "iq2_xxs", [odd(32), half], shift=-3),
+        "iq2_xs": Gridded(rng, 2, 512, "iq2_xs", [odd(16), half], shift=-3),
+        "iq2_s": Gridded(rng, 2, 256, "iq2_s", [odd(16), half], shift=-3),
+        "iq3_xxs": Gridded(rng, 2, 256, "iq3_xxs", [odd(32), half], shift=-2),
+        "iq3_s": Gridded(rng, 2, 256, "iq3_s", [odd(32), half], matrices=2),
+        "iq1_s": Gridded(rng, 2, 256, "iq1_s", [low(32), half], eighth(32), shift=-3),
+        "iq1_m": Gridded(rng, 2, 256, "iq1_s", [low(16), half], eighth(8), shift=-3),
+        "short_rows": Gridded(rng, 5, 24, "iq3_s", [level("f32", [1, 0])]),
+        "padded_rows": Gridded(rng, 17, 40, "iq2_xs", [level("f16", g(8))]),
     }
 
 
