@@ -12,6 +12,8 @@ extern const BlockCodec kCodecQ4_0, kCodecQ4_1, kCodecQ5_0, kCodecQ5_1, kCodecQ8
 extern const BlockCodec kCodecIq4Nl, kCodecMxfp4, kCodecNvfp4, kCodecQ1_0, kCodecQ2_0;           // gguf_blocks_32.cpp
 extern const BlockCodec kCodecQ2K, kCodecQ3K, kCodecQ4K, kCodecQ5K, kCodecQ6K, kCodecQ8K;        // gguf_blocks_256.cpp
 extern const BlockCodec kCodecIq4Xs, kCodecTq1_0, kCodecTq2_0;                                   // gguf_blocks_256.cpp
+extern const BlockCodec kCodecIq2Xxs, kCodecIq2Xs, kCodecIq2S, kCodecIq3Xxs, kCodecIq3S;         // gguf_blocks_grid.cpp
+extern const BlockCodec kCodecIq1S, kCodecIq1M;                                                  // gguf_blocks_grid.cpp
 
 // --- Shared pieces: all work on bytes, one code per byte
 // -------------------------------------------------------------------------

@@ -16,7 +16,8 @@ using tensor::Level;
 using tensor::OffsetKind;
 using tensor::Scheme;
 
-constexpr Block kSixteen{1, 16}, kThirtyTwo{1, 32}, kSixtyFour{1, 64}, kOneTwentyEight{1, 128}, kSuper{1, 256};
+constexpr Block kEight{1, 8}, kSixteen{1, 16}, kThirtyTwo{1, 32}, kSixtyFour{1, 64}, kOneTwentyEight{1, 128},
+    kSuper{1, 256};
 
 constexpr Level level(DType type, Block block) {
   Level result;
@@ -56,12 +57,6 @@ template <DType type>
 Scheme plain() {
   return Scheme::plain(type);
 }
-Scheme opaque() {
-  Scheme scheme = Scheme::plain(DType::u8);
-  scheme.codes.kind = CodeKind::opaque;
-  return scheme;
-}
-
 constexpr Level kHalf32 = level(DType::f16, kThirtyTwo);
 constexpr Level kHalfSuper = level(DType::f16, kSuper);
 
@@ -88,12 +83,38 @@ Scheme iq4_xs() { return with_table(numbers(DType::u4, {level(DType::i8, kThirty
 Scheme ternary() { return with_zero(numbers(DType::u2, {kHalfSuper}), 1); }
 Scheme mxfp4() { return numbers(DType::e2m1, {level(DType::e8m0, kThirtyTwo)}); }
 Scheme nvfp4() { return numbers(DType::e2m1, {level(DType::e4m3, kSixteen)}); }
+/// A grid's index stands for several elements. The sub-scale s means 2 s + 1.
+Scheme grid(const char* name, DType index, std::int32_t shift, DType sub_scale, Block sub_block) {
+  Level sub = level(sub_scale, sub_block);
+  sub.multiply = 2;
+  sub.add = 1;
+  Scheme scheme = numbers(index, {sub, kHalfSuper});
+  scheme.codes.kind = CodeKind::grid;
+  scheme.codes.table = name;
+  scheme.shift = shift;
+  return scheme;
+}
+/// IQ1: entries in eighths, moved by one eighth up (bit 0) or down (bit 1).
+Scheme with_eighths(Scheme scheme, Block block) {
+  Level sign = level(DType::u1, block);
+  sign.multiply = 2;
+  sign.add = -1;
+  scheme.offset.kind = OffsetKind::zero_points;
+  scheme.offset.levels = {sign};
+  return scheme;
+}
+Scheme iq2_xxs() { return grid("iq2_xxs", DType::u8, -3, DType::u4, kThirtyTwo); }
+Scheme iq2_xs() { return grid("iq2_xs", DType::u9, -3, DType::u4, kSixteen); }
+Scheme iq2_s() { return grid("iq2_s", DType::u10, -3, DType::u4, kSixteen); }
+Scheme iq3_xxs() { return grid("iq3_xxs", DType::u8, -2, DType::u4, kThirtyTwo); }
+Scheme iq3_s() { return grid("iq3_s", DType::u9, 0, DType::u4, kThirtyTwo); }
+Scheme iq1_s() { return with_eighths(grid("iq1_s", DType::u11, -3, DType::u3, kThirtyTwo), kThirtyTwo); }
+Scheme iq1_m() { return with_eighths(grid("iq1_s", DType::u11, -3, DType::u3, kSixteen), kEight); }
 Scheme q1_0() { return with_table(numbers(DType::u1, {level(DType::f16, kOneTwentyEight)}), "custom"); }
 Scheme q2_0() { return with_zero(numbers(DType::u2, {level(DType::f16, kSixtyFour)}), 1); }
 
 constexpr auto kPlain = BlockKind::plain;
 constexpr auto kCoded = BlockKind::coded;
-constexpr auto kOpaque = BlockKind::opaque;
 
 // Ids 4, 5, 31 to 33 and 36 to 38 were withdrawn by ggml.
 constexpr std::array<BlockType, 35> kTypes = {{
@@ -112,20 +133,20 @@ constexpr std::array<BlockType, 35> kTypes = {{
     {13, "Q5_K", 256, 176, kCoded, q5_k, &kCodecQ5K, true, true, 17},
     {14, "Q6_K", 256, 210, kCoded, q6_k, &kCodecQ6K, true, true, 18},
     {15, "Q8_K", 256, 292, kCoded, q8_k, &kCodecQ8K, false, false, -1},
-    {16, "IQ2_XXS", 256, 66, kOpaque, opaque, nullptr, true, false, 19},
-    {17, "IQ2_XS", 256, 74, kOpaque, opaque, nullptr, true, false, 20},
-    {18, "IQ3_XXS", 256, 98, kOpaque, opaque, nullptr, true, false, 23},
-    {19, "IQ1_S", 256, 50, kOpaque, opaque, nullptr, true, false, 24},
+    {16, "IQ2_XXS", 256, 66, kCoded, iq2_xxs, &kCodecIq2Xxs, true, true, 19},
+    {17, "IQ2_XS", 256, 74, kCoded, iq2_xs, &kCodecIq2Xs, true, true, 20},
+    {18, "IQ3_XXS", 256, 98, kCoded, iq3_xxs, &kCodecIq3Xxs, true, true, 23},
+    {19, "IQ1_S", 256, 50, kCoded, iq1_s, &kCodecIq1S, true, true, 24},
     {20, "IQ4_NL", 32, 18, kCoded, iq4_nl, &kCodecIq4Nl, true, true, 25},
-    {21, "IQ3_S", 256, 110, kOpaque, opaque, nullptr, true, false, 26},
-    {22, "IQ2_S", 256, 82, kOpaque, opaque, nullptr, true, false, 28},
+    {21, "IQ3_S", 256, 110, kCoded, iq3_s, &kCodecIq3S, true, true, 26},
+    {22, "IQ2_S", 256, 82, kCoded, iq2_s, &kCodecIq2S, true, true, 28},
     {23, "IQ4_XS", 256, 136, kCoded, iq4_xs, &kCodecIq4Xs, true, true, 30},
     {24, "I8", 1, 1, kPlain, plain<DType::i8>, nullptr, true, true, -1},
     {25, "I16", 1, 2, kPlain, plain<DType::i16>, nullptr, true, true, -1},
     {26, "I32", 1, 4, kPlain, plain<DType::i32>, nullptr, true, true, -1},
     {27, "I64", 1, 8, kPlain, plain<DType::i64>, nullptr, true, true, -1},
     {28, "F64", 1, 8, kPlain, plain<DType::f64>, nullptr, true, false, -1},
-    {29, "IQ1_M", 256, 56, kOpaque, opaque, nullptr, true, false, 31},
+    {29, "IQ1_M", 256, 56, kCoded, iq1_m, &kCodecIq1M, true, true, 31},
     {30, "BF16", 1, 2, kPlain, plain<DType::bf16>, nullptr, true, true, 32},
     {34, "TQ1_0", 256, 54, kCoded, ternary, &kCodecTq1_0, false, false, 36},
     {35, "TQ2_0", 256, 66, kCoded, ternary, &kCodecTq2_0, true, true, 37},

@@ -15,7 +15,8 @@ namespace ingot::convert::gguf {
 inline constexpr std::size_t kMaxParameterPlanes = 4;
 
 /// One row of a split block type: `codes` holds one byte per element (the low bits of the code), `parameters[i]` the
-/// elements of the i-th parameter plane (order of tensor::plane_specs), each in its own byte or bytes.
+/// elements of the i-th parameter plane (order of tensor::plane_specs), each in its own byte or bytes. Types with grids
+/// have no codes per element: their index plane is parameter 0.
 struct RowView {
   const std::uint8_t* codes;
   const std::byte* parameters[kMaxParameterPlanes];
@@ -26,9 +27,8 @@ struct MutableRowView {
 };
 
 enum class BlockKind : std::uint8_t {
-  plain,   ///< an array of numbers; the file bytes are the plane
-  coded,   ///< blocks of codes and parameters
-  opaque,  ///< sized and kept, not decoded
+  plain,  ///< an array of numbers; the file bytes are the plane
+  coded,  ///< blocks of codes and parameters
 };
 
 /// How one block type is taken apart and put together: `count` consecutive blocks of one row, any alignment.

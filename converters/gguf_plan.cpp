@@ -106,7 +106,7 @@ void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
   const bool plain = tensor.scheme.is_plain() && !opaque;
   const DType type = tensor.scheme.codes.type;
   if (opaque) {
-    plan.reason = "its blocks are kept but not decoded by this version; restore gives the original file";
+    plan.reason = "GGUF has no type for elements of " + std::string(tensor::name(type));
   } else if (plain && !tensor::info(type).is_float) {
     plan.type = plain_type(type);
     if (plan.type == nullptr) plan.reason = "GGUF has no type for elements of " + std::string(tensor::name(type));

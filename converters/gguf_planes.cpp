@@ -17,11 +17,14 @@ using tensor::PlaneSpec;
 
 constexpr std::array<float, 2> kSignTable = {-1.0f, 1.0f};  // Q1_0: bit 0 and bit 1
 
-bool is_code_plane(const PlaneSpec& spec) { return spec.role.starts_with("codes"); }
+/// A plane of codes, one per element. The indexes of a grid are handled as parameters.
+bool is_code_plane(const PlaneSpec& spec, const tensor::Scheme& scheme) {
+  return spec.role.starts_with("codes") && scheme.codes.kind != tensor::CodeKind::grid;
+}
 
-std::uint64_t plain_element_bytes(DType type) { return std::max<std::uint64_t>(tensor::bits(type) / 8, 1); }
+std::uint64_t plain_element_bytes(DType type) { return ceil_div(tensor::bits(type), 8); }
 
-/// File bytes viewed in place: numbers and opaque blocks.
+/// File bytes viewed in place: plain numbers.
 class ViewedPlanes final : public tensor::PlaneSource {
  public:
   ViewedPlanes(std::shared_ptr<const MappedFile> mapping, Bytes data, std::uint64_t unit_bytes)
@@ -50,11 +53,11 @@ class SplitPlanes final : public tensor::PlaneSource {
   SplitPlanes(std::shared_ptr<const MappedFile> mapping, Bytes data, const BlockType& type,
               const tensor::Shape& stored_shape)
       : mapping_(std::move(mapping)), data_(data), type_(type) {
-    const tensor::Scheme scheme = type.scheme();
-    const tensor::Packing packing = tensor::canonical_packing(stored_shape, scheme);
-    geometry_ = tensor::geometry(stored_shape, scheme, packing);
-    specs_ = tensor::plane_specs(stored_shape, scheme, packing);
-    code_bits_ = tensor::bits(scheme.codes.type);
+    scheme_ = type.scheme();
+    const tensor::Packing packing = tensor::canonical_packing(stored_shape, scheme_);
+    geometry_ = tensor::geometry(stored_shape, scheme_, packing);
+    specs_ = tensor::plane_specs(stored_shape, scheme_, packing);
+    code_bits_ = tensor::bits(scheme_.codes.type);
     row_blocks_ = geometry_.cols / type.block_elems;
   }
 
@@ -85,6 +88,7 @@ class SplitPlanes final : public tensor::PlaneSource {
   std::shared_ptr<const MappedFile> mapping_;
   Bytes data_;
   const BlockType& type_;
+  tensor::Scheme scheme_;
   Geometry geometry_;
   std::vector<PlaneSpec> specs_;
   std::uint8_t code_bits_ = 0;
@@ -105,8 +109,9 @@ void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, s
   std::array<std::size_t, kMaxParameterPlanes> parameter_index{};
   std::size_t parameter_count = 0, slice_count = 0;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (is_code_plane(specs_[i])) ++slice_count;
-    if (is_code_plane(specs_[i]) || !specs_[i].sliced) continue;
+    const bool codes = is_code_plane(specs_[i], scheme_);
+    if (codes) ++slice_count;
+    if (codes || !specs_[i].sliced) continue;
     buffers.row_bytes[parameter_count] = specs_[i].cols * plain_element_bytes(specs_[i].type);
     buffers.parameters[parameter_count].resize(geometry_.rows_per_unit * buffers.row_bytes[parameter_count]);
     parameter_index[parameter_count++] = i;
@@ -145,25 +150,18 @@ void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, s
 
 }  // namespace
 
-tensor::Shape opaque_shape(tensor::Shape shape, const BlockType& type) {
-  if (shape.empty()) shape.push_back(1);
-  shape.back() = shape.back() / type.block_elems * type.block_bytes;
-  return shape;
-}
-
 std::shared_ptr<const tensor::PlaneSource> block_planes(std::shared_ptr<const MappedFile> mapping, Bytes data,
                                                         const BlockType& type, const tensor::Shape& stored_shape) {
   if (type.kind == BlockKind::coded) return std::make_shared<SplitPlanes>(std::move(mapping), data, type, stored_shape);
   const std::uint64_t row_elems = stored_shape.empty() ? 1 : stored_shape.back();
-  return std::make_shared<ViewedPlanes>(std::move(mapping), data,
-                                        row_elems * (type.kind == BlockKind::opaque ? 1 : type.block_bytes));
+  return std::make_shared<ViewedPlanes>(std::move(mapping), data, row_elems * type.block_bytes);
 }
 
 RowUnpacker::RowUnpacker(const tensor::Tensor& tensor)
     : tensor_(tensor), geometry_(tensor.geometry()), specs_(tensor.plane_specs()) {
   code_bits_ = tensor::bits(tensor.scheme.codes.type);
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (is_code_plane(specs_[i])) {
+    if (is_code_plane(specs_[i], tensor.scheme)) {
       code_planes_.push_back(i);
     } else if (specs_[i].sliced) {
       parameters_.push_back({i, specs_[i].cols, plain_element_bytes(specs_[i].type)});
@@ -198,7 +196,7 @@ void RowUnpacker::load(std::uint64_t row_begin, std::uint64_t row_end) {
 }
 
 void RowUnpacker::unpack_loaded(std::uint64_t unit_count) {
-  codes_.resize(unit_count * geometry_.rows_per_unit * geometry_.cols);
+  codes_.resize(unit_count * geometry_.rows_per_unit * (code_planes_.empty() ? 0 : geometry_.cols));
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     plain_[p].resize(unit_count * geometry_.rows_per_unit * parameters_[p].cols * parameters_[p].element_bytes);
   }
@@ -206,7 +204,10 @@ void RowUnpacker::unpack_loaded(std::uint64_t unit_count) {
     const std::byte* slices[3] = {};
     for (std::size_t i = 0; i < code_planes_.size(); ++i)
       slices[i] = plane_bytes_[code_planes_[i]] + unit * specs_[code_planes_[i]].unit_bytes;
-    tensor::unpack_unit(geometry_, code_bits_, slices, codes_.data() + unit * geometry_.rows_per_unit * geometry_.cols);
+    if (!code_planes_.empty()) {
+      tensor::unpack_unit(geometry_, code_bits_, slices,
+                          codes_.data() + unit * geometry_.rows_per_unit * geometry_.cols);
+    }
     for (std::size_t p = 0; p < parameters_.size(); ++p) {
       const PlaneSpec& spec = specs_[parameters_[p].index];
       tensor::unpack_parameters(
@@ -219,7 +220,7 @@ void RowUnpacker::unpack_loaded(std::uint64_t unit_count) {
 RowView RowUnpacker::row(std::uint64_t index) const noexcept {
   const std::uint64_t in_unit = index % geometry_.rows % geometry_.rows_per_unit;
   const std::uint64_t slot = (unit_of(index) - first_unit_) * geometry_.rows_per_unit + in_unit;
-  RowView view{codes_.data() + slot * geometry_.cols, {}};
+  RowView view{code_planes_.empty() ? nullptr : codes_.data() + slot * geometry_.cols, {}};
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     view.parameters[p] = plain_[p].data() + slot * parameters_[p].cols * parameters_[p].element_bytes;
   }

@@ -16,13 +16,10 @@ namespace ingot::convert::gguf {
 
 /// A plane source over the bytes of one tensor of a GGUF file. `stored_shape` outermost first; `data` belongs to
 /// `mapping` (which may be null when the caller keeps the bytes alive). Coded types are split while they are read;
-/// plain and opaque ones are viewed in place.
+/// plain ones are viewed in place.
 [[nodiscard]] std::shared_ptr<const tensor::PlaneSource> block_planes(std::shared_ptr<const MappedFile> mapping,
                                                                       Bytes data, const BlockType& type,
                                                                       const tensor::Shape& stored_shape);
-
-/// The shape under which an opaque tensor is kept: bytes take the place of elements in the last extent.
-[[nodiscard]] tensor::Shape opaque_shape(tensor::Shape shape, const BlockType& type);
 
 /// Reads rows of a coded tensor, whatever its packing and source, as codes and parameters one element per byte(s).
 /// One object per thread.

@@ -101,7 +101,7 @@ Tensor read_tensor(const GgufFile& file, const TensorInfo& info, const Architect
   tensor.scheme = info.type->scheme();
   if (architecture != nullptr) {
     tensor.name = neutral_name(*architecture, info.name).value_or(tensor.name);
-    if (info.type->kind != BlockKind::opaque) tensor.transforms = stored_transforms(*architecture, info.name, config);
+    tensor.transforms = stored_transforms(*architecture, info.name, config);
     check_transforms(tensor, file, info);
   }
   const bool plain_floats = info.type->kind == BlockKind::plain && tensor::info(tensor.scheme.codes.type).is_float;
@@ -109,7 +109,6 @@ Tensor read_tensor(const GgufFile& file, const TensorInfo& info, const Architect
     std::erase_if(tensor.transforms,
                   [](const tensor::Transform& t) { return t.kind == tensor::TransformKind::add_one; });
   tensor.derived = is_derived(info.name);
-  if (info.type->kind == BlockKind::opaque) tensor.shape = opaque_shape(tensor.shape, *info.type);
   tensor.packing = info.type->kind == BlockKind::coded ? tensor::canonical_packing(tensor.shape, tensor.scheme)
                                                        : tensor::Packing::rows;
   tensor.planes = block_planes(file.mapping, file.bytes.subspan(info.offset, info.size), *info.type, tensor.shape);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <bit>
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -28,8 +29,7 @@ Tensor tensor_over(const BlockType& type, const std::vector<std::byte>& bytes, t
   Tensor tensor;
   tensor.name = "test";
   tensor.scheme = type.scheme();
-  tensor.shape =
-      type.kind == BlockKind::opaque ? convert::gguf::opaque_shape(std::move(shape), type) : std::move(shape);
+  tensor.shape = std::move(shape);
   tensor.packing =
       type.kind == BlockKind::coded ? tensor::canonical_packing(tensor.shape, tensor.scheme) : tensor::Packing::rows;
   tensor.planes = convert::gguf::block_planes(nullptr, bytes, type, tensor.shape);
@@ -78,7 +78,55 @@ TEST_CASE("decode_equals_the_gguf_package_for_random_and_adversarial_blocks") {
     CHECK(different == 0);
     ++compared;
   }
-  CHECK(compared == 18);
+  CHECK(compared == 27);
+}
+
+TEST_CASE("every_type_that_ggml_knows_has_a_row_and_blocks_to_prove_it") {
+  const auto path = std::filesystem::path(INGOT_TEST_DATA) / "golden/foreign/gguf/blocks.gguf";
+  const convert::gguf::GgufFile file = convert::gguf::parse_file(path);
+  const tensor::Model model = convert::gguf::read_model(path, {});
+  const auto* names = file.find("ggml.names");
+  const auto* elems = file.find("ggml.block_elems");
+  const auto* bytes = file.find("ggml.block_bytes");
+  REQUIRE((names != nullptr && elems != nullptr && bytes != nullptr));
+  REQUIRE(names->count == 43);
+  std::uint32_t id = 0;
+  std::size_t known = 0;
+  names->for_each_string([&](std::string_view ggml_name) {
+    CAPTURE(id);
+    const BlockType* type = convert::gguf::find_block_type(id);
+    CHECK((type != nullptr) == (elems->element_number(id) != 0));  // withdrawn types have no blocks
+    if (type != nullptr) {
+      CAPTURE(type->name);
+      ++known;
+      std::string lower(type->name);
+      for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      std::string theirs(ggml_name);
+      for (char& c : theirs) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      CHECK(lower == theirs);
+      CHECK(type->block_elems == elems->element_number(id));
+      CHECK(type->block_bytes == bytes->element_number(id));
+      // Activations are never weights: ggml has no function that decodes them.
+      const bool activation = type->name == "Q8_1" || type->name == "Q8_K";
+      if (type->kind == BlockKind::coded && !activation)
+        CHECK(model.find(std::string(type->name) + ".expected") != nullptr);
+    }
+    ++id;
+  });
+  CHECK(known == convert::gguf::block_types().size());
+}
+
+TEST_CASE("planes_of_grid_types_take_no_more_bytes_than_their_blocks") {
+  for (const BlockType& type : convert::gguf::block_types()) {
+    const tensor::Scheme scheme = type.scheme();
+    if (scheme.codes.kind != tensor::CodeKind::grid) continue;
+    CAPTURE(type.name);
+    std::uint64_t bytes = 0;
+    for (const tensor::PlaneSpec& spec : tensor::plane_specs({3, 1024}, scheme, tensor::Packing::rows))
+      bytes += spec.total_bytes;
+    CHECK(bytes == 12 * type.block_bytes);
+    CHECK(type.one_encoding);
+  }
 }
 
 TEST_CASE("decode_gives_the_published_vectors_of_types_that_the_package_lacks") {
