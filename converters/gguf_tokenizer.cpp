@@ -81,6 +81,7 @@ class TokenizerReader {
   std::optional<std::uint32_t> id(std::string_view key) const;
   void read_ids();
   void read_byte_bpe();
+  void read_unigram();
   void read_added();
   void read_ends();
 
@@ -149,10 +150,13 @@ void TokenizerReader::read_ids() {
     if (!spec_.bos && spec_.tokens.size() > 1) spec_.bos = 1;
     if (!spec_.eos && spec_.tokens.size() > 2) spec_.eos = 2;
   }
+  const bool unigram = spec_.kind == TokenizerKind::unigram;
+  if (unigram && !spec_.eos && spec_.tokens.size() > 1) spec_.eos = 1;
+  if (unigram && !spec_.unknown && spec_.tokens.size() > 2) spec_.unknown = 2;
   const PreTokenizerRow* pre = find_pre_tokenizer(spec_.gguf_pre);
   const bool bos_by_default = sentencepiece || (pre != nullptr && pre->ignore_merges);
   spec_.add_bos = file_.boolean("tokenizer.ggml.add_bos_token").value_or(bos_by_default);
-  spec_.add_eos = file_.boolean("tokenizer.ggml.add_eos_token").value_or(false);
+  spec_.add_eos = file_.boolean("tokenizer.ggml.add_eos_token").value_or(unigram);
 }
 
 void TokenizerReader::read_byte_bpe() {
@@ -171,6 +175,22 @@ void TokenizerReader::read_byte_bpe() {
                                  : spec_.gguf_pre;  // an unknown family is named when the tokenizer is used
   spec_.pre_tokenizers.push_back(regex);
   spec_.ignore_merges = row != nullptr && row->ignore_merges;
+}
+
+/// A character map is named and not applied: texts are refused where the step would be needed.
+void TokenizerReader::read_unigram() {
+  spec_.scores = scores();
+  spec_.fuse_unknown = true;
+  const KeyValue* map = file_.find("tokenizer.ggml.precompiled_charsmap");
+  if (map != nullptr && map->count > 0) spec_.normalizer.push_back({"precompiled", "", ""});
+  if (file_.boolean("tokenizer.ggml.remove_extra_whitespaces").value_or(false))
+    spec_.normalizer.push_back({"remove_extra_whitespaces", "", ""});
+  PreTokenizer metaspace;
+  metaspace.kind = "metaspace";
+  spec_.add_space_prefix = file_.boolean("tokenizer.ggml.add_space_prefix").value_or(false);
+  metaspace.prepend_scheme = spec_.add_space_prefix ? "always" : "never";
+  spec_.strip_one_leading_space = spec_.add_space_prefix;
+  spec_.pre_tokenizers.push_back(metaspace);
 }
 
 void TokenizerReader::read_added() {
@@ -205,6 +225,8 @@ TokenizerSpec TokenizerReader::read(TokenizerKind kind) {
   spec_.types = types();
   if (kind == TokenizerKind::byte_bpe) {
     read_byte_bpe();
+  } else if (kind == TokenizerKind::unigram) {
+    read_unigram();
   } else {
     spec_.scores = scores();
     spec_.byte_fallback = true;
@@ -237,6 +259,7 @@ std::optional<TokenizerSpec> read_tokenizer(const GgufFile& file) {
   if (!model || file.find("tokenizer.ggml.tokens") == nullptr) return std::nullopt;
   if (*model == "llama") return TokenizerReader(file).read(TokenizerKind::spm_bpe);
   if (*model == "gpt2") return TokenizerReader(file).read(TokenizerKind::byte_bpe);
+  if (*model == "t5") return TokenizerReader(file).read(TokenizerKind::unigram);
   return std::nullopt;
 }
 

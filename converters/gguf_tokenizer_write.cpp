@@ -46,12 +46,36 @@ void check_normalizer(const TokenizerSpec& spec) {
     const bool space =
         spec.kind != TokenizerKind::byte_bpe && step.kind == "replace" && step.from == " " && step.to == kLowBlock;
     const bool prefix = spec.kind != TokenizerKind::byte_bpe && step.kind == "prepend" && step.to == kLowBlock;
-    if (!skipped && !space && !prefix) refuse("GGUF has no normalizer step '" + step.kind + "'");
+    const bool trimmed = spec.kind == TokenizerKind::unigram && step.kind == "remove_extra_whitespaces";
+    if (!skipped && !space && !prefix && !trimmed) refuse("GGUF has no normalizer step '" + step.kind + "'");
+  }
+}
+
+/// Readers run a Unigram model over the whole text at once: what depends on words or on bytes would come out otherwise.
+void check_unigram(const TokenizerSpec& spec) {
+  if (spec.byte_fallback)
+    refuse("GGUF readers do not spell unknown characters in bytes in a Unigram model (byte_fallback)");
+  if (!spec.unknown) refuse("GGUF readers need the unknown token of a Unigram model");
+  if (spec.scores.size() > spec.tokens.size())
+    refuse(std::to_string(spec.scores.size()) + " scores for " + std::to_string(spec.tokens.size()) + " tokens");
+  bool cut_at_marks = false;
+  for (const tensor::PreTokenizer& step : spec.pre_tokenizers) {
+    if (step.kind != "metaspace")
+      refuse("GGUF readers have no pre-tokenizer '" + step.kind + "' before a Unigram model");
+    cut_at_marks |= step.pattern == "split";
+  }
+  for (std::size_t id = 0; cut_at_marks && id < spec.tokens.size(); ++id) {
+    const bool normal = id >= spec.types.size() || spec.types[id] == TokenType::normal;
+    if (normal && spec.tokens[id].find(kLowBlock, 1) != std::string::npos) {
+      refuse("token " + std::to_string(id) +
+             " goes across a space, where the pre-tokenizer cuts and GGUF readers do not");
+    }
   }
 }
 
 bool adds_space_prefix(const TokenizerSpec& spec) {
-  if (spec.kind == TokenizerKind::spm_bpe) return spec.add_space_prefix;
+  const bool own_flag = spec.kind == TokenizerKind::unigram && spec.pre_tokenizers.empty();
+  if (spec.kind == TokenizerKind::spm_bpe || (own_flag && spec.add_space_prefix)) return spec.add_space_prefix;
   for (const tensor::NormalizerStep& step : spec.normalizer)
     if (step.kind == "prepend") return true;
   for (const tensor::PreTokenizer& step : spec.pre_tokenizers)
@@ -146,7 +170,7 @@ Vocabulary build_vocabulary(const TokenizerSpec& spec, std::uint64_t embedding_r
   vocabulary.tokens = spec.tokens;
   vocabulary.types = token_types(spec);
   if (spec.kind == TokenizerKind::char_bpe) vocabulary.scores = scores_from_merges(spec, vocabulary);
-  if (spec.kind == TokenizerKind::spm_bpe) {
+  if (spec.kind == TokenizerKind::spm_bpe || spec.kind == TokenizerKind::unigram) {
     vocabulary.scores = spec.scores;
     vocabulary.scores.resize(vocabulary.tokens.size());
   }
@@ -183,11 +207,12 @@ void write_ids(HeaderBuilder& header, const TokenizerSpec& spec) {
 }  // namespace
 
 void write_tokenizer(HeaderBuilder& header, const TokenizerSpec& spec, std::uint64_t embedding_rows) {
-  if (spec.kind == TokenizerKind::unigram) refuse("a Unigram model cannot be written to GGUF");
+  const bool unigram = spec.kind == TokenizerKind::unigram;
+  if (unigram) check_unigram(spec);
   check_normalizer(spec);
   const bool byte_level = spec.kind == TokenizerKind::byte_bpe;
   const Vocabulary vocabulary = build_vocabulary(spec, embedding_rows);
-  header.add_string("tokenizer.ggml.model", byte_level ? "gpt2" : "llama");
+  header.add_string("tokenizer.ggml.model", byte_level ? "gpt2" : unigram ? "t5" : "llama");
   header.add_string("tokenizer.ggml.pre", byte_level ? pre_tokenizer_name(spec) : "default");
   header.add_strings("tokenizer.ggml.tokens", vocabulary.tokens);
   if (!byte_level) header.add_f32s("tokenizer.ggml.scores", vocabulary.scores);
@@ -198,7 +223,9 @@ void write_tokenizer(HeaderBuilder& header, const TokenizerSpec& spec, std::uint
   write_ids(header, spec);
   if (!byte_level) {
     header.add_bool("tokenizer.ggml.add_space_prefix", adds_space_prefix(spec));
-    header.add_bool("tokenizer.ggml.remove_extra_whitespaces", false);
+    const auto trims = [](const tensor::NormalizerStep& step) { return step.kind == "remove_extra_whitespaces"; };
+    header.add_bool("tokenizer.ggml.remove_extra_whitespaces",
+                    std::any_of(spec.normalizer.begin(), spec.normalizer.end(), trims));
   }
   if (!spec.chat_template.empty()) header.add_string("tokenizer.chat_template", spec.chat_template);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 
 #include "converters/gguf_config.h"
 #include "converters/gguf_file.h"
@@ -289,6 +290,55 @@ TEST_CASE("a_tokenizer_that_gguf_cannot_name_is_refused") {
   model.tokenizer->normalizer.resize(1);
   model.tokenizer->normalizer[0].kind = "lowercase";
   CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(model, {}); }));
+}
+
+TEST_CASE("a_unigram_tokenizer_comes_back_and_what_readers_would_split_otherwise_is_refused") {
+  const TemporaryDirectory directory;
+  Model model = convert::read_model(data("data/tiny-llama"));
+  tensor::TokenizerSpec spec;
+  spec.kind = tensor::TokenizerKind::unigram;
+  spec.tokens = {"<unk>", "</s>", "\xE2\x96\x81", "\xE2\x96\x81the", "e"};
+  spec.scores = {0, 0, -2.125f, -2.875f, -3.0f};
+  spec.types = {tensor::TokenType::unknown, tensor::TokenType::control, tensor::TokenType::normal,
+                tensor::TokenType::normal, tensor::TokenType::normal};
+  spec.unknown = 0;
+  spec.eos = 1;
+  tensor::PreTokenizer metaspace;
+  metaspace.kind = "metaspace";
+  metaspace.pattern = "split";
+  metaspace.prepend_scheme = "always";
+  spec.pre_tokenizers = {metaspace};
+  model.tokenizer = spec;
+  convert::gguf::write_model(model, directory / "m.gguf", {});
+  const auto file = convert::gguf::parse_file(directory / "m.gguf");
+  CHECK(file.text("tokenizer.ggml.model") == "t5");
+  CHECK(file.boolean("tokenizer.ggml.add_space_prefix") == true);
+  CHECK(file.boolean("tokenizer.ggml.remove_extra_whitespaces") == false);
+  const tensor::TokenizerSpec read = convert::gguf::read_model(directory / "m.gguf", {}).tokenizer.value();
+  CHECK(read.kind == tensor::TokenizerKind::unigram);
+  for (std::size_t id = 0; id < spec.tokens.size(); ++id) {
+    CHECK(read.tokens[id] == spec.tokens[id]);
+    CHECK(read.scores[id] == spec.scores[id]);
+    CHECK(read.types[id] == spec.types[id]);
+  }
+  CHECK(read.unknown == spec.unknown);
+  CHECK(read.eos == spec.eos);
+  CHECK(!read.add_eos);
+  CHECK(read.pre_tokenizers.at(0).prepend_scheme == "always");
+
+  const auto refused = [&](const std::function<void(tensor::TokenizerSpec&)>& change) {
+    model.tokenizer = spec;
+    change(*model.tokenizer);
+    return throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(model, {}); });
+  };
+  CHECK(!refused([](tensor::TokenizerSpec&) {}));
+  CHECK(!refused([](tensor::TokenizerSpec& changed) { changed.normalizer = {{"remove_extra_whitespaces", "", ""}}; }));
+  CHECK(refused([](tensor::TokenizerSpec& changed) { changed.byte_fallback = true; }));
+  CHECK(refused([](tensor::TokenizerSpec& changed) { changed.unknown.reset(); }));
+  CHECK(refused([](tensor::TokenizerSpec& changed) { changed.tokens[4] = "e\xE2\x96\x81the"; }));
+  CHECK(refused([](tensor::TokenizerSpec& changed) { changed.normalizer = {{"nfkc", "", ""}}; }));
+  CHECK(refused([](tensor::TokenizerSpec& changed) { changed.normalizer = {{"precompiled", "", ""}}; }));
+  CHECK(refused([](tensor::TokenizerSpec& changed) { changed.pre_tokenizers[0].kind = "digits"; }));
 }
 
 TEST_CASE("gemma_norms_are_stored_plus_one_and_read_back") {
