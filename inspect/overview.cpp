@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "converters/registry.h"
 #include "format/tensor/fingerprint.h"
@@ -156,32 +157,50 @@ std::string tensors_text(const Model& model, bool fold, const TextStyle& style) 
   return table.render(style);
 }
 
+/// Tensor name -> the parts in which the source keeps it, except those that are its bytes as they are.
+std::multimap<std::string_view, std::string_view> source_types(const Model& model) {
+  std::multimap<std::string_view, std::string_view> types;
+  if (!model.source) return types;
+  for (const tensor::SourceFile& file : model.source->files) {
+    for (const tensor::Segment& segment : file.segments)
+      if (segment.kind == tensor::Segment::Kind::tensor && segment.part != "raw")
+        types.emplace(segment.tensor, segment.part);
+  }
+  return types;
+}
+
 std::string totals_text(const Model& model, const TextStyle& style) {
   using Align = TextTable::Align;
-  TextTable table({{"SCHEME", Align::left},
-                   {"TENSORS", Align::right},
-                   {"WEIGHTS", Align::right},
-                   {"BYTES", Align::right},
-                   {"SHARE", Align::right},
-                   {"BITS", Align::right}});
+  const std::vector<SchemeTotal> totals = totals_by_scheme(model);
+  const bool named =
+      std::any_of(totals.begin(), totals.end(), [](const SchemeTotal& t) { return !t.source_types.empty(); });
+  std::vector<TextTable::Column> columns = {{"SCHEME", Align::left},   {"TENSORS", Align::right},
+                                            {"WEIGHTS", Align::right}, {"BYTES", Align::right},
+                                            {"SHARE", Align::right},   {"BITS", Align::right}};
+  if (named) columns.push_back({"IN THE SOURCE", Align::left, Elide::end, TextTable::Drop::early});
+  TextTable table(std::move(columns));
   const std::uint64_t all_bytes = total_bytes(model), all_elements = total_elements(model);
   const auto share = [&](std::uint64_t bytes) {
     return all_bytes == 0 ? std::string()
                           : fixed(100.0 * static_cast<double>(bytes) / static_cast<double>(all_bytes), 1) + " %";
   };
-  const std::vector<SchemeTotal> totals = totals_by_scheme(model);
+  const auto add_row = [&](std::vector<TextTable::Cell> row, const std::vector<std::string>& source_types) {
+    if (named) row.push_back(printable(joined(source_types)));
+    table.add_row(std::move(row));
+  };
   for (const SchemeTotal& total : totals) {
-    table.add_row({total.scheme, with_separators(total.tensors), with_separators(total.elements),
-                   human_bytes(total.bytes), share(total.bytes),
-                   fixed(bits_per_weight(total.bytes, total.elements), 2)});
+    add_row({total.scheme, with_separators(total.tensors), with_separators(total.elements), human_bytes(total.bytes),
+             share(total.bytes), fixed(bits_per_weight(total.bytes, total.elements), 2)},
+            total.source_types);
   }
   if (totals.size() > 1) {
-    table.add_row({{"all", Ink::strong},
-                   with_separators(model.tensors.size()),
-                   with_separators(all_elements),
-                   human_bytes(all_bytes),
-                   share(all_bytes),
-                   fixed(bits_per_weight(all_bytes, all_elements), 2)});
+    add_row({{"all", Ink::strong},
+             with_separators(model.tensors.size()),
+             with_separators(all_elements),
+             human_bytes(all_bytes),
+             share(all_bytes),
+             fixed(bits_per_weight(all_bytes, all_elements), 2)},
+            {});
   }
   return table.render(style);
 }
@@ -218,6 +237,7 @@ std::optional<Hash128> recorded_fingerprint(const Model& model) {
 }
 
 std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
+  const std::multimap<std::string_view, std::string_view> types = source_types(model);
   std::vector<SchemeTotal> totals;
   for (const tensor::Tensor& tensor : model.tensors) {
     const std::string scheme = tensor::describe(tensor.scheme);
@@ -227,6 +247,11 @@ std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
     ++found->tensors;
     found->elements += tensor.elements();
     found->bytes += tensor.stored_bytes();
+    const auto [begin, end] = types.equal_range(tensor.name);
+    for (auto type = begin; type != end; ++type) {
+      std::vector<std::string>& names = found->source_types;
+      if (std::find(names.begin(), names.end(), type->second) == names.end()) names.emplace_back(type->second);
+    }
   }
   return totals;
 }

@@ -14,7 +14,8 @@ namespace ingot::inspect {
 
 /// Sums over the tensors of one scheme, in order of first appearance.
 struct SchemeTotal {
-  std::string scheme;  // tensor::describe()
+  std::string scheme;                     // tensor::describe()
+  std::vector<std::string> source_types;  // what the source calls them ("Q4_K", ...); empty without a recipe
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
 };
 [[nodiscard]] std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model);

@@ -62,6 +62,9 @@ Json totals_json(const tensor::Model& model) {
     entry.set("elements", total.elements);
     entry.set("bytes", total.bytes);
     entry.set("bits_per_weight", bits_per_weight(total.bytes, total.elements));
+    Json types(JsonArray{});
+    for (const std::string& type : total.source_types) types.push_back(valid_utf8(type));
+    entry.set("source_types", std::move(types));
     json.push_back(std::move(entry));
   }
   return json;

@@ -113,7 +113,7 @@ std::vector<double> first_codes(const Tensor& tensor, const std::vector<PlaneSpe
                                 const std::vector<std::vector<std::byte>>& units) {
   const tensor::Geometry geometry = tensor.geometry();
   const std::uint8_t bits = tensor::bits(tensor.scheme.codes.type);
-  if (bits > 8 || tensor.scheme.codes.kind == CodeKind::grid || geometry.units == 0) return {};
+  if (bits > 8 || geometry.units == 0) return {};
   std::array<const std::byte*, 3> planes{};
   for (std::size_t i = 0; i < specs.size() && i < planes.size() && specs[i].role.starts_with("codes"); ++i)
     planes[i] = units[i].data();
@@ -131,11 +131,12 @@ std::vector<double> first_parameters(const Tensor& tensor, const PlaneSpec& spec
   const std::uint64_t count = std::min(kShownValues, spec.cols);
   const tensor::Geometry geometry = tensor.geometry();
   if (geometry.units == 0) return {};
-  const bool below_byte = tensor::bits(spec.type) < 8;
-  const std::uint64_t element_bytes = below_byte ? 1 : tensor::bits(spec.type) / 8;
+  // Elements that are no whole number of bytes take one or two bytes each on the plain side.
+  const std::uint64_t element_bits = tensor::bits(spec.type), element_bytes = (element_bits + 7) / 8;
+  const DType plain_type = element_bits % 8 == 0 ? spec.type : element_bits < 8 ? DType::u8 : DType::u16;
   std::vector<std::byte> plain(geometry.rows_per_unit * spec.cols * element_bytes);
   tensor::unpack_parameters(geometry, spec.type, spec.cols, unit.data(), plain.data());
-  return numbers(below_byte ? DType::u8 : spec.type, plain, count);
+  return numbers(plain_type, plain, count);
 }
 
 Json numbers_json(const auto& values) {
@@ -180,6 +181,8 @@ TensorDetail tensor_detail(const Tensor& tensor) {
       const Bytes all = tensor.planes->whole(i);
       const std::uint64_t elements = specs[i].total_bytes * 8 / tensor::bits(specs[i].type);
       plane.first = numbers(specs[i].type, all, std::min(kShownValues, elements));
+    } else if (tensor.scheme.codes.kind == CodeKind::grid) {  // indexes and signs are packed as parameters are
+      plane.first = first_parameters(tensor, specs[i], units[i]);
     } else if (i == 0 && !tensor.scheme.is_plain()) {
       plane.first = first_codes(tensor, specs, units);
     } else if (!specs[i].role.starts_with("codes") && specs[i].role != "signs") {
