@@ -59,7 +59,7 @@ constexpr auto kPreRows = std::to_array<PreTokenizerRow>({
     {"kanana2", "gpt4o", false, false},
 });
 
-/// Texts that end a reply in whatever vocabulary they are control tokens of.
+/// Texts that end a reply in whatever vocabulary they are tokens of, of whatever type: as in llama.cpp.
 constexpr auto kEndTexts = std::to_array<std::string_view>({"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",
                                                             "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<EOT>"});
 
@@ -214,8 +214,9 @@ void TokenizerReader::read_ends() {
   add(spec_.eos);
   add(id("eot_token_id"));
   add(id("eom_token_id"));
-  for (const tensor::AddedToken& token : spec_.added) {
-    if (token.special && std::find(kEndTexts.begin(), kEndTexts.end(), token.text) != kEndTexts.end()) add(token.id);
+  for (std::size_t i = 0; i < spec_.tokens.size(); ++i) {
+    if (std::find(kEndTexts.begin(), kEndTexts.end(), spec_.tokens[i]) != kEndTexts.end())
+      add(static_cast<std::uint32_t>(i));
   }
 }
 

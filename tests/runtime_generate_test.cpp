@@ -1,6 +1,7 @@
 // Sampling and the generation loop.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -163,6 +164,27 @@ TEST_CASE("a token that ends a reply ends it, unless ignored") {
   const GenerateResult ended = generate(tiny.session, ending, tiny.prompt, options);
   CHECK(ended.stop_reason == "end");
   CHECK(ended.tokens.size() == 3);
+}
+
+TEST_CASE("rows of the head beyond the vocabulary are never drawn") {
+  TinyLlama tiny;
+  GenerateOptions options;
+  options.max_tokens = 30;
+  options.ignore_end = true;
+  const std::vector<std::uint32_t> all = tiny.run(options).tokens;
+  constexpr std::size_t kFewer = 300;
+  REQUIRE(*std::max_element(all.begin(), all.end()) >= kFewer);
+  ingot::tensor::TokenizerSpec spec = tiny.tokenizer.spec();
+  spec.tokens.resize(kFewer);
+  spec.types.resize(spec.types.empty() ? 0 : kFewer);
+  spec.scores.resize(spec.scores.empty() ? 0 : kFewer);
+  spec.merges.clear();
+  std::erase_if(spec.added, [](const auto& token) { return token.id >= kFewer; });
+  const Tokenizer smaller(spec);
+  tiny.session.reset();
+  const GenerateResult result = generate(tiny.session, smaller, std::vector<std::uint32_t>{5, 6, 7}, options);
+  REQUIRE(result.tokens.size() == 30);
+  CHECK(*std::max_element(result.tokens.begin(), result.tokens.end()) < kFewer);
 }
 
 TEST_CASE("sampled generation is the same for a seed") {

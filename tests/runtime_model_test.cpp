@@ -282,3 +282,36 @@ TEST_CASE("a sliding window hides what lies before it") {
   const std::span<const float> open_view = open.forward(a);
   CHECK_FALSE(std::equal(first.begin(), first.end(), open_view.begin(), open_view.end()));
 }
+
+TEST_CASE("only the layers of the list slide") {
+  tensor::Model model = small_llama();
+  const std::uint32_t tokens[] = {3, 7, 5, 6, 2};
+  const auto logits = [&](std::uint64_t window, const std::vector<bool>& layers) {
+    model.config.sliding_window = window;
+    model.config.sliding_layers = layers;
+    Session session(model, 0);
+    const std::span<const float> view = session.forward(tokens);
+    return std::vector<float>(view.begin(), view.end());
+  };
+  CHECK(logits(2, {false, false}) == logits(0, {}));
+  CHECK(logits(2, {true, true}) == logits(2, {}));
+  CHECK(logits(2, {true, false}) != logits(2, {}));
+  CHECK(logits(2, {true, false}) != logits(0, {}));
+  CHECK(logits(2, {true, false}) != logits(2, {false, true}));
+}
+
+TEST_CASE("a head that is stored beside the embedding is used whatever the flag says") {
+  const std::uint32_t tokens[] = {3, 7, 5};
+  tensor::Model model = small_llama();
+  model.tensors.push_back(float_tensor("lm_head.weight", {19, 8}));
+  const auto logits = [&](bool tied) {
+    model.config.tied_embeddings = tied;
+    Session session(model, 0);
+    const std::span<const float> view = session.forward(tokens);
+    return std::vector<float>(view.begin(), view.end());
+  };
+  const std::vector<float> with_head = logits(false);
+  CHECK(logits(true) == with_head);
+  model.tensors.pop_back();
+  CHECK(logits(true) != with_head);
+}
