@@ -30,6 +30,30 @@ TEST_CASE("overview_shows_every_scheme_and_is_valid_json") {
   CHECK(total == bytes);
 }
 
+TEST_CASE("overview_names_the_types_of_the_source") {
+  tensor::Model model = test::make_model_of_all_schemes();
+  model.source.reset();
+  tensor::Source source;
+  source.layout = "gguf";
+  source.files.resize(1);
+  for (const auto& [tensor, part] : {std::pair{0, "IQ2_XXS"}, std::pair{1, "raw"}}) {
+    tensor::Segment segment;
+    segment.kind = tensor::Segment::Kind::tensor;
+    segment.tensor = model.tensors[static_cast<std::size_t>(tensor)].name;
+    segment.part = part;
+    source.files[0].segments.push_back(segment);
+  }
+  CHECK(overview_text(model, {"ingot", {}, {}}, true, {}).find("IQ2_XXS") == std::string::npos);
+  model.source = source;
+  const std::string text = overview_text(model, {"ingot", {}, {}}, true, {});
+  CHECK(text.find("IN THE SOURCE") != std::string::npos);
+  CHECK(text.find("IQ2_XXS") != std::string::npos);
+  CHECK(text.find("raw") == std::string::npos);
+  std::size_t named = 0;
+  for (const SchemeTotal& total : totals_by_scheme(model)) named += total.source_types.size();
+  CHECK(named == 1);
+}
+
 TEST_CASE("overview_fits_the_width") {
   const tensor::Model model = test::make_model_of_all_schemes();
   for (const std::uint32_t width : {80u, 120u}) {
