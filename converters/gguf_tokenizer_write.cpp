@@ -52,6 +52,8 @@ void check_normalizer(const TokenizerSpec& spec) {
 }
 
 /// Readers run a Unigram model over the whole text at once: what depends on words or on bytes would come out otherwise.
+/// Like those of `llama` vocabularies they put a mark before the first word even where the text begins with a space, as
+/// SentencePiece does; the metaspace step of tokenizer.json does not, so that such texts get one mark more.
 void check_unigram(const TokenizerSpec& spec) {
   if (spec.byte_fallback)
     refuse("GGUF readers do not spell unknown characters in bytes in a Unigram model (byte_fallback)");
