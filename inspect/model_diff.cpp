@@ -58,10 +58,26 @@ std::vector<FactDifference> object_differences(const Json& a, const Json& b) {
   return differences;
 }
 
+/// An entry that is absent says the same as this value.
+struct ImpliedEntry {
+  std::string_view key, value;
+};
+constexpr std::array<ImpliedEntry, 1> kImpliedMetadata = {{{"general.type", "model"}}};
+
 Json metadata_json(const Model& model) {
   Json json(JsonObject{});
+  for (const ImpliedEntry& entry : kImpliedMetadata) json.set(entry.key, entry.value);
   for (const auto& [key, value] : model.metadata) json.set(key, value);
   return json;
+}
+
+/// Without what has no influence on tokens: the text of a pattern whose family is known.
+Json tokenizer_json(const Model& model) {
+  if (!model.tokenizer) return {};
+  tensor::TokenizerSpec spec = *model.tokenizer;
+  for (tensor::PreTokenizer& step : spec.pre_tokenizers)
+    if (!step.pattern.empty()) step.source_pattern.clear();
+  return tensor::to_json(spec);
 }
 
 TensorDifference one_sided(const Tensor& tensor, bool in_a) {
@@ -136,8 +152,7 @@ ModelDifference compare_models(const Model& a, const Model& b, Depth depth, cons
     if (!tensor.derived && index_a.find(tensor.name) == nullptr) result.tensors.push_back(one_sided(tensor, false));
   result.config = object_differences(tensor::to_json(a.config), tensor::to_json(b.config));
   result.metadata = object_differences(metadata_json(a), metadata_json(b));
-  result.tokenizer = object_differences(a.tokenizer ? tensor::to_json(*a.tokenizer) : Json(),
-                                        b.tokenizer ? tensor::to_json(*b.tokenizer) : Json());
+  result.tokenizer = object_differences(tokenizer_json(a), tokenizer_json(b));
   return result;
 }
 

@@ -46,7 +46,8 @@ enum class Depth : std::uint8_t {
 };
 
 /// Streams both models; bounded memory. Tensors are matched by name, following aliases; derived tensors may be missing
-/// on one side.
+/// on one side. Settings that say the same in other words (a default that is written out, the text of a known pattern)
+/// are no difference.
 [[nodiscard]] ModelDifference compare_models(const tensor::Model& a, const tensor::Model& b, Depth depth,
                                              const Progress& progress);
 
