@@ -72,6 +72,26 @@ class LlamaCpp:
         self.model.eval(list(ids))
         return np.array(self.model.scores[:len(ids)], dtype=np.float64)
 
+    def greedy_case(self, ids, count):
+        """prompt_ids, greedy_ids, margins: as reference_case() makes them with transformers."""
+        greedy, margins = [], []
+        self.model.reset()
+        self.model.eval(ids)
+        for _ in range(count):
+            scores = self.model.scores[self.model.n_tokens - 1]
+            order = scores.argsort()[-2:]
+            greedy.append(int(order[1]))
+            margins.append(float(scores[order[1]]) - float(scores[order[0]]))
+            self.model.eval(greedy[-1:])
+        return {"prompt_ids": ids, "greedy_ids": greedy, "margins": margins}
+
+
+def reference_case(model, ids, count):
+    """The greedy text of a model of transformers."""
+    sys.path.append(str(ROOT / "tests/data"))
+    from reference_generation import greedy_case
+    return greedy_case(model, ids, count, use_cache=True)[0]
+
 
 def greedy_faults(logits_of, case):
     """Steps at which the greatest logit is not the token of `case` (prompt_ids, greedy_ids, margins of the reference). The reference's
@@ -80,14 +100,3 @@ def greedy_faults(logits_of, case):
     best = logits_of(prompt + expected)[len(prompt) - 1:-1].argmax(axis=1)
     return [f"token {i} is {got}, of the reference {wanted}, margin {margin:.3g}"
             for i, (got, wanted, margin) in enumerate(zip(best, expected, case["margins"])) if got != wanted and margin > DECISIVE_MARGIN]
-
-
-def greedy_case(logits_of_last, ids, count):
-    """Greedy text of any model: prompt_ids, greedy_ids, margins."""
-    greedy, margins = [], []
-    for _ in range(count):
-        scores = logits_of_last(ids + greedy)
-        order = scores.argsort()[-2:]
-        greedy.append(int(order[1]))
-        margins.append(float(scores[order[1]] - scores[order[0]]))
-    return {"prompt_ids": ids, "greedy_ids": greedy, "margins": margins}

@@ -59,9 +59,12 @@ class Transformers:
     def logits(self, ids):
         return self.model(torch.tensor([list(ids)])).logits[0].double().numpy()
 
+    def greedy_case(self, ids, count):
+        return support.reference_case(self.model, ids, count)
+
 
 def cases_of(model):
-    return [support.greedy_case(lambda ids: model.logits(ids)[-1], list(model.ids_of(prompt)), GREEDY_TOKENS) for prompt in PROMPTS]
+    return [model.greedy_case(list(model.ids_of(prompt)), GREEDY_TOKENS) for prompt in PROMPTS]
 
 
 def compare(name, model, reference, reference_ppl, cases):

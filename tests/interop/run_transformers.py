@@ -30,12 +30,7 @@ def reference(source):
     where = {"pretrained_model_name_or_path": source} if source.is_dir() else {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, attn_implementation="eager").eval()
-
-    @torch.no_grad()
-    def logits(ids):
-        return model(torch.tensor([ids])).logits[0, -1].double().numpy()
-
-    cases = [(["-p", text], support.greedy_case(logits, tokenizer(text)["input_ids"], COUNT)) for text in PROMPTS]
+    cases = [(["-p", text], support.reference_case(model, tokenizer(text)["input_ids"], COUNT)) for text in PROMPTS]
     template = tokenizer.chat_template
     if template is None and not source.is_dir():
         import gguf
@@ -44,7 +39,7 @@ def reference(source):
     if template is not None:
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER}]
         ids = tokenizer.apply_chat_template(messages, chat_template=template, add_generation_prompt=True, tokenize=True, return_dict=False)
-        cases.append((["--chat", "--system", SYSTEM, "-p", USER], support.greedy_case(logits, ids, COUNT)))
+        cases.append((["--chat", "--system", SYSTEM, "-p", USER], support.reference_case(model, list(ids), COUNT)))
     return cases
 
 
