@@ -21,7 +21,8 @@ function(ingot_existing_files result)
   set(${result} "${existing}" PARENT_SCOPE)
 endfunction()
 
-# Code that runs once per file or per command is compiled with -O1: it halves the time of a build and costs nothing that can be measured.
+# Code that runs once per file or per command is compiled with -O1: it halves the time of a build. A file whose functions show up in a
+# profile belongs into HOT: no function compiled with -O1 reaches 1 % of the samples of perf in converting 2 GB HF -> .ingot and HF -> GGUF F16.
 set(ingot_cold_options $<$<CONFIG:Release>:-O1>)
 
 # ingot_add_layer(name SOURCES file... [HOT file...] [LINKS target...] [PRIVATE_LINKS target...])

@@ -200,10 +200,13 @@ void scan_values(const TensorPlan& plan, const Encoder& encoder, ScanBuffers& bu
     encoder.encode(values.data(), values.size(), buffers.bytes.data());
     encoder.decode(buffers.bytes.data(), values.size(), buffers.back.data());
   }
+  bool equal = true, finite = true;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!same_value(values[i], buffers.back[i])) result.equal = false;
-    if (!std::isfinite(values[i])) result.finite = false;
+    equal &= same_value(values[i], buffers.back[i]);
+    finite &= std::isfinite(values[i]);
   }
+  if (!equal) result.equal = false;
+  if (!finite) result.finite = false;
 }
 
 /// Stops early once nothing more can be learnt.
