@@ -9,5 +9,7 @@ namespace ingot::convert {
 [[nodiscard]] const Layout& ingot_layout() noexcept;
 [[nodiscard]] const Layout& hf_layout() noexcept;
 [[nodiscard]] const Layout& gguf_layout() noexcept;
+[[nodiscard]] const Layout& gptq_layout() noexcept;
+[[nodiscard]] const Layout& awq_layout() noexcept;
 
 }  // namespace ingot::convert

@@ -1,0 +1,56 @@
+// The words of GPTQ's quantization config that decide how bytes are read. Sizes are taken from the tensors.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "format/base/json.h"
+
+namespace ingot::convert::gptq {
+
+enum class ZeroLabel : std::uint8_t { v1, v2, planar };
+
+/// What the config says about one module.
+struct ModuleConfig {
+  std::optional<std::uint64_t> bits;
+  std::optional<std::int64_t> group_size;  // -1: one group
+  bool sym = true;
+};
+
+class Config {
+ public:
+  /// `json` may be null: defaults. Throws invalid_value for values of a wrong type, unsupported for formats that cannot
+  /// be read (bitblas, marlin_24, rotated weights).
+  Config(const Json* json, const std::string& where);
+
+  [[nodiscard]] ModuleConfig of(const std::string& module) const;
+  [[nodiscard]] ZeroLabel label() const noexcept { return label_; }
+  [[nodiscard]] const std::string& label_word() const noexcept { return label_word_; }
+  /// Written by a program that takes 1 from whole words of zero points.
+  [[nodiscard]] bool subtracts_words() const noexcept { return subtracts_words_; }
+  [[nodiscard]] bool says_act_order() const noexcept { return act_order_; }
+  /// Patterns of `dynamic` that are no regular expressions to us.
+  [[nodiscard]] const std::vector<std::string>& odd_patterns() const noexcept { return odd_patterns_; }
+
+ private:
+  struct Rule {
+    std::regex pattern;
+    bool excludes;
+    ModuleConfig changes;
+    bool changes_sym;
+  };
+  void read_format(const Json& json, const std::string& where);
+  void read_rules(const Json& json, const std::string& where);
+
+  ModuleConfig defaults_;
+  ZeroLabel label_ = ZeroLabel::v1;
+  std::string label_word_ = "gptq";
+  bool subtracts_words_ = false, act_order_ = false;
+  std::vector<Rule> rules_;
+  std::vector<std::string> odd_patterns_;
+};
+
+}  // namespace ingot::convert::gptq
