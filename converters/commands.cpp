@@ -128,7 +128,7 @@ void add_convert(CLI::App& app, Console& console) {
                  "Do not wait until the disk has it: faster, not safe against a power cut");
   verb->add_option_function<std::string>(
           "--shard-size", [&options](const std::string& text) { options.write.shard_bytes = parse_size(text); },
-          "Split the output into files of at most this size, e.g. 2GB")
+          "Split the output into files of at most this size, e.g. 2GB; of an .ingot, OUT lists them")
       ->type_name("SIZE");
   verb->add_option_function<std::vector<std::string>>(
           "--set",
@@ -151,6 +151,7 @@ void add_convert(CLI::App& app, Console& console) {
       "  ingot convert model.ingot -o model.gguf --to gguf\n"
       "  ingot convert model.gguf -o checkpoint/ --to hf --shard-size 2GB\n"
       "  ingot convert model.ingot -o small.gguf --to gguf --scheme q8_0 --allow requantize\n"
+      "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB\n"
       "  ingot convert model.ingot --to gguf --dry-run");
   verb->callback([command, output, dry_run, &console] {
     if (output->count() == 0 && dry_run->count() == 0) throw CLI::RequiredError("-o OUT (or --dry-run)");

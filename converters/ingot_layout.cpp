@@ -26,7 +26,6 @@ Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
                 "--scheme " + options.scheme +
                     ": an .ingot keeps the schemes of its source; convert to gguf or hf to change them");
   }
-  if (options.shard_bytes != 0) throw Error(ErrorKind::unsupported, "--shard-size: an .ingot is written as one file");
   Forecast result;
   result.tensors.reserve(model.tensors.size());
   for (const tensor::Tensor& tensor : model.tensors) {
@@ -45,6 +44,7 @@ void write(const tensor::Model& model, const std::filesystem::path& path, const 
   container::WriteOptions container_options;
   container_options.compression = options.compress ? container::Compression::zstd : container::Compression::none;
   container_options.sync = options.sync;
+  container_options.shard_bytes = options.shard_bytes;
   container_options.progress = options.progress;
   container::WriteResult result = container::write(model, path, container_options);
   if (options.fingerprints != nullptr) *options.fingerprints = std::move(result.fingerprints);
@@ -55,7 +55,7 @@ void write(const tensor::Model& model, const std::filesystem::path& path, const 
 const Layout& ingot_layout() noexcept {
   static const Layout row = {
       .name = "ingot",
-      .description = "Ingot container: one self-checking file, any scheme, restorable to its source",
+      .description = "Ingot container: one self-checking file or a set of them, any scheme, restorable to its source",
       .detect = detect,
       .read = read,
       .forecast = forecast,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "format/base/error.h"
+#include "format/container/write_fault.h"
 
 namespace ingot::convert {
 namespace {
@@ -42,6 +43,15 @@ std::vector<fs::path> regular_files(const fs::path& directory) {
   return files;
 }
 
+bool is_taken(const fs::path& path) {
+  std::error_code status;
+  return fs::exists(fs::symlink_status(path, status));
+}
+
+void refuse_taken(const fs::path& path) {
+  if (is_taken(path)) throw Error(ErrorKind::io, path.string() + ": exists already (--force replaces it)");
+}
+
 fs::path make_directory_beside(const fs::path& output) {
   std::string pattern = (parent_of(output) / ("." + output.filename().string() + ".XXXXXX")).string();
   if (::mkdtemp(pattern.data()) == nullptr) throw_io(pattern, "cannot create", {errno, std::generic_category()});
@@ -56,9 +66,7 @@ Staging::Staging(fs::path output, bool overwrite) : output_(std::move(output)), 
     throw Error(ErrorKind::invalid_value, output_.string() + ": the output needs a name of its own");
   }
   std::error_code status;
-  if (!overwrite_ && fs::exists(fs::symlink_status(output_, status))) {
-    throw Error(ErrorKind::io, output_.string() + ": exists already (--force replaces it)");
-  }
+  if (!overwrite_) refuse_taken(output_);
   if (!fs::is_directory(parent_of(output_), status)) {
     throw Error(ErrorKind::io, parent_of(output_).string() + ": no such directory");
   }
@@ -107,27 +115,47 @@ void Staging::start_writeback() const noexcept {
   }
 }
 
+fs::path Staging::final_path(const fs::path& staged) const { return parent_of(output_) / staged.filename(); }
+
+void Staging::publish_one(const fs::path& staged) {
+  const fs::path final_name = final_path(staged);
+  std::error_code status;
+  container::guarded_step();
+  // rename() does not replace a directory that holds something: the old one steps aside and goes with the staging
+  // directory.
+  const bool step_aside = is_taken(final_name) && (fs::is_directory(final_name) || fs::is_directory(staged));
+  if (step_aside) fs::rename(final_name, directory_ / (staged.filename().string() + ".replaced"), status);
+  if (!status) fs::rename(staged, final_name, status);
+  if (status) throw_io(final_name, "cannot rename the finished output to this name", status);
+}
+
 void Staging::publish(bool sync) {
   if (sync) {
     for (const fs::path& file : regular_files(directory_)) sync_path(file, 0);
     if (fs::is_directory(target())) sync_path(target(), O_DIRECTORY);
   }
-  std::vector<fs::path> entries;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory_)) entries.push_back(entry.path());
-  std::sort(entries.begin(), entries.end());
-  for (const fs::path& entry : entries) {
-    const fs::path final_path = parent_of(output_) / entry.filename();
+  std::vector<fs::path> others;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory_))
+    if (entry.path() != target()) others.push_back(entry.path());
+  std::sort(others.begin(), others.end());
+  bool replaces_others = false;
+  for (const fs::path& entry : others) replaces_others |= is_taken(final_path(entry));
+  const bool has_target = fs::exists(target());
+  if (!overwrite_) {
+    if (has_target) refuse_taken(output_);
+    for (const fs::path& entry : others) refuse_taken(final_path(entry));
+  }
+  if (has_target && replaces_others && is_taken(output_)) {
     std::error_code status;
-    const bool exists = fs::exists(fs::symlink_status(final_path, status));
-    status.clear();
-    if (exists && !overwrite_)
-      throw Error(ErrorKind::io, final_path.string() + ": exists already (--force replaces it)");
-    // rename() does not replace a directory that holds something: the old one steps aside and goes with the staging
-    // directory.
-    const bool step_aside = exists && (fs::is_directory(final_path) || fs::is_directory(entry));
-    if (step_aside) fs::rename(final_path, directory_ / (entry.filename().string() + ".replaced"), status);
-    if (!status) fs::rename(entry, final_path, status);
-    if (status) throw_io(final_path, "cannot rename the finished output to this name", status);
+    container::guarded_step();
+    fs::rename(output_, directory_ / (output_.filename().string() + ".replaced"), status);
+    if (status) throw_io(output_, "cannot move it out of the way", status);
+    if (sync) sync_path(parent_of(output_), O_DIRECTORY);
+  }
+  for (const fs::path& entry : others) publish_one(entry);
+  if (has_target) {
+    if (sync && !others.empty()) sync_path(parent_of(output_), O_DIRECTORY);
+    publish_one(target());
   }
   if (sync) sync_path(parent_of(output_), O_DIRECTORY);
 }

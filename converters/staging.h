@@ -26,10 +26,14 @@ class Staging {
   [[nodiscard]] std::uint64_t bytes() const;
   /// Starts writing the staged files to the disk without waiting, so that a later publish(true) waits less.
   void start_writeback() const noexcept;
-  /// With `sync` makes every file durable; renames everything beside `output`; makes the renames durable.
+  /// With `sync` makes every file durable; renames everything beside `output`, target() last; makes the renames durable. Where one of the
+  /// other names is taken, an old `output` goes first: it never stands beside files that it does not fit.
   void publish(bool sync);
 
  private:
+  [[nodiscard]] std::filesystem::path final_path(const std::filesystem::path& staged) const;
+  void publish_one(const std::filesystem::path& staged);
+
   std::filesystem::path output_;
   std::filesystem::path directory_;
   bool overwrite_;

@@ -137,7 +137,7 @@ void verify_pair(const VerifyOptions& options, Console& console) {
 void add_verify(CLI::App& app, Console& console) {
   const auto options = std::make_shared<VerifyOptions>();
   CLI::App* command = app.add_subcommand("verify", "Check one .ingot, or that two models hold the same values");
-  command->add_option("MODEL", options->models, "One .ingot file, or two models in any layouts")
+  command->add_option("MODEL", options->models, "One .ingot file (or set), or two models in any layouts")
       ->required()
       ->expected(1, 2);
   command->add_flag("--values", options->values,
@@ -145,8 +145,8 @@ void add_verify(CLI::App& app, Console& console) {
   convert::add_from_option(*command, options->from);
   console.add_common_options(*command);
   command->footer(
-      "One file: reads every byte and checks every hash. Two models: exit code 0 only if all values are\n"
-      "equal, whatever the layouts.\n\n"
+      "One file: reads every byte and checks every hash; of a manifest, those of all files of the set.\n"
+      "Two models: exit code 0 only if all values are equal, whatever the layouts.\n\n"
       "Examples:\n"
       "  ingot verify model.ingot\n"
       "  ingot verify model.ingot --values\n"

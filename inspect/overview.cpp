@@ -78,6 +78,10 @@ void add_file_facts(const container::FileFacts& file, FactList& list) {
   if (file.dead_bytes > 0) text += ", " + human_bytes(file.dead_bytes) + " dead (ingot compact frees them)";
   list.add("file", text);
   list.add("index", human_bytes(file.index_bytes) + ", root " + file.root.hex());
+  if (file.members.empty()) return;
+  text = plural(file.members.size(), "member") + ": " + printable(file.members.front().path);
+  if (file.members.size() > 1) text += " .. " + printable(file.members.back().path);
+  list.add("set", text);
 }
 
 std::uint64_t total_elements(const Model& model) {

@@ -22,6 +22,18 @@ Json tokenizer_json(const tensor::TokenizerSpec& spec) {
   return json;
 }
 
+Json members_json(const std::vector<container::SetMember>& members) {
+  Json json(JsonArray{});
+  for (const container::SetMember& member : members) {
+    Json entry;
+    entry.set("path", valid_utf8(member.path));
+    entry.set("root", member.root.hex());
+    entry.set("tensors", member.tensors);
+    json.push_back(std::move(entry));
+  }
+  return json;
+}
+
 Json file_json(const container::FileFacts& file) {
   Json json;
   json.set("file_bytes", file.file_bytes);
@@ -35,6 +47,7 @@ Json file_json(const container::FileFacts& file) {
   json.set("optional_features", file.optional_features);
   json.set("root", file.root.hex());
   json.set("data_root", file.data_root.hex());
+  if (!file.members.empty()) json.set("members", members_json(file.members));
   return json;
 }
 

@@ -13,6 +13,7 @@ std::string verify_text(const std::string& path, const container::VerifyResult& 
   list.add("checked", human_bytes(result.checked_bytes) + (values ? " and all values" : "") + " in " +
                           human_seconds(seconds) + " (" +
                           human_rate(static_cast<double>(result.checked_bytes), seconds) + ")");
+  if (result.members > 0) list.add("set", "the manifest and " + plural(result.members, "member"));
   if (result.dead_bytes > 0)
     list.add("dead", human_bytes(result.dead_bytes) + " of superseded bytes, not covered (ingot compact frees them)");
   text += list.render(style);
@@ -42,6 +43,7 @@ Json verify_json(const std::string& path, const container::VerifyResult& result,
   json.set("findings", std::move(findings));
   json.set("checked_bytes", result.checked_bytes);
   json.set("dead_bytes", result.dead_bytes);
+  if (result.members > 0) json.set("members", result.members);
   json.set("seconds", seconds);
   return json;
 }

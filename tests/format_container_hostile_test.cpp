@@ -20,6 +20,15 @@ std::vector<std::byte> file_of(const tensor::Model& model, const std::filesystem
   return read_bytes(path);
 }
 
+/// The manifest of a set whose members stay beside `path`.
+std::vector<std::byte> manifest_of(const tensor::Model& model, const std::filesystem::path& path,
+                                   std::uint64_t shard_bytes) {
+  container::WriteOptions options = fast();
+  options.shard_bytes = shard_bytes;
+  (void)container::write(model, path, options);
+  return read_bytes(path);
+}
+
 /// Changes one byte of a file in place.
 void poke(const std::filesystem::path& path, std::uint64_t offset, std::byte value) {
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
@@ -41,13 +50,13 @@ std::vector<bool> dead_map(const std::filesystem::path& path) {
   return dead;
 }
 
-/// Flips every bit of the file in turn; returns how many flips outside dead space went unnoticed.
-std::uint64_t unnoticed_flips(const std::filesystem::path& path) {
+/// Flips every bit of the file from byte `begin` on in turn; returns how many flips outside dead space went unnoticed.
+std::uint64_t unnoticed_flips(const std::filesystem::path& path, std::uint64_t begin = 0) {
   const std::vector<std::byte> bytes = read_bytes(path);
   const std::vector<bool> dead = dead_map(path);
   std::uint64_t unnoticed = 0;
   const WithThreads one_thread(1);
-  for (std::uint64_t at = 0; at < bytes.size(); ++at) {
+  for (std::uint64_t at = begin; at < bytes.size(); ++at) {
     for (int bit = 0; bit < 8; ++bit) {
       poke(path, at, bytes[at] ^ static_cast<std::byte>(1 << bit));
       const bool noticed = !container::verify(path, false, {}).findings.empty();
@@ -184,6 +193,14 @@ TEST_CASE("every single-bit flip of an edited, compressed file is noticed, excep
   REQUIRE(container::facts(path).required_features == 1);
   container::edit_metadata(path, {{"general.name", "edited"}});
   CHECK(unnoticed_flips(path) == 0);
+}
+
+TEST_CASE("every single-bit flip of what the manifest of a set holds is noticed") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "set.ingot";
+  (void)manifest_of(make_small_model(), path, 1);
+  REQUIRE(container::facts(path).members.size() == 1);
+  CHECK(unnoticed_flips(path, container::kHeaderBytes) == 0);
 }
 
 TEST_CASE("forged indexes are rejected") {
@@ -392,9 +409,9 @@ TEST_CASE("ten thousand mutations end in success or an Error, in bounded memory"
   std::erase_if(few.tensors, [&](const tensor::Tensor& one) {
     return one.name != "plain.u8" && one.name != "plain.bf16" && one.stored_bytes() > 600;
   });
-  const std::vector<std::vector<std::byte>> bases = {file_of(make_model_of_all_schemes(), path),
-                                                     file_of(make_small_model(), path), file_of(few, path),
-                                                     file_of(few, path, container::Compression::zstd)};
+  const std::vector<std::vector<std::byte>> bases = {
+      file_of(make_model_of_all_schemes(), path), file_of(make_small_model(), path), file_of(few, path),
+      file_of(few, path, container::Compression::zstd), manifest_of(few, path, 8000)};
   Random random(20260101);
   std::int64_t worst = 0;
   const WithThreads one_thread(1);

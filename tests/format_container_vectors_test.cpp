@@ -63,6 +63,8 @@ TEST_CASE("valid vectors decode to the recorded values") {
     std::filesystem::path json_path = path;
     const Json expected = parse_json(read_text_file(json_path.replace_extension(".json"), 16 << 20), "vector");
     REQUIRE(expected.as_object("").size() == model.tensors.size());
+    for (std::size_t i = 0; i < model.tensors.size(); ++i)
+      CHECK(expected.as_object("")[i].first == model.tensors[i].name);  // in model order
     for (const tensor::Tensor& tensor : model.tensors) {
       INFO(tensor.name);
       const Json& want = expected.at(tensor.name, "");
@@ -84,9 +86,12 @@ TEST_CASE("invalid vectors are rejected with the kind in their name") {
     const std::optional<ErrorKind> kind = fault_of(path);
     REQUIRE(kind.has_value());
     CHECK(error_kind_name(*kind) == name.substr(0, name.find("__")));
+    const std::vector<container::Finding> findings = container::verify(path, true, {}).findings;
+    REQUIRE(!findings.empty());
+    CHECK(findings[0].kind == *kind);
     ++files;
   }
-  CHECK(files >= 40);
+  CHECK(files >= 80);
 }
 
 TEST_CASE("valid vectors written again have the same values, and edited ones stay readable") {

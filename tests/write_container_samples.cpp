@@ -21,6 +21,11 @@ int main(int argc, char** argv) try {
   (void)container::write(make_small_model(), directory / "edited.ingot", fast());
   container::edit_metadata(directory / "edited.ingot", {{"note", "line\nbreak \x01 \x7F \"q\" \\ caf\xC3\xA9"}});
   container::edit_metadata(directory / "edited.ingot", {{"general.name", std::nullopt}});
+  container::WriteOptions cut = fast(container::Compression::zstd);
+  cut.shard_bytes = 12000;
+  std::erase_if(model.tensors, [](const tensor::Tensor& tensor) { return tensor.elements() > 2000; });
+  model.source.reset();
+  (void)container::write(model, directory / "set.ingot", cut);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return 1;

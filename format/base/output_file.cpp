@@ -34,18 +34,18 @@ int create_beside(const std::filesystem::path& path, std::filesystem::path& temp
   throw_io(temporary_path, "cannot create", EEXIST);
 }
 
-/// The rename is durable once the directory is. File systems that cannot sync a directory say EINVAL.
+}  // namespace
+
 void sync_directory_of(const std::filesystem::path& path) {
   const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;  // a directory that may be written but not read
+  // File systems that cannot sync a directory say EINVAL.
   const int error_number = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
   if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP)
     throw_io(directory, "cannot sync", error_number);
 }
-
-}  // namespace
 
 OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
   struct stat status {};

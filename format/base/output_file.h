@@ -41,6 +41,9 @@ class OutputFile {
   std::uint64_t position_ = 0;
 };
 
+/// Makes renames and removals in the directory of `path` durable: they are once the directory is.
+void sync_directory_of(const std::filesystem::path& path);
+
 /// A whole small file through OutputFile.
 void write_file_atomically(const std::filesystem::path& path, Bytes bytes);
 

@@ -61,7 +61,8 @@ void add_edit(CLI::App& app, Console& console) {
       ->allow_extra_args(false);
   console.add_common_options(*verb);
   verb->footer(
-      "The weights are not touched, and a crash at any moment leaves a readable file.\n\n"
+      "The weights are not touched, and a crash at any moment leaves a readable file. Metadata of a set are\n"
+      "those of its manifest: an edited member no longer fits it.\n\n"
       "Examples:\n"
       "  ingot edit model.ingot --set general.name='Tiny Llama' --set general.license=apache-2.0\n"
       "  ingot edit model.ingot --unset general.license");
@@ -79,7 +80,7 @@ WriteResult run_into(const CompactCommand& command, const WriteOptions& options)
   if (!command.overwrite && std::filesystem::exists(command.output, status)) {
     throw Error(ErrorKind::io, command.output + ": exists already (--force replaces it)");
   }
-  return write(open(command.file), command.output, options);
+  return compact(command.file, command.output, options);
 }
 
 void run_compact(const CompactCommand& command, Console& console) {
@@ -110,6 +111,7 @@ void add_compact(CLI::App& app, Console& console) {
   verb->add_flag("--force", command->overwrite, "Replace OUT if it exists");
   console.add_common_options(*verb);
   verb->footer(
+      "Of the manifest of a set, the manifest alone; each member is compacted by its own name.\n\n"
       "Examples:\n"
       "  ingot compact model.ingot\n"
       "  ingot compact model.ingot -o clean.ingot");

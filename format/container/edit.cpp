@@ -11,6 +11,7 @@
 #include "format/container/container.h"
 #include "format/container/file.h"
 #include "format/container/limits.h"
+#include "format/container/verify.h"
 #include "format/container/write_fault.h"
 #include "format/container/writer.h"
 
@@ -35,7 +36,7 @@ class EditedFile {
 
   /// Removes what lies behind `size`, the dead tail of an interrupted edit.
   void cut(std::uint64_t size) {
-    guarded_write(size, Bytes{}, [](std::uint64_t, Bytes) {});
+    guarded_step();
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0) fail("cannot read its status", errno);
     if (static_cast<std::uint64_t>(status.st_size) == size) return;
@@ -97,6 +98,16 @@ std::optional<Bytes> tokenizer_bytes(const File& file) {
   return std::nullopt;
 }
 
+/// The members of a set are found from the directory of its manifest.
+void require_same_directory(const std::filesystem::path& manifest, const std::filesystem::path& output) {
+  std::error_code status;
+  if (std::filesystem::equivalent(manifest.parent_path() / ".", output.parent_path() / ".", status)) return;
+  throw Error(
+      ErrorKind::invalid_value,
+      output.string() + ": " + manifest.string() +
+          " is the manifest of a set and stays in the directory of its members (convert makes one file of a set)");
+}
+
 }  // namespace
 
 void edit_metadata(const std::filesystem::path& path, const std::vector<MetadataChange>& changes) {
@@ -127,17 +138,24 @@ void edit_metadata(const std::filesystem::path& path, const std::vector<Metadata
 }
 
 WriteResult compact(const std::filesystem::path& path, const WriteOptions& options) {
+  return compact(path, path, options);
+}
+
+WriteResult compact(const std::filesystem::path& path, const std::filesystem::path& output,
+                    const WriteOptions& options) {
   // Damage must not be copied under fresh hashes. A torn slot is what compact repairs.
-  for (const Finding& finding : verify(path, false, options.progress).findings) {
+  for (const Finding& finding : verify_one_file(path, options.progress).findings) {
     if (finding.offset != kSlotOffsets[0] && finding.offset != kSlotOffsets[1])
       throw Error(finding.kind, finding.message, finding.offset);
   }
-  const std::shared_ptr<const File> file = open_file(path);
+  const std::shared_ptr<File> file = open_file(path);
+  if (!file->index.members.empty()) require_same_directory(path, output);
   WriteExtras extras;
   extras.reuse_fingerprints = true;
+  extras.members = file->index.members;
   extras.unknown_members = file->index.unknown_members;
   extras.tokenizer = tokenizer_bytes(*file);
-  return write_model(open(path), path, options, extras);
+  return write_model(take_model(file), output, options, extras);
 }
 
 }  // namespace ingot::container

@@ -41,8 +41,12 @@ struct File {
   }
 };
 
-/// Maps and checks everything but the data: header, index hash, index values, blob places, chunk table (rows, their hashes, data root).
+/// Maps and checks everything but the data and, of a manifest, the members: header, index hash, index values, blob places, chunk table (rows, their hashes, data root).
 [[nodiscard]] std::shared_ptr<File> open_file(const std::filesystem::path& path);
+
+/// The model of one file: what its index says, views of its bytes, its tokenizer. Of a manifest, without what its members hold. Takes the
+/// model out of `file->index`.
+[[nodiscard]] tensor::Model take_model(const std::shared_ptr<File>& file);
 
 /// A piece of the file in use. Sorted by offset: the header page, every non-empty blob, the chunk table, the index.
 struct Extent {

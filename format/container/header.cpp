@@ -37,7 +37,6 @@ void check_slot(const Slot& slot, std::uint64_t slot_offset, std::uint64_t actua
   }
   const std::uint64_t unknown = slot.required_features & ~(kFeatureZstd | kFeatureSet);
   if (unknown != 0) fail(ErrorKind::unsupported_version, 16, "unknown required feature bits " + text(unknown));
-  if ((slot.required_features & kFeatureSet) != 0) fail(ErrorKind::unsupported, 16, "the file is a member of a set");
   if (slot.file_size > kMaxFileBytes) {
     fail(ErrorKind::limit_exceeded, 80,
          "file_size: expected at most " + text(kMaxFileBytes) + ", got " + text(slot.file_size));

@@ -18,7 +18,7 @@ inline constexpr std::array<std::uint64_t, 2> kSlotOffsets = {512, 1024};
 inline constexpr std::uint32_t kHeaderVersion = 1;
 inline constexpr std::uint32_t kSpecVersion = 1;  // written as read_version and write_version
 inline constexpr std::uint64_t kFeatureZstd = 1;  // required feature bit 0
-inline constexpr std::uint64_t kFeatureSet = 2;   // required feature bit 1
+inline constexpr std::uint64_t kFeatureSet = 2;   // required feature bit 1: the manifest of a set
 
 /// The fields of a slot, named as in the specification.
 struct Slot {

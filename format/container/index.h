@@ -5,10 +5,12 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "format/base/hash.h"
 #include "format/base/json.h"
+#include "format/container/container.h"
 #include "format/tensor/model.h"
 
 namespace ingot::container {
@@ -31,7 +33,8 @@ struct Index {
   std::vector<std::vector<Blob>> planes;  // by tensor, in the order of plane_specs()
   std::uint64_t chunk_table_offset = 0;
   std::uint64_t chunk_table_rows = 0;
-  JsonObject unknown_members;  // top-level members that this version does not know; kept by edit and compact
+  std::vector<SetMember> members;  // of a manifest; empty otherwise
+  JsonObject unknown_members;      // top-level members that this version does not know; kept by edit and compact
 };
 
 /// Parses and checks everything that does not depend on the rest of the file: syntax, values, limits, references between parts, plane
@@ -43,11 +46,17 @@ struct Index {
 [[nodiscard]] std::string index_text(const Index& index, std::string_view where);
 /// The same for an edited tree.
 [[nodiscard]] std::string index_text(const Json& index, std::string_view where);
+/// The most bytes that a tensor takes in an index, wherever its planes lie.
+[[nodiscard]] std::uint64_t max_index_bytes(const tensor::Tensor& tensor);
 
-/// Names, references, transforms, restore recipe and limits of a model: what a file must satisfy and hence what a writer may be given.
+/// Names, transforms, restore recipe and limits of a model: what a file must satisfy and hence what a writer may be given.
 /// `attachment_bytes[i]` is the size of attachment i. Throws invalid_value or limit_exceeded.
 void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes,
                  std::string_view where);
+using TensorNames = std::unordered_set<std::string_view>;
+/// That aliases and restore recipe of `model` name `tensors`, and that no alias is one of them. Throws invalid_value.
+void check_references(const tensor::Model& model, const TensorNames& tensors, std::string_view where);
+[[nodiscard]] TensorNames tensor_names(const tensor::Model& model);
 /// Shape and transforms of one tensor.
 void check_tensor(const tensor::Tensor& tensor);
 void check_metadata(const std::map<std::string, std::string>& metadata, std::string_view where);
@@ -56,6 +65,9 @@ void check_relative_path(std::string_view path, std::string_view where);
 
 [[nodiscard]] Json source_to_json(const tensor::Source& source);
 [[nodiscard]] tensor::Source source_from_json(const Json& json, std::string_view where);
+
+/// 32 lower-case hexadecimal digits; throws invalid_value naming `what` otherwise.
+[[nodiscard]] Hash128 hash_from_json(const Json& json, std::string_view what);
 
 /// Walks the members of an object of which every member is known: take() each, then finish() throws invalid_value for one left over.
 class Members {

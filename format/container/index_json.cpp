@@ -5,6 +5,7 @@
 #include "format/container/chunk.h"
 #include "format/container/index.h"
 #include "format/container/limits.h"
+#include "format/container/set.h"
 #include "format/tensor/geometry.h"
 
 namespace ingot::container {
@@ -29,6 +30,17 @@ void Members::finish() const {
   if (taken_ == members_.size()) return;
   throw Error(ErrorKind::invalid_value,
               std::string(where_) + ": " + std::to_string(members_.size() - taken_) + " unknown member(s)");
+}
+
+Hash128 hash_from_json(const Json& json, std::string_view what) {
+  const std::string& text = json.as_string(what);
+  const std::optional<Hash128> hash = Hash128::from_hex(text);
+  const bool has_upper_case = std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'F'; });
+  if (!hash || has_upper_case) {
+    throw Error(ErrorKind::invalid_value,
+                std::string(what) + ": expected 32 lower-case hexadecimal digits, got \"" + text + "\"");
+  }
+  return *hash;
 }
 
 namespace {
@@ -75,17 +87,6 @@ void check_values(const Json& json) {
     throw Error(ErrorKind::invalid_value,
                 json.is_null() ? "expected no null" : "expected integers only, got a fraction or an exponent");
   }
-}
-
-Hash128 hash_from_json(const Json& json, std::string_view what) {
-  const std::string& text = json.as_string(what);
-  const std::optional<Hash128> hash = Hash128::from_hex(text);
-  const bool has_upper_case = std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'F'; });
-  if (!hash || has_upper_case) {
-    throw Error(ErrorKind::invalid_value,
-                std::string(what) + ": expected 32 lower-case hexadecimal digits, got \"" + text + "\"");
-  }
-  return *hash;
 }
 
 std::map<std::string, std::string> strings_from_json(const Json& json, std::string_view what) {
@@ -268,8 +269,6 @@ void check_constants(const Json& json, std::string_view where) {
   };
   expect("ingot", 1);
   expect("chunk_bytes", kChunkBytes);
-  if (json.find("set") != nullptr)
-    throw Error(ErrorKind::unsupported, std::string(where) + ": the file is the manifest of a set");
 }
 
 void chunk_table_from_json(const Json& json, std::string_view where, Index& index) {
@@ -303,6 +302,7 @@ Index parse_index(std::string_view text, std::string_view where) {
   index.model.aliases = strings_from_json(json.at("aliases", where), "aliases");
   index.model.layout = json.at("layout", where).as_string("layout");
   if (const Json* source = json.find("source")) index.model.source = source_from_json(*source, where);
+  if (const Json* set = json.find("set")) index.members = set_from_json(*set, where);
   attachments_from_json(json.at("attachments", where), where, index);
 
   const JsonArray& tensors = json.at("tensors", where).as_array("tensors");
@@ -320,6 +320,7 @@ Index parse_index(std::string_view text, std::string_view where) {
   std::vector<std::uint64_t> attachment_bytes;
   for (const Blob& blob : index.attachments) attachment_bytes.push_back(blob.size);
   check_model(index.model, attachment_bytes, where);
+  if (index.members.empty()) check_references(index.model, tensor_names(index.model), where);
   return index;
 }
 
@@ -331,6 +332,15 @@ std::string index_text(const Json& index, std::string_view where) {
                                                std::to_string(text.size()));
   }
   return text;
+}
+
+std::uint64_t max_index_bytes(const tensor::Tensor& tensor) {
+  Blob blob;
+  blob.offset = blob.size = blob.first_chunk = kMaxInteger;
+  blob.stored = kMaxInteger - 1;
+  const std::vector<Blob> planes(tensor.plane_specs().size(), blob);
+  constexpr std::uint64_t kCommaBytes = 1;
+  return canonical_json(tensor_to_json(tensor, planes)).size() + kCommaBytes;
 }
 
 std::string index_text(const Index& index, std::string_view where) {
@@ -347,6 +357,7 @@ std::string index_text(const Index& index, std::string_view where) {
   json.set("aliases", strings_to_json(model.aliases));
   json.set("layout", model.layout);
   if (model.source) json.set("source", source_to_json(*model.source));
+  if (!index.members.empty()) json.set("set", set_to_json(index.members));
   JsonArray attachments;
   for (std::size_t i = 0; i < model.attachments.size(); ++i) {
     Json attachment;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "format/base/checked_math.h"
 #include "format/container/index.h"
@@ -42,15 +41,14 @@ AttachmentSizes check_attachments(const tensor::Model& model, const std::vector<
   return by_name;
 }
 
-std::unordered_set<std::string_view> check_tensors(const tensor::Model& model, std::string_view where) {
+void check_tensors(const tensor::Model& model, std::string_view where) {
   check_limit(model.tensors.size(), kMaxTensors, where, "tensors");
-  std::unordered_set<std::string_view> names;
+  TensorNames names;
   names.reserve(model.tensors.size());
   for (const tensor::Tensor& tensor : model.tensors) {
     check_name(tensor.name, kMaxNameBytes, where, "tensor");
     if (!names.insert(tensor.name).second) invalid(where, "tensor \"" + tensor.name + "\" appears twice");
   }
-  return names;
 }
 
 void check_range(const AttachmentSizes& attachments, const std::string& name, std::uint64_t begin, std::uint64_t size,
@@ -63,8 +61,7 @@ void check_range(const AttachmentSizes& attachments, const std::string& name, st
   }
 }
 
-void check_source_file(const tensor::SourceFile& file, const AttachmentSizes& attachments,
-                       const std::unordered_set<std::string_view>& tensors, std::string_view where) {
+void check_source_file(const tensor::SourceFile& file, const AttachmentSizes& attachments, std::string_view where) {
   check_limit(file.segments.size(), kMaxSegments, where, "segments");
   check_limit(file.patches.size(), kMaxSegments, where, "patches");
   std::uint64_t total = 0;
@@ -74,7 +71,6 @@ void check_source_file(const tensor::SourceFile& file, const AttachmentSizes& at
       check_range(attachments, segment.attachment, segment.begin, segment.size, where);
     } else if (segment.kind == tensor::Segment::Kind::tensor) {
       check_name(segment.part, kMaxNameBytes, where, "part");
-      if (!tensors.contains(segment.tensor)) invalid(where, "no tensor \"" + segment.tensor + "\"");
     }
   }
   if (total != file.size)
@@ -91,8 +87,7 @@ void check_source_file(const tensor::SourceFile& file, const AttachmentSizes& at
   }
 }
 
-void check_source(const tensor::Source& source, const AttachmentSizes& attachments,
-                  const std::unordered_set<std::string_view>& tensors, std::string_view where) {
+void check_source(const tensor::Source& source, const AttachmentSizes& attachments, std::string_view where) {
   check_name(source.layout, kMaxNameBytes, where, "source layout");
   check_limit(source.files.size(), kMaxSourceFiles, where, "source files");
   std::set<std::string_view> paths;
@@ -101,7 +96,7 @@ void check_source(const tensor::Source& source, const AttachmentSizes& attachmen
     check_relative_path(file.path, where);
     if (!paths.insert(file.path).second) invalid(place, "appears twice");
     check_limit(file.size, kMaxFileBytes, place, "size");
-    check_source_file(file, attachments, tensors, place);
+    check_source_file(file, attachments, place);
   }
   // "a" and "a/b" cannot both be files.
   for (const std::string_view path : paths) {
@@ -172,16 +167,33 @@ void check_tensor(const tensor::Tensor& tensor) {
 void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes,
                  std::string_view where) {
   const AttachmentSizes attachments = check_attachments(model, attachment_bytes, where);
-  const std::unordered_set<std::string_view> tensors = check_tensors(model, where);
+  check_tensors(model, where);
   check_metadata(model.metadata, where);
   check_limit(model.layout.size(), kMaxNameBytes, where, "layout: bytes");
   check_limit(model.aliases.size(), kMaxAliases, where, "aliases");
+  for (const auto& [alias, target] : model.aliases) check_name(alias, kMaxNameBytes, where, "alias");
+  if (model.source) check_source(*model.source, attachments, where);
+}
+
+TensorNames tensor_names(const tensor::Model& model) {
+  TensorNames names;
+  names.reserve(model.tensors.size());
+  for (const tensor::Tensor& tensor : model.tensors) names.insert(tensor.name);
+  return names;
+}
+
+void check_references(const tensor::Model& model, const TensorNames& tensors, std::string_view where) {
   for (const auto& [alias, target] : model.aliases) {
-    check_name(alias, kMaxNameBytes, where, "alias");
     if (tensors.contains(alias)) invalid(where, "alias \"" + alias + "\" is also a tensor");
     if (!tensors.contains(target)) invalid(where, "alias \"" + alias + "\": no tensor \"" + target + "\"");
   }
-  if (model.source) check_source(*model.source, attachments, tensors, where);
+  if (!model.source) return;
+  for (const tensor::SourceFile& file : model.source->files) {
+    for (const tensor::Segment& segment : file.segments) {
+      if (segment.kind == tensor::Segment::Kind::tensor && !tensors.contains(segment.tensor))
+        invalid(where, "source file \"" + file.path + "\": no tensor \"" + segment.tensor + "\"");
+    }
+  }
 }
 
 }  // namespace ingot::container

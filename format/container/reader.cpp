@@ -5,6 +5,7 @@
 #include "format/container/container.h"
 #include "format/container/file.h"
 #include "format/container/limits.h"
+#include "format/container/set.h"
 
 namespace ingot::container {
 namespace {
@@ -103,6 +104,14 @@ void check_chunk_table(const File& file) {
   }
 }
 
+void check_set_feature(const File& file) {
+  const bool is_manifest = !file.index.members.empty();
+  if (is_manifest == ((file.header.current.required_features & kFeatureSet) != 0)) return;
+  invalid(file, kSlotOffsets[static_cast<std::size_t>(file.header.current_slot)] + 16,
+          is_manifest ? "the index names members of a set but required feature bit 1 is clear"
+                      : "required feature bit 1 is set but the index names no members of a set");
+}
+
 void check_data_root(const File& file) {
   const Hash128 computed = data_root(file.index);
   if (computed == file.header.current.data_root) return;
@@ -189,17 +198,17 @@ std::shared_ptr<File> open_file(const std::filesystem::path& path) {
   } catch (const Error& error) {
     throw Error(error.kind, error.what(), slot.index_offset);
   }
+  check_set_feature(*file);
   check_places(*file);
   check_chunk_table(*file);
   check_data_root(*file);
   return file;
 }
 
-tensor::Model open(const std::filesystem::path& path) {
-  const std::shared_ptr<File> opened = open_file(path);
+tensor::Model take_model(const std::shared_ptr<File>& opened) {
   tensor::Model model = std::move(opened->index.model);
   const std::shared_ptr<const File> file = opened;
-  model.path = path;
+  model.path = file->mapping.path();
   for (std::size_t i = 0; i < model.attachments.size(); ++i) {
     const Blob& blob = file->index.attachments[i];
     model.attachments[i].bytes = file->bytes().subspan(blob.offset, blob.size);
@@ -209,6 +218,22 @@ tensor::Model open(const std::filesystem::path& path) {
     model.tensors[i].planes = mapped_planes(file, file->index.planes[i]);
   }
   take_tokenizer(file, file->index.attachments, model);
+  return model;
+}
+
+tensor::Model open(const std::filesystem::path& path) {
+  const std::shared_ptr<File> file = open_file(path);
+  std::vector<std::shared_ptr<File>> members;
+  for (const SetMember& member : file->index.members) {
+    members.push_back(open_member(*file, member));
+    check_member(*file, member, *members.back());
+  }
+  if (!members.empty()) check_set(*file, members);
+  tensor::Model model = take_model(file);
+  for (const std::shared_ptr<File>& member : members) {
+    tensor::Model part = take_model(member);
+    std::move(part.tensors.begin(), part.tensors.end(), std::back_inserter(model.tensors));
+  }
   return model;
 }
 
@@ -230,6 +255,7 @@ FileFacts facts(const std::filesystem::path& path) {
   facts.optional_features = slot.optional_features;
   facts.root = slot.index_hash;
   facts.data_root = slot.data_root;
+  facts.members = file->index.members;
   return facts;
 }
 

@@ -7,6 +7,8 @@
 #include "format/container/byte_meter.h"
 #include "format/container/container.h"
 #include "format/container/file.h"
+#include "format/container/set.h"
+#include "format/container/verify.h"
 #include "format/tensor/fingerprint.h"
 
 namespace ingot::container {
@@ -23,16 +25,21 @@ class Findings {
     const std::lock_guard lock(mutex_);
     if (findings_.size() < kMaxFindings) findings_.push_back({kind, std::move(message), offset});
   }
-  /// In the order of the file.
-  [[nodiscard]] std::vector<Finding> take() {
-    std::stable_sort(findings_.begin(), findings_.end(),
+  /// What was found since the last call belongs to one file: puts it in the order of that file.
+  void end_file() {
+    std::stable_sort(findings_.begin() + static_cast<std::ptrdiff_t>(file_begin_), findings_.end(),
                      [](const Finding& a, const Finding& b) { return a.offset < b.offset; });
+    file_begin_ = findings_.size();
+  }
+  [[nodiscard]] std::vector<Finding> take() {
+    end_file();
     return std::move(findings_);
   }
 
  private:
   std::mutex mutex_;
   std::vector<Finding> findings_;
+  std::size_t file_begin_ = 0;
 };
 
 void check_zeros(const File& file, std::uint64_t begin, std::uint64_t end, std::string_view what, Findings& findings) {
@@ -118,7 +125,7 @@ void check_chunks(const File& file, ByteMeter& meter, Findings& findings) {
 }
 
 void check_values(const std::filesystem::path& path, ByteMeter& meter, Findings& findings) {
-  const tensor::Model model = open(path);
+  const tensor::Model model = take_model(open_file(path));
   for (const tensor::Tensor& tensor : model.tensors) {
     try {
       const Hash128 computed = tensor::fingerprint(tensor);
@@ -142,31 +149,89 @@ std::uint64_t raw_plane_bytes(const Index& index) {
   return total;
 }
 
+/// The bytes that are read for one file.
+std::uint64_t bytes_to_check(const File& file, bool values) {
+  std::uint64_t bytes = values ? raw_plane_bytes(file.index) : 0;
+  for_each_blob(file.index, [&](const Blob& blob) { bytes += blob.stored; });
+  return bytes;
+}
+
+void check_file(const File& file, bool values, ByteMeter& meter, VerifyResult& result, Findings& findings) {
+  const std::vector<Extent> extents = sorted_extents(file.index, file.header.current);
+  const std::uint64_t dead = dead_bytes(extents, file.bytes().size());
+  result.dead_bytes += dead;
+  result.checked_bytes += file.bytes().size() - dead;
+  check_header_page(file, findings);
+  check_canonical(file, findings);
+  check_padding(file, extents, findings);
+  check_chunks(file, meter, findings);
+  if (values) check_values(file.mapping.path(), meter, findings);
+}
+
+/// Runs `check`; what it throws is a finding.
+template <class Check>
+bool passes(Findings& findings, const Check& check) {
+  try {
+    check();
+    return true;
+  } catch (const Error& error) {
+    findings.add(error);
+    return false;
+  }
+}
+
+/// The members that open. How they fit the manifest is checked in passing.
+std::vector<std::shared_ptr<File>> open_members(const File& manifest, Findings& findings) {
+  std::vector<std::shared_ptr<File>> files;
+  for (const SetMember& member : manifest.index.members) {
+    passes(findings, [&] {
+      files.push_back(open_member(manifest, member));
+      check_member(manifest, member, *files.back());
+    });
+  }
+  if (!files.empty() && files.size() == manifest.index.members.size())
+    passes(findings, [&] { check_set(manifest, files); });
+  return files;
+}
+
+VerifyResult verify_files(const std::filesystem::path& path, bool with_members, bool values, const Progress& progress) {
+  VerifyResult result;
+  Findings findings;
+  std::shared_ptr<File> manifest;
+  try {
+    manifest = open_file(path);
+  } catch (const Error& error) {
+    if (error.kind == ErrorKind::io) throw;
+    result.findings.push_back({error.kind, error.what(), error.offset});
+    return result;
+  }
+  std::vector<std::shared_ptr<File>> files;
+  if (with_members) {
+    files = open_members(*manifest, findings);
+    result.members = manifest->index.members.size();
+  }
+  files.insert(files.begin(), manifest);
+  findings.end_file();
+  std::uint64_t total_bytes = 0;
+  for (const std::shared_ptr<File>& file : files) total_bytes += bytes_to_check(*file, values);
+  ByteMeter meter(progress, "verifying", total_bytes);
+  for (const std::shared_ptr<File>& file : files) {
+    passes(findings, [&] { check_file(*file, values, meter, result, findings); });
+    findings.end_file();
+  }
+  meter.finish();
+  result.findings = findings.take();
+  return result;
+}
+
 }  // namespace
 
 VerifyResult verify(const std::filesystem::path& path, bool values, const Progress& progress) {
-  VerifyResult result;
-  Findings findings;
-  try {
-    const std::shared_ptr<const File> file = open_file(path);
-    const std::vector<Extent> extents = sorted_extents(file->index, file->header.current);
-    result.dead_bytes = dead_bytes(extents, file->bytes().size());
-    result.checked_bytes = file->bytes().size() - result.dead_bytes;
-    check_header_page(*file, findings);
-    check_canonical(*file, findings);
-    check_padding(*file, extents, findings);
-    std::uint64_t stored_bytes = 0;
-    for_each_blob(file->index, [&](const Blob& blob) { stored_bytes += blob.stored; });
-    ByteMeter meter(progress, "verifying", stored_bytes + (values ? raw_plane_bytes(file->index) : 0));
-    check_chunks(*file, meter, findings);
-    if (values) check_values(path, meter, findings);
-    meter.finish();
-  } catch (const Error& error) {
-    if (error.kind == ErrorKind::io) throw;
-    findings.add(error);
-  }
-  result.findings = findings.take();
-  return result;
+  return verify_files(path, true, values, progress);
+}
+
+VerifyResult verify_one_file(const std::filesystem::path& path, const Progress& progress) {
+  return verify_files(path, false, false, progress);
 }
 
 }  // namespace ingot::container

@@ -59,4 +59,8 @@ void guarded_write(std::uint64_t offset, Bytes bytes, const std::function<void(s
   } while (!bytes.empty());
 }
 
+void guarded_step() {
+  guarded_write(0, Bytes{}, [](std::uint64_t, Bytes) {});
+}
+
 }  // namespace ingot::container

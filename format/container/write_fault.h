@@ -12,4 +12,7 @@ namespace ingot::container {
 /// type that nothing catches, as if the process had been killed there.
 void guarded_write(std::uint64_t offset, Bytes bytes, const std::function<void(std::uint64_t, Bytes)>& write);
 
+/// Asks the hook before a step that is no write: a rename, a removal. Whoever publishes finished files calls it too.
+void guarded_step();
+
 }  // namespace ingot::container

@@ -5,6 +5,7 @@
 #include "format/container/file.h"
 #include "format/container/limits.h"
 #include "format/container/tensor_writer.h"
+#include "format/container/write_fault.h"
 
 namespace ingot::container {
 namespace {
@@ -41,6 +42,7 @@ void check_before_writing(const Index& index, std::string_view where) {
   for (const tensor::Attachment& attachment : index.model.attachments)
     attachment_bytes.push_back(attachment.bytes.size());
   check_model(index.model, attachment_bytes, where);
+  if (index.members.empty()) check_references(index.model, tensor_names(index.model), where);
   for (const tensor::Tensor& tensor : index.model.tensors) {
     const std::string place = std::string(where) + ": tensor \"" + tensor.name + "\"";
     if (tensor.planes == nullptr) throw Error(ErrorKind::invalid_value, place + ": has no planes");
@@ -95,7 +97,8 @@ Slot write_index(Index& index, BlobWriter& blobs, std::string_view where) {
   const std::string text = index_text(index, where);
   Slot slot;
   slot.generation = 1;
-  slot.required_features = blobs.has_compressed_chunks() ? kFeatureZstd : 0;
+  slot.required_features =
+      (blobs.has_compressed_chunks() ? kFeatureZstd : 0) | (index.members.empty() ? 0 : kFeatureSet);
   slot.index_offset = blobs.append(as_bytes_view(text), kAlignment);
   slot.index_size = text.size();
   slot.index_hash = hash128(as_bytes_view(text));
@@ -107,7 +110,25 @@ Slot write_index(Index& index, BlobWriter& blobs, std::string_view where) {
   return slot;
 }
 
+std::string text_of(const tensor::TokenizerSpec& tokenizer) { return canonical_json(tensor::to_json(tokenizer)); }
+
 }  // namespace
+
+void check_writable(const tensor::Model& model, std::string_view where) {
+  const std::optional<Bytes> tokenizer = model.tokenizer ? std::optional(Bytes{}) : std::nullopt;
+  check_before_writing(index_of(model, attachments_of(model, tokenizer, where)), where);
+}
+
+std::string largest_index_text(const tensor::Model& model, std::string_view where) {
+  const std::optional<Bytes> tokenizer = model.tokenizer ? std::optional(Bytes{}) : std::nullopt;
+  Index index = index_of(model, attachments_of(model, tokenizer, where));
+  index.model.tensors.clear();
+  index.chunk_table_offset = index.chunk_table_rows = kMaxInteger;
+  Blob blob;
+  blob.offset = blob.size = blob.stored = blob.first_chunk = kMaxInteger;
+  index.attachments.assign(index.model.attachments.size(), blob);
+  return index_text(index, where);
+}
 
 WriteResult write_model(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options,
                         const WriteExtras& extras) {
@@ -115,10 +136,11 @@ WriteResult write_model(const tensor::Model& model, const std::filesystem::path&
   std::string tokenizer_text;
   std::optional<Bytes> tokenizer = extras.tokenizer;
   if (model.tokenizer && !tokenizer) {
-    tokenizer_text = canonical_json(tensor::to_json(*model.tokenizer));
+    tokenizer_text = text_of(*model.tokenizer);
     tokenizer = as_bytes_view(tokenizer_text);
   }
   Index index = index_of(model, attachments_of(model, tokenizer, where));
+  index.members = extras.members;
   index.unknown_members = extras.unknown_members;
   check_before_writing(index, where);
 
@@ -138,13 +160,14 @@ WriteResult write_model(const tensor::Model& model, const std::filesystem::path&
   const Slot slot = write_index(index, blobs, where);
   result.file_bytes = slot.file_size;
   result.root = slot.index_hash;
+  meter.finish();  // may throw, which must not happen after the rename
+  guarded_step();
   file.commit(options.sync);
-  meter.finish();
   return result;
 }
 
 WriteResult write(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options) {
-  return write_model(model, path, options, {});
+  return options.shard_bytes != 0 ? write_set(model, path, options) : write_model(model, path, options, {});
 }
 
 }  // namespace ingot::container

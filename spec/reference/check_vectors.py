@@ -15,9 +15,9 @@ def check_valid(path):
     file = R.IngotFile(path)
     with open(path[:-6] + ".json") as handle:
         expected = json.load(handle)
-    assert sorted(expected) == sorted(t["name"] for t in file.index["tensors"]), "tensor names"
-    for tensor in file.index["tensors"]:
-        bits, want = file.decode(tensor), expected[tensor["name"]]
+    assert list(expected) == [t["name"] for _, t in file.tensors], "tensor names in model order"
+    for owner, tensor in file.tensors:
+        bits, want = owner.decode(tensor), expected[tensor["name"]]
         if want["bits"]:
             assert "".join(f"{int(b):08x}" for b in bits) == want["bits"], tensor["name"]
         assert R.fingerprint(tensor["shape"], np.asarray(bits)).hex() == want["fingerprint"] == tensor["fingerprint"], tensor["name"]
@@ -26,8 +26,8 @@ def check_valid(path):
 def check_invalid(path):
     try:
         file = R.IngotFile(path)
-        for tensor in file.index["tensors"]:
-            file.decode(tensor)
+        for owner, tensor in file.tensors:
+            owner.decode(tensor)
     except R.IngotError as error:
         kind = os.path.basename(path).split("__")[0]
         assert error.kind == kind, f"{path}: expected {kind}, got {error}"

@@ -574,16 +574,22 @@ def check_scheme(scheme, where):
 
 
 def check_path(path):
-    check(isinstance(path, str) and 0 < len(path.encode()) <= 4096 and "\\" not in path and "\0" not in path and
+    check(isinstance(path, str), "invalid_value", "a path is no string")
+    check(len(path.encode()) <= 4096, "limit_exceeded", "path too long")
+    check(path and "\\" not in path and "\0" not in path and
           all(part not in ("", ".", "..") for part in path.split("/")), "invalid_value", f"source path {path!r}")
 
 
 class IngotFile:
-    """Opens and verifies a whole file; `index` is the parsed index, plane(tensor, role) gives raw bytes."""
+    """Opens and verifies a whole file, and the members where it is the manifest of a set; `index` is the parsed index, `tensors` is
+    [(the file that holds it, its index entry)] in model order."""
 
-    def __init__(self, path):
-        with open(path, "rb") as handle:
-            self.data = handle.read()
+    def __init__(self, path, is_member=False):
+        try:
+            with open(path, "rb") as handle:
+                self.data = handle.read()
+        except OSError as error:
+            raise IngotError("io", str(error)) from None
         data = self.data
         check(len(data) >= 8 or data != b"\x89INGT\r\n\x1a"[: len(data)], "truncated", "shorter than the header page")
         check(data[:8] == b"\x89INGT\r\n\x1a" or len(data) < 4096, "bad_magic", "not an .ingot file")
@@ -599,8 +605,14 @@ class IngotFile:
         text = data[s["index_offset"]:s["index_offset"] + s["index_size"]]
         check(hash128(text) == s["index_hash"], "bad_checksum", "index hash")
         self.index = parse_index(text)
+        check(not (is_member and "set" in self.index), "invalid_value", "a member of a set is a manifest itself")
         self._check_index()
+        check(("set" in self.index) == bool(s["required"] & 2), "invalid_value", "required feature bit 1 disagrees with the index")
         self._check_bytes()
+        self.tensors = [(self, t) for t in self.index["tensors"]]
+        if "set" in self.index:
+            self._read_members(path)
+        self._check_references()
 
     def _current_slot(self):
         slots, data = [], self.data
@@ -647,15 +659,15 @@ class IngotFile:
             for plane in t["planes"]:
                 members(plane, ["role", "offset", "size", "first_chunk", "hash"], ["stored"], "plane")
             check([(p["role"], p["size"]) for p in t["planes"]] == derived, "invalid_value", f"{t['name']}: plane list, expected {derived}")
-        for alias, target in index["aliases"].items():
-            check(alias not in names and target in names, "invalid_value", f"alias {alias}")
         attachments = {}
         for a in index["attachments"]:
             members(a, ["name", "offset", "size", "first_chunk", "hash"], ["stored"], "attachment")
             check(isinstance(a["name"], str) and a["name"] and a["name"] not in attachments, "invalid_value", "attachment name")
             attachments[a["name"]] = a["size"]
         if "source" in index:
-            self._check_source(index["source"], names, attachments)
+            self._check_source(index["source"], attachments)
+        if "set" in index:
+            self._check_set(index["set"])
 
     def _check_transforms(self, tensor):
         transforms, shape = tensor.get("transforms", []), tensor["shape"]
@@ -669,7 +681,41 @@ class IngotFile:
                 check(t["kind"] in ("transpose", "add_one"), "invalid_value", f"transform {t['kind']}")
                 check(t["kind"] == "add_one" or len(shape) == 2, "invalid_value", "transpose of rank != 2")
 
-    def _check_source(self, source, names, attachments):
+    @staticmethod
+    def _check_set(entry):  # sets.md section 2
+        members(entry, ["members"], [], "set")
+        check(isinstance(entry["members"], list) and entry["members"], "invalid_value", "set without members")
+        check(len(entry["members"]) <= 16384, "limit_exceeded", "members of a set")
+        for m in entry["members"]:
+            members(m, ["path", "root", "tensors"], [], "member")
+            check_path(m["path"])
+            natural(m["tensors"], "tensors of a member")
+            check(isinstance(m["root"], str) and len(m["root"]) == 32 and set(m["root"]) <= set("0123456789abcdef"), "invalid_value", "root")
+        check(len({m["path"] for m in entry["members"]}) == len(entry["members"]), "invalid_value", "a member twice")
+
+    def _read_members(self, path):  # sets.md sections 4 and 5
+        for m in self.index["set"]["members"]:
+            where = f"{path}: member {m['path']}"
+            try:
+                file = IngotFile(os.path.join(os.path.dirname(path), m["path"]), is_member=True)
+            except IngotError as error:
+                raise IngotError(error.kind, f"{where}: {error}") from None
+            check(file.slot["index_hash"].hex() == m["root"], "mismatch", f"{where}: root")
+            check(len(file.index["tensors"]) == m["tensors"], "invalid_value", f"{where}: number of tensors")
+            check(not file.index["aliases"] and not file.index["attachments"] and "source" not in file.index, "invalid_value", where)
+            self.tensors += file.tensors
+        check(len(self.tensors) <= 1 << 20, "limit_exceeded", "tensors of the set")
+
+    def _check_references(self):
+        names = {t["name"] for _, t in self.tensors}
+        check(len(names) == len(self.tensors), "invalid_value", "a tensor appears twice in the set")
+        for alias, target in self.index["aliases"].items():
+            check(alias not in names and target in names, "invalid_value", f"alias {alias}")
+        for f in self.index.get("source", {"files": []})["files"]:
+            for s in f["segments"]:
+                check(s["kind"] != "tensor" or s["tensor"] in names, "invalid_value", "segment of an unknown tensor")
+
+    def _check_source(self, source, attachments):
         members(source, ["layout", "files"], [], "source")
         for f in source["files"]:
             members(f, ["path", "size", "hash", "segments"], ["patches"], "source file")
@@ -683,8 +729,6 @@ class IngotFile:
                 if s["kind"] == "literal":
                     check(s["attachment"] in attachments and natural(s["begin"], "begin") + s["size"] <= attachments[s["attachment"]],
                           "invalid_value", "segment outside its attachment")
-                if s["kind"] == "tensor":
-                    check(s["tensor"] in names, "invalid_value", "segment of an unknown tensor")
             check(total == f["size"], "invalid_value", f"segments of {f['path']} do not add up")
 
     def _blobs(self):
@@ -775,8 +819,8 @@ class IngotFile:
 
 def main(path):
     file = IngotFile(path)
-    for tensor in file.index["tensors"]:
-        bits = file.decode(tensor)
+    for owner, tensor in file.tensors:
+        bits = owner.decode(tensor)
         value = fingerprint(tensor["shape"], bits).hex()
         check(value == tensor["fingerprint"], "bad_checksum", f"{tensor['name']}: fingerprint")
         print(tensor["name"], "x".join(map(str, tensor["shape"])) or "scalar", value)

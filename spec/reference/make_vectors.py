@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes spec/vectors: valid .ingot files with the values they must decode to, and invalid ones named <kind>__<what>.ingot.
+"""Writes spec/vectors: valid .ingot files with the values they must decode to, and invalid ones named <kind>__<what>.ingot. The members
+of sets lie in set-members/ beside their manifests.
 
 Values are computed from plain arrays with exact fractions before anything is packed; packing is bit by bit from planes.md. Deterministic.
     make_vectors.py OUTPUT_DIRECTORY
@@ -565,6 +566,141 @@ def everything():
     return bytes(data) + b"torn tail", [entry]
 
 
+class SetFile:
+    """A file of a set: its bytes, and what a manifest says of it."""
+
+    def __init__(self, data, tensors):
+        self.data, self.tensors = data, tensors
+        self.root = data[512 + 48:512 + 64].hex()
+
+    def named(self, path, **changes):
+        return {"path": path, "root": self.root, "tensors": len(self.tensors), **changes}
+
+
+def plain(writer, name, values):
+    return tensor_entry(writer, name, [len(values)], {"codes": number("f32")}, "rows", [("codes", struct.pack(f"<{len(values)}f", *values), 4)],
+                        [int(b) for b in np.array(values, "<f4").view("<u4")])
+
+
+def set_member(*names, compress=False, index=None):
+    """A member with small tensors; with `compress` one more of several chunks."""
+    writer = Writer(compress)
+    tensors = [plain(writer, name, [i + 1.0, -2.5]) for i, name in enumerate(names)]
+    if compress:
+        ramp = (np.arange(600001) % 17).astype("<f2")
+        tensors.append(tensor_entry(writer, "z.ramp", [600001], {"codes": number("f16")}, "rows", [("codes", ramp.tobytes(), 2)],
+                                    ramp.astype("<f4").view("<u4")))
+    return SetFile(writer.finish({"tensors": tensors, **(index or {})}), tensors)
+
+
+def manifest(members, index=None, own=(), attachments=(), required=2, **more):
+    writer = Writer()
+    blobs = [{"name": name, **writer.blob(raw)} for name, raw in attachments]
+    tensors = [plain(writer, name, [7.0]) for name in own]
+    index = {"tensors": tensors, "attachments": blobs, "set": {"members": members, **more}, **(index or {})}
+    return SetFile(writer.finish(index, required=required), tensors)
+
+
+def set_of_two():
+    """A manifest with a tensor of its own, aliases and a restore recipe that name tensors of its members, one of them in a folder."""
+    first, second = set_member("m.b", "m.a"), set_member("k.c", compress=True)
+    content = b"HEAD" + struct.pack("<ff", 1.0, -2.5)
+    source = {"layout": "hf", "files": [{"path": "model.safetensors", "size": len(content), "hash": R.hash128(R.hash128(content)).hex(),
+              "segments": [{"kind": "literal", "attachment": "source/0/header", "begin": 0, "size": 4},
+                           {"kind": "tensor", "tensor": "m.b", "part": "raw", "size": 8}]}]}
+    index = {"source": source, "aliases": {"lm_head.weight": "k.c"}, "metadata": {"general.name": "set"}}
+    members = [first.named("set-members/first.ingot"), second.named("set-members/deeper/second.ingot")]
+    return manifest(members, index, ["own"], [("source/0/header", b"HEAD")]), first, second
+
+
+def edited(data):
+    """The same file after a metadata edit: a new index in slot B."""
+    old = slot_fields(data)
+    index = json.loads(data[old["offset"]:old["offset"] + old["size"]])
+    index["metadata"] = {"note": "edited"}
+    text, out = canonical(index), bytearray(data + b"\0" * (-len(data) % 64))
+    old.update(generation=2, offset=len(out), size=len(text), index_hash=R.hash128(text), file_size=len(out) + len(text))
+    out += text
+    out[1024:1152] = slot(**old)
+    return bytes(out)
+
+
+def slot_fields(data):
+    names = ("generation", "read", "write", "required", "optional", "offset", "size")
+    return {**dict(zip(names, struct.unpack_from("<QIIQQQQ", data, 512))), "index_hash": data[560:576], "root": data[576:592],
+            "file_size": struct.unpack_from("<Q", data, 592)[0]}
+
+
+def invalid_set_members():
+    """Files beside the invalid manifests, by path."""
+    first = set_member("m.b", "m.a")
+    inner = set_member("x.inner")
+    entry = first.tensors[0]
+    recipe = {"layout": "hf", "files": [{"path": "f", "size": 8, "hash": "0" * 32,
+              "segments": [{"kind": "tensor", "tensor": entry["name"], "part": "raw", "size": 8}]}]}
+    flipped = bytearray(first.data)
+    flipped[4096] ^= 1
+    return {
+        "first": first, "other": set_member("m.c"), "again": set_member("m.a"),
+        "edited": SetFile(edited(first.data), first.tensors), "cut": SetFile(first.data[:-1], first.tensors),
+        "flipped": SetFile(bytes(flipped), first.tensors), "foreign": SetFile(b"GGUF" + first.data[4:], first.tensors),
+        "inner": inner, "nested": manifest([inner.named("inner.ingot")]),
+        "aliases": set_member("m.d", index={"aliases": {"e": "m.d"}}), "source": set_member("m.b", index={"source": recipe}),
+        "attachment": member_with_attachment(),
+    }
+
+
+def member_with_attachment():
+    writer = Writer()
+    blob = {"name": "hf/config.json", **writer.blob(b"{}")}
+    return SetFile(writer.finish({"tensors": [], "attachments": [blob]}), [])
+
+
+def invalid_sets(files):
+    def named(name, **changes):
+        return files[name].named(f"set-members/{name}.ingot", **changes)
+
+    def of(*members, **more):
+        return manifest(list(members), **more).data
+
+    first = named("first")
+    yield "io__set_member_missing", of(first, {**first, "path": "set-members/absent.ingot"})
+    yield "io__set_member_is_a_directory", of({**first, "path": "set-members"})
+    yield "mismatch__set_member_exchanged", of({**named("other"), "root": files["first"].root})
+    yield "mismatch__set_member_edited", of(named("edited"))
+    yield "truncated__set_member", of(named("cut"))
+    yield "bad_magic__set_member", of(named("foreign"))
+    yield "bad_checksum__set_member_chunk", of(named("flipped"))
+    yield "invalid_value__set_tensor_count", of(named("first", tensors=3))
+    yield "invalid_value__set_negative_count", of(named("first", tensors=-2))
+    yield "invalid_value__set_tensor_twice", of(first, named("again"))
+    yield "invalid_value__set_tensor_twice_in_manifest", of(first, own=["m.a"])
+    yield "invalid_value__set_member_twice", of(first, first)
+    yield "invalid_value__set_nested", of(first, named("nested"))
+    yield "invalid_value__set_of_itself", of({**first, "path": "invalid_value__set_of_itself.ingot"})
+    yield "invalid_value__set_without_members", of()
+    yield "invalid_value__set_unknown_field", of(first, more=1)
+    yield "invalid_value__set_member_unknown_field", of({**first, "size": len(files["first"].data)})
+    yield "invalid_value__set_member_without_root", of({"path": first["path"], "tensors": 2})
+    yield "invalid_value__set_root_in_upper_case", of(named("first", root="A" * 32))
+    yield "invalid_value__set_short_root", of(named("first", root="0" * 31))
+    yield "invalid_value__set_not_an_object", manifest([], {"set": [first]}).data
+    yield "invalid_value__set_feature_bit_clear", of(first, required=0)
+    yield "invalid_value__set_feature_bit_without_set", SetFile(Writer().finish({"tensors": []}, required=2), []).data
+    for name, path in (("above", "../invalid/set-members/first.ingot"), ("absolute", "/set-members/first.ingot"), ("empty", ""),
+                       ("dot", "./set-members/first.ingot"), ("twice_slash", "set-members//first.ingot"),
+                       ("backslash", "set-members\\first.ingot"), ("nul", "set-members/first.ingot\0")):
+        yield f"invalid_value__set_path_{name}", of({**first, "path": path})
+    yield "limit_exceeded__set_path", of({**first, "path": "x" * 4097})
+    yield "invalid_value__set_member_with_aliases", of(named("aliases"))
+    yield "invalid_value__set_member_with_attachment", of(named("attachment"))
+    yield "invalid_value__set_member_with_source", of(named("source"))
+    yield "invalid_value__set_alias_to_nothing", of(first, index={"aliases": {"a": "m.z"}})
+    yield "invalid_value__set_alias_of_tensor", of(first, index={"aliases": {"m.a": "m.b"}})
+    yield "invalid_value__set_source_of_nothing", of(first, index={"source": {"layout": "hf", "files": [
+        {"path": "f", "size": 8, "hash": "0" * 32, "segments": [{"kind": "tensor", "tensor": "m.z", "part": "raw", "size": 8}]}]}})
+
+
 def invalid_vectors():
     base = next(data for name, data, _ in valid_vectors() if name == "affine")
     small = smallest()
@@ -675,14 +811,27 @@ def main(directory):
         bits[name] = "".join(f"{int(v):08x}" for v in values) if len(values) < 20000 else ""
         return original(writer, name, shape, scheme, packing, planes, values, transforms)
     globals()["tensor_entry"] = recording
-    for name, data, tensors in valid_vectors():
-        with open(os.path.join(directory, "valid", name + ".ingot"), "wb") as out:
+
+    def write(data, *path):
+        os.makedirs(os.path.dirname(os.path.join(directory, *path)), exist_ok=True)
+        with open(os.path.join(directory, *path), "wb") as out:
             out.write(data)
+
+    def write_valid(name, data, tensors):
+        write(data, "valid", name + ".ingot")
         with open(os.path.join(directory, "valid", name + ".json"), "w") as out:
             json.dump(expected(tensors or [], bits), out, indent=0)
-    for name, data in invalid_vectors():
-        with open(os.path.join(directory, "invalid", name + ".ingot"), "wb") as out:
-            out.write(data)
+    for name, data, tensors in valid_vectors():
+        write_valid(name, data, tensors)
+    whole, first, second = set_of_two()
+    write_valid("set", whole.data, whole.tensors + first.tensors + second.tensors)
+    write(first.data, "valid", "set-members", "first.ingot")
+    write(second.data, "valid", "set-members", "deeper", "second.ingot")
+    files = invalid_set_members()
+    for name, file in files.items():
+        write(file.data, "invalid", "set-members", name + ".ingot")
+    for name, data in [*invalid_vectors(), *invalid_sets(files)]:
+        write(data, "invalid", name + ".ingot")
 
 
 if __name__ == "__main__":
