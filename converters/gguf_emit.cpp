@@ -127,7 +127,7 @@ void emit_copy(const TensorPlan& plan, const Sink& sink) {
 void emit_join(const TensorPlan& plan, const Sink& sink) {
   FileRows view = row_view(plan, false);
   const RowMap map = row_map(plan, view);
-  const Tensor& tensor = *plan.source;
+  const Tensor& tensor = plan.blocks();
   for_pieces(view, tensor::kTileRows, sink,
              [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int) {
                RowUnpacker rows(tensor);
@@ -233,7 +233,7 @@ void scan(const TensorPlan& plan, ScanResult& result) {
 ProofClass check_values(const TensorPlan& plan, std::string& reason) {
   reason = plan.reason;
   if (plan.action == Action::refuse) return ProofClass::refused;
-  if (plan.action != Action::encode) return ProofClass::exact;
+  if (plan.action != Action::encode) return plan.proof;
   const bool same_type = plan.source->scheme == plan.type->scheme();
   if (!plan.add_one && (plan.type->name == "F32" || same_type)) return ProofClass::exact;
   ScanResult result;

@@ -7,6 +7,7 @@
 #include "converters/gguf_config.h"
 #include "converters/gguf_encode.h"
 #include "converters/gguf_planes.h"
+#include "converters/gguf_recode.h"
 #include "format/base/checked_math.h"
 
 namespace ingot::convert::gguf {
@@ -67,6 +68,7 @@ class Planner {
   std::optional<std::string> target_name(const Tensor& tensor) const;
   TensorPlan plan_tensor(const Tensor& tensor) const;
   void choose_type(const Tensor& tensor, TensorPlan& plan) const;
+  void choose_block_form(const Tensor& tensor, TensorPlan& plan) const;
   void choose_action(const Tensor& tensor, TensorPlan& plan) const;
   void settle_head();
   void add_given(std::string name, const std::vector<float>& values);
@@ -123,14 +125,27 @@ void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
     if (plan.type == nullptr) plan.type = type_named(tensor::bits(type) <= 8 ? "BF16" : "F32");
   } else {
     plan.type = block_type_of(tensor);
-    if (plan.type == nullptr) {
-      plan.reason = "no GGUF type holds the scheme " + tensor::describe(tensor.scheme) + " with rows of " +
-                    std::to_string(plan.shape.back()) + "; --scheme f32, f16, bf16 or q8_0 converts the values";
-    }
+    if (plan.type == nullptr) choose_block_form(tensor, plan);
   }
 }
 
-void Planner::choose_action(const Tensor& tensor, TensorPlan& plan) const {
+/// Codes of another layout in the blocks that hold them.
+void Planner::choose_block_form(const Tensor& tensor, TensorPlan& plan) const {
+  std::string reason;
+  if (std::optional<BlockForm> form = find_block_form(tensor, options_.allow, reason)) {
+    plan.type = form->type;
+    plan.proof = form->recoded.proof;
+    plan.reason = std::move(form->recoded.reason);
+    plan.recoded = std::move(form->recoded.tensor);
+    return;
+  }
+  plan.reason = "no GGUF type holds the scheme " + tensor::describe(tensor.scheme) + " with rows of " +
+                std::to_string(plan.shape.back()) + (reason.empty() ? "" : " (" + reason + ")") +
+                "; --scheme f32, f16, bf16 or q8_0 converts the values";
+}
+
+void Planner::choose_action(const Tensor& source, TensorPlan& plan) const {
+  const Tensor& tensor = plan.recoded ? *plan.recoded : source;
   const Arrangement have = arrangement_of(tensor.transforms);
   // Rows change places only in matrices, and where at most one of the two arrangements permutes.
   const bool permutable = plan.shape.size() == 2 && (have.heads == 0 || plan.target_heads == 0);

@@ -30,7 +30,13 @@ struct TensorPlan {
   std::uint64_t target_heads = 0;  // rope_interleave of the stored rows; 0: none
   bool add_one = false;            // stored = value + 1
   std::vector<float> values;       // given
-  std::string reason;              // of refuse and drop
+  /// join: the source with the codes and parameters of the type, where its own are others.
+  std::optional<tensor::Tensor> recoded;
+  ProofClass proof = ProofClass::exact;  // of recoded
+  std::string reason;                    // of refuse and drop, and why recoded is not exact
+
+  /// What join reads.
+  [[nodiscard]] const tensor::Tensor& blocks() const noexcept { return recoded ? *recoded : *source; }
 
   [[nodiscard]] std::uint64_t size() const;  // bytes in the file, without padding
 };

@@ -1,6 +1,7 @@
 #include "converters/recode_planes.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <mutex>
 
@@ -77,9 +78,24 @@ class ConvertedPlanes final : public tensor::PlaneSource {
     return std::min(view.rows_per_unit, view.rows - unit % view.units_per_matrix * view.rows_per_unit);
   }
 
+  [[nodiscard]] std::unique_ptr<RowMaker> take_maker(bool codes) const {
+    const std::scoped_lock lock(mutex_);
+    if (idle_[codes].empty()) return nullptr;
+    std::unique_ptr<RowMaker> maker = std::move(idle_[codes].back());
+    idle_[codes].pop_back();
+    return maker;
+  }
+  void give_back(std::unique_ptr<RowMaker> maker, bool codes) const {
+    const std::scoped_lock lock(mutex_);
+    idle_[codes].push_back(std::move(maker));
+  }
+
   std::shared_ptr<const Conversion> conversion_;
   std::vector<std::size_t> through_;           // by plane: the source's plane; kNone: computed
   std::vector<std::vector<std::byte>> whole_;  // by plane: computed whole planes
+  // At most one maker per thread that ever read at the same time: without codes, and with.
+  mutable std::mutex mutex_;
+  mutable std::array<std::vector<std::unique_ptr<RowMaker>>, 2> idle_;
 };
 
 void ConvertedPlanes::pass_codes() {
@@ -199,8 +215,11 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
         plane.sliced ? side.geometry.rows_per_unit * plane.cols * plane.codec.element_bytes() : 0);
   for (std::size_t i = 0; i < side.code_planes; ++i)
     buffers.unwanted.resize(std::max<std::size_t>(buffers.unwanted.size(), side.specs[i].unit_bytes));
-  RowMaker rows(*conversion_, codes);
-  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit) make_unit(unit, rows, buffers, unit - unit_begin, out);
+  std::unique_ptr<RowMaker> rows = take_maker(codes);
+  if (rows == nullptr) rows = std::make_unique<RowMaker>(*conversion_, codes);
+  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit)
+    make_unit(unit, *rows, buffers, unit - unit_begin, out);
+  give_back(std::move(rows), codes);
 }
 
 void ConvertedPlanes::done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const {

@@ -1,0 +1,40 @@
+#include "converters/gguf_recode.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace ingot::convert::gguf {
+namespace {
+
+/// Types that a row of the tensor can be cut into, smallest first.
+std::vector<const BlockType*> candidates(const tensor::Tensor& tensor) {
+  const std::uint64_t cols = tensor.stored_shape().empty() ? 1 : tensor.stored_shape().back();
+  std::vector<const BlockType*> types;
+  for (const BlockType& type : block_types())
+    if (type.kind == BlockKind::coded && type.writable && cols % type.block_elems == 0) types.push_back(&type);
+  std::stable_sort(types.begin(), types.end(), [](const BlockType* a, const BlockType* b) {
+    return a->block_bytes * b->block_elems < b->block_bytes * a->block_elems;
+  });
+  return types;
+}
+
+}  // namespace
+
+std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, ProofClass allow, std::string& reason) {
+  const std::uint8_t code_bits = tensor::bits(tensor.scheme.codes.type);
+  std::optional<BlockForm> rounded;
+  for (const BlockType* type : candidates(tensor)) {
+    Recoded recoded = recode(tensor, {type->scheme(), tensor.transforms});
+    if (recoded.proof == ProofClass::exact) return BlockForm{type, std::move(recoded)};
+    if (recoded.proof == ProofClass::refused) {
+      if (reason.empty() && tensor::bits(type->scheme().codes.type) >= code_bits)
+        reason = std::string(type->name) + ": " + recoded.reason;
+      continue;
+    }
+    if (allow >= ProofClass::codes) return BlockForm{type, std::move(recoded)};
+    if (!rounded) rounded = BlockForm{type, std::move(recoded)};
+  }
+  return rounded;
+}
+
+}  // namespace ingot::convert::gguf

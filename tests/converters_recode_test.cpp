@@ -1,0 +1,352 @@
+// recode(): pairs of schemes on random tensors, judged by the decoder: what is called exact is equal bit for bit, what is
+// called codes stays within its bound, what is refused has no exact form with the same scale.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "converters/recode.h"
+#include "format/tensor/decode.h"
+#include "format/tensor/fingerprint.h"
+#include "format/tensor/float_codes.h"
+#include "tensor_oracle.h"
+
+namespace ingot::convert {
+namespace {
+
+using tensor::Block;
+using tensor::CodeKind;
+using tensor::DType;
+using tensor::Level;
+using tensor::Offset;
+using tensor::OffsetKind;
+using tensor::Order;
+using tensor::Packing;
+using tensor::Scheme;
+using tensor::Shape;
+using tensor::Tensor;
+using tensor::Transform;
+using tensor::TransformKind;
+using test::canonical;
+using test::PlainTensor;
+
+constexpr Block kRow{1, 0}, kAll{0, 0};
+Block group(std::uint32_t cols) { return {1, cols}; }
+
+Level level(DType type, Block block, bool custom_table = false) { return {type, block, 1, 0, custom_table}; }
+Scheme numbers(DType type, std::vector<Level> scales, Offset offset = {}) {
+  Scheme scheme;
+  scheme.codes.type = type;
+  scheme.scales = std::move(scales);
+  scheme.offset = std::move(offset);
+  return scheme;
+}
+Scheme table(const char* name, DType type, std::vector<Level> scales) {
+  Scheme scheme = numbers(type, std::move(scales));
+  scheme.codes.kind = CodeKind::table;
+  scheme.codes.table = name;
+  return scheme;
+}
+Scheme ordered(Scheme scheme, Order order) {
+  scheme.order = order;
+  return scheme;
+}
+Scheme flat(Scheme scheme, std::uint32_t elements) {
+  scheme.flat = elements;
+  return scheme;
+}
+Scheme rounded(Scheme scheme) {
+  scheme.rounded_scale = true;
+  return scheme;
+}
+Scheme stepped(Scheme scheme) {
+  scheme.rounded_steps = true;
+  return scheme;
+}
+Offset zero(std::int32_t value) { return {OffsetKind::zero, value, {}}; }
+Offset zero_points(DType type, Block block) { return {OffsetKind::zero_points, 0, {level(type, block)}}; }
+Offset bias(DType type, Block block) { return {OffsetKind::bias, 0, {level(type, block)}}; }
+Offset minimum(std::vector<Level> levels) { return {OffsetKind::minimum, 0, std::move(levels)}; }
+
+std::vector<float> values(const Tensor& tensor) {
+  std::vector<float> out(tensor.elements());
+  tensor::decode_logical(tensor, out);
+  return out;
+}
+
+bool equal_values(const Tensor& a, const Tensor& b) {
+  const std::vector<float> x = values(a), y = values(b);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    if (canonical(x[i]) != canonical(y[i])) return false;
+  return x.size() == y.size();
+}
+
+/// All bytes of every plane, read unit by unit in odd steps.
+std::vector<std::vector<std::byte>> plane_bytes(const Tensor& tensor) {
+  const auto specs = tensor.plane_specs();
+  std::vector<std::vector<std::byte>> planes(specs.size());
+  const std::uint64_t units = tensor.geometry().units;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    planes[i].resize(specs[i].total_bytes, std::byte{0xEE});
+    if (specs[i].sliced) continue;
+    const Bytes whole = tensor.planes->whole(i);
+    REQUIRE(whole.size() == planes[i].size());
+    std::copy(whole.begin(), whole.end(), planes[i].begin());
+  }
+  for (std::uint64_t begin = 0; begin < units;) {
+    const std::uint64_t end = std::min(units, begin + 1 + begin % 3);
+    std::vector<std::byte*> out(specs.size(), nullptr);
+    for (std::size_t i = 0; i < specs.size(); ++i)
+      if (specs[i].sliced) out[i] = planes[i].data() + begin * specs[i].unit_bytes;
+    tensor.planes->read_units(begin, end, out);
+    begin = end;
+  }
+  return planes;
+}
+
+Tensor in_memory(const Tensor& tensor) {
+  Tensor copy = tensor;
+  copy.planes = tensor::planes_in_memory(plane_bytes(tensor), tensor.stored_shape(), tensor.scheme, tensor.packing);
+  return copy;
+}
+
+/// A source that gives no views, so that every plane goes through read_units().
+class Streamed final : public tensor::PlaneSource {
+ public:
+  Streamed(std::shared_ptr<const tensor::PlaneSource> inner, std::vector<tensor::PlaneSpec> specs)
+      : inner_(std::move(inner)), specs_(std::move(specs)) {}
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
+    return specs_[index].sliced ? std::nullopt : inner_->view(index);
+  }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    inner_->read_units(begin, end, out);
+  }
+  [[nodiscard]] Bytes whole(std::size_t index) const override { return inner_->whole(index); }
+
+ private:
+  std::shared_ptr<const tensor::PlaneSource> inner_;
+  std::vector<tensor::PlaneSpec> specs_;
+};
+
+Tensor streamed(const Tensor& tensor) {
+  Tensor copy = tensor;
+  copy.planes = std::make_shared<Streamed>(tensor.planes, tensor.plane_specs());
+  return copy;
+}
+
+/// What a checkpoint holds: zero points near the middle of the codes, orders made of whole groups.
+PlainTensor checkpoint_like(const Shape& shape, const Scheme& scheme, bool tame, std::mt19937_64& random) {
+  const Packing packing = tensor::canonical_packing(shape, scheme);
+  PlainTensor plain = test::random_tensor(shape, scheme, packing, tame, random);
+  const std::size_t scales = scheme.scales.size();
+  if (scheme.offset.kind == OffsetKind::zero_points && !tensor::info(scheme.offset.levels[0].type).is_float) {
+    for (std::uint64_t& element : plain.levels[scales])
+      element = random() % (std::uint64_t{1} << std::min<int>(tensor::bits(scheme.codes.type),
+                                                              tensor::bits(scheme.offset.levels[0].type)));
+  }
+  if (scheme.order == Order::group_index && tame) {
+    const std::uint64_t cols = scheme.scales[0].block.cols;
+    for (std::size_t c = 0; c < plain.order.size(); ++c) plain.order[c] = static_cast<std::uint32_t>(c / cols);
+    std::shuffle(plain.order.begin(), plain.order.end(), random);
+  }
+  return plain;
+}
+
+struct Outcome {
+  int exact = 0, codes = 0, refused = 0;
+};
+
+void check_recoded(const Tensor& source, const StoredForm& wanted, const Recoded& result) {
+  REQUIRE(result.proof != ProofClass::requantized);
+  if (result.proof == ProofClass::refused) {
+    CHECK_FALSE(result.reason.empty());
+    return;
+  }
+  const Tensor& made = result.tensor;
+  CHECK(made.scheme == wanted.scheme);
+  CHECK(made.transforms == wanted.transforms);
+  CHECK(made.packing == tensor::canonical_packing(made.stored_shape(), wanted.scheme));
+  const Tensor copy = in_memory(made);  // read_units() agrees with views
+  for (std::size_t i = 0; i < made.plane_specs().size(); ++i) {
+    const auto view = made.planes->view(i);
+    if (view) CHECK(std::equal(view->begin(), view->end(), copy.planes->view(i)->begin(), copy.planes->view(i)->end()));
+  }
+  if (result.proof == ProofClass::exact) {
+    CHECK(result.worst_steps == 0);
+    CHECK(equal_values(source, made));
+    CHECK(equal_values(source, copy));
+    CHECK(tensor::fingerprint(source) == tensor::fingerprint(made));
+  } else {
+    CHECK_FALSE(result.reason.empty());
+    CHECK(result.worst_steps > 0);
+    CHECK(result.worst_steps <= 0.5);
+  }
+}
+
+Outcome try_pair(const Scheme& from, const Scheme& to, bool tame, const std::vector<Shape>& shapes, int times,
+                 std::uint64_t seed = 1) {
+  Outcome outcome;
+  std::mt19937_64 random(seed);
+  for (const Shape& shape : shapes) {
+    for (int i = 0; i < times; ++i) {
+      const Tensor source = test::as_tensor(checkpoint_like(shape, from, tame, random));
+      const StoredForm wanted{to, {}};
+      CAPTURE(tensor::describe(from));
+      CAPTURE(tensor::describe(to));
+      CAPTURE(shape.size());
+      CAPTURE(shape.back());
+      const Recoded result = recode(i % 2 == 0 ? source : streamed(source), wanted);
+      CAPTURE(result.reason);
+      check_recoded(source, wanted, result);
+      if (result.proof == ProofClass::exact) ++outcome.exact;
+      if (result.proof == ProofClass::codes) ++outcome.codes;
+      if (result.proof == ProofClass::refused) ++outcome.refused;
+    }
+  }
+  return outcome;
+}
+
+const std::vector<Shape> kShapes = {{16, 64}, {5, 128}, {33, 96}, {2, 17, 64}, {1, 160}};
+
+std::vector<Scheme> all_schemes() {
+  const Block g32 = group(32), g64 = group(64);
+  Scheme nested = rounded(table("nf4", DType::u4, {level(DType::u8, g64, true), level(DType::f32, {4, 0})}));
+  nested.scale_offset = true;
+  return {
+      numbers(DType::u4, {level(DType::f16, g32)}, zero(8)),
+      numbers(DType::u5, {level(DType::f16, g32)}, zero(16)),
+      numbers(DType::i8, {level(DType::f16, g32)}),
+      numbers(DType::u4, {level(DType::f16, g32)}, bias(DType::f16, g32)),
+      numbers(DType::u4, {level(DType::f16, g64)}, zero_points(DType::u8, g64)),
+      numbers(DType::u4, {level(DType::f32, g32)}, zero_points(DType::u4, g32)),
+      numbers(DType::u4, {level(DType::bf16, g64)}, bias(DType::bf16, g64)),
+      numbers(DType::u4, {level(DType::f32, g64)}, bias(DType::f32, g64)),
+      numbers(DType::u8, {level(DType::f16, kRow)}, zero(128)),
+      numbers(DType::u8, {level(DType::f32, kRow)}, zero_points(DType::u8, kRow)),
+      numbers(DType::i8, {level(DType::f32, kAll)}),
+      numbers(DType::i8, {level(DType::f32, kRow)}, zero_points(DType::i8, kRow)),
+      numbers(DType::u3, {level(DType::f16, g32)}, zero_points(DType::u3, g32)),
+      numbers(DType::u2, {level(DType::f16, group(16))}, zero(2)),
+      numbers(DType::u6, {level(DType::i8, group(16)), level(DType::f16, g64)}, zero(32)),
+      numbers(DType::u4, {level(DType::u8, g32), level(DType::f16, g64)},
+              minimum({level(DType::u8, g32), level(DType::f16, g64)})),
+      numbers(DType::u4, {level(DType::f16, g64)}, zero_points(DType::f16, g64)),
+      numbers(DType::u4, {level(DType::f16, {16, 32})}, zero(8)),
+      ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u8, g32)), Order::group_index),
+      ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u8, g32)), Order::permutation),
+      numbers(DType::e2m1, {level(DType::e8m0, g32)}),
+      numbers(DType::e2m1, {level(DType::e4m3, group(16)), level(DType::f32, kAll)}),
+      table("custom", DType::u4, {level(DType::f32, g32)}),
+      numbers(DType::e4m3, {level(DType::f32, kRow)}),
+      numbers(DType::e4m3, {level(DType::e8m0, g32)}),
+      table("nf4", DType::u4, {level(DType::f32, g64)}),
+      flat(table("nf4", DType::u4, {level(DType::f32, kRow)}), 64),
+      nested,
+      stepped(numbers(DType::i8, {level(DType::f32, kRow), level(DType::f32, kAll)})),
+      stepped(numbers(DType::u4, {level(DType::f32, g32)}, zero(8))),
+      Scheme::plain(DType::e4m3),
+      Scheme::plain(DType::bf16),
+  };
+}
+
+}  // namespace
+
+TEST_CASE("recode_of_every_pair_of_schemes_keeps_what_it_promises") {
+  const std::vector<Scheme> schemes = all_schemes();
+  for (const Scheme& from : schemes) {
+    for (const Scheme& to : schemes) {
+      const Outcome tame = try_pair(from, to, true, {{17, 128}}, 1);
+      try_pair(from, to, false, {{6, 64}}, 2);
+      if (from == to) CHECK(tame.exact == 1);
+    }
+  }
+}
+
+TEST_CASE("recode_is_exact_where_the_mathematics_permits") {
+  const Block g16 = group(16), g32 = group(32), g64 = group(64), g128 = group(128);
+  struct Pair {
+    Scheme from, to;
+  };
+  const std::vector<Pair> pairs = {
+      // zero points -> a wider type with a constant zero (Q5_0 form)
+      {numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)),
+       numbers(DType::u5, {level(DType::f16, g32)}, zero(16))},
+      {numbers(DType::u3, {level(DType::f16, g32)}, zero_points(DType::u8, g32)),
+       numbers(DType::u4, {level(DType::f16, g32)}, zero(8))},
+      {numbers(DType::u2, {level(DType::bf16, g16)}, zero_points(DType::u2, g16)),
+       numbers(DType::u3, {level(DType::f32, g16)}, zero(4))},
+      // a constant zero <-> signed codes <-> zero points
+      {numbers(DType::u8, {level(DType::f16, g32)}, zero(128)), numbers(DType::i8, {level(DType::f16, g32)})},
+      {numbers(DType::i8, {level(DType::f16, g32)}), numbers(DType::u8, {level(DType::f16, g32)}, zero(128))},
+      {numbers(DType::u4, {level(DType::f16, g32)}, zero(8)), numbers(DType::i8, {level(DType::f32, g32)})},
+      {numbers(DType::u4, {level(DType::f16, g32)}, zero(8)),
+       numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32))},
+      {numbers(DType::i8, {level(DType::f16, kRow)}),
+       numbers(DType::u8, {level(DType::f16, g32)}, zero_points(DType::u8, g32))},
+      {numbers(DType::i8, {level(DType::f32, kRow)}, zero_points(DType::u7, kRow)),
+       numbers(DType::u8, {level(DType::f32, kRow)}, zero_points(DType::u8, kRow))},
+      // zero points -> bias
+      {numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)),
+       numbers(DType::u4, {level(DType::f16, g32)}, bias(DType::f32, g32))},
+      {numbers(DType::i8, {level(DType::f16, g32)}),
+       numbers(DType::u8, {level(DType::f16, g32)}, bias(DType::f16, g32))},
+      {numbers(DType::u4, {level(DType::bf16, g64)}, zero(8)),
+       numbers(DType::u4, {level(DType::bf16, g64)}, bias(DType::bf16, g64))},
+      {numbers(DType::u4, {level(DType::f16, g64)}, zero_points(DType::u8, g64)),
+       numbers(DType::u4, {level(DType::f16, g64)}, zero_points(DType::f16, g64))},
+      // groups split
+      {numbers(DType::u4, {level(DType::f16, g128)}, zero(8)), numbers(DType::u4, {level(DType::f16, g32)}, zero(8))},
+      {numbers(DType::u4, {level(DType::f16, g128)}, zero_points(DType::u8, g64)),
+       numbers(DType::u5, {level(DType::f16, g32)}, zero(16))},
+      {numbers(DType::i8, {level(DType::f32, kAll)}), numbers(DType::i8, {level(DType::f32, g32)})},
+      {numbers(DType::e4m3, {level(DType::f32, {16, 32})}), numbers(DType::e4m3, {level(DType::f32, g16)})},
+      {numbers(DType::e4m3, {level(DType::bf16, {16, 64})}), numbers(DType::e4m3, {level(DType::f32, {8, 32})})},
+      // two levels multiplied out
+      {numbers(DType::u4, {level(DType::u8, g32), level(DType::f16, g64)},
+               minimum({level(DType::u8, g32), level(DType::f16, g64)})),
+       numbers(DType::u4, {level(DType::f32, g32)}, bias(DType::f32, g32))},
+      {numbers(DType::u6, {level(DType::i8, g16), level(DType::f16, g64)}, zero(32)),
+       numbers(DType::i8, {level(DType::f32, g16)})},
+      {rounded(table("nf4", DType::u4, {level(DType::u8, g64, true), level(DType::f32, {4, 0})})),
+       table("nf4", DType::u4, {level(DType::f32, g64)})},
+      {numbers(DType::e2m1, {level(DType::e4m3, g16), level(DType::bf16, kAll)}),
+       numbers(DType::e2m1, {level(DType::f32, g16)})},
+      // floats and tables
+      {numbers(DType::e2m1, {level(DType::e8m0, g32)}), table("custom", DType::u4, {level(DType::f32, g32)})},
+      {numbers(DType::e2m1, {level(DType::e8m0, g32)}), numbers(DType::e4m3, {level(DType::bf16, g32)})},
+      {numbers(DType::e2m1, {level(DType::e4m3, g16)}),
+       numbers(DType::e2m1, {level(DType::e4m3, g16), level(DType::f32, kAll)})},
+      {Scheme::plain(DType::e4m3), numbers(DType::e4m3, {level(DType::f32, kRow)})},
+      {numbers(DType::e4m3, {level(DType::f32, kAll)}), numbers(DType::e4m3, {level(DType::f32, kRow)})},
+      // orders
+      {ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)), Order::permutation),
+       ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)), Order::group_index)},
+      {ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)), Order::group_index),
+       ordered(numbers(DType::u5, {level(DType::f16, g32)}, zero(16)), Order::permutation)},
+      {ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero(8)), Order::group_index),
+       ordered(numbers(DType::u4, {level(DType::f16, g16)}, zero(8)), Order::group_index)},
+      {ordered(numbers(DType::u4, {level(DType::f16, kRow)}, zero(8)), Order::permutation),
+       numbers(DType::u4, {level(DType::f16, kRow)}, zero(8))},
+      {numbers(DType::u4, {level(DType::f16, g32)}, zero(8)),
+       ordered(numbers(DType::u4, {level(DType::f16, g32)}, zero(8)), Order::group_index)},
+      // flat
+      {flat(table("nf4", DType::u4, {level(DType::f32, kRow)}), 64), table("nf4", DType::u4, {level(DType::f32, g32)})},
+      {table("nf4", DType::u4, {level(DType::f32, g64)}), flat(table("nf4", DType::u4, {level(DType::f32, kRow)}), 32)},
+      {flat(table("nf4", DType::u4, {level(DType::f32, kRow)}), 128),
+       flat(table("nf4", DType::u4, {level(DType::f32, kRow)}), 64)},
+      // operations that are rounded to no effect
+      {stepped(numbers(DType::u4, {level(DType::f32, g32)}, zero(8))),
+       numbers(DType::u4, {level(DType::f32, g32)}, zero(8))},
+  };
+  const std::vector<Shape> shapes = {{16, 128}, {21, 128}, {3, 16, 256}, {1, 128}};
+  for (const Pair& pair : pairs) {
+    const Outcome outcome = try_pair(pair.from, pair.to, true, shapes, 2);
+    CAPTURE(tensor::describe(pair.from));
+    CAPTURE(tensor::describe(pair.to));
+    CHECK(outcome.exact == 8);
+  }
+}
+
+}  // namespace ingot::convert
