@@ -96,7 +96,9 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   if (options.write.compress && !layout.compresses) {
     throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
   }
-  Forecast result = layout.forecast(model, options.write);
+  WriteOptions write_options = options.write;
+  write_options.allow = options.allow;
+  Forecast result = layout.forecast(model, write_options);
   estimate_times(model, options.prove, result);
   return result;
 }
@@ -116,6 +118,7 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   const tensor::Model& source = completes ? completed : model;
   std::vector<Hash128> source_fingerprints;
   WriteOptions write_options = options.write;
+  write_options.allow = options.allow;
   write_options.sync = false;  // staging.publish() syncs once, after the proof
   write_options.fingerprints = &source_fingerprints;
   if (options.write.sync) write_options.progress = with_writeback(options.write.progress, staging);

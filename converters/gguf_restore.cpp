@@ -6,6 +6,7 @@
 #include "converters/gguf_planes.h"
 #include "converters/gguf_read.h"
 #include "converters/gguf_shards.h"
+#include "converters/patch_collector.h"
 #include "format/base/checked_math.h"
 #include "format/base/hash.h"
 
@@ -17,49 +18,6 @@ using tensor::Segment;
 using tensor::SourceFile;
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{32} << 20;
-
-/// Collects the differences between what restoring would give and what the file holds.
-class PatchCollector {
- public:
-  PatchCollector(SourceFile& file, std::string attachment) : file_(file), attachment_(std::move(attachment)) {}
-
-  void compare(std::uint64_t offset, Bytes actual, Bytes packed) {
-    for (std::size_t i = 0; i < actual.size();) {
-      if (actual[i] == packed[i]) {
-        ++i;
-        continue;
-      }
-      std::size_t end = i + 1;  // runs that lie close together become one patch
-      for (std::size_t k = end; k < actual.size() && k < end + kJoinBytes; ++k)
-        if (actual[k] != packed[k]) end = k + 1;
-      add(offset + i, actual.subspan(i, end - i));
-      i = end;
-    }
-  }
-
-  void finish(Model& model) {
-    if (bytes_.empty()) return;
-    const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(bytes_));
-    model.attachments.push_back({attachment_, Bytes(*owner), owner});
-  }
-
- private:
-  static constexpr std::size_t kJoinBytes = 64;
-
-  void add(std::uint64_t offset, Bytes bytes) {
-    SourceFile::Patch* last = file_.patches.empty() ? nullptr : &file_.patches.back();
-    if (last != nullptr && last->offset + last->size == offset) {
-      last->size += bytes.size();
-    } else {
-      file_.patches.push_back({offset, attachment_, bytes_.size(), bytes.size()});
-    }
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  }
-
-  SourceFile& file_;
-  std::string attachment_;
-  std::vector<std::byte> bytes_;
-};
 
 /// Hash of the file, piece by piece, so that the resident set stays small.
 Hash128 hash_file(const MappedFile& mapping, const std::function<void(std::uint64_t)>& advance) {
