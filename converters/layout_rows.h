@@ -11,5 +11,7 @@ namespace ingot::convert {
 [[nodiscard]] const Layout& gguf_layout() noexcept;
 [[nodiscard]] const Layout& gptq_layout() noexcept;
 [[nodiscard]] const Layout& awq_layout() noexcept;
+[[nodiscard]] const Layout& bnb_layout() noexcept;
+[[nodiscard]] const Layout& mlx_layout() noexcept;
 
 }  // namespace ingot::convert

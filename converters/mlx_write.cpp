@@ -1,0 +1,154 @@
+#include "converters/mlx_write.h"
+
+#include <algorithm>
+#include <array>
+
+#include "converters/mlx_read.h"
+#include "converters/recode.h"
+
+namespace ingot::convert::mlx {
+namespace {
+
+using tensor::DType;
+using tensor::Scheme;
+using tensor::Tensor;
+
+constexpr std::string_view kWeight = ".weight";
+constexpr std::array<std::uint32_t, 3> kGroupSizes = {128, 64, 32};
+
+/// --set scale_type=...; nothing: the narrowest type that is exact.
+std::optional<DType> wanted_scale_type(const WriteOptions& options) {
+  const auto found = options.settings.find("scale_type");
+  if (found == options.settings.end()) return std::nullopt;
+  for (const DType type : {DType::f16, DType::bf16, DType::f32})
+    if (tensor::name(type) == found->second) return type;
+  throw Error(ErrorKind::unsupported, "scale_type=" + found->second + ": mlx knows f16, bf16 and f32");
+}
+
+std::vector<DType> scale_types(const Scheme& source, std::optional<DType> wanted) {
+  if (wanted) return {*wanted};
+  if (!source.scales.empty() && source.scales[0].type == DType::bf16) return {DType::bf16, DType::f16, DType::f32};
+  return {DType::f16, DType::bf16, DType::f32};
+}
+
+/// The widest group of MLX that lies inside one of the source.
+std::optional<std::uint32_t> group_size_for(const Scheme& source, std::uint64_t inputs) {
+  const std::uint64_t group = source.scales[0].block.cols == 0 ? inputs : source.scales[0].block.cols;
+  for (const std::uint32_t size : kGroupSizes)
+    if (inputs % size == 0 && group % size == 0) return size;
+  if (inputs % kGroupSizes.back() == 0) return kGroupSizes.back();  // groups whose scales are equal may merge
+  return std::nullopt;
+}
+
+/// The narrowest unsigned codes of MLX that hold codes of this type.
+std::optional<DType> codes_for(DType source) {
+  for (std::uint64_t bits = tensor::bits(source); bits <= 8; ++bits)
+    if (const auto type = code_type(bits)) return type;
+  return std::nullopt;
+}
+
+std::vector<StoredForm> forms_for(const Tensor& source, std::optional<DType> wanted) {
+  std::vector<StoredForm> forms;
+  const Scheme& from = source.scheme;
+  if (from.codes.kind != tensor::CodeKind::number || from.scales.empty()) return forms;
+  const std::uint64_t inputs = source.shape.back();
+  if (tensor::info(from.codes.type).is_float) {
+    for (const FloatMode& mode : float_modes()) {
+      if (mode.code != from.codes.type || inputs % mode.group_size != 0) continue;
+      StoredForm form;
+      form.scheme.codes.type = mode.code;
+      form.scheme.scales = {{.type = mode.scale, .block = {1, static_cast<std::uint32_t>(mode.group_size)}}};
+      forms.push_back(std::move(form));
+    }
+    return forms;
+  }
+  const auto codes = codes_for(from.codes.type);
+  const auto group_size = group_size_for(from, inputs);
+  if (!codes || !group_size) return forms;
+  for (const DType type : scale_types(from, wanted)) {
+    StoredForm form;
+    const tensor::Block block{1, *group_size};
+    form.scheme.codes.type = *codes;
+    form.scheme.scales = {{.type = type, .block = block}};
+    form.scheme.offset.kind = tensor::OffsetKind::bias;
+    form.scheme.offset.levels = {{.type = type, .block = block}};
+    forms.push_back(std::move(form));
+  }
+  return forms;
+}
+
+Sizes sizes_of(const Scheme& scheme) {
+  Sizes sizes;
+  sizes.group_size = scheme.scales[0].block.cols;
+  sizes.bits = tensor::bits(scheme.codes.type);
+  for (const FloatMode& mode : float_modes())
+    if (mode.code == scheme.codes.type && mode.scale == scheme.scales[0].type) sizes.mode = mode.mode;
+  return sizes;
+}
+
+void add_items(CodedPlan& plan, const std::string& file_name) {
+  const std::string module = file_name.substr(0, file_name.size() - kWeight.size());
+  const Sizes sizes = sizes_of(plan.tensor.scheme);
+  tensor::Shape codes = plan.tensor.shape, scales = codes;
+  codes.back() = codes.back() * sizes.bits / 32;
+  scales.back() /= sizes.group_size;
+  plan.items.push_back({file_name, DType::u32, codes, "codes"});
+  plan.items.push_back({module + ".scales", plan.tensor.scheme.scales[0].type, scales, "scales"});
+  if (sizes.mode == "affine")
+    plan.items.push_back({module + ".biases", plan.tensor.scheme.offset.levels[0].type, scales, "biases"});
+  plan.scheme = "mlx " + sizes.mode + " " + std::to_string(sizes.bits) + "-bit g" + std::to_string(sizes.group_size) +
+                " " + std::string(tensor::name(plan.tensor.scheme.scales[0].type));
+}
+
+Json to_json(const Sizes& sizes) {
+  Json json{JsonObject{}};
+  json.set("bits", sizes.bits);
+  json.set("group_size", sizes.group_size);
+  json.set("mode", sizes.mode);
+  return json;
+}
+
+}  // namespace
+
+CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor::Model& model,
+               const WriteOptions& options) {
+  CodedPlan plan;
+  const std::optional<DType> wanted = wanted_scale_type(options);
+  // mlx-lm turns the matrices of GPT-2 over when it loads them: only plain ones bear that.
+  const bool eligible = file_name.ends_with(kWeight) && source.shape.size() >= 2 && source.elements() > 0 &&
+                        options.scheme.empty() && model.config.architecture != "gpt2";
+  const std::vector<StoredForm> forms = eligible ? forms_for(source, wanted) : std::vector<StoredForm>{};
+  if (forms.empty()) return plan;
+  Recoded recoded = recode_to_first(source, forms);
+  const ProofClass worst = wanted ? ProofClass::codes : std::min(options.allow, ProofClass::codes);
+  if (recoded.proof > worst) return plan;
+  plan.proof = recoded.proof;
+  plan.reason = std::move(recoded.reason);
+  plan.tensor = std::move(recoded.tensor);
+  add_items(plan, file_name);
+  return plan;
+}
+
+void configure(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&, Json& config,
+               std::map<std::string, std::string>&) {
+  std::vector<std::pair<std::string, Sizes>> modules;
+  for (const CodedOutput& output : outputs) {
+    if (output.plan == nullptr) continue;
+    modules.emplace_back(output.file_name.substr(0, output.file_name.size() - kWeight.size()),
+                         sizes_of(output.plan->tensor.scheme));
+  }
+  if (modules.empty()) return;
+  const auto count = [&](const Sizes& sizes) {
+    return std::count_if(modules.begin(), modules.end(), [&](const auto& module) { return module.second == sizes; });
+  };
+  const Sizes common = std::max_element(modules.begin(), modules.end(), [&](const auto& a, const auto& b) {
+                         return count(a.second) < count(b.second);
+                       })->second;
+  Json settings = to_json(common);
+  for (const auto& [module, sizes] : modules)
+    if (!(sizes == common)) settings.set(module, to_json(sizes));
+  config.set("quantization", settings);
+  config.set("quantization_config", std::move(settings));
+}
+
+}  // namespace ingot::convert::mlx

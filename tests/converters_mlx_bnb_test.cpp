@@ -1,0 +1,291 @@
+// Checkpoints of MLX and bitsandbytes. tests/golden/foreign/mlx and bnb hold tensors quantized by these libraries and the
+// values that they decode (make.py beside them).
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "converters/registry.h"
+#include "converters/safetensors.h"
+#include "converters/with_views.h"
+#include "format/base/mapped_file.h"
+#include "format/tensor/decode.h"
+#include "tests/expect_error.h"
+#include "tests/skip.h"
+#include "tests/temporary_directory.h"
+
+using namespace ingot;
+using namespace ingot::convert;
+using ingot::test::TemporaryDirectory;
+using ingot::test::throws_kind;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kFolder = fs::path(INGOT_TEST_DATA) / "golden/foreign";
+const fs::path kReal = fs::path(INGOT_TEST_DATA).parent_path().parent_path() / "shared/models/quantized";
+
+std::vector<float> values_of(const tensor::Tensor& tensor) {
+  std::vector<float> values(tensor.elements());
+  tensor::decode_logical(tensor, values);
+  return values;
+}
+
+std::string read_all(const fs::path& path) { return read_text_file(path, std::uint64_t{1} << 28); }
+void write_all(const fs::path& path, std::string_view bytes) {
+  fs::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+/// Every value equals the library's; values that the library rounds to bfloat16 are rounded here, too.
+void check_values(const fs::path& folder, const std::string& name, std::string_view layout) {
+  const tensor::Model model = read_model(folder / name);
+  CHECK(model.layout == layout);
+  CHECK(model.findings.empty());
+  const tensor::Model expected = read_model(folder / (name + ".expected.safetensors"));
+  CHECK(expected.tensors.size() == model.tensors.size());
+  for (const tensor::Tensor& wanted : expected.tensors) {
+    INFO(wanted.name);
+    const tensor::Tensor* got = model.find(wanted.name);
+    REQUIRE(got != nullptr);
+    CHECK(got->shape == wanted.shape);
+    std::vector<float> a = values_of(*got);
+    const std::vector<float> b = values_of(wanted);
+    REQUIRE(a.size() == b.size());
+    if (wanted.scheme.codes.type == tensor::DType::bf16) {
+      for (float& value : a) {
+        const auto bits = std::bit_cast<std::uint32_t>(value);
+        value = std::bit_cast<float>((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
+      }
+    }
+    std::size_t differing = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) differing += a[i] != b[i];
+    CHECK(differing == 0);
+  }
+}
+
+/// layout -> .ingot -> restore gives every file back.
+void check_restore(const fs::path& directory) {
+  TemporaryDirectory scratch;
+  ConvertOptions options;
+  options.to = "ingot";
+  options.write.sync = false;
+  const ConversionReport report = ingot::convert::convert(read_model(directory), scratch / "model.ingot", options);
+  CHECK(report.model_before == report.model_after);
+  (void)restore(read_model(scratch / "model.ingot"), scratch / "back", false, {});
+  std::size_t files = 0;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    INFO(entry.path().filename().string());
+    CHECK(read_all(entry.path()) == read_all(scratch / "back" / entry.path().filename()));
+    ++files;
+  }
+  CHECK(files >= 2);
+}
+
+/// Packing what was read, in pieces of odd sizes, gives the file's bytes.
+void check_packing(const fs::path& directory) {
+  tensor::Model model = read_model(directory);
+  const Layout& layout = *find_layout(model.layout);
+  for (const tensor::SourceFile& file : model.source->files) {
+    const std::string bytes = read_all(directory / file.path);
+    std::uint64_t offset = 0;
+    for (const tensor::Segment& segment : file.segments) {
+      if (segment.kind == tensor::Segment::Kind::tensor && segment.part != "raw") {
+        INFO(segment.tensor << " " << segment.part);
+        const tensor::Tensor viewed = with_views(*model.find(segment.tensor));
+        std::string packed;
+        for (std::uint64_t at = 0; at < segment.size; at += 101) {
+          std::vector<std::byte> piece(std::min<std::uint64_t>(101, segment.size - at));
+          layout.pack_segment(viewed, segment.part, at, piece);
+          packed += as_text(piece);
+        }
+        const bool odd_codes = segment.part == "codes" && viewed.elements() % 2 != 0;
+        if (odd_codes) packed.back() = bytes[offset + segment.size - 1];
+        CHECK((packed == bytes.substr(offset, segment.size)));
+      }
+      offset += segment.size;
+    }
+  }
+}
+
+// --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
+struct Part {
+  std::string name;
+  tensor::DType type;
+  std::vector<std::uint64_t> shape;
+  std::string bytes{};  // empty: zeros
+};
+
+fs::path make_checkpoint(const TemporaryDirectory& directory, const std::vector<Part>& parts,
+                         const std::string& config) {
+  std::vector<SafetensorsItem> items;
+  for (const Part& part : parts) items.push_back({part.name, part.type, part.shape});
+  const SafetensorsPlan plan = plan_safetensors(items, {});
+  std::string file(plan.file_bytes, '\0');
+  file.replace(0, plan.header.size(), plan.header);
+  for (std::size_t i = 0; i < parts.size(); ++i) file.replace(plan.begin[i], parts[i].bytes.size(), parts[i].bytes);
+  write_all(directory / "checkpoint" / "model.safetensors", file);
+  write_all(directory / "checkpoint" / "config.json", config);
+  return directory / "checkpoint";
+}
+
+constexpr auto kWords = tensor::DType::u32;
+constexpr auto kHalf = tensor::DType::f16;
+constexpr auto kByte = tensor::DType::u8;
+constexpr auto kFloat = tensor::DType::f32;
+
+bool mlx_refuses(ErrorKind kind, const std::vector<Part>& parts, const std::string& config = "{}") {
+  const TemporaryDirectory directory;
+  const fs::path path = make_checkpoint(directory, parts, config);
+  return throws_kind(kind, [&] { (void)read_model(path, "mlx"); });
+}
+
+std::vector<Part> four_bit(const std::string& state, std::vector<std::uint64_t> codes = {1024, 1},
+                           std::uint64_t blocks = 32, const std::string& suffix = "nf4") {
+  return {{"a.weight", kByte, std::move(codes)},
+          {"a.weight.absmax", kFloat, {blocks}},
+          {"a.weight.quant_map", kFloat, {16}},
+          {"a.weight.quant_state.bitsandbytes__" + suffix, kByte, {state.size()}, state}};
+}
+constexpr std::string_view kState = R"({"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [32, 64]})";
+
+bool bnb_refuses(ErrorKind kind, const std::vector<Part>& parts) {
+  const TemporaryDirectory directory;
+  const fs::path path = make_checkpoint(directory, parts, "{}");
+  return throws_kind(kind, [&] { (void)read_model(path, "bnb"); });
+}
+
+}  // namespace
+
+TEST_CASE("mlx_values_equal_those_of_the_library") {
+  check_values(kFolder / "mlx", "affine", "mlx");
+  check_values(kFolder / "mlx", "float", "mlx");
+}
+
+TEST_CASE("mlx_packs_and_restores_the_files") {
+  for (const char* name : {"affine", "float"}) {
+    check_packing(kFolder / "mlx" / name);
+    check_restore(kFolder / "mlx" / name);
+  }
+}
+
+TEST_CASE("mlx_group_sizes_come_from_the_shapes") {
+  const std::vector<Part> parts = {
+      {"a.weight", kWords, {32, 32}}, {"a.scales", kHalf, {32, 4}}, {"a.biases", kHalf, {32, 4}}};
+  const TemporaryDirectory directory;
+  const auto shape_with = [&](const std::string& config) {
+    const tensor::Model model = read_model(make_checkpoint(directory, parts, config));
+    return std::pair(model.tensors.at(0).shape[1], model.findings.size());
+  };
+  // 256 bits in a group: 64 x 4, 32 x 8 or 128 x 2.
+  CHECK(shape_with("{}") == std::pair<std::uint64_t, std::size_t>(256, 0));
+  CHECK(shape_with(R"({"quantization": {"group_size": 32, "bits": 8}})") ==
+        std::pair<std::uint64_t, std::size_t>(128, 0));
+  CHECK(shape_with(R"({"quantization": {"group_size": 64, "bits": 4, "a": {"group_size": 128, "bits": 2}}})") ==
+        std::pair<std::uint64_t, std::size_t>(512, 0));
+  CHECK(shape_with(R"({"hidden_size": 512, "quantization": {"group_size": 64, "bits": 8}})") ==
+        std::pair<std::uint64_t, std::size_t>(512, 1));
+  CHECK(shape_with(R"({"quantization": {"group_size": 64, "bits": 4, "a": false}})") ==
+        std::pair<std::uint64_t, std::size_t>(256, 1));
+  CHECK(mlx_refuses(ErrorKind::mismatch, parts, R"({"quantization": {"group_size": 64, "bits": 8}})"));
+}
+
+TEST_CASE("mlx_refuses_parts_that_contradict_each_other") {
+  const Part weight{"a.weight", kWords, {32, 32}}, scales{"a.scales", kHalf, {32, 4}};
+  const Part biases{"a.biases", kHalf, {32, 4}};
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, scales}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, scales, {"a.biases", kHalf, {32, 2}}}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, scales, {"a.biases", kWords, {32, 4}}}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, {"a.scales", kHalf, {31, 4}}, biases}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, {"a.scales", kHalf, {32, 5}}, {"a.biases", kHalf, {32, 5}}}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, {"a.scales", kWords, {32, 4}}, biases}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, {"a.scales", kByte, {32, 3}}}));
+  CHECK(mlx_refuses(ErrorKind::mismatch, {weight, {"a.scales", kByte, {32, 4}}, biases}));
+  CHECK(mlx_refuses(ErrorKind::mismatch,
+                    {{"a.weight", kWords, {32}}, {"a.scales", kHalf, {32}}, {"a.biases", kHalf, {32}}}));
+  CHECK(mlx_refuses(ErrorKind::mismatch,
+                    {{"a.weight", kWords, {0, 32}}, {"a.scales", kHalf, {0, 4}}, {"a.biases", kHalf, {0, 4}}}));
+  CHECK(mlx_refuses(ErrorKind::mismatch,
+                    {{"a.weight", kWords, {32, 7}}, {"a.scales", kHalf, {32, 1}}, {"a.biases", kHalf, {32, 1}}},
+                    R"({"quantization": {"group_size": 18446744073709551615, "bits": -4}})"));
+}
+
+TEST_CASE("bnb_four_bit_values_equal_those_of_the_library") { check_values(kFolder / "bnb", "four_bit", "bnb"); }
+TEST_CASE("bnb_eight_bit_values_equal_those_of_the_library") { check_values(kFolder / "bnb", "eight_bit", "bnb"); }
+
+TEST_CASE("bnb_packs_and_restores_the_files") {
+  for (const char* name : {"four_bit", "eight_bit"}) {
+    check_packing(kFolder / "bnb" / name);
+    check_restore(kFolder / "bnb" / name);
+  }
+}
+
+TEST_CASE("bnb_restores_padding_that_means_nothing") {
+  const TemporaryDirectory directory;
+  std::string codes(12, '\x7b');  // 21 elements: half a byte and one byte of padding
+  const std::string state = R"({"shape": [3, 7], "blocksize": 64, "quant_type": "nf4", "dtype": "float16"})";
+  std::vector<Part> parts = four_bit(state, {6, 1}, 1);
+  parts[0].type = tensor::DType::bf16;
+  parts[0].bytes = codes;
+  const fs::path path = make_checkpoint(directory, parts, "{}");
+  CHECK(read_model(path).findings.size() == 1);  // a quant_map of zeros
+  check_restore(path);
+}
+
+TEST_CASE("bnb_refuses_states_and_shapes_that_contradict_each_other") {
+  const std::string state(kState);
+  CHECK(!bnb_refuses(ErrorKind::mismatch, four_bit(state)));
+  CHECK(bnb_refuses(ErrorKind::mismatch, four_bit(state, {1023, 1})));
+  CHECK(bnb_refuses(ErrorKind::mismatch, four_bit(state, {1025, 1})));
+  CHECK(bnb_refuses(ErrorKind::unsupported, four_bit(state, {32, 32})));
+  CHECK(bnb_refuses(ErrorKind::unsupported, four_bit(state, {1, 1024})));
+  CHECK(bnb_refuses(ErrorKind::mismatch, four_bit(state, {1024, 1}, 31)));
+  CHECK(bnb_refuses(ErrorKind::mismatch, four_bit(state, {1024, 1}, 32, "fp4")));
+  CHECK(bnb_refuses(ErrorKind::invalid_value, four_bit("{}")));
+  CHECK(bnb_refuses(ErrorKind::invalid_value, four_bit("nonsense")));
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = state;
+    return four_bit(text.replace(text.find(from), from.size(), to));
+  };
+  CHECK(bnb_refuses(ErrorKind::mismatch, with("64,", "0,")));
+  CHECK(bnb_refuses(ErrorKind::mismatch, with("64,", "63,")));
+  CHECK(bnb_refuses(ErrorKind::mismatch, with("64,", "1099511627776,")));
+  CHECK(bnb_refuses(ErrorKind::unsupported, with("[32, 64]", "null")));
+  CHECK(bnb_refuses(ErrorKind::limit_exceeded, with("[32, 64]", "[4294967296, 4294967296, 16]")));
+  CHECK(bnb_refuses(ErrorKind::mismatch, with("[32, 64]", "[0, 64]")));
+  CHECK(
+      bnb_refuses(ErrorKind::mismatch, with("[32, 64]", R"([32, 64], "nested_blocksize": 256, "nested_offset": 0.5)")));
+  CHECK(bnb_refuses(ErrorKind::mismatch, {{"a.weight", tensor::DType::i8, {4, 8}}, {"a.SCB", kFloat, {5}}}));
+  CHECK(bnb_refuses(ErrorKind::mismatch, {{"a.weight", tensor::DType::i8, {4, 8}}, {"a.SCB", kHalf, {4}}}));
+  CHECK(bnb_refuses(ErrorKind::unsupported, {{"a.weight", tensor::DType::i8, {4, 8}},
+                                             {"a.SCB", kFloat, {4}},
+                                             {"a.weight_format", kByte, {}, std::string(1, '\x02')}}));
+}
+
+TEST_CASE("real_checkpoints_of_mlx_and_bitsandbytes") {
+  if (!fs::exists(kReal)) return test::skip("no real quantized checkpoints beside the repository");
+  for (const auto& [name, tolerance] : std::map<std::string, double>{
+           {"bnb-nf4", 0}, {"bnb-int8", 0}, {"mlx-affine-4bit-g64", 1e-3}, {"mlx-affine-8bit-g64", 1e-3}}) {
+    const tensor::Model model = read_model(kReal / name);
+    const tensor::Model expected = read_model(kReal / name / "expected_dequant.safetensors");
+    std::size_t compared = 0;
+    for (const tensor::Tensor& wanted : expected.tensors) {
+      INFO(name << " " << wanted.name);
+      const tensor::Tensor* got = model.find(wanted.name);
+      REQUIRE(got != nullptr);
+      const std::vector<float> a = values_of(*got), b = values_of(wanted);
+      REQUIRE(a.size() == b.size());
+      double worst = 0, greatest = 0;
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        worst = std::max(worst, std::abs(double{a[i]} - double{b[i]}));
+        greatest = std::max(greatest, std::abs(double{b[i]}));
+      }
+      CHECK(worst <= tolerance * greatest);
+      ++compared;
+    }
+    CHECK(compared > 0);
+  }
+}
