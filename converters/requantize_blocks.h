@@ -1,0 +1,67 @@
+// Quantizers: from the extremes of a block to its parameters, from values to codes. One row per algorithm. Internal to
+// requantize*.cpp. Implements spec/quantizers.md.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+
+#include "format/tensor/float_codes.h"
+#include "format/tensor/scheme.h"
+
+namespace ingot::convert::quantizers {
+
+struct Extremes {
+  float least = 0, greatest = 0;
+  float farthest = 0;  // of the largest magnitude, the first such
+};
+
+/// What a block's codes are made with, and what is stored of it (already numbers of the scheme's types).
+struct BlockNumbers {
+  float scale = 0, offset = 0;            // stored; offset: zero point or bias
+  float work_scale = 0, work_offset = 0;  // used for the codes
+};
+
+struct Quantizer {
+  bool (*matches)(const tensor::Scheme& scheme) noexcept;
+  /// `whole`: the block has all the elements that its scheme asks for (flat: the last one may be shorter).
+  BlockNumbers (*numbers)(const tensor::Scheme& scheme, const Extremes& extremes, bool whole) noexcept;
+  /// Low bits of the codes, one per byte.
+  void (*codes)(const tensor::Scheme& scheme, const BlockNumbers& block, const float* values, std::uint64_t count,
+                std::uint8_t* codes) noexcept;
+  bool casts_values;  // values are rounded to the type of the scales first
+};
+
+extern const std::span<const Quantizer> kGgufQuantizers;               // requantize_gguf.cpp
+extern const std::span<const Quantizer> kMlxQuantizers;                // requantize_mlx.cpp
+extern const std::span<const Quantizer> kTableQuantizers;              // requantize_table.cpp
+extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requantize_compressed_tensors.cpp
+
+// --- Shared pieces ---------------------------------------------------------------------------------------------------
+
+/// A number as a 16- or 32-bit float type holds it.
+[[nodiscard]] inline float rounded(tensor::DType type, float value) noexcept {
+  if (type == tensor::DType::f16) return tensor::f16_to_f32(tensor::f32_to_f16(value));
+  if (type == tensor::DType::bf16) return tensor::bf16_to_f32(tensor::f32_to_bf16(value));
+  return value;
+}
+
+/// NaN becomes the least.
+[[nodiscard]] inline float clamped(float value, float least, float greatest) noexcept {
+  if (!(value >= least)) return least;
+  return value > greatest ? greatest : value;
+}
+
+[[nodiscard]] inline bool is_integer(const tensor::Scheme& scheme) noexcept {
+  return scheme.codes.kind == tensor::CodeKind::number && !tensor::info(scheme.codes.type).is_float;
+}
+
+/// One scale level of a float type of 16 or 32 bits and nothing unusual about it.
+[[nodiscard]] inline bool has_one_float_scale(const tensor::Scheme& scheme) noexcept {
+  if (scheme.scales.size() != 1 || scheme.rounded_scale || scheme.shift != 0 || scheme.order != tensor::Order::identity)
+    return false;
+  const tensor::DType type = scheme.scales[0].type;
+  return type == tensor::DType::f32 || type == tensor::DType::f16 || type == tensor::DType::bf16;
+}
+
+}  // namespace ingot::convert::quantizers
