@@ -6,7 +6,6 @@
 #include "converters/hf_codec_layout.h"
 #include "converters/layout_rows.h"
 #include "converters/row_planes.h"
-#include "format/tensor/tables.h"
 
 namespace ingot::convert {
 namespace {
@@ -18,11 +17,9 @@ constexpr std::string_view kMap = "map.";
                                             "' for " + tensor::describe(tensor.scheme));
 }
 
-/// A built-in table as `quant_map` holds it.
 void pack_map(const tensor::Tensor& tensor, std::string_view part, std::uint64_t begin, std::span<std::byte> out) {
-  const tensor::CodeTable* table = tensor::find_code_table(part.substr(kMap.size()));
-  if (table == nullptr) refuse(tensor, part);
-  const Bytes bytes = std::as_bytes(table->entries);
+  const std::vector<float> map = bnb::quant_map(part.substr(kMap.size()));
+  const Bytes bytes = std::as_bytes(std::span(map));
   if (begin > bytes.size() || out.size() > bytes.size() - begin) refuse(tensor, part);
   const Bytes wanted = bytes.subspan(begin, out.size());
   std::copy(wanted.begin(), wanted.end(), out.begin());

@@ -151,8 +151,8 @@ class FourBitReader {
   /// The stored map is what bitsandbytes itself ignores: another one than its own table counts here.
   void add_table(const State& state, const Stored& weight, RowParts& parts) {
     const Stored& map = part(checkpoint_, weight, name_ + ".quant_map", DType::f32, kTableEntries);
-    const std::span<const float> known = tensor::find_code_table(state.table)->entries;
-    if (std::memcmp(map.bytes().data(), known.data(), known.size_bytes()) == 0) {
+    const std::vector<float> known = quant_map(state.table);
+    if (std::memcmp(map.bytes().data(), known.data(), known.size() * sizeof(float)) == 0) {
       coded_.parts.push_back({map.name(), "map." + state.table});
       return;
     }
@@ -231,6 +231,14 @@ std::optional<tensor::Block> nested_block(std::uint64_t row_blocks, std::uint32_
 }
 
 }  // namespace
+
+std::vector<float> quant_map(std::string_view table) {
+  const tensor::CodeTable* found = tensor::find_code_table(table);
+  if (found == nullptr) return {};
+  std::vector<float> map(found->entries.begin(), found->entries.end());
+  for (float& entry : map) entry += 0.0f;
+  return map;
+}
 
 tensor::Scheme block_scheme(const std::string& table, const tensor::Shape& shape, std::uint32_t block_size,
                             std::uint32_t nested_size) {

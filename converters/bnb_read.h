@@ -17,4 +17,7 @@ inline constexpr float kRowScaleUnit = 7.874015718698502e-3f;
                                           std::uint32_t block_size, std::uint32_t nested_size);
 [[nodiscard]] tensor::Scheme row_scheme();  // of LLM.int8
 
+/// A built-in table as `quant_map` holds it: zero without a sign. Empty when there is no such table.
+[[nodiscard]] std::vector<float> quant_map(std::string_view table);
+
 }  // namespace ingot::convert::bnb

@@ -93,11 +93,12 @@ void add_items(CodedPlan& plan, const std::string& file_name) {
   codes.back() = codes.back() * sizes.bits / 32;
   scales.back() /= sizes.group_size;
   plan.items.push_back({file_name, DType::u32, codes, "codes"});
-  plan.items.push_back({module + ".scales", plan.tensor.scheme.scales[0].type, scales, "scales"});
-  if (sizes.mode == "affine")
-    plan.items.push_back({module + ".biases", plan.tensor.scheme.offset.levels[0].type, scales, "biases"});
+  const DType scale_type = plan.tensor.scheme.scales[0].type;
+  const bool affine = sizes.mode == "affine";
+  plan.items.push_back({module + ".scales", affine ? scale_type : DType::u8, scales, "scales"});
+  if (affine) plan.items.push_back({module + ".biases", plan.tensor.scheme.offset.levels[0].type, scales, "biases"});
   plan.scheme = "mlx " + sizes.mode + " " + std::to_string(sizes.bits) + "-bit g" + std::to_string(sizes.group_size) +
-                " " + std::string(tensor::name(plan.tensor.scheme.scales[0].type));
+                " " + std::string(tensor::name(scale_type));
 }
 
 Json to_json(const Sizes& sizes) {

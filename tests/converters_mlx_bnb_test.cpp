@@ -111,6 +111,56 @@ void check_packing(const fs::path& directory) {
   }
 }
 
+// --- Writing ----------------------------------------------------------------------------------------------------------------
+using FileTensors = std::map<std::string, std::string>;  // "a.weight U32 [4, 8]" -> bytes
+
+FileTensors file_tensors(const fs::path& directory) {
+  const std::string file = read_all(directory / "model.safetensors");
+  FileTensors tensors;
+  for (const SafetensorsEntry& entry : parse_safetensors(as_bytes_view(file), "model.safetensors").entries) {
+    std::string name = entry.name + " " + std::string(entry.type->name);
+    for (const std::uint64_t extent : entry.shape) name += " " + std::to_string(extent);
+    tensors[name] = file.substr(entry.begin, entry.size());
+  }
+  return tensors;
+}
+
+ConversionReport write_as(const std::string& layout, const fs::path& source, const fs::path& target,
+                          const std::map<std::string, std::string>& settings = {},
+                          ProofClass allow = ProofClass::exact) {
+  ConvertOptions options;
+  options.to = layout;
+  options.allow = allow;
+  options.write.sync = false;
+  options.write.settings = settings;
+  return ingot::convert::convert(read_model(source), target, options);
+}
+
+/// Everything that `directory` holds is written again as it is, also after a detour through .ingot.
+void check_copies(const fs::path& directory, const std::string& layout) {
+  const TemporaryDirectory scratch;
+  (void)write_as("ingot", directory, scratch / "model.ingot");
+  for (const fs::path& source : {directory, scratch / "model.ingot"}) {
+    const fs::path target = scratch / (source == directory ? "copy" : "copy_of_ingot");
+    const ConversionReport report = write_as(layout, source, target);
+    CHECK(report.model_before == report.model_after);
+    const FileTensors before = file_tensors(directory), after = file_tensors(target);
+    CHECK(before.size() == after.size());
+    for (const auto& [name, bytes] : before) {
+      INFO(name);
+      REQUIRE(after.contains(name));
+      const bool state = name.find("quant_state") != std::string::npos;  // its dtype is the model's
+      if (!state) CHECK((after.at(name) == bytes));
+    }
+  }
+}
+
+std::string setting(const fs::path& directory, std::string_view section, std::string_view key) {
+  const Json config = parse_json(read_all(directory / "config.json"), "config.json");
+  const Json* found = config.find(section) != nullptr ? config.find(section)->find(key) : nullptr;
+  return found != nullptr ? canonical_json(*found) : "absent";
+}
+
 // --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
 struct Part {
   std::string name;
@@ -263,6 +313,71 @@ TEST_CASE("bnb_refuses_states_and_shapes_that_contradict_each_other") {
   CHECK(bnb_refuses(ErrorKind::unsupported, {{"a.weight", tensor::DType::i8, {4, 8}},
                                              {"a.SCB", kFloat, {4}},
                                              {"a.weight_format", kByte, {}, std::string(1, '\x02')}}));
+}
+
+TEST_CASE("mlx_writes_its_own_forms_as_they_were") {
+  check_copies(kFolder / "mlx/affine", "mlx");
+  check_copies(kFolder / "mlx/float", "mlx");
+}
+
+TEST_CASE("mlx_takes_the_codes_of_other_layouts") {
+  const TemporaryDirectory scratch;
+  const std::map<std::string, std::string> scale_types = {
+      {"gptq/asym_v1", "F32"}, {"gptq/bits3", "F32"}, {"gptq/marlin", "F16"}, {"awq/gemm", "F32"}};
+  for (const auto& [name, type] : scale_types) {
+    INFO(name);
+    const fs::path target = scratch / "mlx";
+    fs::remove_all(target);
+    const ConversionReport report = write_as("mlx", kFolder / name, target);
+    CHECK(report.model_before == report.model_after);
+    CHECK(read_model(target).layout == "mlx");
+    CHECK(setting(target, "quantization", "mode") == "\"affine\"");
+    CHECK(setting(target, "quantization_config", "bits") == setting(target, "quantization", "bits"));
+    std::size_t scales = 0;
+    for (const auto& [tensor, bytes] : file_tensors(target))
+      scales += tensor.find(".scales " + type) != std::string::npos;
+    CHECK(scales > 0);
+  }
+}
+
+TEST_CASE("mlx_scale_type_can_be_forced") {
+  const TemporaryDirectory scratch;
+  const fs::path source = kFolder / "gptq/asym_v1";
+  CHECK(throws_kind(ErrorKind::mismatch, [&] {
+    (void)write_as("mlx", source, scratch / "refused", {{"scale_type", "f16"}});
+  }));
+  CHECK(throws_kind(ErrorKind::unsupported, [&] {
+    (void)write_as("mlx", source, scratch / "unknown", {{"scale_type", "f8"}});
+  }));
+  const ConversionReport report = write_as("mlx", source, scratch / "f16", {{"scale_type", "f16"}}, ProofClass::codes);
+  for (const TensorProof& proof : report.proofs) CHECK(proof.worst_error_steps < 0.05);
+  for (const auto& [tensor, bytes] : file_tensors(scratch / "f16"))
+    CHECK(tensor.find(".biases F32") == std::string::npos);
+}
+
+TEST_CASE("bnb_writes_its_own_forms_as_they_were") {
+  const TemporaryDirectory scratch;
+  check_copies(kFolder / "bnb/eight_bit", "bnb");
+  // Storage types other than bytes are not kept, nor the unused half of the last byte: compared by values.
+  const ConversionReport report = write_as("bnb", kFolder / "bnb/four_bit", scratch / "copy");
+  CHECK(report.model_before == report.model_after);
+  const FileTensors before = file_tensors(kFolder / "bnb/four_bit"), after = file_tensors(scratch / "copy");
+  CHECK(before.size() == after.size());
+  for (const auto& [name, bytes] : before) {
+    INFO(name);
+    const bool changes = name.find("quant_state") != std::string::npos || name.starts_with("in_") ||
+                         name.starts_with("odd_short.weight U8");
+    CHECK((changes || (after.contains(name) && after.at(name) == bytes)));
+  }
+  CHECK(setting(scratch / "copy", "quantization_config", "load_in_4bit") == "true");
+  CHECK(setting(scratch / "copy", "quantization_config", "llm_int8_skip_modules") == "[]");
+}
+
+TEST_CASE("bnb_leaves_other_codes_in_floating_point") {
+  const TemporaryDirectory scratch;
+  const ConversionReport report = write_as("bnb", kFolder / "mlx/affine", scratch / "plain");
+  CHECK(report.model_before == report.model_after);
+  CHECK(setting(scratch / "plain", "quantization_config", "quant_method") == "absent");
 }
 
 TEST_CASE("real_checkpoints_of_mlx_and_bitsandbytes") {
