@@ -1,3 +1,4 @@
+// Elements <-> numbers, by type.
 #include "converters/recode_elements.h"
 
 #include <algorithm>

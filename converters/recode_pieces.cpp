@@ -1,3 +1,4 @@
+// Which columns and rows of the two sides belong together.
 #include "converters/recode_pieces.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// The part of the decision that schemes alone settle: columns, levels, code rules.
 #include "converters/recode_plan.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Planes of recoded tensors, unit by unit.
 #include "converters/recode_planes.h"
 
 #include <algorithm>

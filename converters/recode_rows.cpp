@@ -1,3 +1,4 @@
+// Parameters and codes of a wanted row. Every number is a binary64 that is exact, or known not to be.
 #include "converters/recode_rows.h"
 
 #include <algorithm>
@@ -8,59 +9,11 @@ namespace ingot::convert::recoding {
 namespace {
 
 using tensor::OffsetKind;
-using tensor::Scheme;
 
 constexpr std::uint32_t kNoPiece = ~std::uint32_t{0};
-constexpr double kMostSteps = 0.5;  // beyond, other codes would be nearer
-constexpr double kLeastSteps = 0x1p-53;
 constexpr double kMostShift = 1024;  // of a code: types have at most 8 bits
 
-bool has_float_offset(const Scheme& scheme) noexcept {
-  return scheme.offset.kind == OffsetKind::bias || scheme.offset.kind == OffsetKind::minimum;
-}
-
-/// The scale of one element; `exact` is cleared where the product does not fit in binary64.
-template <class NumberOf>
-double scale_of(const Side& side, const NumberOf& number_of, bool& exact) noexcept {
-  const Scheme& scheme = side.scheme;
-  if (scheme.rounded_scale) {
-    float scale = 1;
-    for (std::size_t i = 0; i < side.scale_count; ++i) {
-      const auto number = static_cast<float>(number_of(i));
-      scale = scheme.scales[i].divide ? scale / number : scale * number;
-    }
-    if (scheme.scale_offset) scale = scale + side.scale_offset;
-    return std::ldexp(scale, scheme.shift);
-  }
-  if (side.scale_count == 0) return std::ldexp(1.0, scheme.shift);
-  double scale = number_of(0);
-  for (std::size_t i = 1; i < side.scale_count; ++i) {
-    const double number = number_of(i), product = scale * number;
-    if (std::isfinite(product) && std::fma(scale, number, -product) != 0) exact = false;
-    scale = product;
-  }
-  return scheme.shift == 0 ? scale : std::ldexp(scale, scheme.shift);
-}
-
-bool dead(double scale) noexcept { return scale == 0 || std::isnan(scale); }
-
-std::string text(double number) {
-  std::string digits = std::to_string(number);
-  while (digits.back() == '0') digits.pop_back();
-  if (digits.back() == '.') digits.pop_back();
-  return digits;
-}
-
 }  // namespace
-
-void Finding::add(ProofClass found, double steps, std::uint64_t at, const std::string& why) {
-  if (found == ProofClass::exact) return;
-  worst_steps = std::max(worst_steps, steps);
-  if (found < proof || (found == proof && at >= row)) return;
-  proof = found;
-  row = at;
-  reason = why;
-}
 
 RowMaker::RowMaker(const Conversion& conversion, bool with_codes)
     : conversion_(conversion),
@@ -402,76 +355,6 @@ void RowMaker::make(std::uint64_t row, Finding* finding) {
   if (out_of_range_ || conversion_.map_has_gaps) judge_codes(*finding);
 }
 
-std::string RowMaker::place(std::size_t piece) const {
-  return "columns " + std::to_string(pieces_.begin[piece]) + " to " +
-         std::to_string(pieces_.begin[piece] + pieces_.length[piece] - 1) + " of row " + std::to_string(row_);
-}
-
-void RowMaker::judge(Finding& finding) {
-  const Side& wanted = conversion_.wanted;
-  const bool bias = has_float_offset(wanted.scheme);
-  bool any = false;
-  for (std::size_t a = 0; a < pieces_.size(); ++a) {
-    for (std::size_t i = 0; i < wanted_.size(); ++i) {
-      if (same_number(wanted_[i][a], column_[i][pieces_.wanted[i][a]])) continue;
-      finding.add(ProofClass::refused, 0, row_,
-                  "parameters differ inside a block of " + wanted.specs[wanted.levels[i].plane].role + ": " +
-                      text(wanted_[i][a]) + " in " + place(a));
-      return;
-    }
-    const auto number = [&](std::size_t level) { return rounded_[level][pieces_.wanted[level][a]]; };
-    if (std::isnan(scale_[a])) {
-      if (wanted.scale_count > 0 && std::isnan(number(0))) continue;
-    }
-    bool exact = true;
-    const double scale = scale_of(wanted, number, exact);
-    double zero = wanted.scheme.offset.kind == OffsetKind::zero ? wanted.scheme.offset.zero : 0;
-    if (wanted.scheme.offset.kind == OffsetKind::zero_points) zero = number(wanted.scale_count);
-    double offset = 0;
-    if (bias) {
-      offset = number(wanted.scale_count);
-      for (std::size_t i = wanted.scale_count + 1; i < wanted.levels.size(); ++i) offset *= number(i);
-      if (wanted.scheme.offset.kind == OffsetKind::minimum) offset = -offset;
-    }
-    if (scale == scale_[a] && dead(scale) && (!bias || same_number(offset, bias_[a]))) continue;
-    if (fill_[a] != kNoFill && scale == scale_[a]) continue;
-    const double least = fill_[a] == kNoFill ? conversion_.least_code : 1;
-    const double greatest = fill_[a] == kNoFill ? conversion_.greatest_code : 1;
-    if (fill_[a] != kNoFill) zero = shift_[a] = 0;
-    const double moved = (offset + scale * (shift_[a] - zero)) - (bias_[a] - scale_[a] * zero_[a]);
-    const auto error_at = [&](double code) {
-      return std::isinf(scale) && scale == scale_[a] ? std::fabs(moved) : std::fabs((scale - scale_[a]) * code + moved);
-    };
-    const double error = std::max(error_at(least), error_at(greatest));
-    const double steps = error == 0 ? 0 : error / std::fabs(scale) + conversion_.step_slack;
-    if (steps == 0) continue;
-    if (!(steps <= kMostSteps)) {
-      finding.add(ProofClass::refused, 0, row_, misfit(a));
-      return;
-    }
-    any = true;
-    finding.add(ProofClass::codes, steps, row_, misfit(a));
-  }
-  if (!any) {
-    finding.add(ProofClass::codes, std::max(kLeastSteps, conversion_.step_slack), row_,
-                "products lose bits beyond the last of binary32");
-  }
-}
-
-/// What does not fit in a piece.
-std::string RowMaker::misfit(std::size_t piece) const {
-  const Side& wanted = conversion_.wanted;
-  for (std::size_t i = 0; i < wanted_.size(); ++i) {
-    const std::uint32_t c = pieces_.wanted[i][piece];
-    if (same_number(column_[i][c], rounded_[i][c])) continue;
-    return wanted.specs[wanted.levels[i].plane].role + " " + text(column_[i][c]) + " in " + place(piece) +
-           " does not fit " + std::string(tensor::name(wanted.levels[i].level.type));
-  }
-  if (std::nearbyint(effective_[piece]) != effective_[piece] || bias_[piece] != 0)
-    return "zero point " + text(effective_[piece]) + " in " + place(piece) + " is not whole";
-  return "scale " + text(scale_[piece]) + " in " + place(piece) + " cannot be kept";
-}
-
 const std::uint8_t* RowMaker::source_codes() {
   if (codes_read_) return ordered_.data();
   codes_read_ = true;
@@ -495,34 +378,6 @@ const std::uint8_t* RowMaker::source_codes() {
   reader_.codes(conversion_.rows(row_), 0, cols, codes_.data());
   for (std::uint64_t p = 0; p < cols; ++p) ordered_[p] = codes_[from[p]];
   return ordered_.data();
-}
-
-void RowMaker::judge_codes(Finding& finding) {
-  if (conversion_.code_rule == CodeRule::map) {
-    const std::uint8_t* codes = source_codes();
-    for (std::size_t i = 0; i < ordered_.size(); ++i) {
-      if (conversion_.code_map[codes[i]] >= 0) continue;
-      finding.add(ProofClass::refused, 0, row_,
-                  "no code of the wanted type means " + text(conversion_.source.code_numbers[codes[i]]) + " (column " +
-                      std::to_string(i) + " of row " + std::to_string(row_) + ")");
-      return;
-    }
-  }
-  for (std::size_t a = 0; a < pieces_.size(); ++a) {
-    if (fill_[a] != kNoFill || dead(scale_[a])) continue;
-    if (conversion_.code_rule == CodeRule::shift && fits_without_looking(shift_[a])) continue;
-    if (conversion_.code_rule != CodeRule::shift && shift_[a] == 0) continue;
-    if (conversion_.code_rule == CodeRule::shift) {
-      const auto [least, greatest] = code_range(a);
-      if (least + shift_[a] >= conversion_.wanted_least_code &&
-          greatest + shift_[a] <= conversion_.wanted_greatest_code)
-        continue;
-    }
-    finding.add(ProofClass::refused, 0, row_,
-                "zero point " + text(effective_[a]) + " in " + place(a) + " would move codes by " + text(shift_[a]) +
-                    ", beyond " + std::string(tensor::name(conversion_.wanted.scheme.codes.type)));
-    return;
-  }
 }
 
 void RowMaker::make_codes(std::uint8_t* out) {

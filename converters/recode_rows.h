@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -113,5 +114,38 @@ class RowMaker {
   std::vector<std::uint8_t> codes_, ordered_;
   bool codes_read_ = false;
 };
+
+// --- Shared by recode_rows.cpp and recode_judge.cpp
+
+/// The offset is a number of its own, added or subtracted.
+[[nodiscard]] inline bool has_float_offset(const tensor::Scheme& scheme) noexcept {
+  return scheme.offset.kind == tensor::OffsetKind::bias || scheme.offset.kind == tensor::OffsetKind::minimum;
+}
+
+/// The scale of one element; `exact` is cleared where the product does not fit in binary64.
+template <class NumberOf>
+[[nodiscard]] double scale_of(const Side& side, const NumberOf& number_of, bool& exact) noexcept {
+  const tensor::Scheme& scheme = side.scheme;
+  if (scheme.rounded_scale) {
+    float scale = 1;
+    for (std::size_t i = 0; i < side.scale_count; ++i) {
+      const auto number = static_cast<float>(number_of(i));
+      scale = scheme.scales[i].divide ? scale / number : scale * number;
+    }
+    if (scheme.scale_offset) scale = scale + side.scale_offset;
+    return std::ldexp(scale, scheme.shift);
+  }
+  if (side.scale_count == 0) return std::ldexp(1.0, scheme.shift);
+  double scale = number_of(0);
+  for (std::size_t i = 1; i < side.scale_count; ++i) {
+    const double number = number_of(i), product = scale * number;
+    if (std::isfinite(product) && std::fma(scale, number, -product) != 0) exact = false;
+    scale = product;
+  }
+  return scheme.shift == 0 ? scale : std::ldexp(scale, scheme.shift);
+}
+
+/// All values are alike, whatever the codes.
+[[nodiscard]] inline bool dead(double scale) noexcept { return scale == 0 || std::isnan(scale); }
 
 }  // namespace ingot::convert::recoding

@@ -1,3 +1,4 @@
+// Reading stored tensors: facts of their planes, rows of parameters and codes.
 #include "converters/recode_side.h"
 
 #include <algorithm>

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <random>
+#include <tuple>
 
 #include "converters/recode.h"
 #include "format/tensor/decode.h"
@@ -347,6 +349,199 @@ TEST_CASE("recode_is_exact_where_the_mathematics_permits") {
     CAPTURE(tensor::describe(pair.to));
     CHECK(outcome.exact == 8);
   }
+}
+
+namespace {
+
+/// A tensor of one row and one group of four elements.
+PlainTensor one_group(const Scheme& scheme, std::mt19937_64& random) {
+  return test::random_tensor({1, 4}, scheme, Packing::rows, true, random);
+}
+
+/// Are there codes between least and greatest that mean the same numbers with the same scale and another zero?
+bool has_constant_zero_form(const PlainTensor& source, double scale, double zero, int least, int greatest, int wanted) {
+  if (scale == 0) return true;
+  for (const std::uint64_t code : source.codes) {
+    bool found = false;
+    for (int other = least; other <= greatest; ++other)
+      found = found || scale * (static_cast<double>(code) - zero) == scale * (other - wanted);
+    if (!found) return false;
+  }
+  return true;
+}
+
+double half(std::uint64_t bits) { return tensor::f16_to_f32(static_cast<std::uint16_t>(bits)); }
+
+}  // namespace
+
+TEST_CASE("recode_refuses_a_constant_zero_only_where_no_codes_have_the_same_values") {
+  const Scheme from = numbers(DType::u4, {level(DType::f16, group(4))}, zero_points(DType::u5, group(4)));
+  std::mt19937_64 random(7);
+  int exact = 0, refused = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const PlainTensor plain = one_group(from, random);
+    const Tensor source = test::as_tensor(plain);
+    const double zero = static_cast<double>(plain.levels[1][0]);
+    for (const auto& [type, least, greatest, wanted] :
+         {std::tuple(DType::u4, 0, 15, 8), std::tuple(DType::u5, 0, 31, 16), std::tuple(DType::i8, -128, 127, 0),
+          std::tuple(DType::u3, 0, 7, 4)}) {
+      const Scheme to = numbers(type, {level(DType::f16, group(4))}, wanted == 0 ? Offset{} : convert::zero(wanted));
+      const Recoded result = recode(source, {to, {}});
+      const bool possible = has_constant_zero_form(plain, half(plain.levels[0][0]), zero, least, greatest, wanted);
+      CAPTURE(result.reason);
+      CHECK((result.proof == ProofClass::exact) == possible);
+      ++(possible ? exact : refused);
+    }
+  }
+  CHECK(exact > 1000);
+  CHECK(refused > 1000);
+}
+
+TEST_CASE("recode_refuses_zero_points_only_where_no_zero_point_fits") {
+  const Scheme from = numbers(DType::u5, {level(DType::f16, group(4))}, zero_points(DType::u5, group(4)));
+  const Scheme to = numbers(DType::u4, {level(DType::f16, group(4))}, zero_points(DType::u4, group(4)));
+  std::mt19937_64 random(8);
+  int exact = 0, refused = 0;
+  for (int i = 0; i < 4000; ++i) {
+    PlainTensor plain = one_group(from, random);
+    if (i % 2 == 0)
+      for (std::uint64_t& code : plain.codes) code = 8 + code % 16;
+    const Recoded result = recode(test::as_tensor(plain), {to, {}});
+    bool possible = false;
+    for (int wanted = 0; wanted < 16; ++wanted)
+      possible = possible || has_constant_zero_form(plain, half(plain.levels[0][0]),
+                                                    static_cast<double>(plain.levels[1][0]), 0, 15, wanted);
+    CAPTURE(result.reason);
+    CHECK((result.proof == ProofClass::exact) == possible);
+    ++(possible ? exact : refused);
+  }
+  CHECK(exact > 300);
+  CHECK(refused > 300);
+}
+
+TEST_CASE("recode_to_a_bias_is_exact_where_the_product_fits_and_says_how_far_off_it_is_elsewhere") {
+  const Scheme from = numbers(DType::u4, {level(DType::f16, group(4))}, zero_points(DType::u4, group(4)));
+  const Scheme to = numbers(DType::u4, {level(DType::f16, group(4))}, bias(DType::f16, group(4)));
+  std::mt19937_64 random(9);
+  int exact = 0, codes = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const PlainTensor plain = one_group(from, random);
+    const Recoded result = recode(test::as_tensor(plain), {to, {}});
+    const double scale = half(plain.levels[0][0]), product = -scale * static_cast<double>(plain.levels[1][0]);
+    double nearest = std::numeric_limits<double>::infinity();  // among all numbers of the type
+    for (std::uint64_t bits = 0; bits < 0x10000; ++bits)
+      if (std::isfinite(half(bits)) && std::fabs(half(bits) - product) < std::fabs(nearest - product))
+        nearest = half(bits);
+    CAPTURE(result.reason);
+    if (nearest == product) {
+      CHECK(result.proof == ProofClass::exact);
+      ++exact;
+      continue;
+    }
+    REQUIRE(result.proof == ProofClass::codes);
+    CHECK(result.worst_steps == doctest::Approx(std::fabs(nearest - product) / std::fabs(scale)).epsilon(1e-12));
+    std::vector<std::byte> bytes(2);
+    std::vector<std::byte*> out(3, nullptr);
+    out[2] = bytes.data();
+    result.tensor.planes->read_units(0, 1, out);
+    const std::uint64_t bits = std::to_integer<std::uint64_t>(bytes[0]) | std::to_integer<std::uint64_t>(bytes[1]) << 8;
+    CHECK(std::fabs(half(bits) - product) == std::fabs(nearest - product));
+    if (half(bits) != nearest) CHECK(bits % 2 == 0);  // a tie
+    ++codes;
+  }
+  CHECK(exact > 300);
+  CHECK(codes > 300);
+}
+
+TEST_CASE("recode_moves_rows_between_arrangements") {
+  const Transform two{TransformKind::rope_interleave, 2}, three{TransformKind::rope_interleave, 3};
+  std::mt19937_64 random(10);
+  const std::vector<Scheme> schemes = {
+      numbers(DType::u4, {level(DType::f16, group(32))}, zero(8)),
+      numbers(DType::u5, {level(DType::f32, group(16))}, zero_points(DType::u4, group(16))),
+      table("nf4", DType::u4, {level(DType::f32, kRow)}),
+      Scheme::plain(DType::bf16),
+      Scheme::plain(DType::f32),
+      Scheme::plain(DType::e4m3)};
+  for (const Scheme& scheme : schemes) {
+    for (const std::uint64_t rows : {12, 36, 132}) {
+      for (const auto& [from, to] :
+           {std::pair(std::vector<Transform>{}, std::vector{two}),
+            std::pair(std::vector{two}, std::vector<Transform>{}), std::pair(std::vector{two}, std::vector{three})}) {
+        Tensor source = test::as_tensor(checkpoint_like({rows, 64}, scheme, true, random));
+        source.transforms = from;
+        for (const Tensor& each : {source, streamed(source)}) {
+          const Recoded result = recode(each, {scheme, to});
+          CAPTURE(result.reason);
+          CAPTURE(rows);
+          REQUIRE(result.proof == ProofClass::exact);
+          CHECK(result.tensor.transforms == to);
+          check_recoded(source, {scheme, to}, result);
+        }
+      }
+    }
+  }
+  Tensor source = test::as_tensor(checkpoint_like({10, 64}, schemes[0], true, random));
+  CHECK(recode(source, {schemes[0], {two}}).proof == ProofClass::refused);
+  CHECK(recode(source, {schemes[0], {{TransformKind::transpose}}}).proof == ProofClass::refused);
+}
+
+TEST_CASE("recode_passes_planes_that_do_not_change_through_as_views") {
+  std::mt19937_64 random(11);
+  const Scheme from = numbers(DType::u4, {level(DType::f16, group(64))}, zero_points(DType::u4, group(64)));
+  const Tensor source = test::as_tensor(checkpoint_like({32, 128}, from, true, random));
+  const Scheme split = numbers(DType::u4, {level(DType::f16, group(32))}, zero_points(DType::u8, group(64)));
+  const Recoded result = recode(source, {split, {}});
+  REQUIRE(result.proof == ProofClass::exact);
+  REQUIRE(result.tensor.planes->view(0));
+  CHECK(result.tensor.planes->view(0)->data() == source.planes->view(0)->data());
+  CHECK_FALSE(result.tensor.planes->view(1));
+  const Scheme biased = numbers(DType::u4, {level(DType::f16, group(64))}, bias(DType::f32, group(64)));
+  const Recoded with_bias = recode(source, {biased, {}});
+  REQUIRE(with_bias.proof == ProofClass::exact);
+  CHECK(with_bias.tensor.planes->view(0)->data() == source.planes->view(0)->data());
+  CHECK(with_bias.tensor.planes->view(1)->data() == source.planes->view(1)->data());
+  CHECK_FALSE(with_bias.tensor.planes->view(2));
+}
+
+TEST_CASE("recode_to_first_prefers_exact_forms_in_their_order") {
+  std::mt19937_64 random(12);
+  const Scheme from = numbers(DType::u4, {level(DType::f16, group(32))}, zero_points(DType::u4, group(32)));
+  const Tensor source = test::as_tensor(checkpoint_like({16, 64}, from, true, random));
+  const StoredForm four{numbers(DType::u4, {level(DType::f16, group(32))}, zero(8)), {}};
+  const StoredForm biased{numbers(DType::u4, {level(DType::f16, group(32))}, bias(DType::f16, group(32))), {}};
+  const StoredForm five{numbers(DType::u5, {level(DType::f16, group(32))}, zero(16)), {}};
+  CHECK(recode_to_first(source, {four, biased, five}).tensor.scheme == five.scheme);
+  CHECK(recode_to_first(source, {four, biased}).proof == ProofClass::codes);
+  const Recoded none = recode_to_first(source, {four});
+  CHECK(none.proof == ProofClass::refused);
+  CHECK(none.reason == recode(source, four).reason);
+}
+
+TEST_CASE("affine_facts_tell_zero_points_as_unsigned_codes") {
+  std::mt19937_64 random(13);
+  const auto facts = [&](const Scheme& scheme, std::uint64_t zero_element) {
+    PlainTensor plain = checkpoint_like({17, 64}, scheme, true, random);
+    if (plain.levels.size() > 1) std::fill(plain.levels[1].begin(), plain.levels[1].end(), zero_element);
+    return affine_facts(test::as_tensor(plain));
+  };
+  const Block g32 = group(32);
+  const auto equal = facts(numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)), 9);
+  REQUIRE(equal);
+  CHECK(equal->bits == 4);
+  CHECK(equal->zero == 9);
+  CHECK(equal->block == g32);
+  CHECK(facts(numbers(DType::i8, {level(DType::bf16, g32)}), 0)->zero == 128);
+  CHECK(facts(numbers(DType::i8, {level(DType::bf16, g32)}, zero_points(DType::i8, g32)), 255)->zero == 127);
+  CHECK(facts(numbers(DType::u4, {level(DType::bf16, g32)}, bias(DType::bf16, g32)), 0)->has_bias);
+  CHECK_FALSE(facts(numbers(DType::u4, {level(DType::bf16, g32)}, bias(DType::bf16, g32)), 0)->zero);
+  CHECK_FALSE(facts(table("nf4", DType::u4, {level(DType::f32, g32)}), 0));
+  CHECK_FALSE(facts(Scheme::plain(DType::f32), 0));
+  const auto mixed = affine_facts(test::as_tensor(checkpoint_like(
+      {40, 64}, numbers(DType::u4, {level(DType::f16, g32)}, zero_points(DType::u4, g32)), true, random)));
+  CHECK_FALSE(mixed->zero);
+  CHECK(mixed->least_zero == 0);
+  CHECK(mixed->greatest_zero == 15);
 }
 
 }  // namespace ingot::convert
