@@ -13,5 +13,9 @@ namespace ingot::convert {
 [[nodiscard]] const Layout& awq_layout() noexcept;
 [[nodiscard]] const Layout& bnb_layout() noexcept;
 [[nodiscard]] const Layout& mlx_layout() noexcept;
+[[nodiscard]] const Layout& compressed_tensors_layout() noexcept;
+[[nodiscard]] const Layout& fp8_layout() noexcept;
+[[nodiscard]] const Layout& mxfp4_layout() noexcept;
+[[nodiscard]] const Layout& nvfp4_layout() noexcept;
 
 }  // namespace ingot::convert
