@@ -3,6 +3,7 @@
 
 #include "converters/awq_planes.h"
 #include "converters/awq_read.h"
+#include "converters/awq_write.h"
 #include "converters/hf_codec_layout.h"
 #include "converters/layout_rows.h"
 #include "converters/linear_modules.h"
@@ -58,7 +59,12 @@ const HfCodec& awq_codec() noexcept {
       .claims = [](const HfCheckpoint& checkpoint) { return linear_family(checkpoint) == LinearFamily::awq; },
       .read = awq::read,
       .pack = pack,
-      .one_encoding = one_encoding};
+      .one_encoding = one_encoding,
+      .settle = awq::settle,
+      .plan = awq::plan,
+      .configure = awq::configure,
+      .schemes = {},
+      .settings = {"version", "group_size", "scale_type"}};
   return codec;
 }
 

@@ -3,6 +3,7 @@
 
 #include "converters/gptq_planes.h"
 #include "converters/gptq_read.h"
+#include "converters/gptq_write.h"
 #include "converters/hf_codec_layout.h"
 #include "converters/layout_rows.h"
 #include "converters/linear_modules.h"
@@ -79,7 +80,12 @@ const HfCodec& gptq_codec() noexcept {
       .claims = [](const HfCheckpoint& checkpoint) { return linear_family(checkpoint) == LinearFamily::gptq; },
       .read = gptq::read,
       .pack = pack,
-      .one_encoding = one_encoding};
+      .one_encoding = one_encoding,
+      .settle = gptq::settle,
+      .plan = gptq::plan,
+      .configure = gptq::configure,
+      .schemes = {},
+      .settings = {"checkpoint_format", "scale_type"}};
   return codec;
 }
 

@@ -211,6 +211,11 @@ void inspect_marlin(Module& module, const HfCheckpoint& checkpoint) {
 
 Module inspect_module(const LinearModule& parts, const HfCheckpoint& checkpoint, const Config& config,
                       FindingList& findings) {
+  if (parts.name.ends_with("embed_tokens") || parts.name.ends_with("wte")) {
+    throw Error(ErrorKind::unsupported, checkpoint.where() + parts.codes->file->path + ": tensor '" +
+                                            parts.codes->name() +
+                                            "': embeddings are packed along the tokens, which is not read");
+  }
   check_present(checkpoint, parts);
   Module module;
   module.parts = parts;

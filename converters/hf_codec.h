@@ -115,6 +115,9 @@ struct HfCodec {
   /// True where every content of the part is the packing of some planes, so that packing what was read must give the
   /// same bytes; the others are compared when the model is stored as .ingot. Null: no part is.
   bool (*one_encoding)(const tensor::Tensor& tensor, std::string_view part) = nullptr;
+  /// Settings that hold for the whole output and follow from all tensors (one group size for all modules); called once,
+  /// before plan() sees them beside the user's. Null: there are none.
+  std::map<std::string, std::string> (*settle)(const tensor::Model& model, const WriteOptions& options) = nullptr;
   /// Null: the layout is read-only. Called for every tensor of the model with the file's name for it.
   CodedPlan (*plan)(const tensor::Tensor& source, const std::string& file_name, const tensor::Model& model,
                     const WriteOptions& options) = nullptr;

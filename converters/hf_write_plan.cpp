@@ -293,11 +293,13 @@ std::optional<DType> wanted_hf_type(const std::string& scheme, const HfCodec* co
 std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {
   const std::optional<DType> wanted = wanted_hf_type(options.scheme, codec);
   const bool wrapped = is_wrapped(model);
+  WriteOptions settled = options;
+  if (codec != nullptr && codec->settle != nullptr) settled.settings.merge(codec->settle(model, options));
   std::vector<HfItem> items;
   for (const Tensor& tensor : model.tensors) {
     if (tensor.derived && !is_hf_buffer(tensor.name, model.config.architecture)) continue;
     const std::string file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
-    if (codec != nullptr && add_coded_items(tensor, file_name, model, options, *codec, items)) continue;
+    if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items)) continue;
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
     item.file_name = file_name;
     items.push_back(std::move(item));

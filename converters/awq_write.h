@@ -1,0 +1,15 @@
+// Writing AutoAWQ checkpoints: gemm, gemv, gemv_fast.
+#pragma once
+
+#include "converters/hf_codec.h"
+
+namespace ingot::convert::awq {
+
+/// group_size: AutoAWQ knows one for all modules, so the widest that lies inside all groups (-1: one group per row).
+[[nodiscard]] std::map<std::string, std::string> settle(const tensor::Model& model, const WriteOptions& options);
+[[nodiscard]] CodedPlan plan(const tensor::Tensor& source, const std::string& file_name, const tensor::Model& model,
+                             const WriteOptions& options);
+void configure(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions& options,
+               Json& config, std::map<std::string, std::string>& files);
+
+}  // namespace ingot::convert::awq
