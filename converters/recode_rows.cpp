@@ -259,9 +259,10 @@ void RowMaker::settle_bias() {
     double sum = bias;
     if (zero != 0 && !std::isnan(scale_[a])) {
       sum = bias - product;
-      const double part = sum - bias;  // TwoSum
+      // TwoSum; the product is exact wherever the scale fits a type of at most 32 bits, as it must to be kept.
+      const double part = sum - bias;
       const double lost = (bias - (sum - part)) + (-product - part);
-      if (std::fma(scale_[a], zero, -product) != 0 || lost != 0 || zero - shift_[a] != zero_[a]) inexact_ = true;
+      if (lost != 0 || zero - shift_[a] != zero_[a]) inexact_ = true;
     }
     wanted_[level][a] = sign * sum;
   }

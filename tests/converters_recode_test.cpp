@@ -453,6 +453,66 @@ TEST_CASE("recode_to_a_bias_is_exact_where_the_product_fits_and_says_how_far_off
   CHECK(codes > 300);
 }
 
+TEST_CASE("recode_rounds_a_bias_once") {
+  // Products just beside the middle between two numbers of f16, nearer than binary32 can tell.
+  const Scheme from = numbers(DType::u4, {level(DType::f32, group(4))}, zero_points(DType::u4, group(4)));
+  const Scheme to = numbers(DType::u4, {level(DType::f32, group(4))}, bias(DType::f16, group(4)));
+  std::mt19937_64 random(14);
+  PlainTensor plain = one_group(from, random);
+  int beside = 0;
+  for (std::uint64_t zero_point = 1; zero_point < 16; ++zero_point) {
+    plain.levels[1][0] = zero_point;
+    for (int away = -4; away <= 4; ++away) {
+      const auto middle = static_cast<float>((1 + 0x1p-11) / static_cast<double>(zero_point));
+      const std::uint32_t bits = std::bit_cast<std::uint32_t>(middle) + static_cast<std::uint32_t>(away);
+      plain.levels[0][0] = bits;
+      const double product = -static_cast<double>(std::bit_cast<float>(bits)) * static_cast<double>(zero_point);
+      const Recoded result = recode(test::as_tensor(plain), {to, {}});
+      REQUIRE(result.proof == ProofClass::codes);
+      std::vector<std::byte> stored(2);
+      std::vector<std::byte*> out(3, nullptr);
+      out[2] = stored.data();
+      result.tensor.planes->read_units(0, 1, out);
+      const double made =
+          half(std::to_integer<std::uint64_t>(stored[0]) | std::to_integer<std::uint64_t>(stored[1]) << 8);
+      CHECK(made == (product < -(1 + 0x1p-11) ? -(1 + 0x1p-10) : -1.0));
+      if (static_cast<float>(product) == -(1 + 0x1p-11f) && product != -(1 + 0x1p-11)) ++beside;
+    }
+  }
+  CHECK(beside > 0);
+}
+
+TEST_CASE("recode_notices_a_bias_that_vanishes_beside_the_product") {
+  PlainTensor plain;
+  plain.shape = {1, 4};
+  plain.scheme = numbers(DType::i8, {level(DType::f32, group(4))}, bias(DType::f32, group(4)));
+  plain.cols = 4;
+  plain.codes = {0x80, 0, 1, 0x7F};
+  plain.levels = {{std::bit_cast<std::uint32_t>(1.0f)}, {std::bit_cast<std::uint32_t>(0x1p-120f)}};
+  const Scheme to = numbers(DType::u8, {level(DType::f32, group(4))}, bias(DType::f32, group(4)));
+  CHECK(recode(test::as_tensor(plain), {to, {}}).proof == ProofClass::codes);
+  plain.levels[1][0] = std::bit_cast<std::uint32_t>(0.5f);
+  CHECK(recode(test::as_tensor(plain), {to, {}}).proof == ProofClass::exact);
+}
+
+TEST_CASE("recode_moves_codes_between_constant_zeros") {
+  std::mt19937_64 random(15);
+  int exact = 0, refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const PlainTensor plain = one_group(numbers(DType::u3, {level(DType::f16, group(4))}, convert::zero(4)), random);
+    for (const int wanted : {2, 3, 5, 6}) {
+      const Scheme to = numbers(DType::u3, {level(DType::f16, group(4))}, convert::zero(wanted));
+      const Recoded result = recode(test::as_tensor(plain), {to, {}});
+      const bool possible = has_constant_zero_form(plain, half(plain.levels[0][0]), 4, 0, 7, wanted);
+      CHECK((result.proof == ProofClass::exact) == possible);
+      check_recoded(test::as_tensor(plain), {to, {}}, result);
+      ++(possible ? exact : refused);
+    }
+  }
+  CHECK(exact > 100);
+  CHECK(refused > 100);
+}
+
 TEST_CASE("recode_moves_rows_between_arrangements") {
   const Transform two{TransformKind::rope_interleave, 2}, three{TransformKind::rope_interleave, 3};
   std::mt19937_64 random(10);
