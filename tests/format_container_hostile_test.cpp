@@ -276,6 +276,11 @@ TEST_CASE("forged indexes are rejected") {
   rejects(invalid, "format version", [&](Json& j) { j.set("ingot", 2); });
   rejects(invalid, "chunk size", [&](Json& j) { j.set("chunk_bytes", 65536); });
   rejects(invalid, "a set without members", [&](Json& j) { j.set("set", JsonObject{}); });
+  rejects(invalid, "add_one of integers", [&](Json& j) {
+    for (Json& entry : member(j, "tensors").array())
+      if (member(entry, "scheme").at("codes", "").at("type", "").as_string("") == "i32")
+        entry.set("transforms", JsonArray{Json(JsonObject{{"kind", Json("add_one")}})});
+  });
   rejects(invalid, "no heads", [&](Json& j) {
     tensor(j, 0).set("transforms", JsonArray{Json(JsonObject{{"kind", Json("rope_interleave")}, {"heads", Json(0)}})});
   });

@@ -113,6 +113,7 @@ TEST_CASE("forbidden_schemes_are_refused") {
   CHECK(rejects(R"({"codes":{"kind":"table","type":"u16","table":"custom"}})"));
   CHECK(rejects(R"({"codes":{"kind":"table","type":"i8","table":"custom"}})"));
   CHECK(rejects(R"({"codes":{"kind":"table","type":"u3","table":"nf4"}})"));
+  CHECK(rejects(R"({"codes":{"kind":"table","type":"u4","table":"nf5"}})"));
   CHECK(rejects(R"({"codes":{"kind":"grid","type":"u4","table":"iq2_xxs"}})"));
   CHECK(rejects(R"({"codes":{"kind":"grid","type":"u16","table":"iq2_xs"}})"));
   CHECK(rejects(R"({"codes":{"kind":"table","type":"u9","table":"custom"}})"));
@@ -164,6 +165,8 @@ TEST_CASE("forbidden_schemes_are_refused") {
   CHECK(rejects(with(scale, "f64")));
   const std::string four = R"({"block":[1,32],"type":"u8"})";
   CHECK(rejects(with(R"("scales":[)" + four + "," + four + "," + four + "," + four + "]"), ErrorKind::limit_exceeded));
+  CHECK(rejects(with(scale + R"(,"offset":{"kind":"minimum","levels":[)" + four + "," + four + "," + four + "]}"),
+                ErrorKind::limit_exceeded));
 }
 
 TEST_CASE("transforms_survive_json") {

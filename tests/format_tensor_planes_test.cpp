@@ -134,6 +134,9 @@ TEST_CASE("tiles_are_canonical_for_quantized_matrices_of_16_rows") {
   CHECK(test::throws_kind(ErrorKind::invalid_value, [] {
     (void)geometry({16, 64}, Scheme::plain(DType::f32), Packing::tiles);
   }));
+  CHECK(test::throws_kind(ErrorKind::invalid_value, [] {
+    (void)geometry({16, 64}, Scheme::plain(DType::u8), Packing::tiles);  // nothing quantized
+  }));
 }
 
 TEST_CASE("sizes_beyond_the_limits_are_refused") {

@@ -35,8 +35,7 @@ void Members::finish() const {
 Hash128 hash_from_json(const Json& json, std::string_view what) {
   const std::string& text = json.as_string(what);
   const std::optional<Hash128> hash = Hash128::from_hex(text);
-  const bool has_upper_case = std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'F'; });
-  if (!hash || has_upper_case) {
+  if (!hash) {
     throw Error(ErrorKind::invalid_value,
                 std::string(what) + ": expected 32 lower-case hexadecimal digits, got \"" + text + "\"");
   }

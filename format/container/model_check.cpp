@@ -158,7 +158,8 @@ void check_tensor(const tensor::Tensor& tensor) {
         std::swap(shape[0], shape[1]);
         break;
       case tensor::TransformKind::add_one:
-        if (!tensor.scheme.is_plain()) invalid("transforms", "add_one: expected a plain float type");
+        if (!tensor.scheme.is_plain() || !tensor::info(tensor.scheme.codes.type).is_float)
+          invalid("transforms", "add_one: expected a plain float type");
         break;
     }
   }

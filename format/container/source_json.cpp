@@ -71,13 +71,7 @@ SourceFile file_from_json(const Json& json, std::string_view where) {
   SourceFile file;
   file.path = members.required_string("path");
   file.size = members.required_u64("size");
-  const std::string& hex = members.required_string("hash");
-  const std::optional<Hash128> hash = Hash128::from_hex(hex);
-  if (!hash || hash->hex() != hex) {
-    throw Error(ErrorKind::invalid_value,
-                std::string(where) + ": source file hash: expected 32 hexadecimal digits, got \"" + hex + "\"");
-  }
-  file.hash = *hash;
+  file.hash = hash_from_json(members.required("hash"), std::string(where) + ": source file hash");
   for (const Json& segment : members.required("segments").as_array(where))
     file.segments.push_back(segment_from_json(segment, where));
   if (const Json* patches = members.optional("patches")) {

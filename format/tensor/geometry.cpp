@@ -9,8 +9,9 @@ namespace ingot::tensor {
 namespace {
 
 constexpr std::size_t kMaxRank = 8;
-constexpr std::uint64_t kMaxCount = (std::uint64_t{1} << 53) - 1;  // extents, elements, bytes of a plane
-constexpr std::uint64_t kSignRun = 8;                              // columns per element of plane `signs`
+constexpr std::uint64_t kMaxCount = (std::uint64_t{1} << 53) - 1;   // extents, elements, bytes of a plane
+constexpr std::uint64_t kMaxPermutedCols = std::uint64_t{1} << 32;  // entries of a permutation are u32
+constexpr std::uint64_t kSignRun = 8;                               // columns per element of plane `signs`
 
 std::uint64_t limited(std::uint64_t count, std::string_view what) {
   if (count > kMaxCount)
@@ -18,10 +19,10 @@ std::uint64_t limited(std::uint64_t count, std::string_view what) {
   return count;
 }
 
-/// Codes that can be interleaved word by word.
+/// Quantized codes that can be interleaved word by word.
 bool fits_tiles(const Scheme& scheme) noexcept {
   return (scheme.codes.kind == CodeKind::number || scheme.codes.kind == CodeKind::table) &&
-         bits(scheme.codes.type) <= 8 && scheme.flat == 0;
+         bits(scheme.codes.type) <= 8 && scheme.flat == 0 && !scheme.is_plain();
 }
 
 class PlaneList {
@@ -130,7 +131,7 @@ Geometry geometry(const Shape& shape, const Scheme& scheme, Packing packing) {
     throw Error(ErrorKind::limit_exceeded, "rank " + std::to_string(shape.size()) + ", limit 8");
   if (packing == Packing::tiles && !fits_tiles(scheme)) {
     throw Error(ErrorKind::invalid_value,
-                "packing tiles needs codes of 1 to 8 bits without flat, got " + describe(scheme));
+                "packing tiles needs quantized codes of 1 to 8 bits without flat, got " + describe(scheme));
   }
   for (const std::uint64_t extent : shape) limited(extent, "extent");
   Geometry geometry;
@@ -151,7 +152,7 @@ Geometry geometry(const Shape& shape, const Scheme& scheme, Packing packing) {
 }
 
 Packing canonical_packing(const Shape& shape, const Scheme& scheme) noexcept {
-  const bool worth_it = shape.size() >= 2 && shape[shape.size() - 2] >= kTileRows && !scheme.is_plain();
+  const bool worth_it = shape.size() >= 2 && shape[shape.size() - 2] >= kTileRows;
   return worth_it && fits_tiles(scheme) ? Packing::tiles : Packing::rows;
 }
 
@@ -174,6 +175,9 @@ std::vector<PlaneSpec> plane_specs(const Shape& shape, const Scheme& scheme, Pac
     if (level.custom_table) list.add_whole("scale_table", DType::f32, std::uint64_t{1} << bits(level.type));
   }
   if (scheme.scale_offset) list.add_whole("scale_offset", DType::f32, 1);
+  if (scheme.order == Order::permutation && view.cols > kMaxPermutedCols) {
+    throw Error(ErrorKind::invalid_value, "a permutation takes at most 2^32 columns, got " + std::to_string(view.cols));
+  }
   if (scheme.order == Order::permutation) list.add_whole("permutation", DType::u32, view.cols);
   if (scheme.order == Order::group_index) list.add_whole("group_index", DType::u32, view.cols);
   return list.take();

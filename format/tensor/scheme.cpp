@@ -50,6 +50,7 @@ void validate_codes(const Scheme& scheme, std::string_view where) {
   }
   if (codes.kind == CodeKind::table) {
     const CodeTable* table = find_code_table(codes.table);
+    if (table == nullptr && codes.table != kCustomTable) refuse(where, "unknown codes.table \"" + codes.table + "\"");
     if (table != nullptr && table->entries.size() != std::size_t{1} << bits(codes.type)) {
       refuse(where, "codes.table " + codes.table + " has " + std::to_string(table->entries.size()) +
                         " entries, codes are " + std::string(name(codes.type)));
@@ -91,8 +92,10 @@ void validate_offset(const Scheme& scheme, std::string_view where) {
   if ((offset.kind == OffsetKind::zero_points || offset.kind == OffsetKind::bias) && offset.levels.size() != 1) {
     refuse(at, "zero_points and bias take exactly one level");
   }
-  if (offset.kind == OffsetKind::minimum && offset.levels.size() > kMaxMinimumLevels)
-    refuse(at, "minimum takes at most 2 levels");
+  if (offset.kind == OffsetKind::minimum && offset.levels.size() > kMaxMinimumLevels) {
+    throw Error(ErrorKind::limit_exceeded,
+                at + ".levels: " + std::to_string(offset.levels.size()) + " levels, limit 2 for a minimum");
+  }
   for (std::size_t i = 0; i < offset.levels.size(); ++i) {
     validate_level(offset.levels[i], at + ".levels[" + std::to_string(i) + "]");
     if (offset.levels[i].custom_table || offset.levels[i].divide)

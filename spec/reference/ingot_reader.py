@@ -204,11 +204,23 @@ class Geometry:
         self.tiles = packing == "tiles"
         self.height = 16 if self.tiles else 1
         self.units = self.matrices * ceil_div(self.rows, self.height)
+        check(not self.tiles or may_be_tiles(scheme), "invalid_value", "packing tiles of this scheme")
+
+
+def is_plain(scheme):
+    """Nothing but number codes."""
+    return scheme["codes"]["kind"] == "number" and not any(
+        scheme.get(name) for name in ("scales", "offset", "flat", "shift")) and "order" not in scheme
+
+
+def may_be_tiles(scheme):
+    codes = scheme["codes"]
+    return codes["kind"] in ("number", "table") and BITS[codes["type"]] <= 8 and not scheme.get("flat") and not is_plain(scheme)
 
 
 def parameter_extent(geometry, block):
-    rows, cols = (block[0] or geometry.rows or 1), (block[1] or geometry.cols or 1)
-    return ceil_div(geometry.rows, rows), ceil_div(geometry.cols, cols)
+    rows, cols = (ceil_div(extent, size) if size else 1 for extent, size in zip((geometry.rows, geometry.cols), block))
+    return rows, cols
 
 
 def grid_of(codes):
@@ -251,7 +263,7 @@ def plane_sizes(geometry, scheme):
     bits, planes = BITS[codes["type"]], []
     if codes["kind"] == "grid":
         grid = grid_of(codes)
-        check(g.cols % 8 == 0 and not g.tiles, "invalid_value", "grid codes need rows and a multiple of 8 columns")
+        check(g.cols % 8 == 0, "invalid_value", "grid codes need a multiple of 8 columns")
         planes.append(("codes", g.matrices * g.rows * ceil_div(g.cols // grid["width"] * bits, 8)))
         if grid["sign_bits"]:
             planes.append(("signs", g.matrices * g.rows * ceil_div(g.cols // 8 * grid["sign_bits"], 8)))
@@ -283,9 +295,12 @@ def plane_sizes(geometry, scheme):
     if scheme.get("scale_offset"):
         planes.append(("scale_offset", 4))
     if scheme.get("order") == "permutation":
+        check(g.cols <= 1 << 32, "invalid_value", "a permutation of more than 2^32 columns")
         planes.append(("permutation", 4 * g.cols))
     if scheme.get("order") == "group_index":
         planes.append(("group_index", 4 * g.cols))
+    for role, size in planes:
+        check(size <= MAX, "limit_exceeded", f"bytes of plane {role}")
     return planes
 
 
@@ -340,7 +355,10 @@ def decode_stored(shape, scheme, packing, planes):
         bits = raw.astype("<u4") << 16 if codes["type"] == "bf16" else raw.astype("<f4").view("<u4").copy()
         bits[(bits & 0x7FFFFFFF) == 0] = 0
         bits[(bits & 0x7FFFFFFF) > 0x7F800000] = 0x7FC00000
-        return bits
+        return bits[: g.elements]
+    order = scheme.get("order", "identity")
+    if not g.elements and order == "identity":
+        return np.zeros(0, "<u4")
     stored = grid_matrix(g, scheme, planes) if codes["kind"] == "grid" else code_matrix(g, scheme, planes)
     table = None
     if codes["kind"] == "table":
@@ -349,7 +367,6 @@ def decode_stored(shape, scheme, packing, planes):
                  [from_bits(int(v, 16)) for v in F32_TABLE[name].split()] if name in F32_TABLE else
                  [of_float(v) for v in np.frombuffer(planes["table"], "<f4")])
     position = list(range(g.cols))
-    order = scheme.get("order", "identity")
     if order == "permutation":
         permutation = np.frombuffer(planes["permutation"], "<u4")
         check(sorted(permutation.tolist()) == position, "invalid_value", "the permutation is not one")
@@ -498,6 +515,16 @@ def parse_index(text):
 TOP = {"ingot": int, "chunk_bytes": int, "chunk_table": dict, "model": dict, "metadata": dict, "tensors": list, "aliases": dict,
        "attachments": list, "layout": str}
 KNOWN_TYPES = set(BITS)
+GRID_INDEXES = ("u9", "u10", "u11")
+CODE_INDEXES = ("u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8")
+NOT_LEVELS = ("f64", "i64", "u64", "bool", "c64", *GRID_INDEXES)
+ROPE_SCALING = {"type": "text", "original_context_length": "natural", "short_factor": ["float"], "long_factor": ["float"]} | dict.fromkeys(
+    ("factor", "low_freq_factor", "high_freq_factor", "attention_factor", "beta_fast", "beta_slow"), "float")
+MODEL = {"rope_scaling": ROPE_SCALING, "sliding_layers": ["boolean"], "rope_layers": ["boolean"], "tied_embeddings": "boolean"} | dict.fromkeys(
+    ("architecture", "activation", "torch_dtype"), "text") | dict.fromkeys(
+    ("vocab_size", "hidden_size", "intermediate_size", "layer_count", "head_count", "kv_head_count", "head_dim", "context_length",
+     "rotary_dim", "sliding_window"), "natural") | dict.fromkeys(
+    ("norm_epsilon", "rope_theta", "rope_theta_local", "attention_scale", "attention_softcap", "final_softcap"), "float")
 
 
 def members(value, required, optional, where):
@@ -513,67 +540,129 @@ def natural(value, where):
     return value
 
 
-def check_level(level, where, limit_table=True):
+def text(value, where, limit=1 << 24):
+    check(isinstance(value, str), "invalid_value", f"{where}: not a string")
+    check(len(value.encode()) <= limit, "limit_exceeded", f"{where}: too long")
+    return value
+
+
+def name_text(value, where, limit=1024):
+    check(text(value, where, limit), "invalid_value", f"{where}: empty")
+    return value
+
+
+def boolean(value, where):
+    check(isinstance(value, bool), "invalid_value", f"{where}: not a boolean")
+    return value
+
+
+def hash_text(value, where):
+    check(isinstance(value, str) and len(value) == 32 and set(value) <= set("0123456789abcdef"), "invalid_value", f"{where}: not a hash")
+    return value
+
+
+def entries(value, limit, where):
+    check(isinstance(value, list), "invalid_value", f"{where}: not an array")
+    check(len(value) <= limit, "limit_exceeded", f"{where}: {len(value)} entries")
+    return value
+
+
+def integer(value, limit, where):
+    check(isinstance(value, int) and not isinstance(value, bool) and abs(value) <= limit, "invalid_value", f"{where}: {value}")
+    return value
+
+
+def check_fields(value, kind, where):
+    """A value against its description: a kind, [kind] for arrays, {member: kind} for objects whose members may be absent."""
+    if isinstance(kind, dict):
+        members(value, [], kind, where)
+        for name in value:
+            check_fields(value[name], kind[name], f"{where}.{name}")
+    elif isinstance(kind, list):
+        for element in entries(value, MAX, where):
+            check_fields(element, kind[0], where)
+    elif kind == "float":
+        try:
+            check(abs(float(text(value, where))) < float("inf"), "invalid_value", f"{where}: not finite")
+        except ValueError:
+            raise IngotError("invalid_value", f"{where}: not a decimal number") from None
+    else:
+        {"text": text, "natural": natural, "boolean": boolean}[kind](value, where)
+
+
+def check_level(level, where, in_scales):
     members(level, ["type", "block"], ["multiply", "add", "custom_table", "divide"], where)
-    check(level["type"] in KNOWN_TYPES, "invalid_value", f"{where}: unknown type")
-    check(isinstance(level["block"], list) and len(level["block"]) == 2, "invalid_value", f"{where}: block")
-    for extent in level["block"]:
-        natural(extent, where)
-    check(level["type"] not in ("u9", "u10", "u11"), "invalid_value", f"{where}: a level of type {level['type']}")
+    dtype, block = level["type"], level["block"]
+    check(dtype in KNOWN_TYPES and dtype not in NOT_LEVELS, "invalid_value", f"{where}: a level of type {dtype}")
+    check(isinstance(block, list) and len(block) == 2 and all(natural(extent, where) < 1 << 32 for extent in block), "invalid_value", f"{where}: block")
+    changed = integer(level.get("multiply", 1), 32767, where) != 1 or integer(level.get("add", 0), 32767, where) != 0
     check(level.get("multiply", 1) != 0, "invalid_value", f"{where}: multiply is zero")
-    if level["type"] in FLOATS:
-        check("multiply" not in level and "add" not in level, "invalid_value", f"{where}: multiply or add on a float")
-    if level.get("custom_table"):
-        check(level["type"] in ("u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"), "invalid_value", f"{where}: custom_table type")
+    table, divide = boolean(level.get("custom_table", False), where), boolean(level.get("divide", False), where)
+    check(not changed or not (dtype in FLOATS or table or BITS[dtype] > 16), "invalid_value", f"{where}: multiply or add of type {dtype}")
+    check(not table or dtype in CODE_INDEXES, "invalid_value", f"{where}: custom_table of type {dtype}")
+    check(in_scales or not (table or divide), "invalid_value", f"{where}: custom_table or divide in an offset")
+
+
+def check_codes(scheme, where):
+    codes = scheme["codes"]
+    members(codes, ["kind", "type"], ["table"], where)
+    kind, dtype = codes["kind"], codes["type"]
+    check(kind in ("number", "table", "grid", "opaque") and dtype in KNOWN_TYPES, "invalid_value", f"{where}: codes")
+    check(("table" in codes) == (kind in ("table", "grid")), "invalid_value", f"{where}: table name")
+    check("table" not in codes or (isinstance(codes["table"], str) and 0 < len(codes["table"].encode()) <= 64), "invalid_value", f"{where}: table name")
+    if kind == "table":
+        check(dtype in CODE_INDEXES, "invalid_value", f"{where}: table codes of type {dtype}")
+        name = codes["table"]
+        check(name in ("custom", *F32_TABLE, *INT_TABLE), "invalid_value", f"{where}: unknown table")
+        entry_count = len(F32_TABLE[name].split()) if name in F32_TABLE else len(INT_TABLE.get(name, range(1 << BITS[dtype])))
+        check(entry_count == 1 << BITS[dtype], "invalid_value", f"{where}: codes of type {dtype} for table {name}")
+    check(dtype in (*GRID_INDEXES, "u8") if kind == "grid" else dtype not in GRID_INDEXES, "invalid_value", f"{where}: codes of type {dtype}")
+    check(kind != "number" or dtype != "c64", "invalid_value", f"{where}: number codes of type c64")
+    bare = not any(scheme.get(name) for name in ("scales", "offset", "shift", "flat")) and "order" not in scheme
+    check(bare or not (kind == "opaque" or BITS[dtype] > 32), "invalid_value", f"{where}: codes of kind {kind} and type {dtype} stand alone")
+    check(kind != "grid" or not (scheme.get("flat") or "order" in scheme), "invalid_value", f"{where}: grid codes with order or flat")
+
+
+def check_offset(offset, where):
+    members(offset, ["kind"], ["zero", "levels"], where)
+    kind = offset["kind"]
+    check(kind in ("zero", "zero_points", "bias", "minimum"), "invalid_value", f"{where}: offset kind")
+    check(("zero" in offset) == (kind == "zero"), "invalid_value", f"{where}: zero of kind {kind}")
+    integer(offset.get("zero", 0), 128, f"{where}: zero")
+    levels = entries(offset.get("levels", []), 3, f"{where}: offset levels")
+    for level in levels:
+        check_level(level, where, False)
+        is_float = level["type"] in FLOATS
+        check(kind != "zero_points" or not is_float or level["type"] in ("f16", "bf16", "f32"), "invalid_value",
+              f"{where}: zero points of type {level['type']}")
+        check(kind != "bias" or is_float, "invalid_value", f"{where}: integer bias")
+    check(kind != "minimum" or len(levels) <= 2, "limit_exceeded", f"{where}: minimum levels")
+    check(len(levels) == 0 if kind == "zero" else levels and (len(levels) == 1 or kind == "minimum"), "invalid_value", f"{where}: offset levels")
 
 
 def check_scheme(scheme, where):
     members(scheme, ["codes"], ["scales", "rounded_scale", "rounded_steps", "scale_offset", "shift", "offset", "order", "flat"], where)
-    codes = scheme["codes"]
-    members(codes, ["kind", "type"], ["table"], where)
-    check(codes["kind"] in ("number", "table", "grid", "opaque") and codes["type"] in KNOWN_TYPES, "invalid_value", f"{where}: codes")
-    check(("table" in codes) == (codes["kind"] in ("table", "grid")), "invalid_value", f"{where}: table name")
-    if codes["kind"] == "table":
-        check(BITS[codes["type"]] <= 8 and codes["type"] not in FLOATS, "invalid_value", f"{where}: table codes wider than 8 bits")
-        check(codes["table"] in ("custom", *F32_TABLE, *INT_TABLE), "invalid_value", f"{where}: unknown table")
-    narrow = codes["type"] in ("u9", "u10", "u11")
-    check(narrow or codes["type"] == "u8" if codes["kind"] == "grid" else not narrow, "invalid_value", f"{where}: codes of type {codes['type']}")
-    check(codes["kind"] != "grid" or not ("order" in scheme or "flat" in scheme), "invalid_value", f"{where}: grid codes with order or flat")
-    levels = scheme.get("scales", [])
-    check(isinstance(levels, list) and len(levels) <= 3, "invalid_value", f"{where}: scales")
-    check(not (levels and codes["kind"] == "opaque"), "invalid_value", f"{where}: opaque codes with scales")
-    for level in levels:
-        check_level(level, where)
-    rounded, steps = scheme.get("rounded_scale", False), scheme.get("rounded_steps", False)
-    check(levels or not (rounded or steps), "invalid_value", f"{where}: rounded_scale or rounded_steps without scales")
-    check(rounded or not scheme.get("scale_offset"), "invalid_value", f"{where}: scale_offset without rounded_scale")
-    check(not (steps and (rounded or scheme.get("shift"))), "invalid_value", f"{where}: rounded_steps with rounded_scale or shift")
-    for level in levels:
-        check(not level.get("divide") or (rounded and level["type"] in FLOATS), "invalid_value", f"{where}: divide")
-    check(-64 <= scheme.get("shift", 0) <= 64, "invalid_value", f"{where}: shift")
-    if "offset" in scheme:
-        offset = scheme["offset"]
-        members(offset, ["kind"], ["zero", "levels"], where)
-        check(offset["kind"] in ("zero", "zero_points", "bias", "minimum"), "invalid_value", f"{where}: offset kind")
-        if offset["kind"] == "zero":
-            check(isinstance(offset.get("zero"), int) and -128 <= offset["zero"] <= 128 and "levels" not in offset, "invalid_value", where)
-        else:
-            check("zero" not in offset and isinstance(offset.get("levels"), list), "invalid_value", f"{where}: offset")
-            count = len(offset["levels"])
-            check(count == 1 or (count == 2 and offset["kind"] == "minimum"), "invalid_value", f"{where}: offset levels")
-            for level in offset["levels"]:
-                check_level(level, where)
-                is_float = level["type"] in FLOATS
-                check(offset["kind"] != "zero_points" or not is_float or level["type"] in ("f16", "bf16", "f32"), "invalid_value",
-                      f"{where}: zero points of type {level['type']}")
-                check(not level.get("divide"), "invalid_value", f"{where}: divide in an offset")
-                check(offset["kind"] != "bias" or is_float, "invalid_value", f"{where}: integer bias")
+    levels = entries(scheme.get("scales", []), 3, f"{where}: scales")
+    rounded, steps, scale_offset = (boolean(scheme.get(name, False), where) for name in ("rounded_scale", "rounded_steps", "scale_offset"))
+    integer(scheme.get("shift", 0), 64, f"{where}: shift")
+    check(natural(scheme.get("flat", 0), where) < 1 << 32, "invalid_value", f"{where}: flat")
     check(scheme.get("order", "permutation") in ("permutation", "group_index"), "invalid_value", f"{where}: order")
+    check_codes(scheme, where)
+    for level in levels:
+        check_level(level, where, True)
+        check(not level.get("divide") or (rounded and level["type"] in FLOATS), "invalid_value", f"{where}: divide")
+    check(sum(level.get("custom_table", False) for level in levels) <= 1, "invalid_value", f"{where}: custom_table twice")
+    check(levels or not (rounded or steps), "invalid_value", f"{where}: rounded_scale or rounded_steps without scales")
+    check(rounded or not scale_offset, "invalid_value", f"{where}: scale_offset without rounded_scale")
+    check(not (steps and (rounded or scheme.get("shift"))), "invalid_value", f"{where}: rounded_steps with rounded_scale or shift")
+    if "offset" in scheme:
+        check_offset(scheme["offset"], where)
     if scheme.get("flat"):
         check("order" not in scheme and (not levels or levels[0]["block"] == [1, 0]), "invalid_value", f"{where}: flat")
 
 
 def check_path(path):
+    check(isinstance(path, str), "invalid_value", f"path {path!r}")
     check(isinstance(path, str), "invalid_value", "a path is no string")
     check(len(path.encode()) <= 4096, "limit_exceeded", "path too long")
     check(path and "\\" not in path and "\0" not in path and
@@ -598,10 +687,11 @@ class IngotFile:
         self.slot = self._current_slot()
         s = self.slot
         check(s["read"] <= 1 and s["required"] & ~3 == 0, "unsupported_version", "read version or required feature")
-        check(s["file_size"] <= len(data), "truncated", "the file is shorter than its slot says")
-        check(s["index_size"] <= 256 << 20, "limit_exceeded", "index size")
+        check(s["read"] >= 1, "invalid_value", "read version")
+        check(s["file_size"] <= MAX and s["index_size"] <= 256 << 20, "limit_exceeded", "file size or index size")
         check(s["index_offset"] % 64 == 0 and s["index_offset"] >= 4096 and s["index_size"] >= 2 and
               s["index_offset"] + s["index_size"] <= s["file_size"], "invalid_value", "index bounds")
+        check(s["file_size"] <= len(data), "truncated", "the file is shorter than its slot says")
         text = data[s["index_offset"]:s["index_offset"] + s["index_size"]]
         check(hash128(text) == s["index_hash"], "bad_checksum", "index hash")
         self.index = parse_index(text)
@@ -637,13 +727,21 @@ class IngotFile:
             check(isinstance(index.get(name), kind), "invalid_value", f"index member {name}")
         check(index["ingot"] == 1 and index["chunk_bytes"] == 1 << 20, "invalid_value", "format version or chunk size")
         members(index["chunk_table"], ["offset", "rows"], [], "chunk_table")
+        check_fields(index["model"], MODEL, "model")
+        text(index["layout"], "layout", 1024)
         for map_name in ("metadata", "aliases"):
-            check(all(isinstance(v, str) for v in index[map_name].values()), "invalid_value", map_name)
+            check(len(index[map_name]) <= 65536, "limit_exceeded", map_name)
+            for key, value in index[map_name].items():
+                name_text(key, map_name)
+                text(value, map_name)
+        entries(index["tensors"], 1 << 20, "tensors")
+        entries(index["attachments"], 65536, "attachments")
         names = set()
         for t in index["tensors"]:
             members(t, ["name", "shape", "scheme", "packing", "planes", "fingerprint"], ["transforms", "derived"], "tensor")
-            check(isinstance(t["name"], str) and 0 < len(t["name"].encode()), "invalid_value", "tensor name")
-            check(len(t["name"].encode()) <= 1024, "limit_exceeded", "tensor name")
+            name_text(t["name"], "tensor name")
+            hash_text(t["fingerprint"], t["name"])
+            check(t.get("derived", True) is True, "invalid_value", f"{t['name']}: derived")
             check(t["name"] not in names, "invalid_value", f"tensor {t['name']} twice")
             names.add(t["name"])
             check(isinstance(t["shape"], list), "invalid_value", "shape")
@@ -656,30 +754,36 @@ class IngotFile:
             check(t["packing"] in ("rows", "tiles"), "invalid_value", "packing")
             self._check_transforms(t)
             derived = plane_sizes(Geometry(self.stored_shape(t), t["scheme"], t["packing"]), t["scheme"])
-            for plane in t["planes"]:
+            for plane in entries(t["planes"], MAX, "planes"):
                 members(plane, ["role", "offset", "size", "first_chunk", "hash"], ["stored"], "plane")
             check([(p["role"], p["size"]) for p in t["planes"]] == derived, "invalid_value", f"{t['name']}: plane list, expected {derived}")
         attachments = {}
         for a in index["attachments"]:
             members(a, ["name", "offset", "size", "first_chunk", "hash"], ["stored"], "attachment")
-            check(isinstance(a["name"], str) and a["name"] and a["name"] not in attachments, "invalid_value", "attachment name")
-            attachments[a["name"]] = a["size"]
+            check_path(a["name"])
+            check(a["name"] not in attachments, "invalid_value", f"attachment {a['name']} twice")
+            check("stored" not in a, "invalid_value", f"attachment {a['name']} is compressed")
+            attachments[a["name"]] = natural(a["size"], a["name"])
         if "source" in index:
             self._check_source(index["source"], attachments)
         if "set" in index:
             self._check_set(index["set"])
 
     def _check_transforms(self, tensor):
-        transforms, shape = tensor.get("transforms", []), tensor["shape"]
-        check(isinstance(transforms, list) and len(transforms) <= 4, "limit_exceeded", "transforms")
+        shape, scheme = list(tensor["shape"]), tensor["scheme"]
+        transforms = entries(tensor.get("transforms", []), 4, "transforms")
+        check(transforms or "transforms" not in tensor, "invalid_value", "transforms without entries")
         for t in transforms:
-            if t.get("kind") == "rope_interleave":
-                members(t, ["kind", "heads"], [], "transform")
+            check(isinstance(t, dict) and t.get("kind") in ("rope_interleave", "transpose", "add_one"), "invalid_value", f"transform {t}")
+            members(t, ["kind", "heads"] if t["kind"] == "rope_interleave" else ["kind"], [], "transform")
+            if t["kind"] == "rope_interleave":
                 check(len(shape) in (1, 2) and natural(t["heads"], "heads") and shape[0] % (2 * t["heads"]) == 0, "invalid_value", "heads")
+            elif t["kind"] == "transpose":
+                blocks = scheme.get("scales") or scheme.get("offset", {}).get("levels") or scheme.get("flat") or "order" in scheme
+                check(len(shape) == 2 and not blocks, "invalid_value", "transpose of rank != 2 or of blocks")
+                shape.reverse()
             else:
-                members(t, ["kind"], [], "transform")
-                check(t["kind"] in ("transpose", "add_one"), "invalid_value", f"transform {t['kind']}")
-                check(t["kind"] == "add_one" or len(shape) == 2, "invalid_value", "transpose of rank != 2")
+                check(is_plain(scheme) and scheme["codes"]["type"] in FLOATS, "invalid_value", "add_one of a type that is no plain float")
 
     @staticmethod
     def _check_set(entry):  # sets.md section 2
@@ -690,7 +794,7 @@ class IngotFile:
             members(m, ["path", "root", "tensors"], [], "member")
             check_path(m["path"])
             natural(m["tensors"], "tensors of a member")
-            check(isinstance(m["root"], str) and len(m["root"]) == 32 and set(m["root"]) <= set("0123456789abcdef"), "invalid_value", "root")
+            hash_text(m["root"], "root")
         check(len({m["path"] for m in entry["members"]}) == len(entry["members"]), "invalid_value", "a member twice")
 
     def _read_members(self, path):  # sets.md sections 4 and 5
@@ -716,20 +820,41 @@ class IngotFile:
                 check(s["kind"] != "tensor" or s["tensor"] in names, "invalid_value", "segment of an unknown tensor")
 
     def _check_source(self, source, attachments):
+        def check_range(s):
+            check(text(s["attachment"], "attachment") in attachments and
+                  natural(s["begin"], "begin") + s["size"] <= attachments[s["attachment"]], "invalid_value", "bytes outside their attachment")
+
         members(source, ["layout", "files"], [], "source")
-        for f in source["files"]:
+        name_text(source["layout"], "source layout")
+        paths = set()
+        for f in entries(source["files"], 65536, "source files"):
             members(f, ["path", "size", "hash", "segments"], ["patches"], "source file")
             check_path(f["path"])
+            hash_text(f["hash"], f["path"])
+            check(f["path"] not in paths, "invalid_value", f"source file {f['path']} twice")
+            paths.add(f["path"])
             total = 0
-            for s in f["segments"]:
+            for s in entries(f["segments"], 1 << 22, "segments"):
                 check(isinstance(s, dict) and s.get("kind") in ("literal", "tensor", "zeros"), "invalid_value", "segment kind")
                 extra = {"literal": ["attachment", "begin"], "tensor": ["tensor", "part"], "zeros": []}[s["kind"]]
                 members(s, ["kind", "size", *extra], [], "segment")
                 total += natural(s["size"], "segment size")
                 if s["kind"] == "literal":
-                    check(s["attachment"] in attachments and natural(s["begin"], "begin") + s["size"] <= attachments[s["attachment"]],
-                          "invalid_value", "segment outside its attachment")
-            check(total == f["size"], "invalid_value", f"segments of {f['path']} do not add up")
+                    check_range(s)
+                if s["kind"] == "tensor":
+                    text(s["tensor"], "tensor of a segment")
+                    name_text(s["part"], "part of a segment")
+            check(total == natural(f["size"], "size of a source file"), "invalid_value", f"segments of {f['path']} do not add up")
+            end = 0
+            check(f.get("patches", True), "invalid_value", "patches without entries")
+            for p in entries(f.get("patches", []), 1 << 22, "patches"):
+                members(p, ["offset", "attachment", "begin", "size"], [], "patch")
+                check(natural(p["size"], "patch size") and end <= natural(p["offset"], "patch offset"), "invalid_value", "patches out of order")
+                check_range(p)
+                end = p["offset"] + p["size"]
+            check(end <= total, "invalid_value", "a patch outside its file")
+        for path in paths:
+            check(not any(path[:i] in paths for i, c in enumerate(path) if c == "/"), "invalid_value", f"{path} lies below another file")
 
     def _blobs(self):
         """Every blob in chunk row order, and whether it may hold zstd chunks (sliced planes only)."""
@@ -751,22 +876,22 @@ class IngotFile:
         s, table = self.slot, self.index["chunk_table"]
         rows = natural(table["rows"], "rows")
         used = [(0, 4096, 4096), (s["index_offset"], s["index_offset"] + s["index_size"], 64)]
-        check(table["offset"] % 64 == 0 and table["offset"] + 24 * rows <= s["file_size"], "invalid_value", "chunk table bounds")
-        if rows:
-            used.append((table["offset"], table["offset"] + 24 * rows, 4096 if 24 * rows >= 65536 else 64))
+        def place(offset, size, what):
+            alignment = 4096 if size >= 65536 else 64
+            if size:
+                check(offset % alignment == 0 and 4096 <= offset <= s["index_offset"] - size, "invalid_value", f"{what} bounds")
+                used.append((offset, offset + size, alignment))
+            check(size or offset == 0, "invalid_value", f"empty {what} with an offset")
+
+        place(natural(table["offset"], "offset"), 24 * rows, "chunk table")
         next_chunk = 0
         for blob, _ in self._blobs():
             for name in ("offset", "size", "first_chunk"):
                 natural(blob[name], name)
-            stored = natural(blob.get("stored", blob["size"]), "stored")
-            check(stored <= blob["size"], "invalid_value", "stored size above raw size")
-            if not blob["size"]:
-                check(blob["offset"] == blob["first_chunk"] == 0, "invalid_value", "empty blob with an offset")
-                continue
-            alignment = 4096 if stored >= 65536 else 64
-            check(blob["offset"] % alignment == 0 and blob["offset"] + stored <= s["file_size"], "invalid_value", "blob bounds")
-            used.append((blob["offset"], blob["offset"] + stored, alignment))
-            check(blob["first_chunk"] == next_chunk, "invalid_value", "chunk rows out of order")
+            hash_text(blob["hash"], "blob")
+            check("stored" not in blob or 0 < natural(blob["stored"], "stored") < blob["size"], "invalid_value", "stored size not below raw size")
+            place(blob["offset"], blob.get("stored", blob["size"]), "blob")
+            check(blob["first_chunk"] == (next_chunk if blob["size"] else 0), "invalid_value", "chunk rows out of order")
             next_chunk += ceil_div(blob["size"], 1 << 20)
         check(next_chunk == rows, "invalid_value", "chunk rows")
         used.sort()
@@ -774,8 +899,10 @@ class IngotFile:
             check(end <= begin, "invalid_value", "blobs overlap")
             if begin == ceil_div(end, alignment) * alignment:  # otherwise dead space
                 check(not any(self.data[end:begin]), "invalid_value", "padding is not zero")
+        self.has_zstd = False
         for blob, compressible in self._blobs():
             self.read_blob(blob, compressible)
+        check(self.has_zstd == bool(s["required"] & 1), "invalid_value", "required feature bit 0 disagrees with the chunks")
         planes = b"".join(bytes.fromhex(p["hash"]) for t in self.index["tensors"] for p in t["planes"])
         check(hash128(planes) == s["data_root"], "bad_checksum", "data root")
 
@@ -794,6 +921,7 @@ class IngotFile:
             check(stored == raw if kind == 0 else stored < raw, "invalid_value", "chunk stored size")
             check(hash128(chunk) == rows[24 * i + 8:24 * i + 24], "bad_checksum", "chunk")
             if kind:
+                self.has_zstd = True
                 chunk = unzstd(chunk, raw)
                 if width > 1:
                     n = raw // width
