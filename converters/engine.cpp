@@ -82,10 +82,19 @@ Progress with_writeback(const Progress& progress, const Staging& staging) {
       };
 }
 
+/// --force replaces the output with everything in it, so the input must be neither it nor below it.
 void refuse_output_over_input(const tensor::Model& model, const std::filesystem::path& output) {
+  namespace fs = std::filesystem;
   std::error_code status;
-  if (!model.path.empty() && std::filesystem::equivalent(model.path, output, status)) {
-    throw Error(ErrorKind::invalid_value, output.string() + ": the output is the input");
+  if (model.path.empty() || !fs::exists(output, status)) return;
+  const fs::path input = fs::canonical(model.path, status);
+  if (status) return;
+  for (fs::path place = input;; place = place.parent_path()) {
+    if (fs::equivalent(place, output, status)) {
+      throw Error(ErrorKind::invalid_value,
+                  output.string() + (place == input ? ": the output is the input" : ": the output contains the input"));
+    }
+    if (place == place.root_path()) return;
   }
 }
 

@@ -9,6 +9,7 @@
 #include "converters/patch_collector.h"
 #include "format/base/checked_math.h"
 #include "format/base/hash.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -33,12 +34,13 @@ Hash128 hash_file(const MappedFile& mapping, const std::function<void(std::uint6
 }
 
 void find_patches(Model& model, SourceFile& file, const MappedFile& mapping, const std::string& attachment) {
+  const tensor::TensorIndex index(model);
   PatchCollector patches(file, attachment);
   std::vector<std::byte> packed;
   std::uint64_t offset = 0;
   for (const Segment& segment : file.segments) {
     const BlockType* type = segment.kind == Segment::Kind::tensor ? find_block_type(segment.part) : nullptr;
-    const tensor::Tensor* tensor = type != nullptr && !type->one_encoding ? model.find(segment.tensor) : nullptr;
+    const tensor::Tensor* tensor = type != nullptr && !type->one_encoding ? index.find(segment.tensor) : nullptr;
     if (segment.kind == Segment::Kind::zeros || tensor != nullptr) {
       for (std::uint64_t at = 0; at < segment.size; at += kPieceBytes) {
         packed.assign(std::min(kPieceBytes, segment.size - at), std::byte{0});

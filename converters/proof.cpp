@@ -20,6 +20,11 @@ struct Verdict {
 
 std::uint64_t opened_bytes(const Tensor& tensor) { return tensor.stored_bytes(); }
 
+/// Why the proof of a tensor fails whose values are not those that its file recorded.
+std::string damage_of(const Hash128& recorded) {
+  return "the source is damaged: its values do not match its recorded fingerprint " + recorded.hex();
+}
+
 /// Everything that prove() carries from tensor to tensor.
 class Prover {
  public:
@@ -61,8 +66,7 @@ class Prover {
     if (recorded_matches && proof.before == proof.after) {
       proof.reached = ProofClass::exact;
     } else if (source.fingerprint && tensor::fingerprint(source) != *source.fingerprint) {
-      verdict.failure =
-          "the source is damaged: its values do not match its recorded fingerprint " + source.fingerprint->hex();
+      verdict.failure = damage_of(*source.fingerprint);
     } else {
       verdict.failure =
           "the values differ (fingerprint before " + proof.before.hex() + ", after " + proof.after.hex() + ")";
@@ -85,7 +89,9 @@ class Prover {
     } else {
       proof.reached = ProofClass::requantized;
     }
-    if (proof.reached > options_.allow) {
+    if (source.fingerprint && *source.fingerprint != proof.before) {
+      verdict.failure = damage_of(*source.fingerprint);
+    } else if (proof.reached > options_.allow) {
       verdict.failure =
           "forecast " + std::string(name(forecast)) + ", reached only " + std::string(name(proof.reached));
     }

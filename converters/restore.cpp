@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <unordered_map>
 
 #include "converters/registry.h"
 #include "converters/with_views.h"
@@ -53,17 +54,27 @@ class ViewedTensors {
   std::vector<Entry> entries_;
 };
 
+/// What segments and patches name, by name. Borrows the model.
+struct NamedParts {
+  explicit NamedParts(const tensor::Model& model) {
+    for (const tensor::Attachment& attachment : model.attachments) attachments.emplace(attachment.name, &attachment);
+    for (const tensor::Tensor& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
+  }
+  std::unordered_map<std::string_view, const tensor::Attachment*> attachments;
+  std::unordered_map<std::string_view, const tensor::Tensor*> tensors;
+};
+
 /// One file, checked: segments with their offsets, attachments and tensors resolved.
 class FilePlan {
  public:
-  FilePlan(const tensor::Model& model, const Layout& layout, const SourceFile& file)
-      : layout_(layout), where_(model.path.string() + ": source file " + file.path) {
+  FilePlan(const NamedParts& parts, const std::string& model_path, const Layout& layout, const SourceFile& file)
+      : layout_(layout), where_(model_path + ": source file " + file.path) {
     std::uint64_t offset = 0;
     for (const Segment& segment : file.segments) {
       Piece piece{offset, &segment, {}, nullptr};
       if (segment.kind == Segment::Kind::literal)
-        piece.bytes = attachment_bytes(model, segment.attachment, segment.begin, segment.size);
-      if (segment.kind == Segment::Kind::tensor) piece.tensor = packable_tensor(model, segment);
+        piece.bytes = attachment_bytes(parts, segment.attachment, segment.begin, segment.size);
+      if (segment.kind == Segment::Kind::tensor) piece.tensor = packable_tensor(parts, segment);
       pieces_.push_back(piece);
       offset = checked_add(offset, segment.size, "source segments");
     }
@@ -79,7 +90,7 @@ class FilePlan {
                     where_ + ": patch at " + std::to_string(patch.offset) + " overlaps or leaves the file");
       }
       patched_to = end;
-      patches_.push_back({patch.offset, attachment_bytes(model, patch.attachment, patch.begin, patch.size)});
+      patches_.push_back({patch.offset, attachment_bytes(parts, patch.attachment, patch.begin, patch.size)});
     }
   }
 
@@ -139,28 +150,28 @@ class FilePlan {
     Bytes bytes;
   };
 
-  [[nodiscard]] Bytes attachment_bytes(const tensor::Model& model, const std::string& name, std::uint64_t begin,
+  [[nodiscard]] Bytes attachment_bytes(const NamedParts& parts, const std::string& name, std::uint64_t begin,
                                        std::uint64_t size) const {
-    const tensor::Attachment* attachment = model.find_attachment(name);
-    if (attachment == nullptr)
+    const auto found = parts.attachments.find(name);
+    if (found == parts.attachments.end())
       throw Error(ErrorKind::invalid_value, where_ + ": attachment '" + name + "' does not exist");
-    if (checked_add(begin, size, "attachment range") > attachment->bytes.size()) {
+    const Bytes bytes = found->second->bytes;
+    if (checked_add(begin, size, "attachment range") > bytes.size()) {
       throw Error(ErrorKind::invalid_value, where_ + ": bytes " + std::to_string(begin) + "+" + std::to_string(size) +
-                                                " of attachment '" + name + "' (" +
-                                                std::to_string(attachment->bytes.size()) + " bytes) do not exist");
+                                                " of attachment '" + name + "' (" + std::to_string(bytes.size()) +
+                                                " bytes) do not exist");
     }
-    return attachment->bytes.subspan(begin, size);
+    return bytes.subspan(begin, size);
   }
 
-  [[nodiscard]] const tensor::Tensor* packable_tensor(const tensor::Model& model, const Segment& segment) const {
-    const auto found = std::find_if(model.tensors.begin(), model.tensors.end(),
-                                    [&](const tensor::Tensor& tensor) { return tensor.name == segment.tensor; });
-    if (found == model.tensors.end())
+  [[nodiscard]] const tensor::Tensor* packable_tensor(const NamedParts& parts, const Segment& segment) const {
+    const auto found = parts.tensors.find(segment.tensor);
+    if (found == parts.tensors.end())
       throw Error(ErrorKind::invalid_value, where_ + ": tensor '" + segment.tensor + "' does not exist");
     if (layout_.pack_segment == nullptr) {
       throw Error(ErrorKind::unsupported, where_ + ": layout " + std::string(layout_.name) + " packs no tensors");
     }
-    return &*found;
+    return found->second;
   }
 
   void fill_piece(const Piece& piece, std::uint64_t begin, std::span<std::byte> out) const {
@@ -238,6 +249,7 @@ std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& di
     throw Error(ErrorKind::unsupported,
                 where + ": its source has layout '" + model.source->layout + "', which this build does not know");
   }
+  const NamedParts parts(model);
   std::set<std::string> names;
   std::vector<FilePlan> plans;
   std::uint64_t total_bytes = 0;
@@ -248,7 +260,7 @@ std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& di
     if (!overwrite && fs::exists(directory / file.path)) {
       throw Error(ErrorKind::io, (directory / file.path).string() + ": exists already (--force replaces it)");
     }
-    plans.emplace_back(model, *layout, file);
+    plans.emplace_back(parts, where, *layout, file);
     total_bytes = checked_add(total_bytes, file.size, "source files");
   }
   fs::create_directories(directory);

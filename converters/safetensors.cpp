@@ -228,9 +228,9 @@ SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items,
   });
   std::string json = "{";
   if (!metadata.empty()) {
-    Json members{JsonObject{}};
-    for (const auto& [key, value] : metadata) members.set(key, Json(value));
-    json += "\"" + std::string(kMetadataName) + "\":" + canonical_json(members);
+    JsonObject members;
+    for (const auto& [key, value] : metadata) members.emplace_back(key, value);
+    json += "\"" + std::string(kMetadataName) + "\":" + canonical_json(std::move(members));
   }
   std::vector<std::string_view> names;
   std::uint64_t position = 0;

@@ -124,9 +124,13 @@ void Staging::publish_one(const fs::path& staged) {
   // rename() does not replace a directory that holds something: the old one steps aside and goes with the staging
   // directory.
   const bool step_aside = is_taken(final_name) && (fs::is_directory(final_name) || fs::is_directory(staged));
-  if (step_aside) fs::rename(final_name, directory_ / (staged.filename().string() + ".replaced"), status);
+  const fs::path aside = directory_ / (staged.filename().string() + ".replaced");
+  if (step_aside) fs::rename(final_name, aside, status);
   if (!status) fs::rename(staged, final_name, status);
-  if (status) throw_io(final_name, "cannot rename the finished output to this name", status);
+  if (!status) return;
+  std::error_code ignored;
+  if (step_aside && !is_taken(final_name)) fs::rename(aside, final_name, ignored);  // it must not go with the staging
+  throw_io(final_name, "cannot rename the finished output to this name", status);
 }
 
 void Staging::publish(bool sync) {

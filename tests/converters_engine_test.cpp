@@ -199,6 +199,18 @@ TEST_CASE("convert_refuses_to_replace_its_own_input") {
                     [&] { (void)convert::convert(model, directory / "model.ingot", options); }));
 }
 
+TEST_CASE("convert_refuses_to_replace_the_directory_that_its_input_lies_in") {
+  const test::TemporaryDirectory directory;
+  fs::create_directory(directory / "checkpoint");
+  (void)convert::convert(float_model(0.5f), directory / "checkpoint" / "model.ingot", options_to("ingot"));
+  convert::ConvertOptions options = options_to("hf");
+  options.overwrite = true;
+  const tensor::Model model = convert::read_model(directory / "checkpoint" / "model.ingot");
+  CHECK(
+      throws_kind(ErrorKind::invalid_value, [&] { (void)convert::convert(model, directory / "checkpoint", options); }));
+  CHECK(fs::exists(directory / "checkpoint" / "model.ingot"));
+}
+
 TEST_CASE("convert_without_proof_says_so") {
   const test::TemporaryDirectory directory;
   convert::ConvertOptions options = options_to("ingot");
