@@ -716,6 +716,13 @@ def invalid_vectors():
             change(entry)
         return writer.finish({"tensors": [entry], **(index or {})}, **overrides)
 
+    def of_bytes(shape, contract, codes=8, packing="rows", transforms=None, scales=0):
+        """Nothing is wrong but the combination: the planes have the sizes that it asks for."""
+        writer = Writer()
+        planes = [("codes", bytes(codes), 0)] + ([("scales_0", bytes(scales), 0)] if scales else [])
+        entry = tensor_entry(writer, "w", shape, contract, packing, planes, [0] * int(np.prod(shape)), transforms)
+        return writer.finish({"tensors": [entry]})
+
     def scheme(**fields):
         return build(change=lambda e: e["scheme"].update(fields))
 
@@ -733,7 +740,7 @@ def invalid_vectors():
     yield "bad_checksum__data_root", build(root=b"\0" * 16)
     yield "invalid_value__equal_generations", patch(small, 1024, small[512:640])
     yield "invalid_value__index_offset", build(offset=4097)
-    yield "invalid_value__not_canonical", build(text=b'{ "ingot":1}')
+    yield "invalid_value__not_canonical", Writer().finish({"tensors": []}, text=b" " + small[4096:])
     yield "invalid_value__not_json", build(text=b'{"ingot":1')
     yield "invalid_value__not_an_object", build(text=b"[]")
     yield "invalid_value__duplicate_member", build(text=b'{"a":1,"a":1}')
@@ -753,7 +760,12 @@ def invalid_vectors():
     yield "invalid_value__unknown_member", build(change=lambda e: e.update(surprise=1))
     yield "invalid_value__unknown_packing", build(change=lambda e: e.update(packing="spiral"))
     yield "invalid_value__unknown_type", scheme(codes=number("f31"))
-    yield "invalid_value__unknown_table", scheme(codes={"kind": "table", "type": "u4", "table": "nope"})
+    yield "invalid_value__unknown_table", of_bytes([8], {"codes": {"kind": "table", "type": "u8", "table": "nope"}})
+    yield "invalid_value__plain_tiles", of_bytes([1, 2], {"codes": number("u8")}, 64, "tiles")
+    yield "invalid_value__transposed_blocks", of_bytes([2, 4], {"codes": number("i8"), "scales": [level("f16", [1, 0])]},
+                                                       transforms=[{"kind": "transpose"}], scales=8)
+    yield "invalid_value__add_one_of_integers", of_bytes([8], {"codes": number("i8")}, transforms=[{"kind": "add_one"}])
+    yield "limit_exceeded__minimum_levels", scheme(offset={"kind": "minimum", "levels": [level("u8", [1, 0])] * 3})
     yield "invalid_value__zero_multiply", scheme(codes=number("u8"), scales=[level("u4", [1, 0], multiply=0)])
     yield "invalid_value__integer_bias", scheme(offset={"kind": "bias", "levels": [level("u8", [1, 0])]})
     yield "invalid_value__rounded_without_scales", scheme(rounded_scale=True)
