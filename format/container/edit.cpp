@@ -29,6 +29,10 @@ class EditedFile {
       ::close(descriptor_);
       fail("cannot lock (is another process editing it?)", lock_error);
     }
+    if (!is_at_path()) {
+      ::close(descriptor_);
+      throw Error(ErrorKind::io, path_.string() + ": was replaced while it was being opened; try again");
+    }
   }
   EditedFile(const EditedFile&) = delete;
   EditedFile& operator=(const EditedFile&) = delete;
@@ -60,6 +64,14 @@ class EditedFile {
   }
 
  private:
+  /// A compaction that ended between open and lock has left us with a file that no longer has the name.
+  [[nodiscard]] bool is_at_path() const noexcept {
+    struct stat locked {
+    }, named{};
+    return ::fstat(descriptor_, &locked) == 0 && ::stat(path_.c_str(), &named) == 0 && locked.st_dev == named.st_dev &&
+           locked.st_ino == named.st_ino;
+  }
+
   [[noreturn]] void fail(const std::string& action, int error_number) const {
     throw Error(ErrorKind::io, path_.string() + ": " + action + ": " + std::generic_category().message(error_number));
   }
