@@ -2,6 +2,7 @@
 #include "converters/hf_codec_layout.h"
 #include "converters/layout_rows.h"
 #include "converters/scaled_read.h"
+#include "converters/scaled_write.h"
 
 namespace ingot::convert {
 namespace {
@@ -21,7 +22,9 @@ const HfCodec& compressed_tensors_codec() noexcept {
                                     },
                                 .read = scaled::read,
                                 .pack = scaled::pack,
-                                .one_encoding = scaled::one_encoding};
+                                .one_encoding = scaled::one_encoding,
+                                .plan = scaled::plan_compressed,
+                                .configure = scaled::configure_compressed};
   return codec;
 }
 

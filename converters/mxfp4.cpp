@@ -2,6 +2,7 @@
 #include "converters/hf_codec_layout.h"
 #include "converters/layout_rows.h"
 #include "converters/scaled_read.h"
+#include "converters/scaled_write.h"
 
 namespace ingot::convert {
 namespace {
@@ -18,7 +19,9 @@ const HfCodec& mxfp4_codec() noexcept {
                                     },
                                 .read = scaled::read,
                                 .pack = scaled::pack,
-                                .one_encoding = scaled::one_encoding};
+                                .one_encoding = scaled::one_encoding,
+                                .plan = scaled::plan_mxfp4,
+                                .configure = scaled::configure_mxfp4};
   return codec;
 }
 

@@ -2,6 +2,7 @@
 #include "converters/hf_codec_layout.h"
 #include "converters/layout_rows.h"
 #include "converters/scaled_read.h"
+#include "converters/scaled_write.h"
 
 namespace ingot::convert {
 namespace {
@@ -16,7 +17,9 @@ const HfCodec& nvfp4_codec() noexcept {
       .claims = [](const HfCheckpoint& checkpoint) { return has_form(checkpoint, {Form::nvfp4}); },
       .read = scaled::read,
       .pack = scaled::pack,
-      .one_encoding = scaled::one_encoding};
+      .one_encoding = scaled::one_encoding,
+      .plan = scaled::plan_nvfp4,
+      .configure = scaled::configure_nvfp4};
   return codec;
 }
 

@@ -2,6 +2,7 @@
 // and the values that the libraries decode (make.py beside them).
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <filesystem>
 #include <fstream>
@@ -114,6 +115,27 @@ void check_restore(const fs::path& directory) {
     ++files;
   }
   CHECK(files >= 2);
+}
+
+/// Written in the layout, proven there, and each of `formats` used at least once.
+void check_written(const fs::path& directory, const std::string& layout, const std::vector<std::string>& formats) {
+  INFO(directory.filename().string() << " -> " << layout);
+  const TemporaryDirectory scratch;
+  ConvertOptions options;
+  options.to = layout;
+  options.write.sync = false;
+  const ConversionReport report = ingot::convert::convert(read_model(directory), scratch / "out", options);
+  CHECK(report.proven);
+  CHECK(report.model_before == report.model_after);
+  for (const std::string& format : formats) {
+    INFO(format);
+    CHECK(std::any_of(report.forecast.tensors.begin(), report.forecast.tensors.end(),
+                      [&](const TensorOutcome& tensor) { return tensor.target_scheme.starts_with(format + " "); }));
+  }
+  if (formats.empty()) return;
+  const tensor::Model written = read_model(scratch / "out");
+  CHECK(written.layout == layout);
+  CHECK(written.findings.empty());
 }
 
 // --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
@@ -282,6 +304,10 @@ TEST_CASE("fp8_refuses_scales_that_fit_no_block") {
   CHECK(refuses(ErrorKind::mismatch, with("a.weight_scale_inv", DType::i32, {2, 2}), "{}", "fp8"));
   CHECK(refuses(ErrorKind::mismatch, with("a.weight_scale", DType::f32, {2}), "{}", "fp8"));
   CHECK(refuses(ErrorKind::mismatch, with("a.weight_scale", DType::f32, {0}), "{}", "fp8"));
+  const TemporaryDirectory directory;
+  const fs::path small = make_checkpoint(
+      directory, {{"a.weight", DType::e4m3, {20, 40}}, {"a.weight_scale_inv", DType::f32, {1, 1}}}, "{}");
+  CHECK(read_model(small).tensors.at(0).scheme.scales.at(0).block == tensor::Block{128, 128});
   const std::string blocks = R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [64, 100]}})";
   CHECK(!refuses(ErrorKind::mismatch, with("a.weight_scale_inv", DType::f32, {3, 2}), blocks, "fp8"));
 }
@@ -299,6 +325,34 @@ TEST_CASE("four_bit_floats_refuse_scales_that_do_not_fit") {
   CHECK(!refuses(mismatch, {blocks, scales}, "{}", "mxfp4"));
   CHECK(refuses(mismatch, {blocks, {"e_scales", DType::u8, {2, 4, 2}}}, "{}", "mxfp4"));
   CHECK(refuses(mismatch, {{"e_blocks", DType::u8, {2, 4, 3, 8}}, scales}, "{}", "mxfp4"));
+}
+
+TEST_CASE("other_layouts_become_compressed_tensors_with_the_same_values") {
+  // act_order and floats of another kind stay plain; everything must keep its values.
+  check_written(kFolder / "gptq/sym_v1", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "gptq/asym_v1", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "gptq/bits3", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "awq/gemm", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "mlx/affine", "compressed-tensors", {});
+  check_written(kFolder / "fp8/deepseek", "compressed-tensors", {"float-quantized"});
+  check_written(kFolder / "fp8/modelopt_fp8", "compressed-tensors", {"float-quantized"});
+}
+
+TEST_CASE("compressed_tensors_is_written_as_it_was_read") {
+  check_written(kFolder / "compressed_tensors/pack", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "compressed_tensors/pack_old", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "compressed_tensors/pack_early", "compressed-tensors", {"pack-quantized"});
+  check_written(kFolder / "compressed_tensors/naive", "compressed-tensors", {"int-quantized", "float-quantized"});
+  check_written(kFolder / "compressed_tensors/floats", "compressed-tensors",
+                {"nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized"});
+}
+
+TEST_CASE("fp8_mxfp4_and_nvfp4_are_written_from_the_same") {
+  check_written(kFolder / "fp8/deepseek", "fp8", {"fp8"});
+  check_written(kFolder / "fp8/modelopt_fp8", "fp8", {"fp8"});
+  check_written(kFolder / "fp8/modelopt_nvfp4", "nvfp4", {"nvfp4"});
+  check_written(kFolder / "fp8/gpt_oss", "mxfp4", {"mxfp4"});
+  check_written(kFolder / "compressed_tensors/naive", "fp8", {"fp8"});
 }
 
 TEST_CASE("a_real_compressed_tensors_checkpoint_decodes_and_restores") {

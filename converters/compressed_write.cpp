@@ -1,0 +1,266 @@
+// Which modules compressed-tensors holds, in which of its formats, and its quantization_config.
+#include <algorithm>
+#include <cstring>
+
+#include "converters/hf_names.h"
+#include "converters/recode.h"
+#include "converters/scaled_write.h"
+#include "format/base/checked_math.h"
+
+namespace ingot::convert::scaled {
+namespace {
+
+using tensor::DType;
+using tensor::Level;
+using tensor::OffsetKind;
+using tensor::Scheme;
+using tensor::Tensor;
+
+constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kVersion = "0.20.0";  // whose packing is written
+constexpr DType kCodeTypes[] = {DType::u1, DType::u1, DType::u2, DType::u3, DType::u4,
+                                DType::u5, DType::u6, DType::u7, DType::u8};
+
+bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
+
+/// One scale for a row, or for as many inputs as share all parameters of the source; nothing where they do not divide a row.
+std::optional<tensor::Block> block_for(const Tensor& source) {
+  const std::uint64_t inputs = source.shape.back();
+  std::uint64_t size = inputs;
+  for (const std::vector<Level>* levels : {&source.scheme.scales, &source.scheme.offset.levels})
+    for (const Level& level : *levels)
+      if (level.block.cols != 0) size = std::min<std::uint64_t>(size, level.block.cols);
+  if (size == inputs) return tensor::Block{1, 0};
+  if (inputs % size != 0) return std::nullopt;
+  return tensor::Block{1, static_cast<std::uint32_t>(size)};
+}
+
+std::vector<DType> scale_types(const Scheme& source) {
+  const DType first = source.scales[0].type;
+  std::vector<DType> types;
+  if (is_number(first)) types.push_back(first);
+  for (const DType type : {DType::f16, DType::bf16, DType::f32})
+    if (type != first) types.push_back(type);
+  return types;
+}
+
+std::vector<StoredForm> integer_forms(const Tensor& source) {
+  std::vector<StoredForm> forms;
+  const auto block = block_for(source);
+  if (!block) return forms;
+  const std::uint8_t bits = tensor::bits(source.scheme.codes.type);
+  for (const DType type : scale_types(source.scheme)) {
+    StoredForm form;
+    form.scheme.scales = {{.type = type, .block = *block}};
+    if (source.scheme.codes.type == DType::i8) {
+      form.scheme.codes.type = DType::i8;
+      forms.push_back(form);
+    }
+    form.scheme.codes.type = kCodeTypes[bits];
+    form.scheme.offset.kind = OffsetKind::zero;
+    form.scheme.offset.zero = 1 << (bits - 1);
+    forms.push_back(form);
+    form.scheme.offset = {.kind = OffsetKind::zero_points, .levels = {{.type = DType::u8, .block = *block}}};
+    forms.push_back(std::move(form));
+  }
+  return forms;
+}
+
+std::vector<StoredForm> float_forms(const Scheme& source) {
+  const Level& finest = source.scales[0];
+  StoredForm form;
+  form.scheme.codes = source.codes;
+  form.scheme.scales = {finest};
+  const bool groups = finest.block.rows == 1 && finest.block.cols != 0;
+  if (source.codes.type == DType::e2m1 && finest.type == DType::e8m0) {
+    form.scheme.scales[0].block = {1, 32};
+    return {form};
+  }
+  if (source.codes.type == DType::e2m1 && finest.type == DType::e4m3 && finest.block == tensor::Block{1, 16}) {
+    form.scheme.scales.push_back({.type = DType::f32, .block = {0, 0}, .divide = true});
+    form.scheme.rounded_scale = true;
+    return {form};
+  }
+  if (source.codes.type != DType::e4m3 || source.scales.size() != 1) return {};
+  if (is_number(finest.type) && !groups) return {form};
+  return finest.type == DType::e8m0 && finest.block == tensor::Block{1, 32} ? std::vector<StoredForm>{form}
+                                                                            : std::vector<StoredForm>{};
+}
+
+bool is_eligible(const Tensor& source, const std::string& file_name, const tensor::Model& model,
+                 const WriteOptions& options) {
+  return file_name.ends_with(kWeight) && source.shape.size() == 2 && source.elements() > 0 && options.scheme.empty() &&
+         source.scheme.codes.kind == tensor::CodeKind::number && tensor::bits(source.scheme.codes.type) <= 8 &&
+         !source.scheme.scales.empty() && source.scheme.flat == 0 &&
+         source.name != hf_embedding_name(model.config.architecture) &&
+         !is_hf_conv1d(source.name, model.config.architecture);
+}
+
+/// Zero points that the width of the codes holds.
+bool zeros_fit(const Tensor& tensor) {
+  if (tensor.scheme.offset.kind != OffsetKind::zero_points) return true;
+  const auto facts = affine_facts(tensor);
+  return facts && facts->least_zero >= 0 && facts->greatest_zero < 1 << tensor::bits(tensor.scheme.codes.type);
+}
+
+/// format and strategy of a scheme as planned.
+struct Naming {
+  std::string_view format;
+  std::string_view strategy;
+  bool is_float = false;
+};
+Naming naming_of(const Scheme& scheme) {
+  const Level& finest = scheme.scales[0];
+  if (scheme.codes.type == DType::e2m1)
+    return finest.type == DType::e8m0 ? Naming{"mxfp4-pack-quantized", "group", true}
+                                      : Naming{"nvfp4-pack-quantized", "tensor_group", true};
+  const std::string_view strategy = finest.block == tensor::Block{0, 0}   ? "tensor"
+                                    : finest.block == tensor::Block{1, 0} ? "channel"
+                                    : finest.block.rows == 1              ? "group"
+                                                                          : "block";
+  if (scheme.codes.type == DType::e4m3)
+    return {finest.type == DType::e8m0 ? "mxfp8-quantized" : "float-quantized", strategy, true};
+  return {scheme.codes.type == DType::i8 ? "int-quantized" : "pack-quantized", strategy};
+}
+
+tensor::Shape scale_shape(const Tensor& tensor) {
+  const tensor::Block block = tensor.scheme.scales[0].block;
+  if (block == tensor::Block{0, 0}) return {1};
+  const std::uint64_t rows = tensor.shape[0], cols = tensor.shape[1];
+  return {block.rows == 0 ? 1 : ceil_div(rows, block.rows), block.cols == 0 ? 1 : ceil_div(cols, block.cols)};
+}
+
+std::vector<std::byte> bytes_of(const tensor::Shape& shape) {
+  const Bytes bytes = std::as_bytes(std::span(shape));
+  return {bytes.begin(), bytes.end()};
+}
+
+void add_items(CodedPlan& plan, const std::string& file_name) {
+  const Tensor& tensor = plan.tensor;
+  const Scheme& scheme = tensor.scheme;
+  const std::uint64_t rows = tensor.shape[0], cols = tensor.shape[1], bits = tensor::bits(scheme.codes.type);
+  const tensor::Shape scales = scale_shape(tensor);
+  const Naming naming = naming_of(scheme);
+  const DType scale = scheme.scales[0].type == DType::e8m0 ? DType::u8 : scheme.scales[0].type;
+  if (naming.format == "pack-quantized") {
+    plan.items.push_back({file_name + "_packed", DType::i32, {rows, ceil_div(cols * bits, 32)}, "words"});
+    plan.items.push_back({file_name + "_shape", DType::i64, {2}, "", bytes_of(tensor.shape)});
+    if (scheme.offset.kind == OffsetKind::zero_points)
+      plan.items.push_back(
+          {file_name + "_zero_point", DType::i32, {ceil_div(rows * bits, 32), scales.back()}, "zeros.words"});
+  } else if (scheme.codes.type == DType::e2m1) {
+    plan.items.push_back({file_name + "_packed", DType::u8, {rows, cols / 2}, "codes"});
+    if (scheme.scales.size() > 1) plan.items.push_back({file_name + "_global_scale", DType::f32, {1}, "global"});
+  } else {
+    plan.items.push_back({file_name, scheme.codes.type, tensor.shape, "codes"});
+  }
+  plan.items.push_back({file_name + "_scale", scale, scales, "scales"});
+  plan.scheme = std::string(naming.format) + " " + tensor::describe(scheme);
+}
+
+/// QuantizationArgs.
+Json arguments_of(const Scheme& scheme) {
+  const Naming naming = naming_of(scheme);
+  const Level& finest = scheme.scales[0];
+  Json json{JsonObject{}};
+  json.set("num_bits", std::uint64_t{tensor::bits(scheme.codes.type)});
+  json.set("type", naming.is_float ? "float" : "int");
+  json.set("symmetric", scheme.offset.kind != OffsetKind::zero_points);
+  json.set("strategy", std::string(naming.strategy));
+  if (finest.block.rows == 1 && finest.block.cols != 0) json.set("group_size", std::uint64_t{finest.block.cols});
+  if (naming.strategy == "block") {
+    json.set("block_structure",
+             Json(JsonArray{Json(std::uint64_t{finest.block.rows}), Json(std::uint64_t{finest.block.cols})}));
+  }
+  if (finest.type == DType::e8m0) json.set("scale_dtype", "torch.uint8");
+  if (finest.type == DType::e4m3) json.set("scale_dtype", "torch.float8_e4m3fn");
+  json.set("dynamic", false);
+  return json;
+}
+
+struct ModuleGroup {
+  Json arguments;
+  std::string text, format;
+  std::vector<std::string> modules;
+};
+
+std::vector<ModuleGroup> groups_of(const std::vector<CodedOutput>& outputs) {
+  std::vector<ModuleGroup> groups;
+  for (const CodedOutput& output : outputs) {
+    if (output.plan == nullptr) continue;
+    const Scheme& scheme = output.plan->tensor.scheme;
+    const std::string format(naming_of(scheme).format);
+    Json arguments = arguments_of(scheme);
+    const std::string text = format + canonical_json(arguments);
+    auto found =
+        std::find_if(groups.begin(), groups.end(), [&](const ModuleGroup& group) { return group.text == text; });
+    if (found == groups.end()) found = groups.insert(groups.end(), {std::move(arguments), text, format, {}});
+    found->modules.push_back(output.file_name.substr(0, output.file_name.size() - kWeight.size()));
+  }
+  return groups;
+}
+
+}  // namespace
+
+CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, const tensor::Model& model,
+                          const WriteOptions& options) {
+  CodedPlan plan;
+  if (!is_eligible(source, file_name, model, options)) return plan;
+  const std::vector<StoredForm> forms =
+      tensor::info(source.scheme.codes.type).is_float ? float_forms(source.scheme) : integer_forms(source);
+  if (forms.empty()) return plan;
+  Recoded recoded = recode_to_first(source, forms);
+  if (recoded.proof > std::min(options.allow, ProofClass::codes) || !zeros_fit(recoded.tensor)) return plan;
+  plan.proof = recoded.proof;
+  plan.reason = std::move(recoded.reason);
+  plan.tensor = std::move(recoded.tensor);
+  add_items(plan, file_name);
+  return plan;
+}
+
+Json plain_modules(const tensor::Model& model, const std::vector<CodedOutput>& outputs) {
+  JsonArray names;
+  bool has_head = false;
+  for (const CodedOutput& output : outputs) {
+    has_head |= output.file_name == kHfHeadName;
+    const Tensor* tensor = model.find(output.tensor);
+    if (output.plan != nullptr || tensor == nullptr || tensor->shape.size() != 2 ||
+        !output.file_name.ends_with(kWeight))
+      continue;
+    names.emplace_back(output.file_name.substr(0, output.file_name.size() - kWeight.size()));
+  }
+  if (!has_head) names.emplace_back("lm_head");
+  return Json(std::move(names));
+}
+
+void configure_compressed(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
+                          Json& config, std::map<std::string, std::string>&) {
+  const std::vector<ModuleGroup> groups = groups_of(outputs);
+  if (groups.empty()) return;
+  Json list{JsonObject{}};
+  bool mixed = false;
+  for (const ModuleGroup& group : groups) {
+    mixed |= group.format != groups.front().format;
+    JsonArray targets;
+    if (groups.size() == 1) {
+      targets.emplace_back("Linear");
+    } else {
+      for (const std::string& module : group.modules) targets.emplace_back(module);
+    }
+    Json entry{JsonObject{}};
+    entry.set("targets", Json(std::move(targets)));
+    entry.set("weights", group.arguments);
+    entry.set("format", group.format);
+    list.set("group_" + std::to_string(list.as_object("config_groups").size()), std::move(entry));
+  }
+  Json quantization{JsonObject{}};
+  quantization.set("quant_method", "compressed-tensors");
+  quantization.set("format", mixed ? std::string("mixed-precision") : groups.front().format);
+  quantization.set("quantization_status", "compressed");
+  quantization.set("config_groups", std::move(list));
+  quantization.set("ignore", plain_modules(model, outputs));
+  quantization.set("version", std::string(kVersion));
+  config.set("quantization_config", std::move(quantization));
+}
+
+}  // namespace ingot::convert::scaled

@@ -1,0 +1,148 @@
+// FP8, MXFP4 experts and ModelOpt's NVFP4: written from tensors that are such already.
+#include "converters/scaled_write.h"
+
+#include <algorithm>
+
+#include "converters/recode.h"
+#include "format/base/checked_math.h"
+
+namespace ingot::convert::scaled {
+namespace {
+
+using tensor::Block;
+using tensor::DType;
+using tensor::Scheme;
+using tensor::Tensor;
+
+constexpr std::string_view kWeight = ".weight";
+constexpr Block kDeepSeekBlock = {128, 128};
+constexpr Block kMxBlock = {1, 32}, kNvBlock = {1, 16};
+
+bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
+
+bool is_matrix(const Tensor& source, const std::string& file_name, const WriteOptions& options) {
+  return file_name.ends_with(kWeight) && source.shape.size() == 2 && source.elements() > 0 && options.scheme.empty();
+}
+
+/// The plan without items; none where the tensor cannot have this form.
+std::optional<CodedPlan> planned(const Tensor& source, const StoredForm& form, const WriteOptions& options,
+                                 std::string_view layout) {
+  Recoded recoded = recode(source, form);
+  if (recoded.proof > std::min(options.allow, ProofClass::codes)) return std::nullopt;
+  CodedPlan plan;
+  plan.proof = recoded.proof;
+  plan.reason = std::move(recoded.reason);
+  plan.tensor = std::move(recoded.tensor);
+  plan.scheme = std::string(layout) + " " + tensor::describe(plan.tensor.scheme);
+  return plan;
+}
+
+bool any_coded(const std::vector<CodedOutput>& outputs) {
+  return std::any_of(outputs.begin(), outputs.end(), [](const CodedOutput& output) { return output.plan != nullptr; });
+}
+
+Json method(std::string_view name) {
+  Json json{JsonObject{}};
+  json.set("quant_method", name);
+  return json;
+}
+
+}  // namespace
+
+CodedPlan plan_fp8(const Tensor& source, const std::string& file_name, const tensor::Model&,
+                   const WriteOptions& options) {
+  const Scheme& scheme = source.scheme;
+  if (!is_matrix(source, file_name, options) || scheme.codes.type != DType::e4m3 || scheme.scales.size() != 1)
+    return {};
+  const tensor::Level& level = scheme.scales[0];
+  const bool blocks = level.block == kDeepSeekBlock, rows = level.block == Block{1, 0};
+  if (!is_number(level.type) || (!blocks && !rows && level.block != Block{0, 0})) return {};
+  StoredForm form;
+  form.scheme.codes = scheme.codes;
+  form.scheme.scales = {level};
+  auto plan = planned(source, form, options, "fp8");
+  if (!plan) return {};
+  tensor::Shape scales;
+  if (blocks) scales = {ceil_div(source.shape[0], kDeepSeekBlock.rows), ceil_div(source.shape[1], kDeepSeekBlock.cols)};
+  if (rows) scales = {source.shape[0], 1};
+  plan->items = {{file_name, DType::e4m3, source.shape, "codes"},
+                 {file_name + (blocks ? "_scale_inv" : "_scale"), level.type, scales, "scales"}};
+  return std::move(*plan);
+}
+
+void configure_fp8(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
+                   Json& config, std::map<std::string, std::string>&) {
+  if (!any_coded(outputs)) return;
+  const bool blocks = std::any_of(outputs.begin(), outputs.end(), [](const CodedOutput& output) {
+    return output.plan != nullptr && output.plan->tensor.scheme.scales[0].block == kDeepSeekBlock;
+  });
+  Json json = method("fp8");
+  json.set("fmt", "e4m3");
+  json.set("activation_scheme", "dynamic");
+  if (blocks)
+    json.set("weight_block_size",
+             Json(JsonArray{Json(std::uint64_t{kDeepSeekBlock.rows}), Json(std::uint64_t{kDeepSeekBlock.cols})}));
+  json.set("modules_to_not_convert", plain_modules(model, outputs));
+  config.set("quantization_config", std::move(json));
+}
+
+CodedPlan plan_mxfp4(const Tensor& source, const std::string& file_name, const tensor::Model&,
+                     const WriteOptions& options) {
+  const Scheme& scheme = source.scheme;
+  const bool experts =
+      source.shape.size() == 3 && source.elements() > 0 && options.scheme.empty() && file_name.ends_with(kWeight);
+  if (!experts || scheme.codes.type != DType::e2m1 || scheme.scales.size() != 1 ||
+      scheme.scales[0].type != DType::e8m0 || scheme.scales[0].block != kMxBlock)
+    return {};
+  StoredForm form;
+  form.scheme.codes = scheme.codes;
+  form.scheme.scales = scheme.scales;
+  const tensor::Shape& stored = source.shape;
+  if (stored[2] % kMxBlock.cols != 0) return {};
+  auto plan = planned(source, form, options, "mxfp4");
+  if (!plan) return {};
+  const tensor::Shape scales = {stored[0], stored[1], stored[2] / kMxBlock.cols};
+  const std::string name = file_name.substr(0, file_name.size() - kWeight.size());
+  plan->items = {{name + "_blocks", DType::u8, {scales[0], scales[1], scales[2], kMxBlock.cols / 2}, "codes"},
+                 {name + "_scales", DType::u8, scales, "scales"}};
+  return std::move(*plan);
+}
+
+void configure_mxfp4(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
+                     Json& config, std::map<std::string, std::string>&) {
+  if (!any_coded(outputs)) return;
+  Json json = method("mxfp4");
+  json.set("modules_to_not_convert", plain_modules(model, outputs));
+  config.set("quantization_config", std::move(json));
+}
+
+CodedPlan plan_nvfp4(const Tensor& source, const std::string& file_name, const tensor::Model&,
+                     const WriteOptions& options) {
+  const Scheme& scheme = source.scheme;
+  if (!is_matrix(source, file_name, options) || scheme.codes.type != DType::e2m1 || scheme.scales.empty() ||
+      scheme.scales[0].type != DType::e4m3 || scheme.scales[0].block != kNvBlock ||
+      source.shape[1] % kNvBlock.cols != 0)
+    return {};
+  StoredForm form;
+  form.scheme.codes = scheme.codes;
+  form.scheme.scales = {scheme.scales[0], {.type = DType::f32, .block = {0, 0}}};
+  form.scheme.rounded_scale = true;
+  auto plan = planned(source, form, options, "nvfp4");
+  if (!plan) return {};
+  const std::uint64_t rows = source.shape[0], cols = source.shape[1];
+  plan->items = {{file_name, DType::u8, {rows, cols / 2}, "codes"},
+                 {file_name + "_scale", DType::e4m3, {rows, cols / kNvBlock.cols}, "scales"},
+                 {file_name + "_scale_2", DType::f32, {}, "global"}};
+  return std::move(*plan);
+}
+
+void configure_nvfp4(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
+                     Json& config, std::map<std::string, std::string>&) {
+  if (!any_coded(outputs)) return;
+  Json json = method("modelopt");
+  json.set("quant_algo", "NVFP4");
+  json.set("ignore", plain_modules(model, outputs));
+  config.set("quantization_config", std::move(json));
+}
+
+}  // namespace ingot::convert::scaled
