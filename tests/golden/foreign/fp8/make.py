@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checkpoints in the FP8, MXFP4 and NVFP4 packings of DeepSeek, FBGEMM, ModelOpt and gpt-oss, with expected values.
+"""Checkpoints in the FP8, MXFP4 and NVFP4 packings of DeepSeek, ModelOpt, Quark and gpt-oss, with expected values.
 
     python make.py [OUTPUT_DIRECTORY]        (needs torch; transformers for mxfp4)
 
@@ -85,6 +85,16 @@ def gpt_oss():
         path = f"model.layers.0.mlp.experts.{name}"
         tensors |= {f"{path}_blocks": blocks, f"{path}_scales": exponents, f"{path}_bias": torch.zeros(experts, rows).bfloat16()}
         expected[f"{path}.weight"] = convert_moe_packed_tensors(blocks, exponents, dtype=torch.bfloat16).transpose(1, 2)
+    # Matrices as Quark names them, and DeepSeek's: FP4 experts in int8, FP8 with power-of-two blocks.
+    for name, suffix, dtype, scale_dtype in (("quark", "weight_scale", torch.uint8, torch.uint8), ("v4", "scale", torch.int8, torch.float8_e8m0fnu)):
+        codes = torch.randint(0, 256, (17, 48), generator=random, dtype=torch.uint8)
+        exponents = torch.randint(110, 130, (17, 3), generator=random, dtype=torch.uint8)
+        tensors |= {f"{name}.weight": codes.view(dtype), f"{name}.{suffix}": exponents.view(scale_dtype)}
+        values = E2M1[torch.stack((codes & 15, codes >> 4), -1).flatten(-2).long()]
+        expected[f"{name}.weight"] = values * (2.0 ** (exponents.float() - 127)).repeat_interleave(32, -1)
+    weight, exponents = float8((130, 40)), torch.randint(110, 130, (2, 1), generator=random, dtype=torch.uint8)
+    tensors |= {"v4_float.weight": weight, "v4_float.scale": exponents.view(torch.float8_e8m0fnu)}
+    expected["v4_float.weight"] = weight.float() * spread(2.0 ** (exponents.float() - 127), (128, 128), weight.shape)
     save("gpt_oss", tensors, expected, {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]})
 
 
