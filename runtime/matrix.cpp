@@ -114,6 +114,8 @@ const float* Matrix::float_rows(std::uint64_t block, Scratch& scratch) const {
     kernels_->f16_to_f32(static_cast<const std::uint16_t*>(elements_) + first, out, count);
   } else if (form_ == Form::bf16_rows) {
     kernels_->bf16_to_f32(static_cast<const std::uint16_t*>(elements_) + first, out, count);
+  } else if (tensor_.scheme.flat != 0) {  // its units are no rows of the matrix
+    tensor::decode_logical_range(tensor_, first, std::span(out, count));
   } else {
     const bool tiles = tensor_.packing == tensor::Packing::tiles;
     const std::uint64_t unit = tiles ? block : block * kBlockRows;

@@ -55,6 +55,13 @@ Scheme table_scheme() {
   return scheme;
 }
 
+Scheme flat_scheme() {
+  Scheme scheme = table_scheme();
+  scheme.scales = {level(DType::f32, 0)};
+  scheme.flat = 64;
+  return scheme;
+}
+
 std::vector<Case> cases() {
   const Level f16_32 = level(DType::f16, 32), f32_row = level(DType::f32, 0);
   return {
@@ -63,6 +70,7 @@ std::vector<Case> cases() {
       {"bf16", Scheme::plain(DType::bf16), false},
       {"e4m3 per tensor", affine(DType::e4m3, {level(DType::f32, 0, 0)}), false},
       {"nf4", table_scheme(), false},
+      {"nf4 in a flat run", flat_scheme(), false},
       {"u4 bias", with_levels(affine(DType::u4, {f16_32}), OffsetKind::bias, {f16_32}), true},
       {"u8 bf16 bias",
        with_levels(affine(DType::u8, {level(DType::bf16, 64)}), OffsetKind::bias, {level(DType::bf16, 64)}), true},
