@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
 #include "format/base/byte_reader.h"
 #include "format/base/checked_math.h"
+#include "format/tensor/bulk.h"
 #include "format/tensor/element_numbers.h"
 #include "format/tensor/float_codes.h"
 
@@ -18,6 +20,7 @@ namespace {
 using tensor::DType;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr std::uint64_t kPiece = 256;  // numbers that are binary32 on the way
 
 /// To the neighbour with an odd mantissa unless exact, so that a second rounding gives what one would have given.
 float round_to_odd(double wanted) noexcept {
@@ -30,6 +33,19 @@ float round_to_odd(double wanted) noexcept {
 /// An infinity that was not asked for is no rounding.
 double unless_overflow(float rounded, double wanted) noexcept {
   return std::isinf(rounded) && !std::isinf(wanted) ? kNan : rounded;
+}
+
+/// `convert`: a loop of tensor::BulkLoops.
+template <class Convert>
+void narrow(Convert convert, const double* numbers, std::uint64_t count, std::byte* elements) noexcept {
+  float values[kPiece];
+  std::uint16_t halves[kPiece];
+  for (std::uint64_t begin = 0; begin < count; begin += kPiece) {
+    const std::uint64_t piece = std::min(kPiece, count - begin);
+    for (std::uint64_t i = 0; i < piece; ++i) values[i] = static_cast<float>(numbers[begin + i]);
+    convert(values, halves, piece);
+    std::memcpy(elements + 2 * begin, halves, 2 * piece);
+  }
 }
 
 }  // namespace
@@ -72,6 +88,15 @@ void ElementCodec::decode(const std::byte* elements, std::uint64_t count, double
     for (std::uint64_t i = 0; i < count; ++i) numbers[i] = numbers_[std::to_integer<std::uint8_t>(elements[i])];
     return;
   }
+  if (form_ == Form::f16 || form_ == Form::bf16) {
+    float values[kPiece];
+    for (std::uint64_t begin = 0; begin < count; begin += kPiece) {
+      const std::uint64_t piece = std::min(kPiece, count - begin);
+      tensor::wide_values(type_, elements + 2 * begin, piece, values);
+      std::copy(values, values + piece, numbers + begin);
+    }
+    return;
+  }
   tensor::wide_numbers(type_, elements, count, numbers);
   if (multiply_ == 1 && add_ == 0) return;
   for (std::uint64_t i = 0; i < count; ++i) numbers[i] = multiply_ * numbers[i] + add_;
@@ -81,6 +106,23 @@ const std::uint8_t* ElementCodec::small_code(double number) const noexcept {
   const auto at = std::lower_bound(sorted_.begin(), sorted_.end(), number);
   if (at == sorted_.end() || *at != number) return nullptr;
   return &sorted_codes_[static_cast<std::size_t>(at - sorted_.begin())];
+}
+
+bool ElementCodec::all_fit(const double* wanted, std::uint64_t count) const noexcept {
+  const tensor::BulkLoops& loops = tensor::bulk();
+  float values[kPiece];
+  for (std::uint64_t begin = 0; begin < count; begin += kPiece) {
+    const std::uint64_t piece = std::min(kPiece, count - begin);
+    bool same = true;
+    for (std::uint64_t i = 0; i < piece; ++i) {
+      values[i] = static_cast<float>(wanted[begin + i]);
+      same &= same_number(values[i], wanted[begin + i]);
+    }
+    if (!same) return false;
+    if (form_ == Form::f16 && !loops.all_fit_f16(values, piece)) return false;
+    if (form_ == Form::bf16 && !loops.all_fit_bf16(values, piece)) return false;
+  }
+  return true;
 }
 
 double ElementCodec::round_one(double wanted) const noexcept {
@@ -101,12 +143,12 @@ double ElementCodec::round_one(double wanted) const noexcept {
 bool ElementCodec::round(const double* wanted, std::uint64_t count, double* numbers) const noexcept {
   const bool has_nan = form_ != Form::integer && (form_ != Form::small || nan_code_ >= 0);
   bool exact = true;
-  if (form_ == Form::f32) {
-    for (std::uint64_t i = 0; i < count; ++i) numbers[i] = static_cast<float>(wanted[i]);
-    for (std::uint64_t i = 0; i < count; ++i) exact &= same_number(numbers[i], wanted[i]);
-    if (exact) return true;
+  if (form_ == Form::f32 || form_ == Form::f16 || form_ == Form::bf16) {
+    if (all_fit(wanted, count)) {
+      std::copy(wanted, wanted + count, numbers);
+      return true;
+    }
   }
-  exact = true;
   for (std::uint64_t i = 0; i < count; ++i) {
     numbers[i] = round_one(wanted[i]);
     exact = exact && same_number(numbers[i], wanted[i]) && (has_nan || wanted[i] == wanted[i]);
@@ -119,14 +161,8 @@ void ElementCodec::encode(const double* numbers, std::uint64_t count, std::byte*
     case Form::f32:
       for (std::uint64_t i = 0; i < count; ++i) store_le(elements + 4 * i, static_cast<float>(numbers[i]));
       return;
-    case Form::f16:
-      for (std::uint64_t i = 0; i < count; ++i)
-        store_le(elements + 2 * i, tensor::f32_to_f16(static_cast<float>(numbers[i])));
-      return;
-    case Form::bf16:
-      for (std::uint64_t i = 0; i < count; ++i)
-        store_le(elements + 2 * i, tensor::f32_to_bf16(static_cast<float>(numbers[i])));
-      return;
+    case Form::f16: return narrow(tensor::bulk().f32_to_f16, numbers, count, elements);
+    case Form::bf16: return narrow(tensor::bulk().f32_to_bf16, numbers, count, elements);
     case Form::integer:
       for (std::uint64_t i = 0; i < count; ++i) {
         const double number = std::isnan(numbers[i]) ? add_ : numbers[i];

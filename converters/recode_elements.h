@@ -31,6 +31,7 @@ class ElementCodec {
  private:
   enum class Form : std::uint8_t { f32, f16, bf16, integer, small };
 
+  [[nodiscard]] bool all_fit(const double* wanted, std::uint64_t count) const noexcept;
   [[nodiscard]] double round_one(double wanted) const noexcept;
   [[nodiscard]] const std::uint8_t* small_code(double number) const noexcept;
 

@@ -40,6 +40,7 @@ class ConvertedPlanes final : public tensor::PlaneSource {
  public:
   explicit ConvertedPlanes(std::shared_ptr<const Conversion> conversion) : conversion_(std::move(conversion)) {
     through_.assign(wanted().specs.size(), kNone);
+    spread_.resize(wanted().specs.size());
     pass_codes();
     pass_levels();
     make_whole_planes();
@@ -64,10 +65,20 @@ class ConvertedPlanes final : public tensor::PlaneSource {
     std::vector<std::byte> unwanted;                 // target of a code slice that nobody asked for
   };
 
+  /// A sliced level whose columns are columns of a level of the source, element for element.
+  struct Spread {
+    std::size_t from = kNone;            // the source's level
+    std::vector<std::uint32_t> columns;  // by wanted column
+  };
+
   [[nodiscard]] const Side& wanted() const noexcept { return conversion_->wanted; }
   void pass_codes();
   void pass_levels();
+  void spread_level(std::size_t from, std::size_t to);
   void make_whole_planes();
+  [[nodiscard]] bool moves_bytes() const noexcept;
+  void move_bytes(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
+  void spread_units(std::uint64_t unit_begin, std::uint64_t unit_end, const std::vector<std::byte*>& out) const;
   void make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
                  const std::vector<std::byte*>& out) const;
   [[nodiscard]] std::uint64_t first_row(std::uint64_t unit) const noexcept {
@@ -93,6 +104,7 @@ class ConvertedPlanes final : public tensor::PlaneSource {
 
   std::shared_ptr<const Conversion> conversion_;
   std::vector<std::size_t> through_;           // by plane: the source's plane; kNone: computed
+  std::vector<Spread> spread_;                 // by plane
   std::vector<std::vector<std::byte>> whole_;  // by plane: computed whole planes
   // At most one maker per thread that ever read at the same time: without codes, and with.
   mutable std::mutex mutex_;
@@ -114,12 +126,100 @@ void ConvertedPlanes::pass_levels() {
     if (same_elements(conversion, source.levels[from], wanted().levels[to]) &&
         same_parameter_columns(conversion, from, to))
       through_[wanted().levels[to].plane] = source.levels[from].plane;
+    else
+      spread_level(from, to);
   };
   if (conversion.carry && !conversion.scales_change)
     for (std::size_t i = 0; i < wanted().scale_count; ++i) pass(i, i);
   if (conversion.code_rule == CodeRule::shift || source.scheme.offset.kind != wanted().scheme.offset.kind) return;
   for (std::size_t i = wanted().scale_count; i < wanted().levels.size(); ++i)
     if (wanted().levels.size() == source.levels.size()) pass(i, i);
+}
+
+/// Codes of a byte that all move by the same number: u8 <-> i8.
+bool ConvertedPlanes::moves_bytes() const noexcept {
+  const Conversion& c = *conversion_;
+  const tensor::Offset &from = c.source.scheme.offset, &to = c.wanted.scheme.offset;
+  const auto constant = [](const tensor::Offset& offset) {
+    return offset.kind == tensor::OffsetKind::none || offset.kind == tensor::OffsetKind::zero;
+  };
+  return c.code_rule == CodeRule::shift && constant(from) && constant(to) &&
+         tensor::bits(c.source.scheme.codes.type) == 8 && tensor::bits(c.wanted.scheme.codes.type) == 8 &&
+         c.columns->codes_stay() && c.rows.identity() && same_units(c.source.geometry, c.wanted.geometry);
+}
+
+void ConvertedPlanes::move_bytes(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const {
+  const Conversion& c = *conversion_;
+  const Geometry& view = wanted().geometry;
+  const std::uint64_t unit_bytes = wanted().specs[0].unit_bytes, count = (unit_end - unit_begin) * unit_bytes;
+  std::vector<std::byte*> planes(c.source.specs.size(), nullptr);
+  planes[0] = out;
+  c.source_tensor.planes->read_units(unit_begin, unit_end, planes);
+  const auto shift = static_cast<std::uint8_t>(wanted().scheme.offset.zero - c.source.scheme.offset.zero);
+  for (std::uint64_t i = 0; i < count; ++i)
+    out[i] = static_cast<std::byte>(std::to_integer<std::uint8_t>(out[i]) + shift);
+  if (view.packing == tensor::Packing::rows) return;
+  constexpr std::uint64_t kWord = 4;  // bytes of a row in every line of a tile; padding stays zero
+  const std::uint64_t lines = unit_bytes / (kWord * tensor::kTileRows), in_last = view.cols % kWord;
+  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit, out += unit_bytes) {
+    const std::uint64_t rows = rows_in(unit);
+    for (std::uint64_t line = 0; line < lines; ++line) {
+      std::byte* words = out + line * kWord * tensor::kTileRows;
+      std::fill(words + rows * kWord, words + tensor::kTileRows * kWord, std::byte{0});
+      if (line + 1 < lines || in_last == 0) continue;
+      for (std::uint64_t row = 0; row < rows; ++row)
+        std::fill(words + row * kWord + in_last, words + (row + 1) * kWord, std::byte{0});
+    }
+  }
+}
+
+/// Groups that were split: whole bytes per element, the same type, the same rows.
+void ConvertedPlanes::spread_level(std::size_t from, std::size_t to) {
+  const Conversion& conversion = *conversion_;
+  const LevelPlane &a = conversion.source.levels[from], &b = wanted().levels[to];
+  tensor::Level same = a.level;
+  same.block = b.level.block;
+  if (!a.sliced || !b.sliced || same != b.level || tensor::bits(a.level.type) % 8 != 0 || conversion.columns->flat() ||
+      !conversion.rows.identity() || !same_units(conversion.source.geometry, wanted().geometry))
+    return;
+  const Pieces& pieces = conversion.columns->first_row();
+  std::vector<std::uint32_t> columns(b.cols, ~std::uint32_t{0});
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::uint32_t& column = columns[pieces.wanted[to][i]];
+    if (column != ~std::uint32_t{0} && column != pieces.source[from][i]) return;
+    column = pieces.source[from][i];
+  }
+  if (std::find(columns.begin(), columns.end(), ~std::uint32_t{0}) != columns.end()) return;
+  spread_[b.plane] = {from, std::move(columns)};
+}
+
+void ConvertedPlanes::spread_units(std::uint64_t unit_begin, std::uint64_t unit_end,
+                                   const std::vector<std::byte*>& out) const {
+  const tensor::PlaneSource& planes = *conversion_->source_tensor.planes;
+  for (std::size_t i = 0; i < spread_.size(); ++i) {
+    if (spread_[i].from == kNone || i >= out.size() || out[i] == nullptr) continue;
+    const LevelPlane& level = conversion_->source.levels[spread_[i].from];
+    const std::uint64_t unit_bytes = conversion_->source.specs[level.plane].unit_bytes;
+    std::vector<std::byte> read;
+    const std::byte* from = nullptr;
+    if (const auto bytes = planes.view(level.plane)) {
+      from = bytes->data() + unit_begin * unit_bytes;
+    } else {
+      read.resize((unit_end - unit_begin) * unit_bytes);
+      std::vector<std::byte*> wanted_planes(conversion_->source.specs.size(), nullptr);
+      wanted_planes[level.plane] = read.data();
+      planes.read_units(unit_begin, unit_end, wanted_planes);
+      from = read.data();
+    }
+    const std::uint64_t column_bytes = level.codec.element_bytes() * wanted().geometry.rows_per_unit;
+    std::byte* to = out[i];
+    for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit, from += unit_bytes) {
+      for (const std::uint32_t column : spread_[i].columns) {
+        std::memcpy(to, from + column * column_bytes, column_bytes);
+        to += column_bytes;
+      }
+    }
+  }
 }
 
 void ConvertedPlanes::make_whole_planes() {
@@ -162,7 +262,10 @@ void ConvertedPlanes::make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffer
                                 const std::vector<std::byte*>& out) const {
   const Side& side = wanted();
   const std::uint64_t count = rows_in(unit), first = first_row(unit);
-  const auto is_made = [&](std::size_t plane) { return out[plane] != nullptr && through_[plane] == kNone; };
+  const auto is_made = [&](std::size_t plane) {
+    return out[plane] != nullptr && through_[plane] == kNone && spread_[plane].from == kNone &&
+           !(plane == 0 && moves_bytes());
+  };
   bool codes = false;
   for (std::size_t i = 0; i < side.code_planes; ++i) codes |= is_made(i);
   if (count < side.geometry.rows_per_unit) {
@@ -199,7 +302,10 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
   bool pass = false, make = false, codes = false;
   for (std::size_t i = 0; i < side.specs.size(); ++i) {
     if (i >= out.size() || out[i] == nullptr || !side.specs[i].sliced) continue;
-    if (through_[i] == kNone) {
+    if (spread_[i].from != kNone) continue;
+    if (i == 0 && moves_bytes()) {
+      move_bytes(unit_begin, unit_end, out[0]);
+    } else if (through_[i] == kNone) {
       make = true;
       codes |= i < side.code_planes;
     } else {
@@ -208,6 +314,7 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
     }
   }
   if (pass) conversion_->source_tensor.planes->read_units(unit_begin, unit_end, passed);
+  spread_units(unit_begin, unit_end, out);
   if (!make) return;
   Unit buffers;
   buffers.codes.resize(codes ? side.geometry.rows_per_unit * side.geometry.cols : 0);

@@ -11,6 +11,10 @@ namespace {
 using tensor::OffsetKind;
 
 constexpr std::uint32_t kNoPiece = ~std::uint32_t{0};
+/// To an integer, ties to even, inline where nearbyint is a call. Beyond 2^51 numbers are no zero points of any codes:
+/// the result only has to stay large.
+double nearest_integer(double number) noexcept { return number + 0x1.8p52 - 0x1.8p52; }
+
 constexpr double kMostShift = 1024;  // of a code: types have at most 8 bits
 
 }  // namespace
@@ -120,7 +124,7 @@ void RowMaker::place_shift(std::size_t piece, double shift, double zero) {
   if (!(std::fabs(shift) <= kMostShift)) shift_[piece] = 0;
   if (dead(scale_[piece])) return;  // all values are alike, whatever the codes
   if (!(std::fabs(shift) <= kMostShift)) inexact_ = true;
-  const double rounded = std::nearbyint(effective_[piece]);
+  const double rounded = nearest_integer(effective_[piece]);
   const bool exact =
       bias_[piece] == 0 ? rounded == effective_[piece] : std::fma(scale_[piece], rounded, bias_[piece]) == 0;
   if (!exact) inexact_ = true;
@@ -131,7 +135,7 @@ void RowMaker::settle_constant_zero() {
   const tensor::Offset& offset = conversion_.wanted.scheme.offset;
   const double zero = offset.kind == OffsetKind::zero ? offset.zero : 0;
   for (std::size_t a = 0; a < pieces_.size(); ++a) {
-    place_shift(a, zero - std::nearbyint(effective_[a]), zero);
+    place_shift(a, zero - nearest_integer(effective_[a]), zero);
   }
 }
 
@@ -155,15 +159,15 @@ void RowMaker::settle_zero_points() {
   bool simple = fits_without_looking(natural);
   for (std::size_t a = 0; a < count; ++a) {
     const std::uint32_t first = first_piece_[level][cols[a]];
-    zeros[a] = first == a ? std::nearbyint(effective_[a]) + natural : zeros[first];
+    zeros[a] = first == a ? nearest_integer(effective_[a]) + natural : zeros[first];
     simple = simple && zeros[a] >= conversion_.least_zero && zeros[a] <= conversion_.greatest_zero &&
-             std::nearbyint(effective_[a]) + natural == zeros[a] && !constant_[a];
+             nearest_integer(effective_[a]) + natural == zeros[a] && !constant_[a];
   }
   if (!whole_zeros_.empty())
     for (std::size_t a = 0; a < count; ++a) zeros[a] = whole_zeros_[cols[a]];
   else if (!simple)
     search_zero_points();
-  for (std::size_t a = 0; a < count; ++a) place_shift(a, zeros[a] - std::nearbyint(effective_[a]), zeros[a]);
+  for (std::size_t a = 0; a < count; ++a) place_shift(a, zeros[a] - nearest_integer(effective_[a]), zeros[a]);
 }
 
 void RowMaker::search_zero_points() {
@@ -177,7 +181,7 @@ void RowMaker::search_zero_points() {
     target.assign(columns, std::numeric_limits<double>::quiet_NaN());
     for (std::size_t a = 0; a < count; ++a) {
       if (dead(scale_[a])) continue;
-      const double zero = std::nearbyint(effective_[a]);
+      const double zero = nearest_integer(effective_[a]);
       double& aim = target[cols[a]];
       if (constant_[a]) {
         least[cols[a]] = std::max(least[cols[a]], conversion_.wanted_least_code - 1);
@@ -317,7 +321,7 @@ std::vector<double> RowMaker::whole_row(const std::vector<std::vector<double>>& 
 }
 
 /// One number per parameter column from those of its pieces; false when they differ.
-bool RowMaker::collect(std::size_t level) {
+bool RowMaker::collect(std::size_t level, bool judging) {
   const LevelPlane& plane = conversion_.wanted.levels[level];
   std::vector<double>& column = column_[level];
   if (!conversion_.whole_wanted[level].empty()) {
@@ -334,6 +338,7 @@ bool RowMaker::collect(std::size_t level) {
     }
     if (!plane.codec.round(column.data(), column.size(), rounded_[level].data())) inexact_ = true;
   }
+  if (!judging) return true;
   bool same = true;
   const std::vector<std::uint32_t>& cols = pieces_.wanted[level];
   for (std::size_t a = 0; a < pieces_.size(); ++a) same &= same_number(wanted_[level][a], column[cols[a]]);
@@ -350,7 +355,7 @@ void RowMaker::make(std::uint64_t row, Finding* finding) {
   want_offset();
   want_scales();
   bool same = true;
-  for (std::size_t level = 0; level < wanted_.size(); ++level) same &= collect(level);
+  for (std::size_t level = 0; level < wanted_.size(); ++level) same &= collect(level, finding != nullptr);
   if (finding == nullptr) return;
   if (inexact_ || !same) judge(*finding);
   if (out_of_range_ || conversion_.map_has_gaps) judge_codes(*finding);

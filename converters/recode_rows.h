@@ -86,7 +86,7 @@ class RowMaker {
   [[nodiscard]] std::pair<double, double> code_range(std::size_t piece);
   [[nodiscard]] bool fits_without_looking(double shift) const noexcept;
   [[nodiscard]] std::vector<double> whole_row(const std::vector<std::vector<double>>& planes, std::size_t level) const;
-  [[nodiscard]] bool collect(std::size_t level);
+  [[nodiscard]] bool collect(std::size_t level, bool judging);
   void judge(Finding& finding);
   void judge_codes(Finding& finding);
   [[nodiscard]] std::string place(std::size_t piece) const;

@@ -52,6 +52,9 @@ extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requan
   return value > greatest ? greatest : value;
 }
 
+/// To an integer, ties to even; |value| at most 2^22. Inline where nearbyint is a call.
+[[nodiscard]] inline float nearest_integer(float value) noexcept { return value + 0x1.8p23f - 0x1.8p23f; }
+
 [[nodiscard]] inline bool is_integer(const tensor::Scheme& scheme) noexcept {
   return scheme.codes.kind == tensor::CodeKind::number && !tensor::info(scheme.codes.type).is_float;
 }

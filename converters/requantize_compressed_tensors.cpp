@@ -70,7 +70,7 @@ void codes_integer(const Scheme& scheme, const BlockNumbers& block, const float*
   const int to_code = static_cast<int>(middle(scheme));
   for (std::uint64_t i = 0; i < count; ++i) {
     const float scaled = rounded(type, rounded(type, values[i] / block.work_scale) + block.work_offset);
-    codes[i] = static_cast<std::uint8_t>(static_cast<int>(std::nearbyint(clamped(scaled, -half, half - 1))) + to_code);
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(nearest_integer(clamped(scaled, -half, half - 1))) + to_code);
   }
 }
 

@@ -32,9 +32,10 @@ void codes_signed_8(const Scheme&, const BlockNumbers& block, const float* value
                     std::uint8_t* codes) noexcept {
   for (std::uint64_t i = 0; i < count; ++i) {
     const float scaled = clamped(values[i] * block.work_scale, -128, 127);
-    const float magnitude = std::fabs(scaled), floored = std::floor(magnitude);
-    const float steps = floored + std::floor(2 * (magnitude - floored));
-    codes[i] = static_cast<std::uint8_t>(static_cast<int>(scaled < 0 ? -steps : steps));
+    const float magnitude = std::fabs(scaled);
+    const int whole = static_cast<int>(magnitude);
+    const int steps = whole + static_cast<int>(2 * (magnitude - static_cast<float>(whole)));
+    codes[i] = static_cast<std::uint8_t>(scaled < 0 ? -steps : steps);
   }
 }
 

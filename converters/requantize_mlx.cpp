@@ -40,8 +40,8 @@ void codes_affine_group(const Scheme& scheme, const BlockNumbers& block, const f
                         std::uint8_t* codes) noexcept {
   const float greatest = steps_of(scheme);
   for (std::uint64_t i = 0; i < count; ++i) {
-    const float code = std::nearbyint((values[i] - block.work_offset) / block.work_scale);
-    codes[i] = static_cast<std::uint8_t>(clamped(code, 0, greatest));
+    const float code = clamped((values[i] - block.work_offset) / block.work_scale, 0, greatest);
+    codes[i] = static_cast<std::uint8_t>(nearest_integer(code));
   }
 }
 

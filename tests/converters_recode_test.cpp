@@ -546,6 +546,33 @@ TEST_CASE("recode_moves_rows_between_arrangements") {
   CHECK(recode(source, {schemes[0], {{TransformKind::transpose}}}).proof == ProofClass::refused);
 }
 
+TEST_CASE("recode_moves_bytes_and_splits_groups_at_odd_sizes_as_the_oracle_packs_them") {
+  std::mt19937_64 random(16);
+  for (const Shape& shape : std::vector<Shape>{{16, 64}, {17, 66}, {3, 35}, {2, 19, 33}, {40, 1}}) {
+    for (const auto& [from, to] : {std::pair(numbers(DType::u8, {level(DType::f16, group(64))}, convert::zero(128)),
+                                             numbers(DType::i8, {level(DType::f16, group(16))})),
+                                   std::pair(numbers(DType::i8, {level(DType::f32, kRow)}),
+                                             numbers(DType::u8, {level(DType::f32, group(5))}, convert::zero(128)))}) {
+      PlainTensor plain = checkpoint_like(shape, from, true, random);
+      const Recoded result = recode(test::as_tensor(plain), {to, {}});
+      REQUIRE(result.proof == ProofClass::exact);
+      // The same tensor packed by the specification's words.
+      const std::uint64_t old_cols = plain.levels[0].size() / (plain.matrices * plain.rows);
+      const std::uint64_t old_group = from.scales[0].block.cols == 0 ? plain.cols : from.scales[0].block.cols;
+      const std::uint64_t new_group = to.scales[0].block.cols;
+      std::vector<std::uint64_t> scales;
+      for (std::uint64_t row = 0; row < plain.matrices * plain.rows; ++row)
+        for (std::uint64_t col = 0; col < plain.cols; col += new_group)
+          scales.push_back(plain.levels[0][row * old_cols + col / old_group]);
+      if (old_group % new_group != 0 && from.scales[0].block.cols != 0) continue;
+      for (std::uint64_t& code : plain.codes) code ^= 128;
+      plain.levels[0] = scales;
+      plain.scheme = to;
+      CHECK(plane_bytes(result.tensor) == test::naive_planes(plain));
+    }
+  }
+}
+
 TEST_CASE("recode_passes_planes_that_do_not_change_through_as_views") {
   std::mt19937_64 random(11);
   const Scheme from = numbers(DType::u4, {level(DType::f16, group(64))}, zero_points(DType::u4, group(64)));
