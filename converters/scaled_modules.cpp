@@ -33,7 +33,7 @@ bool is_float8(DType type) {
 bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
 bool is_exponent(DType type) { return type == DType::e8m0 || type == DType::u8; }
 
-// --- Names ----------------------------------------------------------------------------------------------------------------
+// --- Names --------------------------------------------------------------------------------------------------------
 std::optional<std::string> without(const std::string& name, std::string_view suffix) {
   if (!name.ends_with(suffix)) return std::nullopt;
   return name.substr(0, name.size() - suffix.size());
@@ -103,7 +103,7 @@ std::optional<Parts> weight_parts(const HfCheckpoint& checkpoint, const Stored& 
   return parts;
 }
 
-// --- Shapes ---------------------------------------------------------------------------------------------------------------
+// --- Shapes -------------------------------------------------------------------------------------------------------
 Shape leading(const Shape& shape) { return Shape(shape.begin(), shape.end() - 2); }
 Shape joined(Shape shape, std::initializer_list<std::uint64_t> more) {
   shape.insert(shape.end(), more);
@@ -215,7 +215,7 @@ void check_groups(const Module& module, std::uint64_t group) {
   }
 }
 
-// --- Packed integers ------------------------------------------------------------------------------------------------------
+// --- Packed integers ----------------------------------------------------------------------------------------------
 void read_shape(Module& module) {
   const Stored& stored = required(module.parts, module.parts.shape, "_shape");
   const Stored& codes = *module.parts.codes;

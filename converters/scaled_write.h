@@ -5,7 +5,7 @@
 
 namespace ingot::convert::scaled {
 
-/// Integer codes in words (pack-quantized) or bytes (int-quantized), FP8, MXFP8, MXFP4 and NVFP4, each module by its own.
+/// Integer codes in words (pack-quantized) or bytes (int-quantized), FP8, MXFP8, MXFP4 and NVFP4, by module.
 [[nodiscard]] CodedPlan plan_compressed(const tensor::Tensor& source, const std::string& file_name,
                                         const tensor::Model& model, const WriteOptions& options);
 void configure_compressed(const tensor::Model& model, const std::vector<CodedOutput>& outputs,
