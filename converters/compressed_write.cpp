@@ -23,7 +23,7 @@ constexpr DType kCodeTypes[] = {DType::u1, DType::u1, DType::u2, DType::u3, DTyp
 
 bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
 
-/// One scale for a row, or for as many inputs as share all parameters of the source; nothing where they do not divide it.
+/// One scale for a row, or for as many inputs as share all parameters of the source; nothing where they do not divide.
 std::optional<tensor::Block> block_for(const Tensor& source) {
   const std::uint64_t inputs = source.shape.back();
   std::uint64_t size = inputs;

@@ -1,6 +1,6 @@
-// Quantized modules of checkpoints that keep codes as rows beside their scales: compressed-tensors, FP8, MXFP4 and NVFP4
-// share forms and mix them, so one reader knows all. What a module is, is told by names, types and shapes; by the config
-// only where these leave a choice.
+// Quantized modules of checkpoints that keep codes as rows beside their scales: compressed-tensors, FP8, MXFP4, NVFP4.
+// They share forms and mix them, so one reader knows all. What a module is, is told by names, types and shapes, and by
+// the config only where these leave a choice.
 #pragma once
 
 #include <optional>

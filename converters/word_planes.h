@@ -19,7 +19,7 @@ struct WordRows {
 /// The way back; unused bits are zero. All planes of `tensor` have views.
 void pack_words(const tensor::Tensor& tensor, bool spread, std::uint64_t begin, std::span<std::byte> out);
 
-/// Fields (rows, cols) of every matrix <-> words [ceil(rows * bits / 32), cols], packed down the columns. A byte for a field.
+/// Fields (rows, cols) of every matrix <-> words [ceil(rows * bits / 32), cols], packed down the columns.
 [[nodiscard]] std::vector<std::byte> unpack_columns(Bytes words, std::uint64_t matrices, std::uint64_t cols,
                                                     std::uint64_t rows, std::uint8_t bits, bool spread);
 [[nodiscard]] std::vector<std::byte> pack_columns(Bytes fields, std::uint64_t matrices, std::uint64_t cols,
