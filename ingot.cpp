@@ -141,6 +141,14 @@ int run(int argc, char** argv, Console& console) {
 
 }  // namespace
 
+/// A report that cannot be written (the output is full or closed) leaves the exit status alone to tell.
+void report(Console& console, const ingot::Error& error) noexcept {
+  try {
+    console.report(error);
+  } catch (const std::exception&) {
+  }
+}
+
 int main(int argc, char** argv) {
   Console console;
   try {
@@ -149,10 +157,10 @@ int main(int argc, char** argv) {
     console.note("ingot: interrupted");
     return static_cast<int>(ExitCode::interrupted);
   } catch (const ingot::Error& error) {
-    console.report(error);
+    report(console, error);
     return static_cast<int>(ExitCode::failed);
   } catch (const std::filesystem::filesystem_error& error) {
-    console.report(ingot::Error(ingot::ErrorKind::io, error.what()));
+    report(console, ingot::Error(ingot::ErrorKind::io, error.what()));
     return static_cast<int>(ExitCode::failed);
   } catch (const std::bad_alloc&) {
     console.note("ingot: out of memory");

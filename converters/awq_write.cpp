@@ -121,7 +121,7 @@ void configure(const tensor::Model& model, const std::vector<CodedOutput>& outpu
       group_size = cols == 0 ? -1 : static_cast<std::int64_t>(cols);
       continue;
     }
-    const Tensor* source = model.find(output.tensor);
+    const Tensor* source = output.source;
     if (source != nullptr && source->shape.size() == 2 && output.file_name.ends_with(".weight") &&
         output.tensor != hf_embedding_name(model.config.architecture) && output.tensor != kHfHeadName)
       plain.push_back(module_of(output.file_name));

@@ -126,7 +126,7 @@ void add_row_items(CodedPlan& plan, const std::string& file_name) {
 JsonArray skipped_modules(const tensor::Model& model, const std::vector<CodedOutput>& outputs) {
   JsonArray skipped;
   for (const CodedOutput& output : outputs) {
-    const Tensor* tensor = model.find(output.tensor);
+    const Tensor* tensor = output.source;
     if (output.plan == nullptr && tensor != nullptr && tensor->shape.size() == 2 && output.file_name.ends_with(kWeight))
       skipped.emplace_back(module_of(output.file_name));
   }

@@ -218,12 +218,12 @@ CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, co
   return plan;
 }
 
-Json plain_modules(const tensor::Model& model, const std::vector<CodedOutput>& outputs) {
+Json plain_modules(const std::vector<CodedOutput>& outputs) {
   JsonArray names;
   bool has_head = false;
   for (const CodedOutput& output : outputs) {
     has_head |= output.file_name == kHfHeadName;
-    const Tensor* tensor = model.find(output.tensor);
+    const Tensor* tensor = output.source;
     if (output.plan != nullptr || tensor == nullptr || tensor->shape.size() != 2 ||
         !output.file_name.ends_with(kWeight))
       continue;
@@ -233,7 +233,7 @@ Json plain_modules(const tensor::Model& model, const std::vector<CodedOutput>& o
   return Json(std::move(names));
 }
 
-void configure_compressed(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
+void configure_compressed(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&,
                           Json& config, std::map<std::string, std::string>&) {
   const std::vector<ModuleGroup> groups = groups_of(outputs);
   if (groups.empty()) return;
@@ -258,7 +258,7 @@ void configure_compressed(const tensor::Model& model, const std::vector<CodedOut
   quantization.set("format", mixed ? std::string("mixed-precision") : groups.front().format);
   quantization.set("quantization_status", "compressed");
   quantization.set("config_groups", std::move(list));
-  quantization.set("ignore", plain_modules(model, outputs));
+  quantization.set("ignore", plain_modules(outputs));
   quantization.set("version", std::string(kVersion));
   config.set("quantization_config", std::move(quantization));
 }

@@ -98,6 +98,31 @@ void refuse_output_over_input(const tensor::Model& model, const std::filesystem:
   }
 }
 
+/// --force replaces models, and nothing else that happens to bear the name.
+void refuse_to_replace_other_things(const std::filesystem::path& output) {
+  namespace fs = std::filesystem;
+  std::error_code status;
+  const fs::file_status there = fs::status(output, status);
+  if (!fs::exists(there)) return;
+  if (fs::is_directory(there)) {
+    if (fs::is_empty(output, status)) return;
+    for (const Layout& layout : layouts())
+      if (layout.is_directory && layout.detect(output)) return;
+    throw Error(ErrorKind::io,
+                output.string() + ": is a directory that holds no checkpoint; --force does not replace it");
+  }
+  if (!fs::is_regular_file(there)) {
+    throw Error(ErrorKind::io, output.string() + ": is no regular file; --force does not replace it");
+  }
+}
+
+/// Only layouts with codecs have settings, and they check theirs.
+void refuse_unknown_settings(const Layout& layout, const WriteOptions& options) {
+  if (options.settings.empty() || layout.packs_from_views) return;
+  throw Error(ErrorKind::unsupported,
+              "--set " + options.settings.begin()->first + ": layout " + std::string(layout.name) + " has no settings");
+}
+
 }  // namespace
 
 Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
@@ -105,6 +130,7 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   if (options.write.compress && !layout.compresses) {
     throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
   }
+  refuse_unknown_settings(layout, options.write);
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   Forecast result = layout.forecast(model, write_options);
@@ -156,6 +182,7 @@ ConversionReport convert(const tensor::Model& model, const std::filesystem::path
   require_consent(report.forecast, options.allow);
 
   refuse_output_over_input(model, output);
+  if (options.overwrite) refuse_to_replace_other_things(output);
   Staging staging(output, options.overwrite);
   try {
     write_and_prove(model, layout, options, staging, report);

@@ -23,8 +23,8 @@ std::uint32_t block_for(const Tensor& source) {
   const std::uint64_t inputs = source.shape.back(), size = inputs_per_scale(source);
   const bool known = std::find(kGroupSizes.begin(), kGroupSizes.end(), size) != kGroupSizes.end();
   if (size == inputs && (source.scheme.scales[0].block.cols == 0 || !known)) return 0;
-  for (const std::uint32_t known : kGroupSizes)
-    if (size % known == 0) return known;
+  for (const std::uint32_t group : kGroupSizes)
+    if (size % group == 0) return group;
   return static_cast<std::uint32_t>(size);
 }
 
@@ -129,7 +129,7 @@ Json dynamic_rules(const tensor::Model& model, const std::vector<CodedOutput>& o
       rules.set(pattern_of(module_of(output.file_name), "+:"), std::move(changes));
       continue;
     }
-    const Tensor* source = model.find(output.tensor);
+    const Tensor* source = output.source;
     const bool linear = source != nullptr && source->shape.size() == 2 && output.file_name.ends_with(".weight") &&
                         output.tensor != hf_embedding_name(model.config.architecture) && output.tensor != kHfHeadName;
     if (linear) rules.set(pattern_of(module_of(output.file_name), "-:"), Json(JsonObject{}));

@@ -96,10 +96,11 @@ struct CodedPlan {
 
 /// One tensor of the model and what becomes of it.
 struct CodedOutput {
-  std::string file_name;  // of a coded tensor: the name that it would have as a plain one
-  std::string tensor;     // neutral name
-  const CodedPlan* plan;  // null: written as a plain tensor
-  tensor::DType type;     // plain: its element type in the file
+  std::string file_name;         // of a coded tensor: the name that it would have as a plain one
+  std::string tensor;            // neutral name
+  const tensor::Tensor* source;  // the tensor of the model
+  const CodedPlan* plan;         // null: written as a plain tensor
+  tensor::DType type;            // plain: its element type in the file
 };
 
 struct HfCodec {

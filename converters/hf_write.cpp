@@ -128,13 +128,15 @@ bool any_type_changed(const std::vector<HfItem>& items) {
 }
 
 /// What became of every tensor, for the codec's words in config.json.
-std::vector<CodedOutput> coded_outputs(const std::vector<HfItem>& items) {
+std::vector<CodedOutput> coded_outputs(const Model& model, const std::vector<HfItem>& items) {
+  const tensor::TensorIndex tensors(model);
   std::vector<CodedOutput> outputs;
   const CodedPlan* last = nullptr;
   for (const HfItem& item : items) {
     if (item.coded != nullptr && item.coded.get() == last) continue;
     last = item.coded.get();
-    outputs.push_back({last != nullptr ? item.plain_name : item.file_name, item.tensor.name, last, item.type});
+    outputs.push_back({last != nullptr ? item.plain_name : item.file_name, item.tensor.name,
+                       tensors.find(item.tensor.name), last, item.type});
   }
   return outputs;
 }
@@ -156,7 +158,7 @@ std::map<std::string, std::string> generated_files(const Model& model, const std
   }
   if (codec != nullptr && codec->configure != nullptr) {
     if (!config) config = Json(JsonObject{});
-    codec->configure(model, coded_outputs(items), options, *config, files);
+    codec->configure(model, coded_outputs(model, items), options, *config, files);
   }
   if (config) files["config.json"] = pretty_json(*config);
   const bool has_tokenizer =

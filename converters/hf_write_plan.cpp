@@ -236,9 +236,10 @@ void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec
   });
 }
 
-/// The items of a tensor that the layout codes or refuses; false when it is left to the plain writer.
+/// The items of a tensor that the layout codes or refuses; false when it is left to the plain writer, with the reason.
 bool add_coded_items(const Tensor& tensor, const std::string& file_name, const tensor::Model& model,
-                     const WriteOptions& options, const HfCodec& codec, std::vector<HfItem>& items) {
+                     const WriteOptions& options, const HfCodec& codec, std::vector<HfItem>& items,
+                     std::string& why_plain) {
   auto plan = std::make_shared<CodedPlan>(codec.plan(tensor, file_name, model, options));
   if (plan->proof == ProofClass::refused) {
     HfItem item;
@@ -252,17 +253,40 @@ bool add_coded_items(const Tensor& tensor, const std::string& file_name, const t
   for (CodedItem& coded : plan->items) {
     HfItem item;
     item.tensor.name = tensor.name;  // its planes are in the plan
-    item.file_name = std::move(coded.file_name);
+    item.file_name = coded.file_name;
     item.plain_name = file_name;
     item.type = coded.type;
-    item.file_shape = std::move(coded.shape);
+    item.file_shape = coded.shape;
     item.form = coded.part.empty() ? HfItem::Form::given : HfItem::Form::packed;
-    item.part = std::move(coded.part);
+    item.part = coded.part;
     item.given_bytes = std::move(coded.bytes);
     item.coded = plan;
     items.push_back(std::move(item));
   }
+  if (plan->items.empty() && why_plain.empty() && !plan->reason.empty())
+    why_plain = "tensor '" + tensor.name + "': " + plan->reason;
   return !plan->items.empty();
+}
+
+/// A checkpoint without one coded tensor is not in the layout, and no reader would take it for that.
+void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, const std::string& why_plain) {
+  const bool any = std::any_of(items.begin(), items.end(), [](const HfItem& item) {
+    return item.coded != nullptr || item.form == HfItem::Form::refused;
+  });
+  if (any) return;
+  throw Error(ErrorKind::unsupported, "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
+                                          (why_plain.empty() ? "" : " (" + why_plain + ")") +
+                                          "; --to hf writes its values in floating point");
+}
+
+void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
+  for (const auto& [key, value] : options.settings) {
+    if (std::find(codec.settings.begin(), codec.settings.end(), key) != codec.settings.end()) continue;
+    std::string known;
+    for (const std::string_view name : codec.settings) known += (known.empty() ? "" : ", ") + std::string(name);
+    throw Error(ErrorKind::unsupported, "--set " + key + ": layout " + std::string(codec.layout) +
+                                            (known.empty() ? " has no settings" : " has the settings " + known));
+  }
 }
 
 }  // namespace
@@ -291,19 +315,22 @@ std::optional<DType> wanted_hf_type(const std::string& scheme, const HfCodec* co
 }
 
 std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {
+  if (codec != nullptr) require_known_settings(*codec, options);
   const std::optional<DType> wanted = wanted_hf_type(options.scheme, codec);
   const bool wrapped = is_wrapped(model);
   WriteOptions settled = options;
   if (codec != nullptr && codec->settle != nullptr) settled.settings.merge(codec->settle(model, options));
   std::vector<HfItem> items;
+  std::string why_plain;
   for (const Tensor& tensor : model.tensors) {
     if (tensor.derived && !is_hf_buffer(tensor.name, model.config.architecture)) continue;
     const std::string file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
-    if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items)) continue;
+    if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items, why_plain)) continue;
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
     item.file_name = file_name;
     items.push_back(std::move(item));
   }
+  if (codec != nullptr) require_coded(items, *codec, why_plain);
   return items;
 }
 

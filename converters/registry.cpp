@@ -1,7 +1,11 @@
 // The table of layouts, and detection by looking at the bytes. A new layout is one row here.
 #include "converters/registry.h"
 
+#include <unistd.h>
+
 #include <array>
+#include <cerrno>
+#include <system_error>
 
 #include "converters/layout_rows.h"
 
@@ -49,6 +53,8 @@ const Layout& detect_layout(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path, status)) {
     throw Error(ErrorKind::io, path.string() + ": no such file or directory");
   }
+  if (::access(path.c_str(), R_OK) != 0)
+    throw Error(ErrorKind::io, path.string() + ": cannot read: " + std::generic_category().message(errno));
   for (const Layout& layout : layouts())
     if (layout.detect(path)) return layout;
   const bool directory = std::filesystem::is_directory(path, status);

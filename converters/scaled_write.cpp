@@ -70,8 +70,8 @@ CodedPlan plan_fp8(const Tensor& source, const std::string& file_name, const ten
   return std::move(*plan);
 }
 
-void configure_fp8(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
-                   Json& config, std::map<std::string, std::string>&) {
+void configure_fp8(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&, Json& config,
+                   std::map<std::string, std::string>&) {
   if (!any_coded(outputs)) return;
   const bool blocks = std::any_of(outputs.begin(), outputs.end(), [](const CodedOutput& output) {
     return output.plan != nullptr && output.plan->tensor.scheme.scales[0].block == kDeepSeekBlock;
@@ -82,7 +82,7 @@ void configure_fp8(const tensor::Model& model, const std::vector<CodedOutput>& o
   if (blocks)
     json.set("weight_block_size",
              Json(JsonArray{Json(std::uint64_t{kDeepSeekBlock.rows}), Json(std::uint64_t{kDeepSeekBlock.cols})}));
-  json.set("modules_to_not_convert", plain_modules(model, outputs));
+  json.set("modules_to_not_convert", plain_modules(outputs));
   config.set("quantization_config", std::move(json));
 }
 
@@ -108,11 +108,11 @@ CodedPlan plan_mxfp4(const Tensor& source, const std::string& file_name, const t
   return std::move(*plan);
 }
 
-void configure_mxfp4(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
-                     Json& config, std::map<std::string, std::string>&) {
+void configure_mxfp4(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&, Json& config,
+                     std::map<std::string, std::string>&) {
   if (!any_coded(outputs)) return;
   Json json = method("mxfp4");
-  json.set("modules_to_not_convert", plain_modules(model, outputs));
+  json.set("modules_to_not_convert", plain_modules(outputs));
   config.set("quantization_config", std::move(json));
 }
 
@@ -136,12 +136,12 @@ CodedPlan plan_nvfp4(const Tensor& source, const std::string& file_name, const t
   return std::move(*plan);
 }
 
-void configure_nvfp4(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions&,
-                     Json& config, std::map<std::string, std::string>&) {
+void configure_nvfp4(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&, Json& config,
+                     std::map<std::string, std::string>&) {
   if (!any_coded(outputs)) return;
   Json json = method("modelopt");
   json.set("quant_algo", "NVFP4");
-  json.set("ignore", plain_modules(model, outputs));
+  json.set("ignore", plain_modules(outputs));
   config.set("quantization_config", std::move(json));
 }
 

@@ -30,6 +30,6 @@ void configure_nvfp4(const tensor::Model& model, const std::vector<CodedOutput>&
                      Json& config, std::map<std::string, std::string>& files);
 
 /// Modules of the output that stay plain matrices, and a tied head: what such configs must name as not quantized.
-[[nodiscard]] Json plain_modules(const tensor::Model& model, const std::vector<CodedOutput>& outputs);
+[[nodiscard]] Json plain_modules(const std::vector<CodedOutput>& outputs);
 
 }  // namespace ingot::convert::scaled

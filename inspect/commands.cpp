@@ -185,9 +185,9 @@ void add_diff(CLI::App& app, Console& console) {
   console.add_common_options(*command);
   command->footer(
       "Compared are, whatever the layouts: the values of all tensors, the configuration (sizes, norms,\n"
-      "positions, ...), the metadata (names, licence, ...), and the tokenizer (vocabulary, merges, how text is\n"
-      "cut, special tokens, chat template). Not compared is what changes no value and no token: schemes,\n"
-      "packing, order and files of the tensors, the spelling of a known pattern, defaults written out.\n\n"
+      "positions, ...), the metadata (names, licence, ...), and the tokenizer (vocabulary, merges, how\n"
+      "text is cut, special tokens, chat template). Not compared is what changes no value and no token:\n"
+      "schemes, packing, order and files of the tensors, the spelling of a known pattern, defaults.\n\n"
       "Errors are those of B against A. STEPS is the worst error in units of B's scale (integer codes) or\n"
       "of the last place of B's type (floats). Exit code 0 only if nothing differs.\n\n"
       "Examples:\n"

@@ -14,11 +14,13 @@
 namespace ingot {
 namespace {
 
+constexpr int kEndingSignals[] = {SIGINT, SIGTERM, SIGHUP};
+
 volatile std::sig_atomic_t interrupt_flag = 0;
 
 void on_interrupt(int) {
   interrupt_flag = 1;
-  std::signal(SIGINT, SIG_DFL);
+  for (const int signal : kEndingSignals) std::signal(signal, SIG_DFL);
 }
 
 std::uint32_t terminal_width(int descriptor) {
@@ -122,14 +124,14 @@ void Console::end_progress() {
 
 void Console::catch_interrupts() {
   interrupt_flag = 0;
-  std::signal(SIGINT, on_interrupt);
+  for (const int signal : kEndingSignals) std::signal(signal, on_interrupt);
 }
 
 bool Console::interrupted() noexcept { return interrupt_flag != 0; }
 
 void Console::let_interrupts_end() {
   interrupt_flag = 0;
-  std::signal(SIGINT, SIG_DFL);
+  for (const int signal : kEndingSignals) std::signal(signal, SIG_DFL);
 }
 
 void Console::report(const Error& error) {

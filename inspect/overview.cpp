@@ -247,7 +247,10 @@ std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
     const std::string scheme = tensor::describe(tensor.scheme);
     auto found =
         std::find_if(totals.begin(), totals.end(), [&](const SchemeTotal& total) { return total.scheme == scheme; });
-    if (found == totals.end()) found = totals.insert(totals.end(), SchemeTotal{scheme});
+    if (found == totals.end()) {
+      found = totals.insert(totals.end(), SchemeTotal{});
+      found->scheme = scheme;
+    }
     ++found->tensors;
     found->elements += tensor.elements();
     found->bytes += tensor.stored_bytes();

@@ -134,11 +134,10 @@ TEST_CASE("awq_gemv_becomes_gemm_and_back") {
   CHECK(stored_tensors(scratch / "gemv") == stored_tensors(kAwq / "gemv_g32"));
 }
 
-TEST_CASE("awq_leaves_act_order_plain_and_says_so") {
+TEST_CASE("awq_refuses_a_model_of_nothing_but_act_order") {
   const TemporaryDirectory scratch;
-  const tensor::Model model = converted(kGptq / "act_order", scratch / "out", "awq");
-  CHECK(model.find("a.weight")->scheme.is_plain());
-  test::check_f16_values(model, kGptq / "act_order.expected.safetensors");
+  CHECK_THROWS_AS((void)converted(kGptq / "act_order", scratch / "out", "awq"), Error);
+  CHECK(!fs::exists(scratch / "out"));
 }
 
 TEST_CASE("gptq_takes_eight_bits_that_awq_leaves_plain") {

@@ -373,11 +373,10 @@ TEST_CASE("bnb_writes_its_own_forms_as_they_were") {
   CHECK(setting(scratch / "copy", "quantization_config", "llm_int8_skip_modules") == "[]");
 }
 
-TEST_CASE("bnb_leaves_other_codes_in_floating_point") {
+TEST_CASE("bnb_refuses_a_model_without_a_tensor_that_it_can_keep") {
   const TemporaryDirectory scratch;
-  const ConversionReport report = write_as("bnb", kFolder / "mlx/affine", scratch / "plain");
-  CHECK(report.model_before == report.model_after);
-  CHECK(setting(scratch / "plain", "quantization_config", "quant_method") == "absent");
+  CHECK_THROWS_AS((void)write_as("bnb", kFolder / "mlx/affine", scratch / "none"), Error);
+  CHECK(!fs::exists(scratch / "none"));
 }
 
 TEST_CASE("real_checkpoints_of_mlx_and_bitsandbytes") {

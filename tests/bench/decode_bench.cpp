@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   std::vector<float> piece(65536), other(65536, 1.0f);
   bench::Report report("decode");
   for (const convert::gguf::BlockType& type : convert::gguf::block_types()) {
-    if (type.kind == convert::gguf::BlockKind::opaque || !tensor::info(type.scheme().codes.type).is_float) {
+    if (!tensor::info(type.scheme().codes.type).is_float) {
       if (type.kind != convert::gguf::BlockKind::coded) continue;
     }
     const tensor::Tensor planes = random_tensor(type.scheme(), shape);
