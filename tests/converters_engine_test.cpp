@@ -1,5 +1,6 @@
 // The engine on synthetic models: consent, staging, proof, overwrite refusal.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
@@ -180,13 +181,30 @@ TEST_CASE("convert_refuses_an_existing_output_unless_told_to_replace_it") {
   CHECK(convert::convert(model, directory / "out.gguf", options).proven);
   CHECK(convert::read_model(directory / "out.gguf").tensors.size() == 2);
 
-  fs::create_directory(directory / "out");
-  std::ofstream(directory / "out" / "precious") << "kept until the proof has passed";
-  CHECK(throws_kind(ErrorKind::io, [&] { (void)convert::convert(model, directory / "out", options_to("hf")); }));
   options.to = "hf";
   CHECK(convert::convert(model, directory / "out", options).proven);
-  CHECK(!fs::exists(directory / "out" / "precious"));
+  std::ofstream(directory / "out" / "old") << "kept until the proof has passed";
+  CHECK(throws_kind(ErrorKind::io, [&] { (void)convert::convert(model, directory / "out", options_to("hf")); }));
+  CHECK(fs::exists(directory / "out" / "old"));
+  CHECK(convert::convert(model, directory / "out", options).proven);
+  CHECK(!fs::exists(directory / "out" / "old"));
   CHECK(entries(directory.path()) == 2);
+}
+
+TEST_CASE("convert_replaces_models_only") {
+  const test::TemporaryDirectory directory;
+  convert::ConvertOptions options = options_to("hf");
+  options.overwrite = true;
+  fs::create_directory(directory / "notes");
+  std::ofstream(directory / "notes" / "precious") << "no model";
+  REQUIRE(::mkfifo((directory / "pipe").c_str(), 0600) == 0);
+  for (const char* name : {"notes", "pipe"})
+    CHECK(throws_kind(ErrorKind::io, [&] { (void)convert::convert(float_model(0.5f), directory / name, options); }));
+  CHECK(fs::file_size(directory / "notes" / "precious") == 8);
+  CHECK(fs::is_fifo(directory / "pipe"));
+  CHECK(entries(directory.path()) == 2);
+  CHECK(fs::create_directory(directory / "empty"));
+  CHECK(convert::convert(float_model(0.5f), directory / "empty", options).proven);
 }
 
 TEST_CASE("convert_refuses_to_replace_its_own_input") {
