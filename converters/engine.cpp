@@ -47,20 +47,22 @@ void require_consent(const Forecast& forecast, ProofClass allow) {
   throw Error(ErrorKind::mismatch, message);
 }
 
-/// Whether reading left the hashes (and patches) of the source files to be computed.
-bool needs_completion(const tensor::Model& model) {
-  if (!model.source) return false;
-  return std::any_of(model.source->files.begin(), model.source->files.end(),
-                     [](const tensor::SourceFile& file) { return file.hash == Hash128{}; });
+/// The source files whose hashes are not known, in the order of all; null in place of the others.
+std::vector<std::shared_ptr<const MappedFile>> unhashed_files(const tensor::Model& model) {
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  if (!model.source) return files;
+  for (const tensor::SourceFile& file : model.source->files) {
+    const bool is_known = file.hash != Hash128{};
+    if (!is_known && file.content == nullptr)
+      throw Error(ErrorKind::unsupported, model.path.string() + ": the hash of " + file.path + " is unknown");
+    files.push_back(is_known ? nullptr : file.content);
+  }
+  return files;
 }
 
-void complete_source(tensor::Model& model, const Progress& progress) {
+void find_patches(tensor::Model& model) {
   const Layout* layout = find_layout(model.source->layout);
-  if (layout == nullptr || layout->complete_source == nullptr) {
-    throw Error(ErrorKind::unsupported, model.path.string() + ": the hashes of its source files are unknown (layout '" +
-                                            model.source->layout + "')");
-  }
-  layout->complete_source(model, progress);
+  if (layout != nullptr && layout->find_patches != nullptr) layout->find_patches(model);
 }
 
 std::uint64_t stored_bytes(const tensor::Model& model) {
@@ -145,17 +147,22 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
                      const Staging& staging, ConversionReport& report) {
   Clock::time_point start = Clock::now();
   tensor::Model completed;
-  const bool completes = layout.keeps_source && needs_completion(model);
+  const std::vector<std::shared_ptr<const MappedFile>> unhashed =
+      layout.keeps_source ? unhashed_files(model) : std::vector<std::shared_ptr<const MappedFile>>();
+  const bool completes =
+      std::any_of(unhashed.begin(), unhashed.end(), [](const auto& file) { return file != nullptr; });
   if (completes) {
     completed = model;
-    complete_source(completed, options.write.progress);
+    find_patches(completed);
   }
+  PassingHashes source_hashes(unhashed);
   const tensor::Model& source = completes ? completed : model;
   std::vector<Hash128> source_fingerprints;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   write_options.sync = false;  // staging.publish() syncs once, after the proof
   write_options.fingerprints = &source_fingerprints;
+  write_options.source_hashes = &source_hashes;
   if (options.write.sync) write_options.progress = with_writeback(options.write.progress, staging);
   layout.write(source, staging.target(), write_options);
   if (options.write.sync) staging.start_writeback();

@@ -29,7 +29,7 @@ const Layout kLayout = {
     .write = gguf::write_model,
     .pack_segment = gguf::pack_segment,
     .is_directory = false,
-    .complete_source = gguf::complete_source,
+    .find_patches = gguf::find_patches,
 };
 
 }  // namespace

@@ -120,6 +120,7 @@ tensor::SourceFile read_source(const GgufFile& file, std::size_t index, std::spa
   tensor::SourceFile source;
   source.path = std::filesystem::path(file.where).filename().string();
   source.size = file.bytes.size();
+  source.content = file.mapping;
   const std::string prefix = "source/" + std::to_string(index) + "/";
   const auto literal = [&](const std::string& name, std::uint64_t begin, std::uint64_t end) {
     if (begin >= end) return;

@@ -11,8 +11,8 @@ namespace ingot::convert::gguf {
 
 [[nodiscard]] tensor::Model read_model(const std::filesystem::path& path, const ReadOptions& options);
 
-/// Layout::complete_source: file hashes, and patches where packing does not give the file's bytes.
-void complete_source(tensor::Model& model, const Progress& progress);
+/// Layout::find_patches.
+void find_patches(tensor::Model& model);
 
 /// Layout::pack_segment.
 void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin, std::span<std::byte> out);

@@ -5,10 +5,8 @@
 
 #include "converters/gguf_planes.h"
 #include "converters/gguf_read.h"
-#include "converters/gguf_shards.h"
 #include "converters/patch_collector.h"
 #include "format/base/checked_math.h"
-#include "format/base/hash.h"
 #include "format/tensor/tensor_index.h"
 
 namespace ingot::convert::gguf {
@@ -19,19 +17,6 @@ using tensor::Segment;
 using tensor::SourceFile;
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{32} << 20;
-
-/// Hash of the file, piece by piece, so that the resident set stays small.
-Hash128 hash_file(const MappedFile& mapping, const std::function<void(std::uint64_t)>& advance) {
-  static_assert(kPieceBytes % kTreeBlockBytes == 0);
-  std::vector<Hash128> blocks(ceil_div(mapping.size(), kTreeBlockBytes));
-  for (std::uint64_t at = 0; at < mapping.size(); at += kPieceBytes) {
-    const Bytes piece = mapping.bytes().subspan(at, std::min(kPieceBytes, mapping.size() - at));
-    hash128_blocks(piece, std::span(blocks).subspan(at / kTreeBlockBytes, ceil_div(piece.size(), kTreeBlockBytes)));
-    mapping.drop(piece);
-    advance(piece.size());
-  }
-  return hash128_of_blocks(blocks);
-}
 
 void find_patches(Model& model, SourceFile& file, const MappedFile& mapping, const std::string& attachment) {
   const tensor::TensorIndex index(model);
@@ -88,28 +73,12 @@ void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::ui
   std::memcpy(out.data(), units.data() + (begin - unit_begin * unit_bytes), out.size());
 }
 
-void complete_source(Model& model, const Progress& progress) {
+void find_patches(Model& model) {
   if (!model.source) return;
-  const std::vector<std::filesystem::path> paths = shard_paths(model.path);
-  if (paths.size() != model.source->files.size()) {
-    throw Error(ErrorKind::mismatch, model.path.string() + ": the number of shards changed since it was opened");
-  }
-  std::uint64_t total = 0, done = 0;
-  for (const SourceFile& file : model.source->files) total += file.size;
-  for (std::size_t i = 0; i < paths.size(); ++i) {
+  for (std::size_t i = 0; i < model.source->files.size(); ++i) {
     SourceFile& file = model.source->files[i];
-    const MappedFile mapping(paths[i]);
-    if (mapping.size() != file.size) {
-      throw Error(ErrorKind::mismatch, paths[i].string() + ": size changed since it was opened (" +
-                                           std::to_string(file.size) + " to " + std::to_string(mapping.size()) +
-                                           " bytes)");
-    }
-    file.hash = hash_file(mapping, [&](std::uint64_t bytes) {
-      done += bytes;
-      if (progress) progress("hashing", done, total);
-    });
     file.patches.clear();
-    find_patches(model, file, mapping, "source/" + std::to_string(i) + "/patches");
+    find_patches(model, file, *file.content, "source/" + std::to_string(i) + "/patches");
   }
 }
 

@@ -30,8 +30,7 @@ const Layout& hf_layout() noexcept {
       .write = [](const tensor::Model& model, const std::filesystem::path& path,
                   const WriteOptions& options) { write_hf(model, path, options); },
       .pack_segment = pack_segment,
-      .is_directory = true,
-      .complete_source = [](tensor::Model& model, const Progress& progress) { complete_hf_source(model, progress); }};
+      .is_directory = true};
   return row;
 }
 

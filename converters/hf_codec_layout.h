@@ -34,9 +34,7 @@ template <const HfCodec& (*codec)() noexcept>
                         std::span<std::byte> out) {
     part == "raw" ? pack_plain(tensor, begin, out) : codec().pack(tensor, part, begin, out);
   };
-  row.complete_source = [](tensor::Model& model, const Progress& progress) {
-    complete_hf_source(model, progress, &codec());
-  };
+  row.find_patches = [](tensor::Model& model) { find_hf_patches(model, codec()); };
   row.is_directory = true;
   row.packs_from_views = true;
   return row;

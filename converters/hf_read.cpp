@@ -124,6 +124,7 @@ SourceFile weight_recipe(const WeightFile& file, std::size_t index, const Invent
   SourceFile recipe;
   recipe.path = file.path;
   recipe.size = file.mapping->size();
+  recipe.content = file.mapping;
   Segment header;
   header.attachment = prefix + "/header";
   header.size = file.header.data_begin;
@@ -161,10 +162,12 @@ tensor::Source make_source(const HfDirectory& directory, const Inventory& invent
   }
   for (const std::string& name : directory.others) {
     SourceFile file;
+    const Attachment& attachment = *model.find_attachment("hf/" + name);
     file.path = name;
+    file.content = std::static_pointer_cast<const MappedFile>(attachment.owner);
     Segment all;
-    all.attachment = "hf/" + name;
-    all.size = file.size = model.find_attachment(all.attachment)->bytes.size();
+    all.attachment = attachment.name;
+    all.size = file.size = attachment.bytes.size();
     if (all.size > 0) file.segments.push_back(std::move(all));
     source.files.push_back(std::move(file));
   }
@@ -221,20 +224,6 @@ void add_tensors(const HfCheckpoint& checkpoint, const Inventory& inventory, con
   }
 }
 
-/// Size and hash of a source file, piece by piece, so that the resident set stays small.
-Hash128 hash_file(const MappedFile& mapping, const std::function<void(std::uint64_t)>& advance) {
-  constexpr std::uint64_t kPieceBytes = 64 * kTreeBlockBytes;
-  std::vector<Hash128> blocks((mapping.size() + kTreeBlockBytes - 1) / kTreeBlockBytes);
-  for (std::uint64_t begin = 0; begin < mapping.size(); begin += kPieceBytes) {
-    const Bytes piece = mapping.bytes().subspan(begin, std::min(kPieceBytes, mapping.size() - begin));
-    hash128_blocks(piece, std::span(blocks).subspan(begin / kTreeBlockBytes,
-                                                    (piece.size() + kTreeBlockBytes - 1) / kTreeBlockBytes));
-    mapping.drop(piece);
-    advance(piece.size());
-  }
-  return hash128_of_blocks(blocks);
-}
-
 /// Packs every coded part as `restore` will do, unless it has one encoding only, and notes where the file holds other
 /// bytes.
 void find_patches(Model& model, SourceFile& file, const MappedFile& mapping, std::size_t index, const HfCodec& codec) {
@@ -287,27 +276,12 @@ tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& opti
   return model;
 }
 
-void complete_hf_source(tensor::Model& model, const Progress& progress, const HfCodec* codec) {
+void find_hf_patches(tensor::Model& model, const HfCodec& codec) {
   if (!model.source) return;
-  std::error_code status;
-  const bool is_directory = std::filesystem::is_directory(model.path, status);
-  const std::filesystem::path root = is_directory ? model.path : model.path.parent_path();
-  std::uint64_t total_bytes = 0, done_bytes = 0;
-  for (const SourceFile& file : model.source->files) total_bytes += file.size;
   for (std::size_t i = 0; i < model.source->files.size(); ++i) {
     SourceFile& file = model.source->files[i];
-    const MappedFile mapping(root / file.path);
-    if (mapping.size() != file.size) {
-      throw Error(ErrorKind::mismatch, mapping.path().string() + ": changed while it was read (size " +
-                                           std::to_string(mapping.size()) + ", before " + std::to_string(file.size) +
-                                           ")");
-    }
-    file.hash = hash_file(mapping, [&](std::uint64_t bytes) {
-      done_bytes += bytes;
-      if (progress) progress("hashing", done_bytes, total_bytes);
-    });
     file.patches.clear();
-    if (codec != nullptr) find_patches(model, file, mapping, i, *codec);
+    find_patches(model, file, *file.content, i, codec);
   }
 }
 

@@ -11,7 +11,7 @@ struct HfCodec;
 /// is plain. Throws Error.
 [[nodiscard]] tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& options,
                                     const HfCodec* codec = nullptr);
-/// Fills SourceFile::hash of every file, and the patches where packing would not give the file's bytes.
-void complete_hf_source(tensor::Model& model, const Progress& progress, const HfCodec* codec = nullptr);
+/// Layout::find_patches.
+void find_hf_patches(tensor::Model& model, const HfCodec& codec);
 
 }  // namespace ingot::convert

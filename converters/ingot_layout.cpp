@@ -46,6 +46,7 @@ void write(const tensor::Model& model, const std::filesystem::path& path, const 
   container_options.sync = options.sync;
   container_options.shard_bytes = options.shard_bytes;
   container_options.progress = options.progress;
+  container_options.source_hashes = options.source_hashes;
   container::WriteResult result = container::write(model, path, container_options);
   if (options.fingerprints != nullptr) *options.fingerprints = std::move(result.fingerprints);
 }

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "format/base/passing_hash.h"
 #include "format/base/progress.h"
 #include "format/tensor/model.h"
 
@@ -41,6 +42,8 @@ struct WriteOptions {
   ProofClass allow = ProofClass::exact;         // --allow: the worst class the user consents to
   std::map<std::string, std::string> settings;  // --set KEY=VALUE: choices of the target layout
   Progress progress;
+  /// Hashes of the source files that are not known yet, for a writer that keeps the source. Null: all are known.
+  PassingHashes* source_hashes = nullptr;
   /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others
   /// leave it empty.
   std::vector<Hash128>* fingerprints = nullptr;
@@ -72,10 +75,9 @@ struct Layout {
   void (*pack_segment)(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin,
                        std::span<std::byte> out);
   bool is_directory = false;  // what write() makes
-  /// Fills what reading left open in model.source because it costs a pass over the files: SourceFile::hash and
-  /// patches. The engine calls it before a model read from this layout is written as .ingot. Null when read() leaves
-  /// nothing open.
-  void (*complete_source)(tensor::Model& model, const Progress& progress) = nullptr;
+  /// Fills SourceFile::patches and their attachments, which read() leaves out because they cost a pass over the files.
+  /// The engine calls it before a model read from this layout is written as .ingot. Null: packing gives all bytes back.
+  void (*find_patches)(tensor::Model& model) = nullptr;
   bool compresses = false;        // write() obeys WriteOptions::compress
   bool keeps_source = false;      // write() records model.source, so that `restore` can give the original files back
   bool packs_from_views = false;  // pack_segment() wants a tensor whose planes all have views (with_views())

@@ -16,8 +16,13 @@ constexpr std::uint64_t kZstdQueueBytes = std::uint64_t{24} << 20;
 
 }  // namespace
 
-BlobWriter::BlobWriter(OutputFile& file, Compression compression, int zstd_level, ByteMeter& meter)
-    : file_(file), compression_(compression), zstd_level_(zstd_level), meter_(meter), end_(kHeaderBytes) {
+BlobWriter::BlobWriter(OutputFile& file, const WriteOptions& options, ByteMeter& meter)
+    : file_(file),
+      compression_(options.compression),
+      zstd_level_(options.zstd_level),
+      source_hashes_(options.source_hashes),
+      meter_(meter),
+      end_(kHeaderBytes) {
   encoders_.resize(static_cast<std::size_t>(thread_count()));
 }
 
@@ -72,12 +77,42 @@ void BlobWriter::encode(std::size_t job_number, int worker) {
   }
   row.stored_size = static_cast<std::uint32_t>(job.stored.size());
   row.hash = hash128(job.stored);
+  if (job.task != nullptr) (*job.task)(job.chunk, worker);
+  if (source_hashes_ != nullptr) source_hashes_->saw(job.raw);
   if (blob.is_placed && !is_compressing()) {
     job.offset = blob.blob.offset + job.chunk * kChunkBytes;
-    write_at(job.offset, job.stored);
+    write_soon(job);
   }
-  if (job.task != nullptr) (*job.task)(job.chunk, worker);
   meter_.add(job.raw.size());
+}
+
+/// The kernel lets one thread at a time write to a file. Whoever finds another thread writing leaves the chunk to it and goes on
+/// with the next one, unless too many wait to be still in the cache.
+void BlobWriter::write_soon(const Job& job) {
+  constexpr std::size_t kMaxWaiting = 8;
+  std::size_t waiting = 0;
+  {
+    const std::lock_guard lock(encoded_mutex_);
+    encoded_.push_back(&job);
+    waiting = encoded_.size();
+  }
+  std::unique_lock writing(writing_mutex_, std::defer_lock);
+  if (waiting > kMaxWaiting) writing.lock();
+  while (writing.owns_lock() || writing.try_lock()) {
+    while (const Job* next = take_encoded()) write_at(next->offset, next->stored);
+    writing.unlock();
+    // What came between the last look and unlock() would be left to nobody.
+    const std::lock_guard lock(encoded_mutex_);
+    if (encoded_.empty()) return;
+  }
+}
+
+const BlobWriter::Job* BlobWriter::take_encoded() {
+  const std::lock_guard lock(encoded_mutex_);
+  if (encoded_.empty()) return nullptr;
+  const Job* const job = encoded_.front();
+  encoded_.pop_front();
+  return job;
 }
 
 void BlobWriter::place_jobs_of_blob(std::size_t begin, std::size_t end) {
@@ -130,6 +165,10 @@ void BlobWriter::flush() {
   jobs_.clear();
   queued_bytes_ = 0;
   for (const std::function<void()>& call : std::exchange(after_flush_, {})) call();
+  const std::vector<std::function<void()>> releases = std::exchange(releases_, {});
+  parallel_for(releases.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t i = begin; i < end; ++i) releases[i]();
+  });
 }
 
 std::uint64_t BlobWriter::append(Bytes bytes, std::uint64_t alignment) {

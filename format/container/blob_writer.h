@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -20,7 +22,7 @@ using ChunkTask = std::function<void(std::uint64_t chunk, int worker)>;
 
 class BlobWriter {
  public:
-  BlobWriter(OutputFile& file, Compression compression, int zstd_level, ByteMeter& meter);
+  BlobWriter(OutputFile& file, const WriteOptions& options, ByteMeter& meter);
 
   /// The next blob in file order; returns its number. Uncompressed writers know its place at once.
   std::size_t begin_blob(std::uint64_t size, bool is_compressible, std::uint32_t shuffle_width);
@@ -29,6 +31,8 @@ class BlobWriter {
   void add_chunks(std::size_t blob, std::uint64_t first_chunk, Bytes raw, const ChunkTask* task = nullptr);
   /// Runs on the calling thread once everything queued so far is written.
   void after_flush(std::function<void()> call) { after_flush_.push_back(std::move(call)); }
+  /// Runs after those, beside others of its kind: gives pages back to the system, which takes a while.
+  void release_after_flush(std::function<void()> call) { releases_.push_back(std::move(call)); }
   void flush();
 
   /// Bytes outside the chunk system (chunk table, index) at the next multiple of `alignment`; returns their offset.
@@ -61,6 +65,8 @@ class BlobWriter {
 
   void place(OpenBlob& blob, std::uint64_t stored_bytes);
   void encode(std::size_t job_number, int worker);
+  void write_soon(const Job& job);
+  [[nodiscard]] const Job* take_encoded();  // null: none
   void place_jobs();
   /// Jobs [begin, end) are those of one blob.
   void place_jobs_of_blob(std::size_t begin, std::size_t end);
@@ -68,16 +74,19 @@ class BlobWriter {
   OutputFile& file_;
   Compression compression_;
   int zstd_level_;
+  PassingHashes* source_hashes_;
   ByteMeter& meter_;
   std::uint64_t end_;
   std::vector<OpenBlob> blobs_;
   std::vector<ChunkRow> rows_;
   std::vector<Job> jobs_;
   std::uint64_t queued_bytes_ = 0;
+  std::deque<const Job*> encoded_;  // their chunks are to be written
+  std::mutex encoded_mutex_, writing_mutex_;
   std::vector<std::vector<std::byte>> outputs_;        // by job
   std::vector<std::optional<ChunkEncoder>> encoders_;  // by worker
   std::vector<std::byte> pending_;  // stored bytes of a blob that is too small so far to know its alignment
-  std::vector<std::function<void()>> after_flush_;
+  std::vector<std::function<void()>> after_flush_, releases_;
   bool has_compressed_chunks_ = false;
 };
 

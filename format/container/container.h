@@ -10,6 +10,7 @@
 
 #include "format/base/hash.h"
 #include "format/base/json.h"
+#include "format/base/passing_hash.h"
 #include "format/base/progress.h"
 #include "format/tensor/model.h"
 
@@ -32,6 +33,8 @@ struct WriteOptions {
   bool sync = true;               // fsync before rename
   std::uint64_t shard_bytes = 0;  // largest member of a set; 0, or a model that fits: one file
   Progress progress;
+  /// Of the files of model.source, in their order; told of all that is read, and asked for the hashes that are not set. Null: all are.
+  PassingHashes* source_hashes = nullptr;
 };
 
 struct WriteResult {

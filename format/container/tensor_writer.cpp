@@ -112,11 +112,11 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
     fingerprints_[number] = reuse                   ? *tensor.fingerprint
                             : in_passing != nullptr ? in_passing->finish()
                                                     : tensor::fingerprint(tensor);
-    tensor.planes->done_with(0, tensor.geometry().units);
     if (in_passing != nullptr) {
       std::erase_if(in_passing_, [&](const std::unique_ptr<InPassing>& one) { return one.get() == in_passing; });
     }
   });
+  blobs_.release_after_flush([&tensor] { tensor.planes->done_with(0, tensor.geometry().units); });
   return blob_numbers;
 }
 
@@ -131,9 +131,10 @@ void TensorWriter::add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSp
     const std::uint64_t size = std::min<std::uint64_t>(kPieceBytes, bytes.size() - begin);
     blobs_.add_chunks(blob, begin / kChunkBytes, bytes.subspan(begin, size), task);
     if (spec.sliced && spec.unit_bytes != 0 && begin + size < bytes.size()) {
-      blobs_.after_flush([&tensor, unit_begin = begin / spec.unit_bytes, unit_end = (begin + size) / spec.unit_bytes] {
-        tensor.planes->done_with(unit_begin, unit_end);
-      });
+      blobs_.release_after_flush(
+          [&tensor, unit_begin = begin / spec.unit_bytes, unit_end = (begin + size) / spec.unit_bytes] {
+            tensor.planes->done_with(unit_begin, unit_end);
+          });
     }
   }
 }
@@ -190,7 +191,7 @@ void TensorWriter::add_units(const tensor::Tensor& tensor, std::vector<StreamedP
       plane.next_chunk += whole_chunks / kChunkBytes;
       plane.carry.assign(plane.region + whole_chunks, plane.region + size);
     }
-    blobs_.after_flush([&tensor, begin, end] { tensor.planes->done_with(begin, end); });
+    blobs_.release_after_flush([&tensor, begin, end] { tensor.planes->done_with(begin, end); });
   }
 }
 

@@ -110,6 +110,11 @@ Slot write_index(Index& index, BlobWriter& blobs, std::string_view where) {
   return slot;
 }
 
+void set_source_hashes(tensor::Source& source, PassingHashes& hashes, const Progress& progress) {
+  for (std::size_t i = 0; i < source.files.size(); ++i)
+    if (source.files[i].hash == Hash128{}) source.files[i].hash = hashes.finish(i, progress);
+}
+
 std::string text_of(const tensor::TokenizerSpec& tokenizer) { return canonical_json(tensor::to_json(tokenizer)); }
 
 }  // namespace
@@ -148,7 +153,7 @@ WriteResult write_model(const tensor::Model& model, const std::filesystem::path&
   result.fingerprints.resize(model.tensors.size());
   OutputFile file(path);
   ByteMeter meter(options.progress, "writing", total_bytes(index));
-  BlobWriter blobs(file, options.compression, options.zstd_level, meter);
+  BlobWriter blobs(file, options, meter);
   const BlobNumbers numbers = write_blobs(index, blobs, result.fingerprints, extras.reuse_fingerprints);
   check_fingerprints(model, result.fingerprints, where);
   for (const std::size_t number : numbers.attachments) index.attachments.push_back(blobs.finished_blob(number));
@@ -157,6 +162,8 @@ WriteResult write_model(const tensor::Model& model, const std::filesystem::path&
     std::vector<Blob>& planes = index.planes.emplace_back();
     for (const std::size_t number : numbers.planes[i]) planes.push_back(blobs.finished_blob(number));
   }
+  if (options.source_hashes != nullptr && index.model.source)
+    set_source_hashes(*index.model.source, *options.source_hashes, options.progress);
   const Slot slot = write_index(index, blobs, where);
   result.file_bytes = slot.file_size;
   result.root = slot.index_hash;
