@@ -11,11 +11,16 @@
 namespace ingot::convert {
 namespace {
 
-CLI::IsMember known_layout(bool writable) {
+/// `writable`: help lists the layouts that can be written; the others are refused by the engine, which says why.
+CLI::Validator known_layout(bool writable) {
   std::vector<std::string> names;
-  for (const Layout& layout : layouts())
-    if (!writable || layout.write != nullptr) names.emplace_back(layout.name);
-  return CLI::IsMember(names);
+  std::string listed;
+  for (const Layout& layout : layouts()) {
+    names.emplace_back(layout.name);
+    if (!writable || layout.write != nullptr) listed.append(listed.empty() ? "{" : ",").append(layout.name);
+  }
+  CLI::Validator member = CLI::IsMember(names);
+  return member.description(listed + "}");
 }
 
 /// "2GB", "500 MB", "1.5GiB", "4096".
