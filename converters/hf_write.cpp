@@ -12,6 +12,7 @@
 #include "converters/hf_names.h"
 #include "converters/hf_tokenizer.h"
 #include "converters/hf_write_plan.h"
+#include "converters/safetensors.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/scheme.h"
 #include "format/tensor/tensor_index.h"
@@ -181,7 +182,8 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
   for (const tensor::Attachment& attachment : model.attachments) {
     if (!attachment.name.starts_with(kAttachmentPrefix)) continue;
     const std::string path = attachment.name.substr(kAttachmentPrefix.size());
-    if (path == kSafetensorsIndex || written.contains(path) || is_quantization_file(path)) continue;
+    if (path == kSafetensorsIndex || path == kTorchIndex) continue;
+    if (written.contains(path) || is_quantization_file(path)) continue;
     if (!is_safe_relative_path(path)) {
       throw Error(ErrorKind::invalid_value,
                   model.path.string() + ": attachment '" + attachment.name + "' is no file name inside a directory");
