@@ -121,8 +121,12 @@ void add_convert(CLI::App& app, Console& console) {
   verb->add_option("--to", options.to, "Target layout")->required()->check(known_layout(true))->type_name("LAYOUT");
   add_from_option(*verb, options.from);
   verb->add_option("--scheme", options.write.scheme,
-                   "Element type for weights: f32, bf16, f16, q8_0, ... (default: keep)")
+                   "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
       ->type_name("S");
+  verb->add_option("--keep", options.write.keep, "Tensors with such names are not quantized")->type_name("REGEX");
+  verb->add_option("--quantize", options.write.quantize,
+                   "Tensors with such names are quantized, also those that are customarily left alone")
+      ->type_name("REGEX");
   verb->add_flag("--compress", options.write.compress, "Compress with zstd, losslessly (only --to ingot)");
   verb->add_option("--allow", command->allow, "Accept less than exact: codes (rounded offsets) or requantize (lossy)")
       ->check(CLI::IsMember({"codes", "requantize"}))
@@ -151,11 +155,21 @@ void add_convert(CLI::App& app, Console& console) {
       "Every tensor gets a proof class: exact (every value identical), codes (codes identical, offsets\n"
       "rounded), requantized (lossy). Anything but exact needs --allow. Nothing appears under the name\n"
       "OUT before the proof has passed.\n\n"
+      "Words of --scheme, for the layouts that know them; -gN, -row, -tensor, -block say what shares a\n"
+      "scale, -sym and -asym the zero point (e.g. 4bit-g64-asym); codes that are such already are kept:\n"
+      "  gguf                f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 mxfp4; any type for codes that fit it\n"
+      "  gptq                2bit 3bit 4bit 8bit (usually 4bit-g128-sym)\n"
+      "  awq                 4bit (usually 4bit-g128-asym)\n"
+      "  mlx                 2bit 3bit 4bit 5bit 6bit 8bit (usually 4bit-g64)\n"
+      "  bnb                 nf4 fp4 int8 (usually nf4-g64)\n"
+      "  compressed-tensors  2bit to 8bit w4a16 w8a16 int8 fp8 mxfp4 (usually w4a16, which is 4bit-g128-sym)\n"
+      "  fp8                 fp8 (usually fp8-block)\n\n"
       "Examples:\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot\n"
       "  ingot convert model.ingot -o model.gguf --to gguf\n"
       "  ingot convert model.gguf -o checkpoint/ --to hf --shard-size 2GB\n"
       "  ingot convert model.ingot -o small.gguf --to gguf --scheme q8_0 --allow requantize\n"
+      "  ingot convert checkpoint/ -o small/ --to gptq --scheme 4bit-g64 --allow requantize\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB\n"
       "  ingot convert model.ingot --to gguf --dry-run");
   verb->callback([command, output, dry_run, &console] {

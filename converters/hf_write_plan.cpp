@@ -10,6 +10,7 @@
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
 #include "converters/safetensors.h"
+#include "converters/scheme_choice.h"
 #include "converters/with_views.h"
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
@@ -276,7 +277,8 @@ void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, const
   if (any) return;
   throw Error(ErrorKind::unsupported, "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
                                           (why_plain.empty() ? "" : " (" + why_plain + ")") +
-                                          "; --to hf writes its values in floating point");
+                                          "; --to hf writes its values in floating point" +
+                                          (codec.schemes.empty() ? "" : ", --allow requantize rounds them"));
 }
 
 void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
@@ -300,18 +302,16 @@ std::uint64_t HfItem::bytes() const {
 
 std::optional<DType> wanted_hf_type(const std::string& scheme, const HfCodec* codec) {
   if (scheme.empty()) return std::nullopt;
-  std::string known = "f32, f16, bf16";
   for (const WrittenType& row : kWrittenTypes)
     if (row.scheme == scheme) return row.type;
+  WriteOptions options;
+  options.scheme = scheme;
   if (codec != nullptr) {
-    for (const std::string_view word : codec->schemes) {
-      if (word == scheme) return std::nullopt;
-      known += ", " + std::string(word);
-    }
+    (void)scheme_word(options, codec->schemes, codec->layout);
+  } else {
+    (void)scheme_word(options, {}, "hf");
   }
-  throw Error(ErrorKind::unsupported, "--scheme " + scheme + ": the " +
-                                          std::string(codec != nullptr ? codec->layout : "hf") + " layout writes " +
-                                          known);
+  return std::nullopt;
 }
 
 std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {

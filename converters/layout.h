@@ -34,7 +34,8 @@ struct TensorOutcome {
 
 /// Options of `ingot convert` that a writer may need.
 struct WriteOptions {
-  std::string scheme;             // --scheme: wanted element type ("f32", "bf16", "f16", "q8_0"); empty: keep
+  std::string scheme;             // --scheme: a type ("f32", "q4_0") or a word of scheme_choice.h; empty: keep
+  std::string keep, quantize;     // --keep, --quantize: names (regular expressions) that are not or also quantized
   std::uint64_t shard_bytes = 0;  // --shard-size; 0: one file
   bool compress = false;          // --compress: zstd chunks (only the ingot layout)
   bool sync = true;

@@ -36,6 +36,9 @@ struct TensorProof {
   Hash128 before, after;         // fingerprints of the logical values, source and written file
   double worst_error = 0;        // largest absolute difference (0 when exact)
   double worst_error_steps = 0;  // in units of the target's quantization step or ulp of its type; 0 when exact
+  double rms_error_steps = 0;    // the same, root mean square over all elements
+  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of the source's values as binary32
+  std::uint64_t elements = 0;
 };
 
 struct ConversionReport {
@@ -65,6 +68,8 @@ struct ValueComparison {
   /// The largest |b - a| in units of b's scale (integer codes) or of the last place of b's type (floats); 0 for tables
   /// and grids, which have no uniform step.
   double worst_error_steps = 0;
+  double rms_error_steps = 0;
+  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of a's values as binary32
   double rms_error = 0;
   double rms_value = 0;  // of a: what rms_error is to be seen against
   std::uint64_t worst_element = 0;
