@@ -138,7 +138,7 @@ struct Buffers {
   std::vector<std::byte> bytes;
 };
 
-void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_bytes(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                  const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t total = tensor::dense_bytes(item.type, item.tensor.elements());
   const std::uint64_t row_bits = item.tensor.geometry().cols * tensor::bits(item.type);
@@ -163,7 +163,7 @@ void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset,
   });
 }
 
-void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_values(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                   const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t elements = item.tensor.elements();
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
@@ -186,7 +186,7 @@ void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
 }
 
 /// Strips of logical rows [out] are decoded whole and written as columns of the file.
-void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_transposed(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                       const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t outputs = item.tensor.shape[0], inputs = item.tensor.shape[1];
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
@@ -215,13 +215,13 @@ void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset
   });
 }
 
-void write_given(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_given(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                  const std::function<void(std::uint64_t)>& progress) {
   file.write_at(offset, item.given_bytes);
   progress(item.given_bytes.size());
 }
 
-void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec, OutputFile& file,
+void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec, JournaledRange& file,
                   std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t total = item.bytes();
   std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
@@ -357,8 +357,9 @@ bool all_values_fit(const HfItem& item) {
   return fit;
 }
 
-void HfItemWriter::write(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void HfItemWriter::write(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                          const std::function<void(std::uint64_t)>& progress) {
+  if (file.is_finished()) return progress(item.bytes());
   std::mutex mutex;
   const auto advance = [&](std::uint64_t bytes) {
     const std::scoped_lock lock(mutex);

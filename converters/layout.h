@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "format/base/progress.h"
+#include "format/base/write_journal.h"
 #include "format/tensor/model.h"
 
 namespace ingot::convert {
@@ -32,6 +33,13 @@ struct TensorOutcome {
   double expected_seconds = 0;  // filled by the engine, not by the layout
 };
 
+/// --part 2/4: the share of the output that one process writes.
+struct Part {
+  std::uint64_t number = 1, count = 1;  // 1 <= number <= count
+  /// Is the file of this index (from 0) among those of the part?
+  [[nodiscard]] bool takes(std::uint64_t file) const noexcept { return file % count == number - 1; }
+};
+
 /// Options of `ingot convert` that a writer may need.
 struct WriteOptions {
   std::string scheme;             // --scheme: a type ("f32", "q4_0") or a word of scheme_choice.h; empty: keep
@@ -42,6 +50,10 @@ struct WriteOptions {
   ProofClass allow = ProofClass::exact;         // --allow: the worst class the user consents to
   std::map<std::string, std::string> settings;  // --set KEY=VALUE: choices of the target layout
   Progress progress;
+  /// Writers record in it what is finished, leave what an earlier run has finished, and keep their partial files.
+  WriteJournal* journal = nullptr;
+  /// Only these files, and nothing that needs the others (a manifest, an index).
+  std::optional<Part> part;
   /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others
   /// leave it empty.
   std::vector<Hash128>* fingerprints = nullptr;
@@ -56,6 +68,7 @@ struct ReadOptions {
 struct Forecast {
   std::vector<TensorOutcome> tensors;
   std::uint64_t output_bytes = 0;
+  std::uint64_t peak_memory_bytes = 0;  // estimated by the engine: work_time.h
 };
 
 struct Layout {

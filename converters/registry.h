@@ -25,6 +25,9 @@ struct ConvertOptions {
   ProofClass allow = ProofClass::exact;  // worst class the user consents to
   bool prove = true;                     // read the result back and compare fingerprints
   bool overwrite = false;                // replace what stands at the output path
+  bool resume = false;                   // go on with what an ended process left of the same conversion
+  bool trust_config = false;             // how the model was read, for join()
+  bool check_space = true;               // refuse before writing where the disk has too little room
   /// Called with the finished forecast before the consent check, so that a person sees it first.
   std::function<void(const Forecast&)> on_forecast;
 };
@@ -46,6 +49,7 @@ struct ConversionReport {
   std::vector<TensorProof> proofs;
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;
+  std::uint64_t kept_bytes = 0;  // of written_bytes: finished by an earlier process and confirmed by their hashes
   double forecast_seconds = 0, write_seconds = 0, prove_seconds = 0;
   bool proven = false;  // false with prove = false: proofs and the model fingerprints are empty
 };
@@ -58,6 +62,13 @@ struct ConversionReport {
 /// renamed.
 ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
                          const ConvertOptions& options);
+
+/// Is there work of an ended conversion into `output` that --resume would go on with?
+[[nodiscard]] bool is_resumable(const std::filesystem::path& output);
+/// Makes `output` of the parts that ConvertOptions::write.part left, from the source and with the options that they
+/// recorded. Throws mismatch where they do not belong together, io naming the parts that are missing. `options` gives
+/// prove, overwrite, sync and progress.
+ConversionReport join(const std::filesystem::path& output, const ConvertOptions& options);
 
 // --- compare (compare.cpp) -----------------------------------------------------------------------------------------
 /// How the values of `b` differ from those of `a`, whatever their schemes, packings and transforms.

@@ -148,6 +148,11 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
   return text;
 }
 
+std::string needs_text(const convert::Forecast& forecast) {
+  return "Needs: " + human_bytes(forecast.output_bytes) + " of disk beside what stands at the output, about " +
+         human_bytes(forecast.peak_memory_bytes) + " of memory\n";
+}
+
 std::string proof_text(const convert::ConversionReport& report, const TextStyle& style) {
   std::string text;
   if (report.proven) {
@@ -182,6 +187,8 @@ Json forecast_json(const convert::Forecast& forecast) {
   }
   Json json;
   json.set("output_bytes", forecast.output_bytes);
+  json.set("disk_bytes", forecast.output_bytes);
+  json.set("peak_memory_bytes", forecast.peak_memory_bytes);
   json.set("tensors", std::move(tensors));
   return json;
 }
@@ -211,6 +218,7 @@ Json report_json(const convert::ConversionReport& report) {
   }
   json.set("source_bytes", report.source_bytes);
   json.set("written_bytes", report.written_bytes);
+  json.set("kept_bytes", report.kept_bytes);
   json.set("forecast_seconds", number_json(report.forecast_seconds));
   json.set("write_seconds", number_json(report.write_seconds));
   json.set("prove_seconds", number_json(report.prove_seconds));

@@ -11,6 +11,7 @@
 #include "format/base/hash.h"
 #include "format/base/json.h"
 #include "format/base/progress.h"
+#include "format/base/write_journal.h"
 #include "format/tensor/model.h"
 
 namespace ingot::container {
@@ -32,6 +33,10 @@ struct WriteOptions {
   bool sync = true;               // fsync before rename
   std::uint64_t shard_bytes = 0;  // largest member of a set; 0, or a model that fits: one file
   Progress progress;
+  /// Records finished tensors and leaves those that an earlier run finished; partial files stay when writing fails.
+  WriteJournal* journal = nullptr;
+  /// Of a set, writes the members (by index, from 0) that it accepts and no manifest; a single file is member 0. Null: everything.
+  std::function<bool(std::uint64_t member)> takes;
 };
 
 struct WriteResult {
