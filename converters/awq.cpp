@@ -63,8 +63,8 @@ const HfCodec& awq_codec() noexcept {
       .settle = awq::settle,
       .plan = awq::plan,
       .configure = awq::configure,
-      .schemes = {},
-      .settings = {"version", "group_size", "scale_type"}};
+      .schemes = awq::schemes(),
+      .settings = {"version", "scale_type", "bits", "group_size", "sym"}};
   return codec;
 }
 

@@ -1,13 +1,12 @@
 #include "converters/awq_write.h"
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
 #include <numeric>
 
 #include "converters/awq_planes.h"
 #include "converters/hf_names.h"
 #include "converters/linear_write.h"
+#include "converters/scheme_choice.h"
 
 namespace ingot::convert::awq {
 namespace {
@@ -16,6 +15,8 @@ using tensor::DType;
 using tensor::Tensor;
 
 enum class Form : std::uint8_t { gemm, gemv, fast };
+constexpr std::uint32_t kUsualGroup = 128;
+constexpr const char* kSettledGroup = "settled_group_size";  // follows from all tensors
 
 Form wanted_form(const WriteOptions& options) {
   const std::string version = setting(options, "version").value_or("gemm");
@@ -29,14 +30,10 @@ std::string_view version_of(Form form) {
   return kWords[static_cast<std::size_t>(form)];
 }
 
-std::int64_t wanted_group_size(const WriteOptions& options) {
-  const std::string word = setting(options, "group_size").value_or("-1");
-  std::int64_t size = 0;
-  const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), size);
-  if (status != std::errc() || end != word.data() + word.size() || size == 0 || size < -1 ||
-      size > std::numeric_limits<std::uint32_t>::max())
-    throw Error(ErrorKind::unsupported, "group_size=" + word + ": expected -1 or a number of inputs");
-  return size;
+/// Inputs that share a scale; 0: the whole row.
+std::uint32_t wanted_group_size(const SchemeWord& word, const WriteOptions& options) {
+  if (word.extent != SchemeWord::Extent::unsaid) return word.group;
+  return static_cast<std::uint32_t>(std::stoul(setting(options, kSettledGroup).value_or("0")));
 }
 
 /// AutoAWQ quantizes the linear layers of the blocks, never the head.
@@ -79,8 +76,13 @@ void add_items(CodedPlan& plan, const std::string& module, Form form, std::uint6
 
 }  // namespace
 
+const std::vector<std::string_view>& schemes() noexcept {
+  static const std::vector<std::string_view> words = {"4bit"};
+  return words;
+}
+
 std::map<std::string, std::string> settle(const tensor::Model& model, const WriteOptions& options) {
-  if (setting(options, "group_size")) return {};
+  if (scheme_word(options, schemes(), "awq").extent != SchemeWord::Extent::unsaid) return {};
   std::uint64_t common = 0;
   bool whole_rows = true;
   for (const Tensor& tensor : model.tensors) {
@@ -89,7 +91,8 @@ std::map<std::string, std::string> settle(const tensor::Model& model, const Writ
     common = std::gcd(common, size);
     whole_rows &= size == tensor.shape[1];
   }
-  return {{"group_size", whole_rows ? "-1" : std::to_string(common)}};
+  if (common == 0) return {{kSettledGroup, std::to_string(kUsualGroup)}};
+  return {{kSettledGroup, whole_rows ? "0" : std::to_string(common)}};
 }
 
 CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor::Model& model,
@@ -97,13 +100,24 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   CodedPlan plan;
   const Form form = wanted_form(options);
   const DType scale_type = scale_type_of(options, "awq");
-  const std::int64_t wanted = wanted_group_size(options);
-  if (!options.scheme.empty() || !is_candidate(source, file_name, model)) return plan;
-  const std::uint64_t group_size = wanted == -1 ? source.shape[1] : static_cast<std::uint64_t>(wanted);
+  if (is_float_word(options.scheme)) return plan;
+  const SchemeWord word = scheme_word(options, schemes(), "awq");
+  const std::uint32_t wanted = wanted_group_size(word, options);
+  const bool keeps = is_candidate(source, file_name, model) && (word.symmetric != true || is_symmetric(source));
+  const bool rounds = may_round(source, file_name, model, options, word.named);
+  if (!keeps && !rounds) return plan;
+  const std::uint64_t group_size = wanted == 0 ? source.shape[1] : wanted;
   if (!fits(form, source, group_size)) return plan;
-  const auto block_cols = wanted == -1 ? 0u : static_cast<std::uint32_t>(group_size);
-  Recoded recoded = recode(source, linear_form(4, scale_type, block_cols, form == Form::fast));
-  if (!is_consented(recoded, options)) return plan;
+  const StoredForm stored = linear_form(4, scale_type, wanted, form == Form::fast);
+  Forms forms;
+  if (keeps) forms.kept = {stored};
+  if (rounds) {
+    forms.rounded = word.symmetric.value_or(false) ? symmetric_form(4, scale_type, wanted)
+                                                   : linear_form(4, scale_type, wanted, false);
+    forms.stored = stored;
+  }
+  Recoded recoded = keep_or_round(source, forms, word.named, options);
+  if (!is_planned(recoded, word.named, options)) return plan;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);

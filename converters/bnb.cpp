@@ -47,7 +47,9 @@ const HfCodec& bnb_codec() noexcept {
       .pack = pack,
       .one_encoding = one_encoding,
       .plan = bnb::plan,
-      .configure = bnb::configure};
+      .configure = bnb::configure,
+      .schemes = bnb::schemes(),
+      .settings = {"group_size"}};
   return codec;
 }
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "converters/bnb_read.h"
-#include "converters/recode.h"
+#include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/json_fields.h"
 #include "format/tensor/tables.h"
@@ -20,20 +20,32 @@ using tensor::Tensor;
 
 constexpr std::string_view kWeight = ".weight";
 constexpr std::array<std::string_view, 2> kTables = {"nf4", "fp4"};
-constexpr std::uint32_t kLeastBlock = 32, kGreatestBlock = 4096;
+constexpr std::uint32_t kLeastBlock = 32, kGreatestBlock = 4096, kUsualBlock = 64;
+constexpr std::string_view kRows = "int8";
 
 std::string module_of(const std::string& file_name) { return file_name.substr(0, file_name.size() - kWeight.size()); }
 
 bool is_table(const Scheme& scheme) { return scheme.codes.kind == CodeKind::table; }
 
-/// bitsandbytes quantizes linear layers only, and one model in 4 bits or in 8, not in both.
-bool is_eligible(const Tensor& source, const std::string& file_name, const tensor::Model& model) {
+/// bitsandbytes quantizes linear layers only.
+bool is_eligible(const Tensor& source, const std::string& file_name) {
   if (!file_name.ends_with(kWeight) || source.shape.size() != 2 || source.elements() == 0) return false;
   const std::string module = module_of(file_name);
-  if (module.ends_with("embed_tokens") || module.ends_with("wte") || module.ends_with("wpe")) return false;
-  if (is_table(source.scheme)) return true;
-  return std::none_of(model.tensors.begin(), model.tensors.end(),
-                      [](const Tensor& tensor) { return is_table(tensor.scheme); });
+  return !module.ends_with("embed_tokens") && !module.ends_with("wte") && !module.ends_with("wpe");
+}
+
+/// One model is in 4 bits or in 8, not in both: as the word says, else as the first kind that the model has, else nf4.
+std::string base_for(const SchemeWord& word, const tensor::Model& model) {
+  if (!word.base.empty()) return word.base;
+  const auto any = [&](auto condition) {
+    return std::any_of(model.tensors.begin(), model.tensors.end(),
+                       [&](const Tensor& tensor) { return condition(tensor.scheme); });
+  };
+  if (any(is_table)) return std::string(kTables[0]);
+  const bool bytes = any([](const Scheme& scheme) {
+    return scheme.codes.type == DType::i8 && !scheme.scales.empty() && scheme.scales[0].block.cols == 0;
+  });
+  return std::string(bytes ? kRows : kTables[0]);
 }
 
 /// Elements that share a scale, and scales that share one (0: none do); block 0: not in one of our forms.
@@ -57,16 +69,18 @@ bool is_block_size(std::uint32_t size) {
   return size >= kLeastBlock && size <= kGreatestBlock && (size & (size - 1)) == 0;
 }
 
-std::vector<StoredForm> forms_for(const Tensor& source) {
+std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, const std::string& base) {
   std::vector<StoredForm> forms;
-  if (!is_table(source.scheme)) {
+  if ((base == kRows) == is_table(source.scheme)) return forms;
+  if (base == kRows) {
     if (source.scheme.codes.type == DType::i8 && !source.scheme.scales.empty()) forms.push_back({row_scheme(), {}});
     return forms;
   }
   const Blocks blocks = blocks_of(source);
-  if (!is_block_size(blocks.size)) return forms;
+  if (!is_block_size(blocks.size) || (word.group != 0 && word.group != blocks.size)) return forms;
   for (const std::string_view table : kTables) {
     const std::string name(table);
+    if (!word.base.empty() && word.base != table) continue;
     if (source.scheme.codes.table != table && source.scheme.codes.table != tensor::kCustomTable) continue;
     if (blocks.nested != 0) forms.push_back({block_scheme(name, source.shape, blocks.size, blocks.nested), {}});
     forms.push_back({block_scheme(name, source.shape, blocks.size, 0), {}});
@@ -137,14 +151,29 @@ JsonArray skipped_modules(const tensor::Model& model, const std::vector<CodedOut
 
 }  // namespace
 
+const std::vector<std::string_view>& schemes() noexcept {
+  static const std::vector<std::string_view> words = {"nf4", "fp4", "int8"};
+  return words;
+}
+
 CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                const WriteOptions& options) {
   CodedPlan plan;
-  if (!options.scheme.empty() || !is_eligible(source, file_name, model)) return plan;
-  const std::vector<StoredForm> forms = forms_for(source);
-  if (forms.empty()) return plan;
-  Recoded recoded = recode_to_first(source, forms);
-  if (recoded.proof > std::min(options.allow, ProofClass::codes)) return plan;
+  if (is_float_word(options.scheme) || !is_eligible(source, file_name)) return plan;
+  const SchemeWord word = scheme_word(options, schemes(), "bnb");
+  const std::uint32_t block = word.group != 0 ? word.group : kUsualBlock;
+  if (!is_block_size(block)) {
+    throw Error(ErrorKind::unsupported,
+                "--scheme " + options.scheme + ": bnb has blocks of 32 to 4096 elements, a power of two");
+  }
+  const std::string base = base_for(word, model);
+  Forms forms{.kept = forms_for(source, word, base)};
+  if (may_round(source, file_name, model, options, word.named)) {
+    forms.rounded = StoredForm{base == kRows ? row_scheme() : block_scheme(base, source.shape, block, 0), {}};
+  }
+  if (forms.kept.empty() && !forms.rounded) return plan;
+  Recoded recoded = keep_or_round(source, forms, word.named, options);
+  if (!is_planned(recoded, word.named, options)) return plan;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);

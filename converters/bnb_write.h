@@ -5,6 +5,8 @@
 
 namespace ingot::convert::bnb {
 
+/// Words of --scheme.
+[[nodiscard]] const std::vector<std::string_view>& schemes() noexcept;
 [[nodiscard]] CodedPlan plan(const tensor::Tensor& source, const std::string& file_name, const tensor::Model& model,
                              const WriteOptions& options);
 void configure(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const WriteOptions& options,

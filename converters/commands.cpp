@@ -11,11 +11,16 @@
 namespace ingot::convert {
 namespace {
 
-CLI::IsMember known_layout(bool writable) {
+/// `writable`: help lists the layouts that can be written; the others are refused by the engine, which says why.
+CLI::Validator known_layout(bool writable) {
   std::vector<std::string> names;
-  for (const Layout& layout : layouts())
-    if (!writable || layout.write != nullptr) names.emplace_back(layout.name);
-  return CLI::IsMember(names);
+  std::string listed;
+  for (const Layout& layout : layouts()) {
+    names.emplace_back(layout.name);
+    if (!writable || layout.write != nullptr) listed.append(listed.empty() ? "{" : ",").append(layout.name);
+  }
+  CLI::Validator member = CLI::IsMember(names);
+  return member.description(listed + "}");
 }
 
 /// "2GB", "500 MB", "1.5GiB", "4096".
@@ -75,8 +80,45 @@ ProofClass allowed_class(const std::string& name_text) {
   return ProofClass::exact;
 }
 
+/// "2/4".
+Part parse_part(const std::string& text) {
+  Part part;
+  int used = 0;
+  if (std::sscanf(text.c_str(), "%lu/%lu%n", &part.number, &part.count, &used) != 2 ||
+      static_cast<std::size_t>(used) != text.size() || part.number < 1 || part.number > part.count)
+    throw CLI::ValidationError("--part: '" + text + "' is no part (try 1/4)");
+  return part;
+}
+
+/// Runs `work`; when it fails and leaves something to continue, says so.
+template <class Work>
+void with_resume_hint(const std::string& output, Console& console, const Work& work) {
+  try {
+    work();
+  } catch (...) {
+    console.end_progress();
+    if (is_resumable(output))
+      console.note("What is finished of " + inspect::printable(output) + " is kept: --resume goes on with it.");
+    throw;
+  }
+}
+
+void print_report(const ConversionReport& report, const std::string& output, const std::string& report_file,
+                  Console& console) {
+  console.end_progress();
+  if (!report_file.empty())
+    write_file_atomically(report_file, as_bytes_view(pretty_json(inspect::report_json(report))));
+  if (console.json()) {
+    console.print_json(inspect::report_json(report));
+  } else {
+    console.print("\n" + inspect::proof_text(report, console.style()));
+    console.print("-> " + inspect::printable(output) + "\n");
+  }
+}
+
 void run_convert(ConvertCommand& command, Console& console) {
   ConvertOptions& options = command.options;
+  options.trust_config = command.trust_config;
   options.prove = !command.no_proof;
   options.write.sync = !command.no_sync;
   options.allow = allowed_class(command.allow);
@@ -86,23 +128,22 @@ void run_convert(ConvertCommand& command, Console& console) {
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
     console.json() ? console.print_json(inspect::forecast_json(result))
-                   : console.print(inspect::forecast_text(result, console.style()));
+                   : console.print(inspect::forecast_text(result, console.style()) + inspect::needs_text(result));
     return;
   }
   if (!console.json())
     options.on_forecast = [&](const Forecast& result) {
       console.print(inspect::forecast_text(result, console.style()));
     };
-  const ConversionReport report = convert(model, command.output, options);
-  console.end_progress();
-  if (!command.report.empty())
-    write_file_atomically(command.report, as_bytes_view(pretty_json(inspect::report_json(report))));
-  if (console.json()) {
-    console.print_json(inspect::report_json(report));
-  } else {
-    console.print("\n" + inspect::proof_text(report, console.style()));
-    console.print("-> " + inspect::printable(command.output) + "\n");
-  }
+  with_resume_hint(command.output, console, [&] {
+    const ConversionReport report = convert(model, command.output, options);
+    if (!options.write.part) return print_report(report, command.output, command.report, console);
+    console.end_progress();
+    if (console.json()) return console.print_json(inspect::report_json(report));
+    console.print("Part " + std::to_string(options.write.part->number) + " of " +
+                  std::to_string(options.write.part->count) + " is written; when all are, `ingot join " +
+                  inspect::printable(command.output) + "` makes them whole\n");
+  });
 }
 
 void add_convert(CLI::App& app, Console& console) {
@@ -116,8 +157,12 @@ void add_convert(CLI::App& app, Console& console) {
   verb->add_option("--to", options.to, "Target layout")->required()->check(known_layout(true))->type_name("LAYOUT");
   add_from_option(*verb, options.from);
   verb->add_option("--scheme", options.write.scheme,
-                   "Element type for weights: f32, bf16, f16, q8_0, ... (default: keep)")
+                   "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
       ->type_name("S");
+  verb->add_option("--keep", options.write.keep, "Tensors with such names are not quantized")->type_name("REGEX");
+  verb->add_option("--quantize", options.write.quantize,
+                   "Tensors with such names are quantized, also those that are customarily left alone")
+      ->type_name("REGEX");
   verb->add_flag("--compress", options.write.compress, "Compress with zstd, losslessly (only --to ingot)");
   verb->add_option("--allow", command->allow, "Accept less than exact: codes (rounded offsets) or requantize (lossy)")
       ->check(CLI::IsMember({"codes", "requantize"}))
@@ -141,22 +186,77 @@ void add_convert(CLI::App& app, Console& console) {
                  "Believe the metadata of the source where its data speaks against it");
   verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
   verb->add_flag("--force", options.overwrite, "Replace OUT if it exists");
+  verb->add_flag("--resume", options.resume, "Go on with what an interrupted conversion into OUT has finished");
+  verb->add_option_function<std::string>(
+          "--part", [&options](const std::string& text) { options.write.part = parse_part(text); },
+          "Write only part I of N, e.g. 2/4, on any machine that sees OUT; 'ingot join OUT' ends it")
+      ->type_name("I/N");
+  verb->add_flag(
+      "--no-space-check", [&options](std::int64_t) { options.check_space = false; },
+      "Begin although the disk has too little room");
   console.add_common_options(*verb);
   verb->footer(
       "Every tensor gets a proof class: exact (every value identical), codes (codes identical, offsets\n"
       "rounded), requantized (lossy). Anything but exact needs --allow. Nothing appears under the name\n"
-      "OUT before the proof has passed.\n\n"
+      "OUT before the proof has passed. What a killed conversion has finished stays in the hidden\n"
+      "directory .OUT.partial: --resume checks it by its hashes and goes on, without it the work starts\n"
+      "anew.\n\n"
+      "Words of --scheme, for the layouts that know them; -gN, -row, -tensor, -block say what shares a\n"
+      "scale, -sym and -asym the zero point (e.g. 4bit-g64-asym); codes that are such already are kept:\n"
+      "  gguf                f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 mxfp4; any type for codes that fit it\n"
+      "  gptq                2bit 3bit 4bit 8bit (usually 4bit-g128-sym)\n"
+      "  awq                 4bit (usually 4bit-g128-asym)\n"
+      "  mlx                 2bit 3bit 4bit 5bit 6bit 8bit (usually 4bit-g64)\n"
+      "  bnb                 nf4 fp4 int8 (usually nf4-g64)\n"
+      "  compressed-tensors  2bit to 8bit w4a16 w8a16 int8 fp8 mxfp4 (usually w4a16, which is 4bit-g128-sym)\n"
+      "  fp8                 fp8 (usually fp8-block)\n\n"
       "Examples:\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot\n"
       "  ingot convert model.ingot -o model.gguf --to gguf\n"
       "  ingot convert model.gguf -o checkpoint/ --to hf --shard-size 2GB\n"
       "  ingot convert model.ingot -o small.gguf --to gguf --scheme q8_0 --allow requantize\n"
+      "  ingot convert checkpoint/ -o small/ --to gptq --scheme 4bit-g64 --allow requantize\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB\n"
+      "  ingot convert checkpoint/ -o model.ingot --to ingot --resume\n"
       "  ingot convert model.ingot --to gguf --dry-run");
   verb->callback([command, output, dry_run, &console] {
     if (output->count() == 0 && dry_run->count() == 0) throw CLI::RequiredError("-o OUT (or --dry-run)");
     Console::catch_interrupts();
     run_convert(*command, console);
+  });
+}
+
+// --- join ----------------------------------------------------------------------------------------------------------
+struct JoinCommand {
+  std::string output, report;
+  bool no_proof = false, no_sync = false;
+  ConvertOptions options;
+};
+
+void add_join(CLI::App& app, Console& console) {
+  const auto command = std::make_shared<JoinCommand>();
+  CLI::App* verb = app.add_subcommand("join", "Make the parts of 'convert --part' whole");
+  verb->add_option("OUT", command->output, "The output of the parts, as they were told it")->required();
+  verb->add_flag("--no-proof", command->no_proof, "Do not read the result back");
+  verb->add_flag("--no-sync", command->no_sync,
+                 "Do not wait until the disk has it: faster, not safe against a power cut");
+  verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
+  verb->add_flag("--force", command->options.overwrite, "Replace OUT if it exists");
+  console.add_common_options(*verb);
+  verb->footer(
+      "The parts must be there, finished, and of one source and one set of options. What they wrote is\n"
+      "checked by its hashes; manifest, index and tokenizer files are added; the result is proven and\n"
+      "gets its name. It is byte for byte that of one conversion with the same --shard-size.\n\n"
+      "Examples:\n"
+      "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB --part 1/2\n"
+      "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB --part 2/2\n"
+      "  ingot join model.ingot");
+  verb->callback([command, &console] {
+    Console::catch_interrupts();
+    command->options.prove = !command->no_proof;
+    command->options.write.sync = !command->no_sync;
+    command->options.write.progress = console.progress();
+    print_report(join(command->output, command->options), command->output, command->report, console);
   });
 }
 
@@ -229,6 +329,7 @@ void add_from_option(CLI::App& command, std::string& from) {
 
 void add_commands(CLI::App& app, Console& console) {
   add_convert(app, console);
+  add_join(app, console);
   add_restore(app, console);
 }
 

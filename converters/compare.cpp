@@ -23,6 +23,7 @@ using tensor::Tensor;
 struct Tally {
   std::uint64_t differing = 0;
   double worst_error = 0, worst_steps = 0, squared_error = 0, squared_value = 0;
+  double squared_steps = 0, worst_ulp = 0, squared_ulp = 0;
   std::uint64_t worst_element = 0;
   std::vector<float> a, b, steps;
 };
@@ -32,6 +33,13 @@ double error_of(float a, float b) noexcept {
   if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
   const double error = std::fabs(static_cast<double>(b) - a);
   return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
+}
+
+/// The distance of neighbours at `value` in a float type.
+double spacing(tensor::FloatGrid grid, float value) noexcept {
+  int exponent = grid.min_exponent;
+  if (value != 0 && std::isfinite(value)) exponent = std::max(exponent, std::ilogb(value));
+  return std::ldexp(1.0, exponent - grid.mantissa_bits);
 }
 
 /// Reads blocks of both tensors and of b's steps.
@@ -67,8 +75,11 @@ class Comparison {
     result.elements = elements;
     result.fingerprint_a = builder_a_.finish();
     result.fingerprint_b = builder_b_.finish();
-    double squared_error = 0, squared_value = 0;
+    double squared_error = 0, squared_value = 0, squared_steps = 0, squared_ulp = 0;
     for (const Tally& tally : tallies_) {
+      squared_steps += tally.squared_steps;
+      squared_ulp += tally.squared_ulp;
+      result.worst_error_ulp = std::max(result.worst_error_ulp, tally.worst_ulp);
       result.differing += tally.differing;
       squared_error += tally.squared_error;
       squared_value += tally.squared_value;
@@ -82,6 +93,8 @@ class Comparison {
     if (elements > 0) {
       result.rms_error = std::sqrt(squared_error / static_cast<double>(elements));
       result.rms_value = std::sqrt(squared_value / static_cast<double>(elements));
+      result.rms_error_steps = std::sqrt(squared_steps / static_cast<double>(elements));
+      result.rms_error_ulp = std::sqrt(squared_ulp / static_cast<double>(elements));
     }
     return result;
   }
@@ -104,11 +117,28 @@ class Comparison {
     for (const double part : sum.squared_value) tally.squared_value += part;
     tally.differing += sum.differing;
     if (steps_ || grid_) tally.worst_steps = std::max(tally.worst_steps, sum.worst_steps);
+    if (sum.differing > 0) add_relative_errors(tally, count);
     if (sum.worst_error <= tally.worst_error) return;
     tally.worst_error = sum.worst_error;
     std::size_t i = 0;
     while (error_of(tally.a[i], tally.b[i]) != sum.worst_error) ++i;
     tally.worst_element = begin + i;
+  }
+
+  /// Errors in steps and in units of the last place; only where values differ, which is the rare case.
+  void add_relative_errors(Tally& tally, std::size_t count) const {
+    constexpr tensor::FloatGrid kBinary32{23, -126};
+    for (std::size_t i = 0; i < count; ++i) {
+      const double error = error_of(tally.a[i], tally.b[i]);
+      if (error == 0) continue;
+      const double ulp = error / spacing(kBinary32, tally.a[i]);
+      tally.worst_ulp = std::max(tally.worst_ulp, ulp);
+      tally.squared_ulp += ulp * ulp;
+      const double step = steps_  ? std::fabs(static_cast<double>(tally.steps[i]))
+                          : grid_ ? spacing(*grid_, tally.b[i])
+                                  : 0;
+      if (step > 0) tally.squared_steps += error / step * (error / step);
+    }
   }
 
   tensor::ValueReader a_, b_;

@@ -24,7 +24,9 @@ const HfCodec& compressed_tensors_codec() noexcept {
                                 .pack = scaled::pack,
                                 .one_encoding = scaled::one_encoding,
                                 .plan = scaled::plan_compressed,
-                                .configure = scaled::configure_compressed};
+                                .configure = scaled::configure_compressed,
+                                .schemes = scaled::compressed_schemes(),
+                                .settings = {"bits", "group_size", "sym"}};
   return codec;
 }
 

@@ -3,8 +3,9 @@
 #include <cstring>
 
 #include "converters/hf_names.h"
-#include "converters/recode.h"
+#include "converters/linear_write.h"
 #include "converters/scaled_write.h"
+#include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 
 namespace ingot::convert::scaled {
@@ -20,6 +21,12 @@ constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kVersion = "0.20.0";  // whose packing is written
 constexpr DType kCodeTypes[] = {DType::u1, DType::u1, DType::u2, DType::u3, DType::u4,
                                 DType::u5, DType::u6, DType::u7, DType::u8};
+
+constexpr std::uint8_t kUsualWidth = 4;
+constexpr std::uint32_t kUsualGroup = 128;
+constexpr tensor::Block kFp8Block = {128, 128}, kMxBlock = {1, 32};
+
+using Extent = SchemeWord::Extent;
 
 bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
 
@@ -44,26 +51,37 @@ std::vector<DType> scale_types(const Scheme& source) {
   return types;
 }
 
-std::vector<StoredForm> integer_forms(const Tensor& source) {
+/// The block of the word, else that of the source.
+std::vector<StoredForm> integer_forms(const Tensor& source, const SchemeWord& word) {
   std::vector<StoredForm> forms;
-  const auto block = block_for(source);
-  if (!block) return forms;
-  const std::uint8_t bits = tensor::bits(source.scheme.codes.type);
+  auto block = block_for(source);
+  if (word.extent != Extent::unsaid) block = tensor::Block{1, word.group};
+  if (!block || (block->cols != 0 && source.shape.back() % block->cols != 0)) return forms;
+  const std::uint8_t bits = word.bits != 0 ? word.bits : tensor::bits(source.scheme.codes.type);
   for (const DType type : scale_types(source.scheme)) {
     StoredForm form;
     form.scheme.scales = {{.type = type, .block = *block}};
-    if (source.scheme.codes.type == DType::i8) {
+    if (source.scheme.codes.type == DType::i8 && word.bits == 0) {
       form.scheme.codes.type = DType::i8;
       forms.push_back(form);
     }
+    if (word.base == "int8") continue;
     form.scheme.codes.type = kCodeTypes[bits];
     form.scheme.offset.kind = OffsetKind::zero;
     form.scheme.offset.zero = 1 << (bits - 1);
     forms.push_back(form);
+    if (word.symmetric == true) continue;
     form.scheme.offset = {.kind = OffsetKind::zero_points, .levels = {{.type = DType::u8, .block = *block}}};
     forms.push_back(std::move(form));
   }
   return forms;
+}
+
+/// Of FP8 and of bytes: by row unless the word says more.
+tensor::Block fp8_block(const SchemeWord& word) {
+  if (word.extent == Extent::tensor) return {0, 0};
+  if (word.extent == Extent::block) return kFp8Block;
+  return {1, word.group};
 }
 
 std::vector<StoredForm> float_forms(const Scheme& source) {
@@ -87,9 +105,50 @@ std::vector<StoredForm> float_forms(const Scheme& source) {
                                                                             : std::vector<StoredForm>{};
 }
 
-bool is_eligible(const Tensor& source, const std::string& file_name, const tensor::Model& model,
-                 const WriteOptions& options) {
-  return file_name.ends_with(kWeight) && source.shape.size() == 2 && source.elements() > 0 && options.scheme.empty() &&
+/// Forms of the word that could hold the codes of the source.
+std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word) {
+  const bool wants_floats = word.base == "fp8" || word.base == "mxfp4" || word.base == "nvfp4";
+  const bool is_float = tensor::info(source.scheme.codes.type).is_float;
+  if (word.named && (is_float ? !wants_floats : wants_floats)) return {};
+  if (!is_float) return integer_forms(source, word);
+  const bool same = word.base == "fp8" ? source.scheme.codes.type == DType::e4m3
+                                       : (word.base == "mxfp4") == (source.scheme.scales[0].type == DType::e8m0);
+  if (word.named && !same) return {};
+  std::vector<StoredForm> forms = float_forms(source.scheme);
+  for (StoredForm& form : forms)
+    if (word.extent != Extent::unsaid) form.scheme.scales[0].block = fp8_block(word);
+  return forms;
+}
+
+/// What values are rounded to, with scales of the type of the weights, as llm-compressor does.
+std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& word) {
+  const Scheme& from = source.scheme;
+  const DType type = from.is_plain() && is_number(from.codes.type) ? from.codes.type : DType::f16;
+  const std::uint64_t inputs = source.shape.back();
+  StoredForm form;
+  if (word.base == "mxfp4") {
+    if (inputs % kMxBlock.cols != 0) return std::nullopt;
+    form.scheme.codes.type = DType::e2m1;
+    form.scheme.scales = {{.type = DType::e8m0, .block = kMxBlock}};
+    return form;
+  }
+  if (word.base == "nvfp4") return std::nullopt;
+  if (word.base == "fp8" || word.base == "int8") {
+    form.scheme.codes.type = word.base == "fp8" ? DType::e4m3 : DType::i8;
+    form.scheme.scales = {{.type = type, .block = fp8_block(word)}};
+    return form;
+  }
+  std::uint8_t bits = word.bits != 0 ? word.bits : kUsualWidth;
+  if (word.bits == 0 && is_integer_coded(source) && tensor::bits(from.codes.type) > kUsualWidth) bits = 8;
+  std::uint32_t group = word.group;
+  if (word.extent == Extent::unsaid)
+    for (group = kUsualGroup; group > 16 && inputs % group != 0;) group /= 2;
+  if (group != 0 && inputs % group != 0) return std::nullopt;
+  return word.symmetric.value_or(true) ? symmetric_form(bits, type, group) : linear_form(bits, type, group, false);
+}
+
+bool is_eligible(const Tensor& source, const std::string& file_name, const tensor::Model& model) {
+  return file_name.ends_with(kWeight) && source.shape.size() == 2 && source.elements() > 0 &&
          source.scheme.codes.kind == tensor::CodeKind::number && tensor::bits(source.scheme.codes.type) <= 8 &&
          !source.scheme.scales.empty() && source.scheme.flat == 0 &&
          source.name != hf_embedding_name(model.config.architecture) &&
@@ -202,15 +261,23 @@ std::vector<ModuleGroup> groups_of(const std::vector<CodedOutput>& outputs) {
 
 }  // namespace
 
+const std::vector<std::string_view>& compressed_schemes() noexcept {
+  static const std::vector<std::string_view> words = {"4bit", "2bit", "3bit", "5bit",  "6bit", "7bit",
+                                                      "8bit", "int8", "fp8",  "mxfp4", "nvfp4"};
+  return words;
+}
+
 CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                           const WriteOptions& options) {
   CodedPlan plan;
-  if (!is_eligible(source, file_name, model, options)) return plan;
-  const std::vector<StoredForm> forms =
-      tensor::info(source.scheme.codes.type).is_float ? float_forms(source.scheme) : integer_forms(source);
-  if (forms.empty()) return plan;
-  Recoded recoded = recode_to_first(source, forms);
-  if (recoded.proof > std::min(options.allow, ProofClass::codes) || !zeros_fit(recoded.tensor)) return plan;
+  if (is_float_word(options.scheme)) return plan;
+  const SchemeWord word = scheme_word(options, compressed_schemes(), "compressed-tensors");
+  Forms forms;
+  if (is_eligible(source, file_name, model)) forms.kept = forms_for(source, word);
+  if (may_round(source, file_name, model, options, word.named)) forms.rounded = rounding_for(source, word);
+  if (forms.kept.empty() && !forms.rounded) return plan;
+  Recoded recoded = keep_or_round(source, forms, word.named, options);
+  if (!is_planned(recoded, word.named, options) || !zeros_fit(recoded.tensor)) return plan;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <chrono>
 
+#include "converters/convert_into.h"
+#include "converters/journal.h"
 #include "converters/proof.h"
 #include "converters/registry.h"
 #include "converters/staging.h"
 #include "converters/work_time.h"
+#include "format/base/checked_math.h"
 
 namespace ingot::convert {
 namespace {
@@ -137,14 +140,38 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   write_options.allow = options.allow;
   Forecast result = layout.forecast(model, write_options);
   estimate_times(model, options.prove, result);
+  result.peak_memory_bytes = estimated_memory(model, layout, result);
   return result;
 }
 
 namespace {
 
-/// Writes `model` into the staging place and proves it there.
+/// Files that belong to the model that --force replaces, whatever the new one is made of.
+std::vector<std::filesystem::path> obsolete_files(const std::filesystem::path& output) {
+  std::vector<std::filesystem::path> files;
+  for (const std::filesystem::path& file : files_of_model(output))
+    for (const Layout& layout : layouts())
+      if (!layout.is_directory && layout.detect(file)) files.push_back(file);
+  return files;
+}
+
+/// Before hours of work end on a full disk. What an earlier process wrote is there already.
+void check_space(const Forecast& forecast, const ConvertOptions& options, const Staging& staging,
+                 const std::filesystem::path& output) {
+  if (!options.check_space) return;
+  const std::uint64_t parts = options.write.part ? options.write.part->count : 1;
+  const std::uint64_t needed = forecast.output_bytes / parts;
+  const std::uint64_t there = options.write.part ? 0 : staging.bytes_on_disk();  // else of all parts
+  const std::uint64_t free = staging.free_bytes();
+  if (there >= needed || needed - there <= free) return;
+  throw Error(ErrorKind::io, output.string() + ": too little room on the disk: needed " +
+                                 std::to_string(needed - there) + " bytes, available " + std::to_string(free) +
+                                 " (--no-space-check tries nevertheless)");
+}
+
+/// Writes `model` into the staging place and, unless it is a part, proves it there.
 void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
-                     const Staging& staging, ConversionReport& report) {
+                     const Staging& staging, WriteJournal& journal, ConversionReport& report) {
   Clock::time_point start = Clock::now();
   tensor::Model completed;
   const std::vector<std::shared_ptr<const MappedFile>> unhashed =
@@ -160,29 +187,59 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   std::vector<Hash128> source_fingerprints;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
-  write_options.sync = false;  // staging.publish() syncs once, after the proof
+  write_options.sync = options.write.sync && options.write.part.has_value();  // else staging.publish() syncs once
   write_options.fingerprints = &source_fingerprints;
   write_options.source_hashes = &source_hashes;
+  write_options.journal = &journal;
   if (options.write.sync) write_options.progress = with_writeback(options.write.progress, staging);
   layout.write(source, staging.target(), write_options);
   if (options.write.sync) staging.start_writeback();
   report.write_seconds = seconds_since(start);
-  if (!options.prove) return;
+  if (!options.prove || options.write.part) return;
   start = Clock::now();
   const tensor::Model written = layout.read(staging.readable(), {});
   prove(source, written, source_fingerprints, options, report);
   report.prove_seconds = seconds_since(start);
 }
 
+/// Everything after the consent. `journals` are those of parts.
+void run_staged(const tensor::Model& model, const std::filesystem::path& output, const ConvertOptions& options,
+                const std::vector<std::filesystem::path>& journals, Staging& staging, ConversionReport& report) {
+  const Json identity = identity_of(model, options, report.forecast);
+  staging.keep();  // the work of another conversion is not thrown away because this one cannot go on with it
+  ConversionJournal journal(staging.journal_path(), staging.files(), identity, options.resume);
+  try {
+    for (const std::filesystem::path& path : journals) journal.add_records_of(path, identity);
+    if (journals.empty()) staging.discard();  // parts are work of others
+    check_space(report.forecast, options, staging, output);
+    ConvertOptions whole = options;
+    if (!journals.empty()) whole.write.part.reset();
+    write_and_prove(model, target_layout(options), whole, staging, journal, report);
+    report.written_bytes = staging.bytes();
+    report.kept_bytes = journal.kept_bytes();
+    if (whole.write.part) return journal.record_end();
+    const Clock::time_point start = Clock::now();
+    staging.publish(options.write.sync,
+                    options.overwrite ? obsolete_files(output) : std::vector<std::filesystem::path>());
+    report.write_seconds += seconds_since(start);
+  } catch (const Error& error) {
+    if (error.kind == ErrorKind::io && journal.has_records()) staging.keep();
+    throw Error(error.kind, staging.with_final_paths(error.what()), error.offset);
+  } catch (...) {
+    if (journal.has_records()) staging.keep();
+    throw;
+  }
+}
+
 }  // namespace
 
-ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
-                         const ConvertOptions& options) {
-  const Layout& layout = target_layout(options);
+ConversionReport convert_into(const tensor::Model& model, const std::filesystem::path& output,
+                              const ConvertOptions& options, const std::vector<std::filesystem::path>& journals,
+                              Staging* staging) {
   ConversionReport report;
   report.source_bytes = stored_bytes(model);
 
-  Clock::time_point start = Clock::now();
+  const Clock::time_point start = Clock::now();
   report.forecast = forecast(model, options);
   report.forecast_seconds = seconds_since(start);
   if (options.on_forecast) options.on_forecast(report.forecast);
@@ -190,17 +247,25 @@ ConversionReport convert(const tensor::Model& model, const std::filesystem::path
 
   refuse_output_over_input(model, output);
   if (options.overwrite) refuse_to_replace_other_things(output);
-  Staging staging(output, options.overwrite);
-  try {
-    write_and_prove(model, layout, options, staging, report);
-  } catch (const Error& error) {
-    throw Error(error.kind, staging.with_final_paths(error.what()), error.offset);
+  ConvertOptions settled = options;
+  if (options.write.part && options.write.shard_bytes == 0) {
+    settled.write.shard_bytes =
+        std::max<std::uint64_t>(1, ceil_div(report.forecast.output_bytes, options.write.part->count));
   }
-  report.written_bytes = staging.bytes();
-  start = Clock::now();
-  staging.publish(options.write.sync);
-  report.write_seconds += seconds_since(start);
+  if (staging != nullptr) {
+    run_staged(model, output, settled, journals, *staging, report);
+  } else {
+    Staging own(output, {options.overwrite, options.resume, options.write.part});
+    run_staged(model, output, settled, journals, own, report);
+  }
   return report;
 }
+
+ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
+                         const ConvertOptions& options) {
+  return convert_into(model, output, options, {}, nullptr);
+}
+
+bool is_resumable(const std::filesystem::path& output) { return Staging::has_leftovers(output); }
 
 }  // namespace ingot::convert

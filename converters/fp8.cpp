@@ -19,7 +19,8 @@ const HfCodec& fp8_codec() noexcept {
       .pack = scaled::pack,
       .one_encoding = scaled::one_encoding,
       .plan = scaled::plan_fp8,
-      .configure = scaled::configure_fp8};
+      .configure = scaled::configure_fp8,
+      .schemes = scaled::fp8_schemes()};
   return codec;
 }
 

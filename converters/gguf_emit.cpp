@@ -243,8 +243,9 @@ ProofClass check_values(const TensorPlan& plan, std::string& reason) {
     return ProofClass::refused;
   }
   if (result.equal) return ProofClass::exact;
-  reason =
-      plan.add_one ? "weight + 1 loses low bits" : "some values have more bits than " + std::string(plan.type->name);
+  reason = plan.add_one                          ? "weight + 1 loses low bits"
+           : plan.type->kind == BlockKind::coded ? "values are rounded to " + std::string(plan.type->name)
+                                                 : "some values have more bits than " + std::string(plan.type->name);
   return ProofClass::requantized;
 }
 

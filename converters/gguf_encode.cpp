@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "converters/gguf_blocks.h"
+#include "converters/requantize_blocks.h"
 #include "format/base/byte_reader.h"
 #include "format/tensor/bulk.h"
 #include "format/tensor/float_codes.h"
@@ -100,11 +102,107 @@ void decode_q8_0(const std::byte* block, std::uint64_t count, float* values) noe
   }
 }
 
+// Q4_0, Q4_1, Q5_0, Q5_1: the quantizers of requantize_gguf.cpp, block by block (spec/quantizers.md section 2).
+
+struct RoundedType {
+  const BlockType* type;
+  tensor::Scheme scheme;
+  const quantizers::Quantizer* quantizer;
+};
+RoundedType rounded_type(std::string_view name) {
+  RoundedType result{find_block_type(name), find_block_type(name)->scheme(), nullptr};
+  for (const quantizers::Quantizer& row : quantizers::kGgufQuantizers)
+    if (row.matches(result.scheme)) result.quantizer = &row;
+  return result;
+}
+enum Rounded : std::uint8_t { q4_0, q4_1, q5_0, q5_1 };
+const RoundedType& rounded_type(Rounded which) noexcept {
+  static const RoundedType kTypes[] = {rounded_type("Q4_0"), rounded_type("Q4_1"), rounded_type("Q5_0"),
+                                       rounded_type("Q5_1")};
+  return kTypes[which];
+}
+
+constexpr std::uint64_t kBlockElems = 32;
+
+template <Rounded which>
+void encode_rounded(const float* values, std::uint64_t count, std::byte* out) noexcept {
+  const RoundedType& row = rounded_type(which);
+  std::uint8_t codes[kBlockElems];
+  std::byte scale[2], bias[2];
+  for (std::uint64_t b = 0; b < count / kBlockElems; ++b, values += kBlockElems, out += row.type->block_bytes) {
+    quantizers::Extremes extremes{values[0], values[0], values[0]};
+    for (std::uint64_t i = 1; i < kBlockElems; ++i) {
+      extremes.least = std::min(extremes.least, values[i]);
+      extremes.greatest = std::max(extremes.greatest, values[i]);
+      if (std::fabs(values[i]) > std::fabs(extremes.farthest)) extremes.farthest = values[i];
+    }
+    const quantizers::BlockNumbers numbers = row.quantizer->numbers(row.scheme, extremes, true);
+    row.quantizer->codes(row.scheme, numbers, values, kBlockElems, codes);
+    store_le(scale, tensor::f32_to_f16(numbers.scale));
+    store_le(bias, tensor::f32_to_f16(numbers.offset));
+    row.type->codec->join({codes, {scale, bias}}, 1, out);
+  }
+}
+
+template <Rounded which>
+void decode_rounded(const std::byte* in, std::uint64_t count, float* values) noexcept {
+  const RoundedType& row = rounded_type(which);
+  std::uint8_t codes[kBlockElems];
+  std::byte scale_bytes[2], bias_bytes[2] = {};
+  for (std::uint64_t b = 0; b < count / kBlockElems; ++b, values += kBlockElems, in += row.type->block_bytes) {
+    row.type->codec->split(in, 1, {codes, {scale_bytes, bias_bytes}});
+    const double scale = tensor::f16_to_f32(load_le<std::uint16_t>(scale_bytes));
+    const double bias = tensor::f16_to_f32(load_le<std::uint16_t>(bias_bytes));
+    for (std::uint64_t i = 0; i < kBlockElems; ++i)
+      values[i] = static_cast<float>(scale * (codes[i] - row.scheme.offset.zero) + bias);  // exact before the cast
+  }
+}
+
+// MXFP4: elements of e2m1, doubled, times half the scale.
+constexpr float kDoubledE2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr std::uint64_t kMxfp4Bytes = 17;
+
+void encode_mxfp4(const float* values, std::uint64_t count, std::byte* block) noexcept {
+  for (std::uint64_t b = 0; b < count / kBlockElems; ++b, values += kBlockElems, block += kMxfp4Bytes) {
+    float largest = 0;
+    for (std::uint64_t i = 0; i < kBlockElems; ++i) largest = std::max(largest, std::fabs(values[i]));
+    const int exponent = largest > 0 ? std::max(static_cast<int>(std::floor(std::log2(largest))) - 2, -127) : -127;
+    const float half_scale = std::ldexp(1.0f, exponent - 1);
+    block[0] = static_cast<std::byte>(exponent + 127);
+    std::uint8_t codes[kBlockElems];
+    for (std::uint64_t i = 0; i < kBlockElems; ++i) {
+      float least = std::fabs(half_scale * kDoubledE2m1[0] - values[i]);
+      codes[i] = 0;
+      for (std::uint8_t code = 1; code < 16; ++code) {
+        const float error = std::fabs(half_scale * kDoubledE2m1[code] - values[i]);
+        if (error < least) codes[i] = code;
+        least = std::min(least, error);
+      }
+    }
+    for (std::uint64_t i = 0; i < kBlockElems / 2; ++i)
+      block[1 + i] = static_cast<std::byte>(codes[i] | codes[i + kBlockElems / 2] << 4);
+  }
+}
+void decode_mxfp4(const std::byte* block, std::uint64_t count, float* values) noexcept {
+  for (std::uint64_t b = 0; b < count / kBlockElems; ++b, values += kBlockElems, block += kMxfp4Bytes) {
+    const float half_scale = std::ldexp(1.0f, std::to_integer<int>(block[0]) - 128);
+    for (std::uint64_t i = 0; i < kBlockElems; ++i) {
+      const int byte = std::to_integer<int>(block[1 + i % (kBlockElems / 2)]);
+      values[i] = half_scale * kDoubledE2m1[i < kBlockElems / 2 ? byte & 15 : byte >> 4];
+    }
+  }
+}
+
 constexpr auto kEncoders = std::to_array<Encoder>({
     {"f32", "F32", encode_f32, decode_f32, all_fit_f32, true},
     {"f16", "F16", encode_halves<tensor::f32_to_f16>, decode_halves<tensor::f16_to_f32>, all_fit_f16, true},
     {"bf16", "BF16", encode_halves<tensor::f32_to_bf16>, decode_halves<tensor::bf16_to_f32>, all_fit_bf16, true},
     {"q8_0", "Q8_0", encode_q8_0, decode_q8_0, nullptr, false},
+    {"q4_0", "Q4_0", encode_rounded<q4_0>, decode_rounded<q4_0>, nullptr, false},
+    {"q4_1", "Q4_1", encode_rounded<q4_1>, decode_rounded<q4_1>, nullptr, false},
+    {"q5_0", "Q5_0", encode_rounded<q5_0>, decode_rounded<q5_0>, nullptr, false},
+    {"q5_1", "Q5_1", encode_rounded<q5_1>, decode_rounded<q5_1>, nullptr, false},
+    {"mxfp4", "MXFP4", encode_mxfp4, decode_mxfp4, nullptr, false},
 });
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "converters/gguf_encode.h"
 #include "converters/gguf_planes.h"
 #include "converters/gguf_recode.h"
+#include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 
 namespace ingot::convert::gguf {
@@ -42,6 +43,32 @@ bool is_f32_only(std::string_view gguf_name, const tensor::Shape& shape) {
          gguf_name == "position_embd.weight" || gguf_name == "token_types.weight" || is_derived(gguf_name);
 }
 
+/// A word of --scheme: a row of the encoder table, or any type that may be written, in lower case. Null: unknown.
+const BlockType* type_of_word(std::string_view word) {
+  for (const Encoder& row : encoders())
+    if (row.scheme == word) return type_named(row.type);
+  for (const BlockType& row : block_types()) {
+    const bool same = std::equal(word.begin(), word.end(), row.name.begin(), row.name.end(),
+                                 [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); });
+    if (same && row.kind == BlockKind::coded && row.writable) return &row;
+  }
+  return nullptr;
+}
+
+/// How a tensor is treated that is to be rounded to 4 or 5 bits.
+enum class Custom : std::uint8_t {
+  usual,
+  fine,  ///< embedding and head: llama.cpp gives them 6 bits; here Q8_0
+  kept,  ///< routers, --keep
+};
+Custom rounding_custom(const std::string& neutral_name, std::string_view gguf_name, const WriteOptions& options) {
+  if (is_kept_by_user(neutral_name, options)) return Custom::kept;
+  if (is_quantized_by_user(neutral_name, options)) return Custom::usual;
+  if (gguf_name.ends_with("ffn_gate_inp.weight") || gguf_name.ends_with("ffn_gate_inp_shexp.weight"))
+    return Custom::kept;
+  return gguf_name == "token_embd.weight" || gguf_name == "output.weight" ? Custom::fine : Custom::usual;
+}
+
 /// Transforms without order among them: what the stored rows and values are in relation to the logical ones.
 struct Arrangement {
   std::uint64_t heads = 0;
@@ -69,6 +96,8 @@ class Planner {
   TensorPlan plan_tensor(const Tensor& tensor) const;
   void choose_type(const Tensor& tensor, TensorPlan& plan) const;
   void choose_block_form(const Tensor& tensor, TensorPlan& plan) const;
+  void choose_named_type(const Tensor& tensor, TensorPlan& plan) const;
+  void keep_type(const Tensor& tensor, TensorPlan& plan) const;
   void choose_action(const Tensor& tensor, TensorPlan& plan) const;
   void settle_head();
   void add_given(std::string name, const std::vector<float>& values);
@@ -83,11 +112,10 @@ class Planner {
 void Planner::check_options() const {
   if (options_.scheme.empty()) return;
   std::string known;
-  for (const Encoder& row : encoders()) {
-    if (row.scheme == options_.scheme) return;
-    known += (known.empty() ? "" : ", ") + std::string(row.scheme);
-  }
-  throw Error(ErrorKind::unsupported, "--scheme " + options_.scheme + ": the gguf writer converts to " + known);
+  for (const Encoder& row : encoders()) known += (known.empty() ? "" : ", ") + std::string(row.scheme);
+  if (type_of_word(options_.scheme) != nullptr) return;
+  throw Error(ErrorKind::unsupported, "--scheme " + options_.scheme + ": the gguf writer converts to " + known +
+                                          ", and keeps codes in any type of GGUF");
 }
 
 TensorPlan* Planner::find(std::string_view name) {
@@ -115,10 +143,15 @@ void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
   } else if (is_f32_only(plan.name, plan.shape) && !(options_.scheme.empty() && source_header(model_) != nullptr)) {
     plan.type = type_named("F32");
   } else if (!options_.scheme.empty()) {
-    for (const Encoder& row : encoders())
-      if (row.scheme == options_.scheme) plan.type = type_named(row.type);
-    if (plan.shape.back() % plan.type->block_elems != 0) plan.type = type_named("F16");
-  } else if (plain) {
+    choose_named_type(tensor, plan);
+  } else {
+    keep_type(tensor, plan);
+  }
+}
+
+void Planner::keep_type(const Tensor& tensor, TensorPlan& plan) const {
+  const DType type = tensor.scheme.codes.type;
+  if (tensor.scheme.is_plain()) {
     plan.type = plain_type(type);
     // Small floats have few enough bits for BF16; wider ones are rounded once to binary32, which is their canonical
     // value.
@@ -129,10 +162,38 @@ void Planner::choose_type(const Tensor& tensor, TensorPlan& plan) const {
   }
 }
 
+/// --scheme: codes in that type where it holds them, else values converted to it. Where llama.cpp's own tools would not
+/// use so small a type, a better one is taken.
+void Planner::choose_named_type(const Tensor& tensor, TensorPlan& plan) const {
+  const BlockType* type = type_of_word(options_.scheme);
+  if (plan.shape.back() % type->block_elems != 0 && find_encoder(type->name) != nullptr) type = type_named("F16");
+  plan.type = type;
+  if (type->kind == BlockKind::plain || holds(*type, tensor)) return;
+  if (!tensor.scheme.is_plain() && plan.shape.back() % type->block_elems == 0) {
+    Recoded recoded = recode(tensor, {type->scheme(), tensor.transforms});
+    if (recoded.proof <= ProofClass::codes) {
+      plan.proof = recoded.proof;
+      plan.reason = std::move(recoded.reason);
+      plan.recoded = std::move(recoded.tensor);
+      return;
+    }
+  }
+  switch (rounding_custom(tensor.name, plan.name, options_)) {
+    case Custom::kept: return keep_type(tensor, plan);
+    case Custom::fine: plan.type = type_named("Q8_0"); break;
+    case Custom::usual: break;
+  }
+  if (find_encoder(plan.type->name) != nullptr) return;
+  plan.reason = "values cannot be rounded to " + std::string(type->name) + " (" +
+                (type->block_elems == 256 ? "its search" : "a quantizer") +
+                " is not implemented); types that values are rounded to are q8_0, q4_0, q4_1, q5_0, q5_1 and mxfp4";
+  plan.type = nullptr;
+}
+
 /// Codes of another layout in the blocks that hold them.
 void Planner::choose_block_form(const Tensor& tensor, TensorPlan& plan) const {
   std::string reason;
-  if (std::optional<BlockForm> form = find_block_form(tensor, options_.allow, reason)) {
+  if (std::optional<BlockForm> form = find_block_form(tensor, reason)) {
     plan.type = form->type;
     plan.proof = form->recoded.proof;
     plan.reason = std::move(form->recoded.reason);

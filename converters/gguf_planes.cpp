@@ -227,9 +227,32 @@ RowView RowUnpacker::row(std::uint64_t index) const noexcept {
   return view;
 }
 
+namespace {
+
+/// ggml takes E4M3 scales for positive, and 0x7F for zero.
+bool has_positive_scales(const tensor::Tensor& tensor) {
+  const auto specs = tensor.plane_specs();
+  const std::uint64_t units = tensor.geometry().units;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].role != "scales_0") continue;
+    std::vector<std::byte> scales(specs[i].unit_bytes);
+    std::vector<std::byte*> out(specs.size(), nullptr);
+    out[i] = scales.data();
+    for (std::uint64_t unit = 0; unit < units; ++unit) {
+      tensor.planes->read_units(unit, unit + 1, out);
+      for (const std::byte scale : scales)
+        if (scale >= std::byte{0x7F} && scale != std::byte{0xFF}) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 bool holds(const BlockType& type, const tensor::Tensor& tensor) {
   if (type.kind != BlockKind::coded || tensor.scheme != type.scheme()) return false;
   if (tensor.geometry().cols % type.block_elems != 0) return false;
+  if (tensor.scheme.scales[0].type == tensor::DType::e4m3) return has_positive_scales(tensor);
   if (tensor.scheme.codes.table != "custom") return true;
   const auto specs = tensor.plane_specs();
   for (std::size_t i = 0; i < specs.size(); ++i) {

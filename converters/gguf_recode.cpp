@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "converters/gguf_planes.h"
+
 namespace ingot::convert::gguf {
 namespace {
 
@@ -20,18 +22,21 @@ std::vector<const BlockType*> candidates(const tensor::Tensor& tensor) {
 
 }  // namespace
 
-std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, ProofClass allow, std::string& reason) {
+std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, std::string& reason) {
   const std::uint8_t code_bits = tensor::bits(tensor.scheme.codes.type);
   std::optional<BlockForm> rounded;
   for (const BlockType* type : candidates(tensor)) {
     Recoded recoded = recode(tensor, {type->scheme(), tensor.transforms});
+    if (recoded.proof != ProofClass::refused && !holds(*type, recoded.tensor)) {
+      if (reason.empty()) reason = std::string(type->name) + ": scales are negative or NaN, or its table is another";
+      continue;
+    }
     if (recoded.proof == ProofClass::exact) return BlockForm{type, std::move(recoded)};
     if (recoded.proof == ProofClass::refused) {
       if (reason.empty() && tensor::bits(type->scheme().codes.type) >= code_bits)
         reason = std::string(type->name) + ": " + recoded.reason;
       continue;
     }
-    if (allow >= ProofClass::codes) return BlockForm{type, std::move(recoded)};
     if (!rounded) rounded = BlockForm{type, std::move(recoded)};
   }
   return rounded;

@@ -14,9 +14,8 @@ struct BlockForm {
   Recoded recoded;  // exact or codes; transforms as in the source
 };
 
-/// The type that takes the fewest bytes among those that hold every value or, where `allow` permits or nothing else is
-/// possible, every code. Nothing: `reason` says what is in the way of the type that comes nearest.
-[[nodiscard]] std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, ProofClass allow,
-                                                       std::string& reason);
+/// The type that takes the fewest bytes among those that hold every value; where there is none, among those that hold
+/// every code. Nothing: `reason` says what is in the way of the type that comes nearest.
+[[nodiscard]] std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, std::string& reason);
 
 }  // namespace ingot::convert::gguf

@@ -121,16 +121,23 @@ class ProgressMeter {
 };
 
 void write_shard(OutputFile& output, const HeaderBuilder& header, const std::vector<const TensorPlan*>& tensors,
-                 ProgressMeter& meter) {
+                 WriteJournal* journal, ProgressMeter& meter) {
   const std::vector<std::byte> head = header.finish();
   output.reserve(head.size() + header.data_bytes());
   output.write_at(0, head);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::uint64_t at = head.size() + header.tensor_offsets()[i];
+    JournaledRange range(output, journal, tensors[i]->name, at, tensors[i]->size());
+    output.clear(at + tensors[i]->size(), at + align_up(tensors[i]->size(), kDefaultAlignment));
+    if (range.is_finished()) {
+      meter.advance(tensors[i]->size());
+      continue;
+    }
     emit_tensor(*tensors[i], [&](std::uint64_t offset, std::span<const std::byte> bytes) {
-      output.write_at(at + offset, bytes);
+      range.write_at(at + offset, bytes);
       meter.advance(bytes.size());
     });
+    range.finish();
   }
 }
 
@@ -198,9 +205,10 @@ void write_model(const Model& model, const std::filesystem::path& path, const Wr
   ProgressMeter meter(options.progress, total);
   std::vector<OutputFile> outputs;
   for (std::size_t i = 0; i < shards.size(); ++i) {
+    if (options.part && !options.part->takes(i)) continue;
     const HeaderBuilder header = shard_header(model, plan, i, shards.size(), shards[i]);
-    outputs.emplace_back(shard_path(path, i, shards.size()));
-    write_shard(outputs.back(), header, shards[i], meter);
+    outputs.emplace_back(shard_path(path, i, shards.size()), leftover(options.journal));
+    write_shard(outputs.back(), header, shards[i], options.journal, meter);
   }
   for (OutputFile& output : outputs) output.commit(options.sync);
 }

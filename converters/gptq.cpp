@@ -84,8 +84,8 @@ const HfCodec& gptq_codec() noexcept {
       .settle = gptq::settle,
       .plan = gptq::plan,
       .configure = gptq::configure,
-      .schemes = {},
-      .settings = {"checkpoint_format", "scale_type"}};
+      .schemes = gptq::schemes(),
+      .settings = {"checkpoint_format", "scale_type", "bits", "group_size", "sym"}};
   return codec;
 }
 

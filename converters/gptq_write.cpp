@@ -6,6 +6,7 @@
 #include "converters/gptq_planes.h"
 #include "converters/hf_names.h"
 #include "converters/linear_write.h"
+#include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 
 namespace ingot::convert::gptq {
@@ -16,6 +17,9 @@ using tensor::Tensor;
 
 constexpr std::string_view kFormatKey = "checkpoint_format", kV1 = "gptq", kV2 = "gptq_v2";
 constexpr std::array<std::uint8_t, 4> kWidths = {2, 3, 4, 8};
+constexpr std::uint8_t kUsualWidth = 4;
+constexpr std::uint32_t kUsualGroup = 128;
+constexpr std::uint64_t kDivisor = 32;  // of inputs and outputs, in what GPTQModel quantizes
 constexpr std::array<std::uint32_t, 7> kGroupSizes = {1024, 512, 256, 128, 64, 32, 16};  // that GPTQModel takes, and -1
 
 /// The source's groups, or parts of them that GPTQModel takes.
@@ -29,23 +33,52 @@ std::uint32_t block_for(const Tensor& source) {
 }
 
 bool holds_width(std::uint8_t bits, const Tensor& source) {
-  if (bits < tensor::bits(source.scheme.codes.type)) return false;
   return bits != 3 || (source.shape[0] % 32 == 0 && source.shape[1] % 32 == 0);
 }
 
-std::vector<StoredForm> forms_for(const Tensor& source, DType scale_type) {
+/// Forms of the word, of any width and of the source's groups where it says nothing.
+std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, DType scale_type) {
   std::vector<StoredForm> forms;
+  const bool sized = word.extent != SchemeWord::Extent::unsaid;
   for (const std::uint8_t bits : kWidths) {
+    if (word.bits != 0 ? bits != word.bits : bits < tensor::bits(source.scheme.codes.type)) continue;
     if (!holds_width(bits, source)) continue;
-    StoredForm form = linear_form(bits, scale_type, block_for(source), false);
+    StoredForm form = linear_form(bits, scale_type, sized ? word.group : block_for(source), false);
     form.scheme.order = source.scheme.order;
-    if (form.scheme.order != tensor::Order::identity) {  // groups are those of the order
+    if (!sized && form.scheme.order != tensor::Order::identity) {  // groups are those of the order
       form.scheme.scales[0].block = source.scheme.scales[0].block;
       form.scheme.offset.levels[0].block = source.scheme.scales[0].block;
     }
     forms.push_back(std::move(form));
   }
   return forms;
+}
+
+/// What values are rounded to; nothing where GPTQModel leaves a matrix of this shape alone.
+void add_rounding(const Tensor& source, const SchemeWord& word, DType scale_type, Forms& forms) {
+  const std::uint64_t outputs = source.shape[0], inputs = source.shape[1];
+  if (inputs % kDivisor != 0 || outputs % kDivisor != 0) return;
+  std::uint8_t bits = word.bits != 0 ? word.bits : kUsualWidth;
+  if (word.bits == 0 && is_integer_coded(source)) bits = tensor::bits(source.scheme.codes.type) > 4 ? 8 : kUsualWidth;
+  std::uint32_t group = word.group;
+  if (word.extent == SchemeWord::Extent::unsaid)
+    for (group = kUsualGroup; inputs % group != 0;) group /= 2;
+  if (group != 0 && inputs % group != 0) return;
+  const StoredForm stored = linear_form(bits, scale_type, group, false);
+  forms.rounded = word.symmetric.value_or(true) ? symmetric_form(bits, scale_type, group) : stored;
+  forms.stored = stored;
+}
+
+/// How GPTQ would hold the tensor: its codes, or its values rounded.
+Recoded recoded_for(const Tensor& source, const std::string& name, const tensor::Model& model,
+                    const WriteOptions& options, const SchemeWord& word) {
+  const DType scale_type = scale_type_of(options, "gptq");
+  Forms forms;
+  if (is_quantized_linear(source, name, model) && (word.symmetric != true || is_symmetric(source)))
+    forms.kept = forms_for(source, word, scale_type);
+  if (may_round(source, name, model, options, word.named)) add_rounding(source, word, scale_type, forms);
+  if (forms.kept.empty() && !forms.rounded) return {};
+  return keep_or_round(source, forms, word.named, options);
 }
 
 std::int32_t least_zero(const Tensor& tensor) {
@@ -55,12 +88,12 @@ std::int32_t least_zero(const Tensor& tensor) {
 
 /// Could a zero point of the tensor, as GPTQ would store it, be 0? Looks at the data where the scheme does not tell.
 bool has_zero_at_0(const Tensor& source, const std::string& name, const tensor::Model& model,
-                   const WriteOptions& options) {
-  if (!is_quantized_linear(source, name, model)) return false;
+                   const WriteOptions& options, const SchemeWord& word) {
   const tensor::OffsetKind kind = source.scheme.offset.kind;
-  if (kind != tensor::OffsetKind::bias && kind != tensor::OffsetKind::minimum) return least_zero(source) <= 0;
-  const Recoded recoded = recode_to_first(source, forms_for(source, scale_type_of(options, "gptq")));
-  return is_consented(recoded, options) && least_zero(recoded.tensor) <= 0;
+  const bool tells = kind != tensor::OffsetKind::bias && kind != tensor::OffsetKind::minimum;
+  if (tells && !word.named && is_quantized_linear(source, name, model)) return least_zero(source) <= 0;
+  const Recoded recoded = recoded_for(source, name, model, options, word);
+  return is_planned(recoded, word.named, options) && least_zero(recoded.tensor) <= 0;
 }
 
 void add_items(CodedPlan& plan, const std::string& module, bool v2) {
@@ -137,30 +170,32 @@ Json dynamic_rules(const tensor::Model& model, const std::vector<CodedOutput>& o
   return rules;
 }
 
-bool is_symmetric(const CodedPlan& plan) {
-  const std::optional<AffineFacts> facts = affine_facts(plan.tensor);
-  return facts && facts->zero == 1 << (facts->bits - 1);
-}
-
 }  // namespace
+
+const std::vector<std::string_view>& schemes() noexcept {
+  static const std::vector<std::string_view> words = {"2bit", "3bit", "4bit", "8bit"};
+  return words;
+}
 
 std::map<std::string, std::string> settle(const tensor::Model& model, const WriteOptions& options) {
   const std::optional<std::string> asked = setting(options, std::string(kFormatKey));
   if (asked && *asked != kV1 && *asked != kV2)
     throw Error(ErrorKind::unsupported, "checkpoint_format=" + *asked + ": gptq writes gptq and gptq_v2");
-  if (asked) return {};
-  const bool v2 = std::any_of(model.tensors.begin(), model.tensors.end(),
-                              [&](const Tensor& tensor) { return has_zero_at_0(tensor, tensor.name, model, options); });
+  if (asked || is_float_word(options.scheme)) return {};
+  const SchemeWord word = scheme_word(options, schemes(), "gptq");
+  const bool v2 = std::any_of(model.tensors.begin(), model.tensors.end(), [&](const Tensor& tensor) {
+    return has_zero_at_0(tensor, tensor.name, model, options, word);
+  });
   return {{std::string(kFormatKey), std::string(v2 ? kV2 : kV1)}};
 }
 
 CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                const WriteOptions& options) {
   CodedPlan plan;
-  const DType scale_type = scale_type_of(options, "gptq");
-  if (!options.scheme.empty() || !is_quantized_linear(source, file_name, model)) return plan;
-  Recoded recoded = recode_to_first(source, forms_for(source, scale_type));
-  if (!is_consented(recoded, options)) return plan;
+  if (is_float_word(options.scheme)) return plan;
+  const SchemeWord word = scheme_word(options, schemes(), "gptq");
+  Recoded recoded = recoded_for(source, file_name, model, options, word);
+  if (!is_planned(recoded, word.named, options)) return plan;
   const bool v2 = setting(options, std::string(kFormatKey)) == kV2;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
@@ -193,8 +228,8 @@ void configure(const tensor::Model& model, const std::vector<CodedOutput>& outpu
   settings.set("bits", common.bits);
   settings.set("group_size", common.group_size);
   settings.set("desc_act", act_order);
-  settings.set("sym",
-               std::all_of(plans.begin(), plans.end(), [](const CodedPlan* plan) { return is_symmetric(*plan); }));
+  settings.set(
+      "sym", std::all_of(plans.begin(), plans.end(), [](const CodedPlan* plan) { return is_symmetric(plan->tensor); }));
   settings.set("lm_head", head);
   settings.set("checkpoint_format", plans.front()->scheme.starts_with(kV2) ? kV2 : kV1);
   settings.set("pack_dtype", "int32");

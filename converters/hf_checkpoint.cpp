@@ -36,13 +36,22 @@ const Json* quantization_in(const Json& config) {
 
 HfCheckpoint::HfCheckpoint(const fs::path& path) : directory_(open_hf_directory(path)), where_(path.string()) {
   for (const WeightFile& file : directory_.weights)
-    for (const SafetensorsEntry& entry : file.header.entries) tensors_.push_back({&file, &entry});
+    for (const WeightEntry& entry : file.entries) tensors_.push_back({&file, &entry});
   by_name_.reserve(tensors_.size());
   for (std::size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name(), i);
   config_ = read_json(directory_, "config.json");
   if (const Json* found = config_ ? quantization_in(*config_) : nullptr) quantization_ = *found;
   for (const std::string_view name : kQuantizationFiles)
     if (!quantization_) quantization_ = read_json(directory_, name);
+}
+
+Bytes HfCheckpoint::Stored::bytes() const {
+  if (!entry->is_dense()) {
+    throw Error(ErrorKind::unsupported,
+                file->mapping->path().string() + ": tensor '" + name() +
+                    "' is part of a quantized one, and its elements are not in row-major order");
+  }
+  return file->bytes(*entry);
 }
 
 const HfCheckpoint::Stored* HfCheckpoint::find(std::string_view name) const noexcept {
@@ -60,7 +69,7 @@ std::string HfCheckpoint::quant_method() const {
 
 bool is_claimed(const fs::path& path, const HfCodec& codec) noexcept {
   try {
-    return has_safetensors_weights(path) && codec.claims(HfCheckpoint(path));
+    return has_weights(path) && codec.claims(HfCheckpoint(path));
   } catch (const std::exception&) {
     return false;  // what is wrong with it is said by the reader
   }

@@ -24,20 +24,21 @@ class HfCheckpoint {
  public:
   struct Stored {
     const WeightFile* file = nullptr;
-    const SafetensorsEntry* entry = nullptr;
+    const WeightEntry* entry = nullptr;
     [[nodiscard]] const std::string& name() const noexcept { return entry->name; }
-    [[nodiscard]] tensor::DType type() const noexcept { return entry->type->type; }
+    [[nodiscard]] tensor::DType type() const noexcept { return entry->type; }
     [[nodiscard]] const std::vector<std::uint64_t>& shape() const noexcept { return entry->shape; }
-    [[nodiscard]] Bytes bytes() const noexcept { return file->mapping->bytes().subspan(entry->begin, entry->size()); }
+    /// Elements in row-major order. Throws unsupported where the file holds them in another one.
+    [[nodiscard]] Bytes bytes() const;
   };
 
-  /// `path` is a directory or one .safetensors file. Throws what open_hf_directory and parse_json throw.
+  /// `path` is a directory or one file of weights. Throws what open_hf_directory and parse_json throw.
   explicit HfCheckpoint(const std::filesystem::path& path);
 
   [[nodiscard]] const HfDirectory& directory() const noexcept { return directory_; }
   /// "checkpoint/": how messages name the place.
   [[nodiscard]] const std::string& where() const noexcept { return where_; }
-  /// All tensors, by file and position.
+  /// All tensors, by file and in its order.
   [[nodiscard]] const std::vector<Stored>& tensors() const noexcept { return tensors_; }
   /// Null when no file holds a tensor of this name.
   [[nodiscard]] const Stored* find(std::string_view name) const noexcept;

@@ -1,9 +1,9 @@
-// The choice among several files follows transformers: model.safetensors, then the index, then a lone or numbered set of .safetensors.
+// The choice among several files follows transformers: model.safetensors, then its index, then a lone or numbered set
+// of .safetensors; then the same for pytorch_model.bin and files of torch.save.
 #include "converters/hf_directory.h"
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <map>
 #include <set>
 
@@ -14,28 +14,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kProbeBytes = 64;
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{256} << 20;
 constexpr std::size_t kMaxFiles = 65'536;     // attachments and source files of an .ingot
 constexpr std::size_t kMaxPathBytes = 4'000;  // with the prefix "hf/" below the limit of attachment names
 
-bool probe_file(const fs::path& path) {
-  std::error_code status;
-  if (!fs::is_regular_file(path, status)) return false;
-  std::array<char, kProbeBytes> first{};
-  std::ifstream file(path, std::ios::binary);
-  file.read(first.data(), first.size());
-  const std::uint64_t size = fs::file_size(path, status);
-  return !status &&
-         looks_like_safetensors(std::as_bytes(std::span(first.data(), static_cast<std::size_t>(file.gcount()))), size);
-}
+/// Files that trainers leave beside the weights, in the same format.
+constexpr std::array<std::string_view, 5> kTrainingFiles = {"training_args.bin", "optimizer.pt", "optimizer.bin",
+                                                            "scheduler.pt", "rng_state.pth"};
 
 /// "x-00002-of-00003.safetensors" -> the names of all three; empty when the name has no such numbers.
 std::vector<std::string> numbered_set(const std::string& name) {
-  constexpr std::string_view kEnding = ".safetensors";
+  const std::string ending = fs::path(name).extension().string();
   constexpr std::size_t kNumbersBytes = 14;  // "00002-of-00003"
-  if (name.size() < kEnding.size() + kNumbersBytes + 1) return {};
-  const std::size_t at = name.size() - kEnding.size() - kNumbersBytes;
+  if (name.size() < ending.size() + kNumbersBytes + 1) return {};
+  const std::size_t at = name.size() - ending.size() - kNumbersBytes;
   const std::string numbers = name.substr(at, kNumbersBytes);
   const auto is_number = [&](std::size_t begin) {
     return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -48,29 +40,40 @@ std::vector<std::string> numbered_set(const std::string& name) {
   for (int i = 1; i <= count; ++i) {
     const std::string number = std::to_string(i);
     names.push_back(name.substr(0, at) + std::string(5 - number.size(), '0') + number + "-of-" + numbers.substr(9) +
-                    std::string(kEnding));
+                    ending);
   }
   return names;
 }
 
-std::vector<std::string> safetensors_in(const fs::path& directory) {
+/// Files of one of these endings, sorted; those that trainers leave are left out.
+std::vector<std::string> files_ending(const fs::path& directory, std::initializer_list<std::string_view> endings) {
   std::vector<std::string> names;
   std::error_code status;
   for (fs::directory_iterator entry(directory, status), end; !status && entry != end; entry.increment(status)) {
-    if (entry->path().extension() == ".safetensors" && entry->is_regular_file(status))
-      names.push_back(entry->path().filename().string());
+    const std::string name = entry->path().filename().string(), ending = entry->path().extension().string();
+    if (std::find(endings.begin(), endings.end(), ending) != endings.end() && entry->is_regular_file(status) &&
+        std::find(kTrainingFiles.begin(), kTrainingFiles.end(), name) == kTrainingFiles.end())
+      names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-/// Without model.safetensors and without an index: one file, or one complete numbered set. Empty when that is not clear.
-std::vector<std::string> unindexed_weights(const fs::path& directory) {
-  const std::vector<std::string> names = safetensors_in(directory);
+/// One file, or one complete numbered set; empty when that is not clear.
+std::vector<std::string> lone_or_numbered(const std::vector<std::string>& names) {
   if (names.empty()) return {};
   const std::vector<std::string> set = numbered_set(names.front());
   if (!set.empty()) return set == names ? set : std::vector<std::string>{};
   return names.size() == 1 ? names : std::vector<std::string>{};
+}
+
+/// Without a file of a customary name and without an index: what is clearly the weights.
+std::vector<std::string> unindexed_weights(const fs::path& directory) {
+  std::vector<std::string> names = lone_or_numbered(files_ending(directory, {".safetensors"}));
+  if (!names.empty()) return names;
+  names = files_ending(directory, {".bin", ".pt", ".pth"});
+  std::erase_if(names, [&](const std::string& name) { return !is_weight_file(directory / name); });
+  return lone_or_numbered(names);
 }
 
 /// weight_map: tensor name -> file name, checked.
@@ -90,20 +93,38 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   return owners;
 }
 
-WeightFile open_weights(const fs::path& root, const std::string& name) {
+/// Where the weights are said to be.
+struct WeightPlan {
+  std::set<std::string> names;
+  std::string index_name;                    // empty: there is no index
+  std::map<std::string, std::string> index;  // tensor -> file
+};
+
+WeightPlan plan_weights(const fs::path& path) {
+  WeightPlan plan;
   std::error_code status;
-  if (!fs::exists(root / name, status)) throw Error(ErrorKind::io, (root / name).string() + ": this shard is missing");
-  WeightFile file;
-  file.path = name;
-  file.mapping = std::make_shared<const MappedFile>(root / name);
-  file.header = parse_safetensors(file.mapping->bytes(), (root / name).string());
-  return file;
+  for (const auto& [file, index] : {std::pair{kSafetensorsFile, kSafetensorsIndex}, {kTorchFile, kTorchIndex}}) {
+    if (fs::is_regular_file(path / file, status)) {
+      plan.names.emplace(file);
+    } else if (fs::is_regular_file(path / index, status)) {
+      plan.index_name = index;
+      plan.index = read_index(path / index);
+      for (const auto& [tensor, shard] : plan.index) plan.names.insert(shard);
+    } else if (file == kSafetensorsFile) {
+      const std::vector<std::string> found = lone_or_numbered(files_ending(path, {".safetensors"}));
+      plan.names.insert(found.begin(), found.end());
+    }
+    if (!plan.names.empty()) return plan;
+  }
+  const std::vector<std::string> found = unindexed_weights(path);
+  plan.names.insert(found.begin(), found.end());
+  return plan;
 }
 
-void check_owners(const HfDirectory& directory, const std::map<std::string, std::string>& index) {
+void check_owners(const HfDirectory& directory, const WeightPlan& plan) {
   std::map<std::string_view, std::string_view> found;
   for (const WeightFile& file : directory.weights) {
-    for (const SafetensorsEntry& entry : file.header.entries) {
+    for (const WeightEntry& entry : file.entries) {
       const auto [place, added] = found.emplace(entry.name, file.path);
       if (!added) {
         throw Error(ErrorKind::mismatch, (directory.root / file.path).string() + ": tensor '" + entry.name +
@@ -111,10 +132,10 @@ void check_owners(const HfDirectory& directory, const std::map<std::string, std:
       }
     }
   }
-  for (const auto& [tensor, file] : index) {
+  for (const auto& [tensor, file] : plan.index) {
     const auto place = found.find(tensor);
     if (place == found.end() || place->second != file) {
-      throw Error(ErrorKind::mismatch, (directory.root / kSafetensorsIndex).string() + ": tensor '" + tensor +
+      throw Error(ErrorKind::mismatch, (directory.root / plan.index_name).string() + ": tensor '" + tensor +
                                            "' should be in " + file + ", found " +
                                            (place == found.end() ? "nowhere" : "in " + std::string(place->second)));
     }
@@ -178,13 +199,15 @@ bool is_safe_relative_path(const std::string& name) {
   return true;
 }
 
-bool has_safetensors_weights(const fs::path& path) noexcept {
+bool has_weights(const fs::path& path) noexcept {
   try {
     std::error_code status;
-    if (!fs::is_directory(path, status)) return probe_file(path);
-    if (probe_file(path / kSafetensorsFile) || fs::is_regular_file(path / kSafetensorsIndex, status)) return true;
+    if (!fs::is_directory(path, status)) return is_weight_file(path);
+    if (is_safetensors_file(path / kSafetensorsFile)) return true;
+    for (const std::string_view name : {kSafetensorsIndex, kTorchFile, kTorchIndex})
+      if (fs::is_regular_file(path / name, status)) return true;
     const std::vector<std::string> names = unindexed_weights(path);
-    return !names.empty() && probe_file(path / names.front());
+    return !names.empty() && is_weight_file(path / names.front());
   } catch (const std::exception&) {
     return false;
   }
@@ -193,30 +216,24 @@ bool has_safetensors_weights(const fs::path& path) noexcept {
 HfDirectory open_hf_directory(const fs::path& path) {
   HfDirectory directory;
   std::error_code status;
-  if (!fs::is_directory(path, status)) {
+  WeightPlan plan;
+  const bool single = !fs::is_directory(path, status);
+  if (single) {
     directory.root = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    directory.weights.push_back(open_weights(directory.root, path.filename().string()));
-    return directory;
-  }
-  directory.root = path;
-  std::map<std::string, std::string> index;
-  std::set<std::string> names;
-  if (fs::is_regular_file(path / kSafetensorsFile, status)) {
-    names.emplace(kSafetensorsFile);
-  } else if (fs::is_regular_file(path / kSafetensorsIndex, status)) {
-    index = read_index(path / kSafetensorsIndex);
-    for (const auto& [tensor, file] : index) names.insert(file);
+    plan.names.insert(path.filename().string());
   } else {
-    const std::vector<std::string> found = unindexed_weights(path);
-    names.insert(found.begin(), found.end());
+    directory.root = path;
+    plan = plan_weights(path);
   }
-  if (names.empty()) {
+  if (plan.names.empty()) {
     throw Error(ErrorKind::unsupported, path.string() + ": no " + std::string(kSafetensorsFile) + ", no " +
                                             std::string(kSafetensorsIndex) +
-                                            " and no single or complete numbered set of .safetensors files");
+                                            ", no single or complete numbered set of .safetensors files, and none of " +
+                                            std::string(kTorchFile) + ", its index, or one other file of torch.save");
   }
-  for (const std::string& name : names) directory.weights.push_back(open_weights(path, name));
-  check_owners(directory, index);
+  for (const std::string& name : plan.names) directory.weights.push_back(open_weight_file(directory.root, name));
+  check_owners(directory, plan);
+  if (single) return directory;
   try {
     list_others(directory);
   } catch (const fs::filesystem_error& error) {

@@ -1,24 +1,19 @@
-// A Hugging Face checkpoint on disk: which files hold weights, and their headers. Also a single .safetensors file.
+// A checkpoint directory on disk: which files hold weights, and their tensors. Also a single file of weights.
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "converters/safetensors.h"
-#include "format/base/mapped_file.h"
+#include "converters/weight_file.h"
 
 namespace ingot::convert {
 
 inline constexpr std::string_view kSafetensorsFile = "model.safetensors";
 inline constexpr std::string_view kSafetensorsIndex = "model.safetensors.index.json";
-
-struct WeightFile {
-  std::string path;  // relative to the checkpoint directory, forward slashes
-  std::shared_ptr<const MappedFile> mapping;
-  SafetensorsHeader header;
-};
+inline constexpr std::string_view kTorchFile = "pytorch_model.bin";
+inline constexpr std::string_view kTorchIndex = "pytorch_model.bin.index.json";
 
 struct HfDirectory {
   std::filesystem::path root;               // the directory; of a single file, its parent
@@ -30,11 +25,12 @@ struct HfDirectory {
 /// A relative path that stays inside its directory: no empty, "." or ".." component, no backslash, no NUL.
 [[nodiscard]] bool is_safe_relative_path(const std::string& name);
 
-/// Does the path hold safetensors weights (looks at the first bytes)? Never throws.
-[[nodiscard]] bool has_safetensors_weights(const std::filesystem::path& path) noexcept;
+/// Does the path hold weights in safetensors or in files of torch.save (looks at the first bytes)? Never throws.
+[[nodiscard]] bool has_weights(const std::filesystem::path& path) noexcept;
 
-/// Maps the weight files and checks their headers, the index and that every name has one owner. Reads no tensor data. Throws Error: io for a
-/// missing shard, mismatch where index and shards disagree, invalid_value for bad content.
+/// Maps the weight files and checks what they say of their tensors, the index and that every name has one owner. Where
+/// there are both, safetensors are taken and PyTorch's files are other files. Reads no tensor data. Throws Error: io
+/// for a missing shard, mismatch where index and shards disagree, invalid_value for bad content.
 [[nodiscard]] HfDirectory open_hf_directory(const std::filesystem::path& path);
 
 }  // namespace ingot::convert

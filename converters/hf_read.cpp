@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <tuple>
 
+#include "converters/hf_adapter.h"
 #include "converters/hf_codec.h"
 #include "converters/hf_config.h"
 #include "converters/hf_directory.h"
@@ -13,6 +15,7 @@
 #include "converters/hf_planes.h"
 #include "converters/hf_tokenizer.h"
 #include "converters/patch_collector.h"
+#include "converters/strided_planes.h"
 #include "converters/with_views.h"
 #include "format/tensor/tensor_index.h"
 
@@ -59,24 +62,29 @@ class Inventory {
 /// File names -> neutral names; the identity as soon as two names would fall together.
 class NameMap {
  public:
-  NameMap(const HfCheckpoint& checkpoint, const Inventory& inventory, const std::string& architecture)
-      : architecture_(architecture) {
+  NameMap(const HfCheckpoint& checkpoint, const Inventory& inventory, const std::string& architecture, bool adapter)
+      : architecture_(architecture), adapter_(adapter) {
     std::map<std::string, std::string> owners;
     for (const HfCheckpoint::Stored& stored : checkpoint.tensors()) {
       const std::string& plain = inventory.plain_name(stored.name());
-      const auto [place, added] = owners.emplace(neutral_hf_name(plain, architecture_), plain);
+      const auto [place, added] = owners.emplace(neutral(plain), plain);
       if (!added && place->second != plain) rename_ = false;
     }
   }
   [[nodiscard]] std::string operator()(const std::string& file_name) const {
-    const std::string neutral = rename_ ? neutral_hf_name(file_name, architecture_) : file_name;
-    return head_is_embedding_ && neutral == kHfHeadName ? std::string(hf_embedding_name(architecture_)) : neutral;
+    const std::string name = rename_ ? neutral(file_name) : file_name;
+    return head_is_embedding_ && name == kHfHeadName ? std::string(hf_embedding_name(architecture_)) : name;
   }
   /// The one matrix of a tied pair is stored under the head's name: it is the embedding, the head becomes an alias.
   void treat_head_as_embedding() noexcept { head_is_embedding_ = true; }
 
  private:
+  [[nodiscard]] std::string neutral(const std::string& file_name) const {
+    return adapter_ ? neutral_adapter_name(file_name) : neutral_hf_name(file_name, architecture_);
+  }
+
   std::string architecture_;
+  bool adapter_;
   bool rename_ = true;
   bool head_is_embedding_ = false;
 };
@@ -92,7 +100,7 @@ void add_attachments(const HfDirectory& directory, Model& model) {
   for (std::size_t i = 0; i < directory.weights.size(); ++i) {
     const WeightFile& file = directory.weights[i];
     model.attachments.push_back(
-        {"source/" + std::to_string(i) + "/header", file.mapping->bytes().first(file.header.data_begin), file.mapping});
+        {"source/" + std::to_string(i) + "/header", file.mapping->bytes().first(file.head_bytes()), file.mapping});
   }
   for (const std::string& name : directory.others) {
     auto mapping = std::make_shared<const MappedFile>(directory.root / name);
@@ -101,64 +109,114 @@ void add_attachments(const HfDirectory& directory, Model& model) {
   }
 }
 
-Tensor plain_tensor(const WeightFile& file, const SafetensorsEntry& entry, const std::string& name,
+Tensor plain_tensor(const WeightFile& file, const WeightEntry& entry, const std::string& name,
                     const std::string& architecture) {
   Tensor tensor;
   tensor.name = name;
   tensor.shape = entry.shape;
-  tensor.scheme = plain_scheme(entry.type->type);
+  tensor.scheme = plain_scheme(entry.type);
   tensor.packing = tensor::Packing::rows;
   tensor.derived = is_hf_buffer(name, architecture);
-  if (is_hf_conv1d(name, architecture) && entry.shape.size() == 2) {
-    std::swap(tensor.shape[0], tensor.shape[1]);
-    tensor.transforms.push_back({tensor::TransformKind::transpose});
-  }
-  tensor.planes = plain_planes(file.mapping, file.mapping->bytes().subspan(entry.begin, entry.size()), tensor);
+  const bool conv1d = is_hf_conv1d(name, architecture) && entry.shape.size() == 2;
+  if (conv1d) std::swap(tensor.shape[0], tensor.shape[1]);
+  // Where the bytes are row-major for the other orientation, the tensor is stored as they are.
+  if (conv1d != entry.is_transposed()) tensor.transforms.push_back({tensor::TransformKind::transpose});
+  const bool in_order = entry.is_dense() || entry.is_transposed();
+  tensor.planes = in_order ? plain_planes(file.mapping, file.bytes(entry), tensor)
+                           : strided_planes(file.mapping, file.bytes(entry), entry.strides, tensor);
   return tensor;
 }
 
-/// The recipe of one weight file; the bytes of parts kept verbatim are appended to `literals`.
-SourceFile weight_recipe(const WeightFile& file, std::size_t index, const Inventory& inventory, const NameMap& names,
-                         std::vector<std::byte>& literals) {
-  const std::string prefix = "source/" + std::to_string(index);
-  SourceFile recipe;
-  recipe.path = file.path;
-  recipe.size = file.mapping->size();
-  recipe.content = file.mapping;
-  Segment header;
-  header.attachment = prefix + "/header";
-  header.size = file.header.data_begin;
-  recipe.segments.push_back(std::move(header));
-  for (const SafetensorsEntry& entry : file.header.entries) {
-    if (entry.size() == 0) continue;
-    const Role role = inventory.role(entry.name);
-    Segment segment;
-    segment.size = entry.size();
-    if (role.coded != nullptr && role.part.empty()) {
-      const Bytes bytes = file.mapping->bytes().subspan(entry.begin, entry.size());
-      segment.attachment = prefix + "/literals";
-      segment.begin = literals.size();
-      literals.insert(literals.end(), bytes.begin(), bytes.end());
-    } else {
-      segment.kind = Segment::Kind::tensor;
-      segment.tensor = names(inventory.plain_name(entry.name));
-      segment.part = role.coded != nullptr ? std::string(role.part) : "raw";
-    }
-    recipe.segments.push_back(std::move(segment));
+/// Writes the recipe of one weight file: tensors where the file has them in order, everything else verbatim. Large
+/// pieces between tensors become attachments of their own, which are views; small ones, and the parts of coded tensors
+/// that are kept verbatim, are gathered in one.
+class RecipeWriter {
+ public:
+  RecipeWriter(const WeightFile& file, std::size_t index, Model& model)
+      : file_(file), prefix_("source/" + std::to_string(index)), model_(model) {
+    recipe_.path = file.path;
+    recipe_.size = file.mapping->size();
+    recipe_.content = file.mapping;
+    add_literal(prefix_ + "/header", 0, file.head_bytes());
+    position_ = file.head_bytes();
   }
-  return recipe;
-}
+
+  [[nodiscard]] SourceFile write(const Inventory& inventory, const NameMap& names) {
+    for (const WeightEntry* entry : in_file_order()) {
+      if (entry->begin < position_) continue;  // shares bytes with one before
+      keep(entry->begin);
+      const Role role = inventory.role(entry->name);
+      if (role.coded != nullptr && role.part.empty()) {
+        gather(entry->end);
+        continue;
+      }
+      Segment segment;
+      segment.kind = Segment::Kind::tensor;
+      segment.tensor = names(inventory.plain_name(entry->name));
+      segment.part = role.coded != nullptr ? std::string(role.part) : "raw";
+      segment.size = entry->size();
+      recipe_.segments.push_back(std::move(segment));
+      position_ = entry->end;
+    }
+    keep(recipe_.size);
+    if (!gathered_.empty()) {
+      const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(gathered_));
+      model_.attachments.push_back({prefix_ + "/literals", Bytes(*owner), owner});
+    }
+    return std::move(recipe_);
+  }
+
+ private:
+  static constexpr std::uint64_t kSmallBytes = 4096;
+
+  /// Tensors that packing gives back; of those with the same bytes the first is the one that has them.
+  [[nodiscard]] std::vector<const WeightEntry*> in_file_order() const {
+    std::vector<const WeightEntry*> entries;
+    for (const WeightEntry& entry : file_.entries)
+      if (entry.size() > 0 && (entry.is_dense() || entry.is_transposed())) entries.push_back(&entry);
+    std::stable_sort(entries.begin(), entries.end(), [](const WeightEntry* a, const WeightEntry* b) {
+      return a->begin != b->begin ? a->begin < b->begin : a->end > b->end;
+    });
+    return entries;
+  }
+  void add_literal(std::string attachment, std::uint64_t begin, std::uint64_t size) {
+    Segment segment;
+    segment.attachment = std::move(attachment);
+    segment.begin = begin;
+    segment.size = size;
+    recipe_.segments.push_back(std::move(segment));
+  }
+  void gather(std::uint64_t end) {
+    const Bytes bytes = file_.mapping->bytes().subspan(position_, end - position_);
+    add_literal(prefix_ + "/literals", gathered_.size(), bytes.size());
+    gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
+    position_ = end;
+  }
+  /// The bytes up to `end` belong to no tensor.
+  void keep(std::uint64_t end) {
+    if (end == position_) return;
+    if (end - position_ <= kSmallBytes) return gather(end);
+    const std::string name = prefix_ + "/bytes_" + std::to_string(position_);
+    const std::uint64_t size = end - position_;
+    model_.attachments.push_back({name, file_.mapping->bytes().subspan(position_, size), file_.mapping});
+    add_literal(name, 0, size);
+    position_ = end;
+  }
+
+  const WeightFile& file_;
+  std::string prefix_;
+  Model& model_;
+  SourceFile recipe_;
+  std::uint64_t position_ = 0;
+  std::vector<std::byte> gathered_;
+};
 
 tensor::Source make_source(const HfDirectory& directory, const Inventory& inventory, const NameMap& names,
                            Model& model) {
   tensor::Source source;
   source.layout = model.layout;
   for (std::size_t i = 0; i < directory.weights.size(); ++i) {
-    std::vector<std::byte> literals;
-    source.files.push_back(weight_recipe(directory.weights[i], i, inventory, names, literals));
-    if (literals.empty()) continue;
-    const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(literals));
-    model.attachments.push_back({"source/" + std::to_string(i) + "/literals", Bytes(*owner), owner});
+    source.files.push_back(RecipeWriter(directory.weights[i], i, model).write(inventory, names));
   }
   for (const std::string& name : directory.others) {
     SourceFile file;
@@ -178,7 +236,7 @@ tensor::Source make_source(const HfDirectory& directory, const Inventory& invent
 void add_aliases(const HfDirectory& directory, const NameMap& names, Model& model) {
   const std::string embedding(hf_embedding_name(model.config.architecture));
   for (const WeightFile& file : directory.weights) {
-    for (const auto& [dropped, kept] : file.header.metadata) {
+    for (const auto& [dropped, kept] : file.aliases) {
       const std::string alias = names(dropped), target = names(kept);
       if (alias != target && model.find(alias) == nullptr && model.find(target) != nullptr)
         model.aliases.emplace(alias, target);
@@ -209,14 +267,37 @@ void read_tokenizer(Model& model, const std::string& where) {
   if (!result.note.empty()) model.metadata.emplace("source.tokenizer", result.note);
 }
 
-/// Every tensor once, in file order; a coded one where its first part stands.
+/// Plain tensors by their bytes, so that those which share them are found.
+class SharedBytes {
+ public:
+  /// The name of the tensor that has the same elements already; else null, and `name` is remembered.
+  [[nodiscard]] const std::string* find_or_add(const HfCheckpoint::Stored& stored, const std::string& name) {
+    const WeightEntry& entry = *stored.entry;
+    if (entry.size() == 0) return nullptr;
+    const auto [place, added] =
+        names_.emplace(Key(stored.file, entry.begin, entry.type, entry.shape, entry.strides), name);
+    return added ? nullptr : &place->second;
+  }
+
+ private:
+  using Key = std::tuple<const WeightFile*, std::uint64_t, tensor::DType, tensor::Shape, std::vector<std::uint64_t>>;
+  std::map<Key, std::string> names_;
+};
+
+/// Every tensor once, in file order; a coded one where its first part stands; one that shares the bytes of another is
+/// an alias.
 void add_tensors(const HfCheckpoint& checkpoint, const Inventory& inventory, const NameMap& names, Model& model) {
   std::set<const CodedTensor*> added;
+  SharedBytes shared;
   for (const HfCheckpoint::Stored& stored : checkpoint.tensors()) {
     const Role role = inventory.role(stored.name());
     if (role.coded == nullptr) {
-      model.tensors.push_back(
-          plain_tensor(*stored.file, *stored.entry, names(stored.name()), model.config.architecture));
+      const std::string name = names(stored.name());
+      if (const std::string* owner = shared.find_or_add(stored, name)) {
+        model.aliases.emplace(name, *owner);
+        continue;
+      }
+      model.tensors.push_back(plain_tensor(*stored.file, *stored.entry, name, model.config.architecture));
     } else if (added.insert(role.coded).second) {
       model.tensors.push_back(role.coded->tensor);
       model.tensors.back().name = names(role.coded->tensor.name);
@@ -264,7 +345,10 @@ tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& opti
 
   const Inventory inventory(checkpoint, codec, options);
   model.findings = inventory.findings();
-  NameMap names(checkpoint, inventory, model.config.architecture);
+  for (const WeightFile& file : directory.weights)
+    for (const std::string& note : file.notes) model.findings.push_back(file.path + ": " + note);
+  const bool is_adapter = read_adapter_facts(model, directory.weights.front().path, path.string());
+  NameMap names(checkpoint, inventory, model.config.architecture, is_adapter);
   const std::string_view embedding = hf_embedding_name(model.config.architecture);
   if (model.config.tied_embeddings && stores(checkpoint, inventory, names, kHfHeadName) &&
       !stores(checkpoint, inventory, names, embedding)) {

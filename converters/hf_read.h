@@ -7,7 +7,7 @@ namespace ingot::convert {
 
 struct HfCodec;
 
-/// Opens a checkpoint directory or one .safetensors file: headers only, tensors are views. `codec` null: every tensor
+/// Opens a checkpoint directory or one file of weights: headers only, tensors are views. `codec` null: every tensor
 /// is plain. Throws Error.
 [[nodiscard]] tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& options,
                                     const HfCodec* codec = nullptr);

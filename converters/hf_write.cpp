@@ -12,6 +12,7 @@
 #include "converters/hf_names.h"
 #include "converters/hf_tokenizer.h"
 #include "converters/hf_write_plan.h"
+#include "converters/safetensors.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/scheme.h"
 #include "format/tensor/tensor_index.h"
@@ -181,7 +182,8 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
   for (const tensor::Attachment& attachment : model.attachments) {
     if (!attachment.name.starts_with(kAttachmentPrefix)) continue;
     const std::string path = attachment.name.substr(kAttachmentPrefix.size());
-    if (path == kSafetensorsIndex || written.contains(path) || is_quantization_file(path)) continue;
+    if (path == kSafetensorsIndex || path == kTorchIndex) continue;
+    if (written.contains(path) || is_quantization_file(path)) continue;
     if (!is_safe_relative_path(path)) {
       throw Error(ErrorKind::invalid_value,
                   model.path.string() + ": attachment '" + attachment.name + "' is no file name inside a directory");
@@ -192,19 +194,21 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
 }
 
 // --- Writing ---------------------------------------------------------------------------------------------------------------------
-/// A directory that becomes visible under its name at the end, or not at all.
+/// A directory that becomes visible under its name at the end, or not at all. With Leftover::kept it goes on with what an
+/// earlier one left.
 class NewDirectory {
  public:
-  explicit NewDirectory(fs::path target) : target_(std::move(target)) {
+  NewDirectory(fs::path target, Leftover leftover) : target_(std::move(target)), leftover_(leftover) {
     std::error_code status;
     while (!target_.has_filename() && target_.has_parent_path() && target_ != target_.parent_path())
       target_ = target_.parent_path();
+    temporary_ = target_;
+    temporary_ += leftover_ == Leftover::kept ? ".partial" : ".tmp-" + std::to_string(::getpid());
+    if (leftover_ == Leftover::kept && !fs::exists(temporary_, status)) fs::rename(target_, temporary_, status);
     if (fs::exists(target_, status) && !(fs::is_directory(target_, status) && fs::is_empty(target_, status))) {
       throw Error(ErrorKind::io, target_.string() + ": exists already and is no empty directory");
     }
-    temporary_ = target_;
-    temporary_ += ".tmp-" + std::to_string(::getpid());
-    fs::remove_all(temporary_, status);
+    if (leftover_ == Leftover::removed) fs::remove_all(temporary_, status);
     fs::create_directories(temporary_, status);
     if (status) throw Error(ErrorKind::io, temporary_.string() + ": cannot create: " + status.message());
   }
@@ -212,7 +216,7 @@ class NewDirectory {
   NewDirectory& operator=(const NewDirectory&) = delete;
   ~NewDirectory() {
     std::error_code ignored;
-    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+    if (!temporary_.empty() && leftover_ == Leftover::removed) fs::remove_all(temporary_, ignored);
   }
 
   /// Path of a new file, its directories created.
@@ -240,14 +244,15 @@ class NewDirectory {
 
  private:
   fs::path target_, temporary_;
+  Leftover leftover_;
 };
 
-void copy_bytes(Bytes bytes, const fs::path& path, bool sync) {
-  OutputFile file(path);
+void copy_bytes(Bytes bytes, const fs::path& path, const WriteOptions& options) {
+  OutputFile file(path, leftover(options.journal));
   for (std::uint64_t begin = 0; begin < bytes.size(); begin += kCopyBytes) {
     file.write(bytes.subspan(begin, std::min<std::uint64_t>(kCopyBytes, bytes.size() - begin)));
   }
-  file.commit(sync);
+  file.commit(options.sync);
 }
 
 std::string target_name(const HfItem& item) {
@@ -330,26 +335,33 @@ void write_hf(const Model& model, const fs::path& path, const WriteOptions& opti
   for (const auto& [name, text] : generated) written.insert(name);
   const std::vector<const tensor::Attachment*> copied = copied_files(model, written);
 
-  NewDirectory directory(path);
+  NewDirectory directory(path, leftover(options.journal));
   const auto advance = [&](std::uint64_t bytes) {
     done_bytes += bytes;
     if (options.progress) options.progress("writing", done_bytes, total_bytes);
   };
   HfItemWriter writer(codec);
-  for (const Shard& shard : shards) {
-    OutputFile file(directory.file(shard.path));
+  for (std::size_t s = 0; s < shards.size(); ++s) {
+    if (options.part && !options.part->takes(s)) continue;
+    const Shard& shard = shards[s];
+    OutputFile file(directory.file(shard.path), leftover(options.journal));
     file.reserve(shard.plan.file_bytes);
     file.write_at(0, as_bytes_view(shard.plan.header));
     advance(shard.plan.header.size());
-    for (std::size_t i = 0; i < shard.items.size(); ++i)
-      writer.write(items[shard.items[i]], file, shard.plan.begin[i], advance);
+    for (std::size_t i = 0; i < shard.items.size(); ++i) {
+      const HfItem& item = items[shard.items[i]];
+      JournaledRange range(file, options.journal, item.file_name, shard.plan.begin[i], item.bytes());
+      writer.write(item, range, shard.plan.begin[i], advance);
+      range.finish();
+    }
     file.commit(options.sync);
   }
+  if (options.part) return;
   if (shards.size() > 1)
-    copy_bytes(as_bytes_view(index_json(items, shards)), directory.file(std::string(kSafetensorsIndex)), options.sync);
-  for (const auto& [name, text] : generated) copy_bytes(as_bytes_view(text), directory.file(name), options.sync);
+    copy_bytes(as_bytes_view(index_json(items, shards)), directory.file(std::string(kSafetensorsIndex)), options);
+  for (const auto& [name, text] : generated) copy_bytes(as_bytes_view(text), directory.file(name), options);
   for (const tensor::Attachment* attachment : copied) {
-    copy_bytes(attachment->bytes, directory.file(attachment->name.substr(kAttachmentPrefix.size())), options.sync);
+    copy_bytes(attachment->bytes, directory.file(attachment->name.substr(kAttachmentPrefix.size())), options);
   }
   directory.commit(options.sync);
 }

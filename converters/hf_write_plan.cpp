@@ -10,6 +10,7 @@
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
 #include "converters/safetensors.h"
+#include "converters/scheme_choice.h"
 #include "converters/with_views.h"
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
@@ -137,7 +138,7 @@ struct Buffers {
   std::vector<std::byte> bytes;
 };
 
-void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_bytes(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                  const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t total = tensor::dense_bytes(item.type, item.tensor.elements());
   const std::uint64_t row_bits = item.tensor.geometry().cols * tensor::bits(item.type);
@@ -162,7 +163,7 @@ void write_bytes(const HfItem& item, OutputFile& file, std::uint64_t offset,
   });
 }
 
-void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_values(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                   const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t elements = item.tensor.elements();
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
@@ -185,7 +186,7 @@ void write_values(const HfItem& item, OutputFile& file, std::uint64_t offset,
 }
 
 /// Strips of logical rows [out] are decoded whole and written as columns of the file.
-void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_transposed(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                       const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t outputs = item.tensor.shape[0], inputs = item.tensor.shape[1];
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
@@ -214,13 +215,13 @@ void write_transposed(const HfItem& item, OutputFile& file, std::uint64_t offset
   });
 }
 
-void write_given(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void write_given(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                  const std::function<void(std::uint64_t)>& progress) {
   file.write_at(offset, item.given_bytes);
   progress(item.given_bytes.size());
 }
 
-void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec, OutputFile& file,
+void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec, JournaledRange& file,
                   std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t total = item.bytes();
   std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
@@ -276,7 +277,8 @@ void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, const
   if (any) return;
   throw Error(ErrorKind::unsupported, "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
                                           (why_plain.empty() ? "" : " (" + why_plain + ")") +
-                                          "; --to hf writes its values in floating point");
+                                          "; --to hf writes its values in floating point" +
+                                          (codec.schemes.empty() ? "" : ", --allow requantize rounds them"));
 }
 
 void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
@@ -300,18 +302,16 @@ std::uint64_t HfItem::bytes() const {
 
 std::optional<DType> wanted_hf_type(const std::string& scheme, const HfCodec* codec) {
   if (scheme.empty()) return std::nullopt;
-  std::string known = "f32, f16, bf16";
   for (const WrittenType& row : kWrittenTypes)
     if (row.scheme == scheme) return row.type;
+  WriteOptions options;
+  options.scheme = scheme;
   if (codec != nullptr) {
-    for (const std::string_view word : codec->schemes) {
-      if (word == scheme) return std::nullopt;
-      known += ", " + std::string(word);
-    }
+    (void)scheme_word(options, codec->schemes, codec->layout);
+  } else {
+    (void)scheme_word(options, {}, "hf");
   }
-  throw Error(ErrorKind::unsupported, "--scheme " + scheme + ": the " +
-                                          std::string(codec != nullptr ? codec->layout : "hf") + " layout writes " +
-                                          known);
+  return std::nullopt;
 }
 
 std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {
@@ -357,8 +357,9 @@ bool all_values_fit(const HfItem& item) {
   return fit;
 }
 
-void HfItemWriter::write(const HfItem& item, OutputFile& file, std::uint64_t offset,
+void HfItemWriter::write(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                          const std::function<void(std::uint64_t)>& progress) {
+  if (file.is_finished()) return progress(item.bytes());
   std::mutex mutex;
   const auto advance = [&](std::uint64_t bytes) {
     const std::scoped_lock lock(mutex);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "converters/hf_codec.h"
-#include "format/base/output_file.h"
+#include "format/base/write_journal.h"
 
 namespace ingot::convert {
 
@@ -52,9 +52,9 @@ struct HfItem {
 class HfItemWriter {
  public:
   explicit HfItemWriter(const HfCodec* codec) : codec_(codec) {}
-  /// Writes the tensor at `offset` of the file; streams in pieces, parallel; calls progress(bytes) from any thread, one
+  /// Writes the tensor at `offset` of the file unless an earlier run did; streams in pieces, parallel; calls progress(bytes) from any thread, one
   /// at a time.
-  void write(const HfItem& item, OutputFile& file, std::uint64_t offset,
+  void write(const HfItem& item, JournaledRange& file, std::uint64_t offset,
              const std::function<void(std::uint64_t)>& progress);
 
  private:

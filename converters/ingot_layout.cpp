@@ -47,8 +47,10 @@ void write(const tensor::Model& model, const std::filesystem::path& path, const 
   container_options.shard_bytes = options.shard_bytes;
   container_options.progress = options.progress;
   container_options.source_hashes = options.source_hashes;
+  container_options.journal = options.journal;
+  if (options.part) container_options.takes = [&](std::uint64_t member) { return options.part->takes(member); };
   container::WriteResult result = container::write(model, path, container_options);
-  if (options.fingerprints != nullptr) *options.fingerprints = std::move(result.fingerprints);
+  if (options.fingerprints != nullptr && !options.part) *options.fingerprints = std::move(result.fingerprints);
 }
 
 }  // namespace

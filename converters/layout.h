@@ -14,6 +14,7 @@
 
 #include "format/base/passing_hash.h"
 #include "format/base/progress.h"
+#include "format/base/write_journal.h"
 #include "format/tensor/model.h"
 
 namespace ingot::convert {
@@ -33,9 +34,17 @@ struct TensorOutcome {
   double expected_seconds = 0;  // filled by the engine, not by the layout
 };
 
+/// --part 2/4: the share of the output that one process writes.
+struct Part {
+  std::uint64_t number = 1, count = 1;  // 1 <= number <= count
+  /// Is the file of this index (from 0) among those of the part?
+  [[nodiscard]] bool takes(std::uint64_t file) const noexcept { return file % count == number - 1; }
+};
+
 /// Options of `ingot convert` that a writer may need.
 struct WriteOptions {
-  std::string scheme;             // --scheme: wanted element type ("f32", "bf16", "f16", "q8_0"); empty: keep
+  std::string scheme;             // --scheme: a type ("f32", "q4_0") or a word of scheme_choice.h; empty: keep
+  std::string keep, quantize;     // --keep, --quantize: names (regular expressions) that are not or also quantized
   std::uint64_t shard_bytes = 0;  // --shard-size; 0: one file
   bool compress = false;          // --compress: zstd chunks (only the ingot layout)
   bool sync = true;
@@ -44,6 +53,10 @@ struct WriteOptions {
   Progress progress;
   /// Hashes of the source files that are not known yet, for a writer that keeps the source. Null: all are known.
   PassingHashes* source_hashes = nullptr;
+  /// Writers record in it what is finished, leave what an earlier run has finished, and keep their partial files.
+  WriteJournal* journal = nullptr;
+  /// Only these files, and nothing that needs the others (a manifest, an index).
+  std::optional<Part> part;
   /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others
   /// leave it empty.
   std::vector<Hash128>* fingerprints = nullptr;
@@ -58,6 +71,7 @@ struct ReadOptions {
 struct Forecast {
   std::vector<TensorOutcome> tensors;
   std::uint64_t output_bytes = 0;
+  std::uint64_t peak_memory_bytes = 0;  // estimated by the engine: work_time.h
 };
 
 struct Layout {

@@ -17,5 +17,9 @@ namespace ingot::convert {
 [[nodiscard]] const Layout& fp8_layout() noexcept;
 [[nodiscard]] const Layout& mxfp4_layout() noexcept;
 [[nodiscard]] const Layout& nvfp4_layout() noexcept;
+[[nodiscard]] const Layout& hqq_layout() noexcept;
+[[nodiscard]] const Layout& quanto_layout() noexcept;
+[[nodiscard]] const Layout& torchao_layout() noexcept;
+[[nodiscard]] const Layout& exl2_layout() noexcept;
 
 }  // namespace ingot::convert

@@ -22,6 +22,11 @@ bool is_quantized_linear(const tensor::Tensor& tensor, const std::string& name, 
          !scheme.scales.empty() && scheme.flat == 0 && tensor.name != hf_embedding_name(model.config.architecture);
 }
 
+bool is_integer_coded(const tensor::Tensor& tensor) {
+  return tensor.scheme.codes.kind == tensor::CodeKind::number && !tensor::info(tensor.scheme.codes.type).is_float &&
+         !tensor.scheme.scales.empty();
+}
+
 std::string module_of(const std::string& weight_name) {
   return weight_name.substr(0, weight_name.size() - kWeight.size());
 }
@@ -65,8 +70,15 @@ DType scale_type_of(const WriteOptions& options, const std::string& layout) {
   throw Error(ErrorKind::unsupported, "scale_type=" + *word + ": " + layout + " knows f16, bf16 and f32");
 }
 
-bool is_consented(const Recoded& recoded, const WriteOptions& options) {
-  return recoded.proof <= std::min(options.allow, ProofClass::codes);
+StoredForm symmetric_form(std::uint8_t bits, DType scale_type, std::uint32_t block_cols) {
+  StoredForm form = linear_form(bits, scale_type, block_cols, false);
+  form.scheme.offset = {.kind = tensor::OffsetKind::zero, .zero = 1 << (bits - 1)};
+  return form;
+}
+
+bool is_symmetric(const tensor::Tensor& tensor) {
+  const std::optional<AffineFacts> facts = affine_facts(tensor);
+  return facts && facts->zero == 1 << (facts->bits - 1);
 }
 
 }  // namespace ingot::convert

@@ -13,6 +13,8 @@ namespace ingot::convert {
 /// Could the tensor be a quantized linear layer: a matrix "X.weight" of integer codes with scales, and no embedding?
 [[nodiscard]] bool is_quantized_linear(const tensor::Tensor& tensor, const std::string& name,
                                        const tensor::Model& model);
+/// Codes are integers with scales.
+[[nodiscard]] bool is_integer_coded(const tensor::Tensor& tensor);
 /// "X" of "X.weight".
 [[nodiscard]] std::string module_of(const std::string& weight_name);
 
@@ -29,7 +31,9 @@ namespace ingot::convert {
 /// --set `key`, or nothing.
 [[nodiscard]] std::optional<std::string> setting(const WriteOptions& options, const std::string& key);
 
-/// May a plan of this class be carried out? Otherwise the tensor stays plain, which is always exact.
-[[nodiscard]] bool is_consented(const Recoded& recoded, const WriteOptions& options);
+/// The form that a quantizer of symmetric codes makes: a constant zero in their middle.
+[[nodiscard]] StoredForm symmetric_form(std::uint8_t bits, tensor::DType scale_type, std::uint32_t block_cols);
+/// Is the zero of all groups the middle of the codes?
+[[nodiscard]] bool is_symmetric(const tensor::Tensor& tensor);
 
 }  // namespace ingot::convert

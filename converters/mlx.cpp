@@ -25,7 +25,8 @@ const HfCodec& mlx_codec() noexcept {
       .one_encoding = [](const tensor::Tensor&, std::string_view) { return true; },
       .plan = mlx::plan,
       .configure = mlx::configure,
-      .settings = {"scale_type"}};
+      .schemes = mlx::schemes(),
+      .settings = {"scale_type", "bits", "group_size"}};
   return codec;
 }
 

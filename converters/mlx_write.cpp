@@ -4,7 +4,7 @@
 #include <array>
 
 #include "converters/mlx_read.h"
-#include "converters/recode.h"
+#include "converters/scheme_choice.h"
 
 namespace ingot::convert::mlx {
 namespace {
@@ -15,6 +15,8 @@ using tensor::Tensor;
 
 constexpr std::string_view kWeight = ".weight";
 constexpr std::array<std::uint32_t, 3> kGroupSizes = {128, 64, 32};
+constexpr std::uint8_t kUsualWidth = 4;
+constexpr std::uint32_t kUsualGroup = 64;
 
 /// --set scale_type=...; nothing: the narrowest type that is exact.
 std::optional<DType> wanted_scale_type(const WriteOptions& options) {
@@ -40,6 +42,8 @@ std::optional<std::uint32_t> group_size_for(const Scheme& source, std::uint64_t 
   return std::nullopt;
 }
 
+bool is_scale_type(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
+
 /// The narrowest unsigned codes of MLX that hold codes of this type.
 std::optional<DType> codes_for(DType source) {
   for (std::uint64_t bits = tensor::bits(source); bits <= 8; ++bits)
@@ -47,12 +51,48 @@ std::optional<DType> codes_for(DType source) {
   return std::nullopt;
 }
 
-std::vector<StoredForm> forms_for(const Tensor& source, std::optional<DType> wanted) {
+StoredForm affine_form(DType codes, DType type, std::uint32_t group_size) {
+  StoredForm form;
+  const tensor::Block block{1, group_size};
+  form.scheme.codes.type = codes;
+  form.scheme.scales = {{.type = type, .block = block}};
+  form.scheme.offset.kind = tensor::OffsetKind::bias;
+  form.scheme.offset.levels = {{.type = type, .block = block}};
+  return form;
+}
+
+SchemeWord word_of(const WriteOptions& options) {
+  SchemeWord word = scheme_word(options, schemes(), "mlx");
+  const bool known = std::find(kGroupSizes.begin(), kGroupSizes.end(), word.group) != kGroupSizes.end();
+  if (word.extent != SchemeWord::Extent::unsaid && !known)
+    throw Error(ErrorKind::unsupported, "--scheme " + options.scheme + ": mlx has groups of 32, 64 and 128 inputs");
+  return word;
+}
+
+/// What values are rounded to: as mlx-lm does, with scales of the type of the weights.
+std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& word, std::optional<DType> wanted) {
+  const Scheme& from = source.scheme;
+  const std::uint64_t inputs = source.shape.back();
+  std::uint8_t bits = word.bits != 0 ? word.bits : kUsualWidth;
+  const bool integers = from.codes.kind == tensor::CodeKind::number && !tensor::info(from.codes.type).is_float;
+  if (word.bits == 0 && integers)
+    if (const auto codes = codes_for(from.codes.type)) bits = tensor::bits(*codes);
+  std::uint32_t group_size = word.group;
+  if (word.extent == SchemeWord::Extent::unsaid) group_size = inputs % kUsualGroup == 0 ? kUsualGroup : 32;
+  if (inputs % group_size != 0) return std::nullopt;
+  const DType type = wanted                                              ? *wanted
+                     : from.is_plain() && is_scale_type(from.codes.type) ? from.codes.type
+                                                                         : DType::f16;
+  return affine_form(*code_type(bits), type, group_size);
+}
+
+/// Forms of the word, of any width and of groups that suit the source where it says nothing.
+std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, std::optional<DType> wanted) {
   std::vector<StoredForm> forms;
   const Scheme& from = source.scheme;
   if (from.codes.kind != tensor::CodeKind::number || from.scales.empty()) return forms;
   const std::uint64_t inputs = source.shape.back();
-  if (tensor::info(from.codes.type).is_float) {
+  if (tensor::info(from.codes.type).is_float && !word.named) {
     for (const FloatMode& mode : float_modes()) {
       if (mode.code != from.codes.type || inputs % mode.group_size != 0) continue;
       StoredForm form;
@@ -62,18 +102,12 @@ std::vector<StoredForm> forms_for(const Tensor& source, std::optional<DType> wan
     }
     return forms;
   }
-  const auto codes = codes_for(from.codes.type);
-  const auto group_size = group_size_for(from, inputs);
-  if (!codes || !group_size) return forms;
-  for (const DType type : scale_types(from, wanted)) {
-    StoredForm form;
-    const tensor::Block block{1, *group_size};
-    form.scheme.codes.type = *codes;
-    form.scheme.scales = {{.type = type, .block = block}};
-    form.scheme.offset.kind = tensor::OffsetKind::bias;
-    form.scheme.offset.levels = {{.type = type, .block = block}};
-    forms.push_back(std::move(form));
-  }
+  if (tensor::info(from.codes.type).is_float) return forms;
+  const auto codes = word.bits != 0 ? code_type(word.bits) : codes_for(from.codes.type);
+  const auto group_size =
+      word.extent != SchemeWord::Extent::unsaid ? std::optional(word.group) : group_size_for(from, inputs);
+  if (!codes || !group_size || inputs % *group_size != 0) return forms;
+  for (const DType type : scale_types(from, wanted)) forms.push_back(affine_form(*codes, type, *group_size));
   return forms;
 }
 
@@ -111,18 +145,27 @@ Json to_json(const Sizes& sizes) {
 
 }  // namespace
 
+const std::vector<std::string_view>& schemes() noexcept {
+  static const std::vector<std::string_view> words = {"2bit", "3bit", "4bit", "5bit", "6bit", "8bit"};
+  return words;
+}
+
 CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                const WriteOptions& options) {
   CodedPlan plan;
   const std::optional<DType> wanted = wanted_scale_type(options);
   // mlx-lm turns the matrices of GPT-2 over when it loads them: only plain ones bear that.
   const bool eligible = file_name.ends_with(kWeight) && source.shape.size() >= 2 && source.elements() > 0 &&
-                        options.scheme.empty() && model.config.architecture != "gpt2";
-  const std::vector<StoredForm> forms = eligible ? forms_for(source, wanted) : std::vector<StoredForm>{};
-  if (forms.empty()) return plan;
-  Recoded recoded = recode_to_first(source, forms);
-  const ProofClass worst = wanted ? ProofClass::codes : std::min(options.allow, ProofClass::codes);
-  if (recoded.proof > worst) return plan;
+                        !is_float_word(options.scheme) && model.config.architecture != "gpt2";
+  if (!eligible) return plan;
+  const SchemeWord word = word_of(options);
+  Forms forms{.kept = forms_for(source, word, wanted)};
+  if (may_round(source, file_name, model, options, word.named, {.embedding = true, .head = true}))
+    forms.rounded = rounding_for(source, word, wanted);
+  if (forms.kept.empty() && !forms.rounded) return plan;
+  const bool named = word.named || wanted.has_value();
+  Recoded recoded = keep_or_round(source, forms, word.named, options);
+  if (!is_planned(recoded, named, options)) return plan;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);

@@ -81,6 +81,10 @@ class Prover {
     proof.after = comparison.fingerprint_b;
     proof.worst_error = comparison.worst_error;
     proof.worst_error_steps = comparison.worst_error_steps;
+    proof.rms_error_steps = comparison.rms_error_steps;
+    proof.worst_error_ulp = comparison.worst_error_ulp;
+    proof.rms_error_ulp = comparison.rms_error_ulp;
+    proof.elements = comparison.elements;
     if (proof.before == proof.after) {
       proof.reached = ProofClass::exact;
     } else if (forecast == ProofClass::codes && comparison.worst_error_steps > 0 &&

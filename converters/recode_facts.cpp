@@ -56,7 +56,10 @@ std::optional<AffineFacts> affine_facts(const tensor::Tensor& tensor) {
   facts.has_bias = scheme.offset.kind == OffsetKind::bias || scheme.offset.kind == OffsetKind::minimum;
   facts.two_level = scheme.scales.size() > 1;
   facts.block = scheme.scales[0].block;
-  if (scheme.flat != 0) facts.block = {1, scheme.flat};
+  if (scheme.flat != 0) {  // strided groups have no inputs in a row
+    const bool strided = facts.block == tensor::Block{0, 1};
+    facts.block = {1, strided ? 1 : scheme.flat};
+  }
   facts.scale_type = scheme.scales[0].type;
   facts.order = scheme.order;
   const std::int32_t unsigned_by = codes.is_signed ? 1 << (codes.bits - 1) : 0;

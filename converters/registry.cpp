@@ -14,9 +14,10 @@ namespace {
 
 // Order of detection: file formats with a magic first, directories last.
 using LayoutRow = const Layout& (*)() noexcept;
-constexpr std::array<LayoutRow, 11> kRows = {
-    ingot_layout, gguf_layout, gptq_layout, awq_layout, compressed_tensors_layout, nvfp4_layout, mxfp4_layout,
-    fp8_layout,   bnb_layout,  mlx_layout,  hf_layout};
+constexpr std::array<LayoutRow, 15> kRows = {
+    ingot_layout, gguf_layout,   gptq_layout,    awq_layout,  compressed_tensors_layout,
+    nvfp4_layout, mxfp4_layout,  fp8_layout,     bnb_layout,  mlx_layout,
+    hqq_layout,   quanto_layout, torchao_layout, exl2_layout, hf_layout};
 
 constexpr std::array<std::string_view, 4> kProofNames = {"exact", "codes", "requantized", "refused"};
 

@@ -25,6 +25,9 @@ struct ConvertOptions {
   ProofClass allow = ProofClass::exact;  // worst class the user consents to
   bool prove = true;                     // read the result back and compare fingerprints
   bool overwrite = false;                // replace what stands at the output path
+  bool resume = false;                   // go on with what an ended process left of the same conversion
+  bool trust_config = false;             // how the model was read, for join()
+  bool check_space = true;               // refuse before writing where the disk has too little room
   /// Called with the finished forecast before the consent check, so that a person sees it first.
   std::function<void(const Forecast&)> on_forecast;
 };
@@ -36,6 +39,9 @@ struct TensorProof {
   Hash128 before, after;         // fingerprints of the logical values, source and written file
   double worst_error = 0;        // largest absolute difference (0 when exact)
   double worst_error_steps = 0;  // in units of the target's quantization step or ulp of its type; 0 when exact
+  double rms_error_steps = 0;    // the same, root mean square over all elements
+  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of the source's values as binary32
+  std::uint64_t elements = 0;
 };
 
 struct ConversionReport {
@@ -43,6 +49,7 @@ struct ConversionReport {
   std::vector<TensorProof> proofs;
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;
+  std::uint64_t kept_bytes = 0;  // of written_bytes: finished by an earlier process and confirmed by their hashes
   double forecast_seconds = 0, write_seconds = 0, prove_seconds = 0;
   bool proven = false;  // false with prove = false: proofs and the model fingerprints are empty
 };
@@ -56,6 +63,13 @@ struct ConversionReport {
 ConversionReport convert(const tensor::Model& model, const std::filesystem::path& output,
                          const ConvertOptions& options);
 
+/// Is there work of an ended conversion into `output` that --resume would go on with?
+[[nodiscard]] bool is_resumable(const std::filesystem::path& output);
+/// Makes `output` of the parts that ConvertOptions::write.part left, from the source and with the options that they
+/// recorded. Throws mismatch where they do not belong together, io naming the parts that are missing. `options` gives
+/// prove, overwrite, sync and progress.
+ConversionReport join(const std::filesystem::path& output, const ConvertOptions& options);
+
 // --- compare (compare.cpp) -----------------------------------------------------------------------------------------
 /// How the values of `b` differ from those of `a`, whatever their schemes, packings and transforms.
 struct ValueComparison {
@@ -65,6 +79,8 @@ struct ValueComparison {
   /// The largest |b - a| in units of b's scale (integer codes) or of the last place of b's type (floats); 0 for tables
   /// and grids, which have no uniform step.
   double worst_error_steps = 0;
+  double rms_error_steps = 0;
+  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of a's values as binary32
   double rms_error = 0;
   double rms_value = 0;  // of a: what rms_error is to be seen against
   std::uint64_t worst_element = 0;

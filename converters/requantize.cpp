@@ -79,8 +79,7 @@ class QuantizedPlanes final : public tensor::PlaneSource {
       codecs_.emplace_back(level, std::span<const float>());
     while (code_planes_ < specs_.size() && specs_[code_planes_].role.starts_with("codes")) ++code_planes_;
     if (!target.scheme.scales.empty()) block_ = target.scheme.scales[0].block;
-    if (target.scheme.scales.empty() || block_.rows == 1) return;
-    find_whole_numbers();
+    block_.rows == 1 ? add_whole_scale() : find_whole_numbers();
   }
 
   [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
@@ -107,6 +106,7 @@ class QuantizedPlanes final : public tensor::PlaneSource {
     for (float& value : values) value = quantizers::rounded(target_.scheme.scales[0].type, value);
   }
   void find_whole_numbers();
+  void add_whole_scale();
   void quantize_row(std::uint64_t row, std::uint64_t in_unit, RowValues& reader, Unit& unit) const;
   void make_unit(std::uint64_t index, std::uint64_t slot, RowValues& reader, Unit& unit,
                  const std::vector<std::byte*>& out) const;
@@ -121,6 +121,16 @@ class QuantizedPlanes final : public tensor::PlaneSource {
   std::vector<BlockNumbers> whole_numbers_;    // (matrices, parameter rows, columns), where blocks span rows
   std::vector<std::vector<std::byte>> whole_;  // by level
 };
+
+/// Scales of rows that share a number for the tensor.
+void QuantizedPlanes::add_whole_scale() {
+  for (std::size_t level = 0; level < codecs_.size(); ++level) {
+    const tensor::PlaneSpec& spec = specs_[code_planes_ + level];
+    whole_.emplace_back(spec.sliced ? 0 : spec.total_bytes);
+    const double number = quantizer_.whole_scale;
+    if (!spec.sliced) codecs_[level].encode(&number, 1, whole_.back().data());
+  }
+}
 
 /// Blocks of several rows: one pass over all values for their extremes.
 void QuantizedPlanes::find_whole_numbers() {
@@ -197,7 +207,7 @@ void QuantizedPlanes::make_unit(std::uint64_t index, std::uint64_t slot, RowValu
   tensor::pack_unit(geometry_, tensor::bits(target_.scheme.codes.type), unit.codes.data(), slices);
   for (std::size_t level = 0; level < unit.numbers.size(); ++level) {
     const std::size_t plane = code_planes_ + level;
-    if (out[plane] == nullptr) continue;
+    if (out[plane] == nullptr || !specs_[plane].sliced) continue;
     const std::uint64_t made = rows * blocks_of_row();
     std::fill(unit.elements[level].begin(), unit.elements[level].end(), std::byte{0});
     codecs_[level].encode(unit.numbers[level].data(), made, unit.elements[level].data());

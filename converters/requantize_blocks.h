@@ -29,7 +29,8 @@ struct Quantizer {
   /// Low bits of the codes, one per byte.
   void (*codes)(const tensor::Scheme& scheme, const BlockNumbers& block, const float* values, std::uint64_t count,
                 std::uint8_t* codes) noexcept;
-  bool casts_values;  // values are rounded to the type of the scales first
+  bool casts_values;      // values are rounded to the type of the scales first
+  float whole_scale = 0;  // the one number of a second level of scales
 };
 
 extern const std::span<const Quantizer> kGgufQuantizers;               // requantize_gguf.cpp

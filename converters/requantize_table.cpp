@@ -1,4 +1,4 @@
-// NF4 and FP4 blocks as bitsandbytes makes them on the CPU. Implements spec/quantizers.md section 4.
+// NF4 and FP4 blocks and the rows of LLM.int8 as bitsandbytes makes them on the CPU. Implements spec/quantizers.md section 4.
 #include <algorithm>
 #include <array>
 
@@ -57,7 +57,30 @@ void codes_four_bit_table(const Scheme& scheme, const BlockNumbers& block, const
   }
 }
 
-constexpr Quantizer kRows[] = {{is_four_bit_table, four_bit_table, codes_four_bit_table, false}};
+/// What the factor 1/127 is in LLM.int8.
+constexpr float kRowUnit = 7.874015718698502e-3f;
+
+bool is_row_of_bytes(const Scheme& scheme) noexcept {
+  return scheme.codes.kind == CodeKind::number && scheme.codes.type == DType::i8 && scheme.scales.size() == 2 &&
+         scheme.scales[0].type == DType::f32 && scheme.scales[0].block == tensor::Block{1, 0} &&
+         scheme.scales[1].type == DType::f32 && scheme.scales[1].block == tensor::Block{0, 0} && scheme.rounded_steps &&
+         scheme.offset.kind == OffsetKind::none;
+}
+/// The library rounds weights to binary16 first.
+BlockNumbers row_of_bytes(const Scheme&, const Extremes& extremes, bool) noexcept {
+  const float magnitude = rounded(DType::f16, std::fabs(extremes.farthest));
+  return {magnitude, 0, magnitude == 0 ? 0 : 1.0f / magnitude * 127.0f, 0};
+}
+void codes_row_of_bytes(const Scheme&, const BlockNumbers& block, const float* values, std::uint64_t count,
+                        std::uint8_t* codes) noexcept {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const float scaled = clamped(rounded(DType::f16, values[i]) * block.work_scale, -127, 127);
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(nearest_integer(scaled)));
+  }
+}
+
+constexpr Quantizer kRows[] = {{is_four_bit_table, four_bit_table, codes_four_bit_table, false},
+                               {is_row_of_bytes, row_of_bytes, codes_row_of_bytes, false, kRowUnit}};
 
 }  // namespace
 

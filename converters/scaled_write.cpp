@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "converters/recode.h"
+#include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 
 namespace ingot::convert::scaled {
@@ -15,20 +15,45 @@ using tensor::Scheme;
 using tensor::Tensor;
 
 constexpr std::string_view kWeight = ".weight";
+using Extent = SchemeWord::Extent;
+
 constexpr Block kDeepSeekBlock = {128, 128};
 constexpr Block kMxBlock = {1, 32}, kNvBlock = {1, 16};
 
 bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
 
-bool is_matrix(const Tensor& source, const std::string& file_name, const WriteOptions& options) {
-  return file_name.ends_with(kWeight) && source.shape.size() == 2 && source.elements() > 0 && options.scheme.empty();
+bool is_matrix(const Tensor& source, const std::string& file_name) {
+  return file_name.ends_with(kWeight) && source.shape.size() == 2 && source.elements() > 0;
+}
+
+Block block_of(const SchemeWord& word) {
+  if (word.extent == Extent::block) return kDeepSeekBlock;
+  if (word.extent == Extent::tensor) return {0, 0};
+  if (word.extent == Extent::row) return {1, 0};
+  throw Error(ErrorKind::unsupported, "--scheme fp8-g" + std::to_string(word.group) +
+                                          ": the fp8 layout has scales by -tensor, -row and -block (128 x 128)");
+}
+
+StoredForm fp8_form(DType scale_type, Block block) {
+  StoredForm form;
+  form.scheme.codes.type = DType::e4m3;
+  form.scheme.scales = {{.type = scale_type, .block = block}};
+  return form;
+}
+
+/// The source's own form, or the word's where the user names one.
+std::vector<StoredForm> fp8_forms(const Tensor& source, const SchemeWord& word) {
+  const Scheme& scheme = source.scheme;
+  if (scheme.codes.type != DType::e4m3 || scheme.scales.size() != 1 || !is_number(scheme.scales[0].type)) return {};
+  const tensor::Level& level = scheme.scales[0];
+  if (word.extent != Extent::unsaid) return {fp8_form(level.type, block_of(word))};
+  if (level.block != kDeepSeekBlock && level.block != Block{1, 0} && level.block != Block{0, 0}) return {};
+  return {fp8_form(level.type, level.block)};
 }
 
 /// The plan without items; none where the tensor cannot have this form.
-std::optional<CodedPlan> planned(const Tensor& source, const StoredForm& form, const WriteOptions& options,
-                                 std::string_view layout) {
-  Recoded recoded = recode(source, form);
-  if (recoded.proof > std::min(options.allow, ProofClass::codes)) return std::nullopt;
+std::optional<CodedPlan> planned(Recoded recoded, bool named, const WriteOptions& options, std::string_view layout) {
+  if (!is_planned(recoded, named, options)) return std::nullopt;
   CodedPlan plan;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
@@ -49,19 +74,23 @@ Json method(std::string_view name) {
 
 }  // namespace
 
-CodedPlan plan_fp8(const Tensor& source, const std::string& file_name, const tensor::Model&,
+const std::vector<std::string_view>& fp8_schemes() noexcept {
+  static const std::vector<std::string_view> words = {"fp8"};
+  return words;
+}
+
+CodedPlan plan_fp8(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                    const WriteOptions& options) {
-  const Scheme& scheme = source.scheme;
-  if (!is_matrix(source, file_name, options) || scheme.codes.type != DType::e4m3 || scheme.scales.size() != 1)
-    return {};
-  const tensor::Level& level = scheme.scales[0];
-  const bool blocks = level.block == kDeepSeekBlock, rows = level.block == Block{1, 0};
-  if (!is_number(level.type) || (!blocks && !rows && level.block != Block{0, 0})) return {};
-  StoredForm form;
-  form.scheme.codes = scheme.codes;
-  form.scheme.scales = {level};
-  auto plan = planned(source, form, options, "fp8");
+  if (!is_matrix(source, file_name) || is_float_word(options.scheme)) return {};
+  const SchemeWord word = scheme_word(options, fp8_schemes(), "fp8");
+  Forms forms{.kept = fp8_forms(source, word)};
+  if (may_round(source, file_name, model, options, word.named))
+    forms.rounded = fp8_form(DType::f32, word.extent == Extent::unsaid ? kDeepSeekBlock : block_of(word));
+  if (forms.kept.empty() && !forms.rounded) return {};
+  auto plan = planned(keep_or_round(source, forms, word.named, options), word.named, options, "fp8");
   if (!plan) return {};
+  const tensor::Level& level = plan->tensor.scheme.scales[0];
+  const bool blocks = level.block == kDeepSeekBlock, rows = level.block == Block{1, 0};
   tensor::Shape scales;
   if (blocks) scales = {ceil_div(source.shape[0], kDeepSeekBlock.rows), ceil_div(source.shape[1], kDeepSeekBlock.cols)};
   if (rows) scales = {source.shape[0], 1};
@@ -89,9 +118,8 @@ void configure_fp8(const tensor::Model&, const std::vector<CodedOutput>& outputs
 CodedPlan plan_mxfp4(const Tensor& source, const std::string& file_name, const tensor::Model&,
                      const WriteOptions& options) {
   const Scheme& scheme = source.scheme;
-  const bool experts =
-      source.shape.size() == 3 && source.elements() > 0 && options.scheme.empty() && file_name.ends_with(kWeight);
-  if (!experts || scheme.codes.type != DType::e2m1 || scheme.scales.size() != 1 ||
+  const bool experts = source.shape.size() == 3 && source.elements() > 0 && file_name.ends_with(kWeight);
+  if (!experts || !options.scheme.empty() || scheme.codes.type != DType::e2m1 || scheme.scales.size() != 1 ||
       scheme.scales[0].type != DType::e8m0 || scheme.scales[0].block != kMxBlock)
     return {};
   StoredForm form;
@@ -99,7 +127,7 @@ CodedPlan plan_mxfp4(const Tensor& source, const std::string& file_name, const t
   form.scheme.scales = scheme.scales;
   const tensor::Shape& stored = source.shape;
   if (stored[2] % kMxBlock.cols != 0) return {};
-  auto plan = planned(source, form, options, "mxfp4");
+  auto plan = planned(recode(source, form), false, options, "mxfp4");
   if (!plan) return {};
   const tensor::Shape scales = {stored[0], stored[1], stored[2] / kMxBlock.cols};
   const std::string name = file_name.substr(0, file_name.size() - kWeight.size());
@@ -119,15 +147,15 @@ void configure_mxfp4(const tensor::Model&, const std::vector<CodedOutput>& outpu
 CodedPlan plan_nvfp4(const Tensor& source, const std::string& file_name, const tensor::Model&,
                      const WriteOptions& options) {
   const Scheme& scheme = source.scheme;
-  if (!is_matrix(source, file_name, options) || scheme.codes.type != DType::e2m1 || scheme.scales.empty() ||
-      scheme.scales[0].type != DType::e4m3 || scheme.scales[0].block != kNvBlock ||
+  if (!is_matrix(source, file_name) || !options.scheme.empty() || scheme.codes.type != DType::e2m1 ||
+      scheme.scales.empty() || scheme.scales[0].type != DType::e4m3 || scheme.scales[0].block != kNvBlock ||
       source.shape[1] % kNvBlock.cols != 0)
     return {};
   StoredForm form;
   form.scheme.codes = scheme.codes;
   form.scheme.scales = {scheme.scales[0], {.type = DType::f32, .block = {0, 0}}};
   form.scheme.rounded_scale = true;
-  auto plan = planned(source, form, options, "nvfp4");
+  auto plan = planned(recode(source, form), false, options, "nvfp4");
   if (!plan) return {};
   const std::uint64_t rows = source.shape[0], cols = source.shape[1];
   plan->items = {{file_name, DType::u8, {rows, cols / 2}, "codes"},

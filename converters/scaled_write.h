@@ -5,6 +5,10 @@
 
 namespace ingot::convert::scaled {
 
+/// Words of --scheme.
+[[nodiscard]] const std::vector<std::string_view>& compressed_schemes() noexcept;
+[[nodiscard]] const std::vector<std::string_view>& fp8_schemes() noexcept;
+
 /// Integer codes in words (pack-quantized) or bytes (int-quantized), FP8, MXFP8, MXFP4 and NVFP4, by module.
 [[nodiscard]] CodedPlan plan_compressed(const tensor::Tensor& source, const std::string& file_name,
                                         const tensor::Model& model, const WriteOptions& options);

@@ -1,42 +1,83 @@
 // A hidden directory beside the output: a conversion is written and proven in it, then renamed. Nothing partial bears
-// the final name.
+// the final name. What an ended process left there can be continued.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <vector>
+
+#include "converters/layout.h"
 
 namespace ingot::convert {
 
-/// Move-free; removes the directory and all it holds when destroyed.
+struct StagingOptions {
+  bool overwrite = false;    // publish() replaces what stands there
+  bool resume = false;       // keep what an ended process left
+  std::optional<Part> part;  // several processes share the place
+};
+
+/// Move-free; removes the place and all it holds when destroyed, unless keep() was called or it is that of a part.
+///
+///     .OUT.partial/lock, journal     the place: locked while a process works in it
+///     .OUT.partial/files/OUT         what is being written, under its final names
+///     .OUT.partial/replaced/OUT      what stood there, while the new files get its names
 class Staging {
  public:
-  /// Throws io when `output` cannot be written beside, or exists and `overwrite` is not set.
-  Staging(std::filesystem::path output, bool overwrite);
+  /// Throws io when `output` cannot be written beside, exists and `overwrite` is not set, or another process is
+  /// writing it. Undoes a publication that was cut short.
+  Staging(std::filesystem::path output, const StagingOptions& options);
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
   ~Staging();
 
+  /// Where the work for `output` lies, or would lie.
+  [[nodiscard]] static std::filesystem::path place_of(const std::filesystem::path& output);
+  /// Is there a journal of a conversion into `output` that no process is working on?
+  [[nodiscard]] static bool has_leftovers(const std::filesystem::path& output) noexcept;
+  /// Of the part, or of the whole.
+  [[nodiscard]] std::filesystem::path journal_path() const;
+  /// Journals of parts, by number; those that are missing are not listed.
+  [[nodiscard]] std::vector<std::pair<Part, std::filesystem::path>> part_journals() const;
+
   /// Where the writer writes: the final file name inside the staging directory.
-  [[nodiscard]] std::filesystem::path target() const { return directory_ / output_.filename(); }
+  [[nodiscard]] std::filesystem::path target() const { return files_ / output_.filename(); }
+  [[nodiscard]] const std::filesystem::path& files() const noexcept { return files_; }
   /// What the reader opens: target(), or the first file where the writer split its output into several names.
   [[nodiscard]] std::filesystem::path readable() const;
   /// `message` with the final place instead of the staging directory: what a person wrote and knows.
   [[nodiscard]] std::string with_final_paths(std::string message) const;
   /// Bytes of all staged files.
   [[nodiscard]] std::uint64_t bytes() const;
+  /// The same as the disk counts them: a partial file may have holes.
+  [[nodiscard]] std::uint64_t bytes_on_disk() const;
+  /// Bytes that a user can still write there.
+  [[nodiscard]] std::uint64_t free_bytes() const;
   /// Starts writing the staged files to the disk without waiting, so that a later publish(true) waits less.
   void start_writeback() const noexcept;
-  /// With `sync` makes every file durable; renames everything beside `output`, target() last; makes the renames durable. Where one of the
-  /// other names is taken, an old `output` goes first: it never stands beside files that it does not fit.
-  void publish(bool sync);
+  /// Leaves the place for a later process.
+  void keep() noexcept { keeps_ = true; }
+  /// The opposite, which holds at the start.
+  void discard() noexcept { keeps_ = false; }
+  /// With `sync` makes every file durable. Moves what is in the way, the files that belong to it and `obsolete` aside
+  /// (an old `output` first: it never stands beside files that it does not fit), renames everything beside `output`,
+  /// target() last; makes the renames durable. A failure puts everything back.
+  void publish(bool sync, const std::vector<std::filesystem::path>& obsolete);
 
  private:
   [[nodiscard]] std::filesystem::path final_path(const std::filesystem::path& staged) const;
-  void publish_one(const std::filesystem::path& staged);
+  void lock();
+  void undo_torn_publication() const;
+  void remove_leftovers() const;
 
   std::filesystem::path output_;
-  std::filesystem::path directory_;
-  bool overwrite_;
+  std::filesystem::path place_, files_, replaced_;
+  StagingOptions options_;
+  bool keeps_ = false;
+  int lock_ = -1, part_lock_ = -1;
 };
+
+/// Files beside `output` that belong to the model that stands there: members of a set, shards.
+[[nodiscard]] std::vector<std::filesystem::path> files_of_model(const std::filesystem::path& output);
 
 }  // namespace ingot::convert

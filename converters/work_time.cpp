@@ -1,5 +1,6 @@
 #include "converters/work_time.h"
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 
@@ -70,6 +71,19 @@ void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) 
     TensorOutcome& outcome = forecast.tensors[i];
     outcome.expected_seconds = expected_seconds(outcome, tensors[i]->elements(), cost[outcome.source_scheme], prove);
   }
+}
+
+std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout, const Forecast& forecast) {
+  constexpr std::uint64_t kProgramBytes = std::uint64_t{32} << 20;    // code, names, headers, window buffers
+  constexpr std::uint64_t kBytesPerThread = std::uint64_t{16} << 20;  // pieces being decoded, packed and compared
+  constexpr std::uint64_t kBytesPerTensor = 4096;                     // plans and index entries
+  std::uint64_t largest = 0;
+  for (const TensorOutcome& outcome : forecast.tensors)
+    largest = std::max(largest, std::max(outcome.source_bytes, outcome.target_bytes));
+  std::uint64_t kept = 0;  // files that travel with the model
+  for (const tensor::Attachment& attachment : model.attachments) kept += attachment.bytes.size();
+  return kProgramBytes + kBytesPerThread * static_cast<std::uint64_t>(thread_count()) +
+         kBytesPerTensor * model.tensors.size() + kept + (layout.packs_from_views ? largest : 0);
 }
 
 }  // namespace ingot::convert

@@ -10,4 +10,9 @@ namespace ingot::convert {
 /// counted, nor is the disk behind the page cache.
 void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast);
 
+/// The most memory that the process will own (mapped files are the kernel's to drop): fixed buffers per thread, and
+/// the largest tensor where the target's packer wants all of its planes at hand.
+[[nodiscard]] std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout,
+                                             const Forecast& forecast);
+
 }  // namespace ingot::convert

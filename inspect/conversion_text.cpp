@@ -50,6 +50,59 @@ std::string about(double seconds) {
   return text.starts_with('<') ? text : "~" + text;
 }
 
+/// Errors of all tensors of a class.
+struct ClassErrors {
+  double worst_steps = 0, worst_ulp = 0, squared_steps = 0, squared_ulp = 0;
+  std::uint64_t elements = 0;
+  void add(const convert::TensorProof& proof) {
+    const auto count = static_cast<double>(proof.elements);
+    worst_steps = std::max(worst_steps, proof.worst_error_steps);
+    worst_ulp = std::max(worst_ulp, proof.worst_error_ulp);
+    squared_steps += proof.rms_error_steps * proof.rms_error_steps * count;
+    squared_ulp += proof.rms_error_ulp * proof.rms_error_ulp * count;
+    elements += proof.elements;
+  }
+  [[nodiscard]] double rms(double squared) const {
+    return elements == 0 ? 0 : std::sqrt(squared / static_cast<double>(elements));
+  }
+};
+
+/// One row per class. Errors in steps and ulp have columns where there are any.
+TextTable proof_table(const convert::ConversionReport& report) {
+  const bool lossy = std::any_of(report.proofs.begin(), report.proofs.end(),
+                                 [](const auto& proof) { return proof.reached != ProofClass::exact; });
+  std::vector<TextTable::Column> columns = {
+      {"REACHED", Align::left}, {"TENSORS", Align::right}, {"WORST ERROR", Align::right}, {"IN STEPS", Align::right}};
+  if (lossy) columns.insert(columns.end(), {{"RMS", Align::right}, {"IN ULP", Align::right}, {"RMS", Align::right}});
+  columns.push_back({"WORST TENSOR", Align::left, Elide::front});
+  TextTable table(std::move(columns));
+  for (const ProofClass reached : {ProofClass::exact, ProofClass::codes, ProofClass::requantized}) {
+    std::uint64_t count = 0;
+    ClassErrors errors;
+    const convert::TensorProof* worst = nullptr;
+    for (const convert::TensorProof& proof : report.proofs) {
+      if (proof.reached != reached) continue;
+      ++count;
+      errors.add(proof);
+      if (worst == nullptr || proof.worst_error > worst->worst_error) worst = &proof;
+    }
+    if (count == 0) continue;
+    const bool exact = reached == ProofClass::exact;
+    const auto number = [&](double value) {
+      return exact ? std::string("0") : value > 0 ? three_significant(value) : std::string("-");
+    };
+    std::vector<TextTable::Cell> row = {class_cell(reached), with_separators(count),
+                                        three_significant(worst->worst_error), number(errors.worst_steps)};
+    if (lossy) {
+      for (const double value : {errors.rms(errors.squared_steps), errors.worst_ulp, errors.rms(errors.squared_ulp)})
+        row.emplace_back(number(value));
+    }
+    row.emplace_back(exact ? "" : printable(worst->name));
+    table.add_row(std::move(row));
+  }
+  return table;
+}
+
 Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(short_float(value)); }
 
 }  // namespace
@@ -95,34 +148,19 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
   return text;
 }
 
+std::string needs_text(const convert::Forecast& forecast) {
+  return "Needs: " + human_bytes(forecast.output_bytes) + " of disk beside what stands at the output, about " +
+         human_bytes(forecast.peak_memory_bytes) + " of memory\n";
+}
+
 std::string proof_text(const convert::ConversionReport& report, const TextStyle& style) {
   std::string text;
   if (report.proven) {
-    TextTable table({{"REACHED", Align::left},
-                     {"TENSORS", Align::right},
-                     {"WORST ERROR", Align::right},
-                     {"IN STEPS", Align::right},
-                     {"WORST TENSOR", Align::left, Elide::front}});
-    for (const ProofClass reached : {ProofClass::exact, ProofClass::codes, ProofClass::requantized}) {
-      std::uint64_t count = 0;
-      double steps = 0;
-      const convert::TensorProof* worst = nullptr;
-      for (const convert::TensorProof& proof : report.proofs) {
-        if (proof.reached != reached) continue;
-        ++count;
-        steps = std::max(steps, proof.worst_error_steps);
-        if (worst == nullptr || proof.worst_error > worst->worst_error) worst = &proof;
-      }
-      if (count == 0) continue;
-      const bool exact = reached == ProofClass::exact;
-      table.add_row({class_cell(reached), with_separators(count), three_significant(worst->worst_error),
-                     exact ? "0" : (steps > 0 ? three_significant(steps) : "-"), exact ? "" : printable(worst->name)});
-    }
     const bool equal = report.model_before == report.model_after;
     FactList list;
     list.add("fingerprint before", report.model_before.hex());
     list.add("fingerprint after", report.model_after.hex() + (equal ? "  equal" : "  different"));
-    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" + table.render(style) +
+    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" + proof_table(report).render(style) +
             list.render(style);
   } else {
     text += "Not proven (--no-proof)\n";
@@ -149,6 +187,8 @@ Json forecast_json(const convert::Forecast& forecast) {
   }
   Json json;
   json.set("output_bytes", forecast.output_bytes);
+  json.set("disk_bytes", forecast.output_bytes);
+  json.set("peak_memory_bytes", forecast.peak_memory_bytes);
   json.set("tensors", std::move(tensors));
   return json;
 }
@@ -167,6 +207,9 @@ Json report_json(const convert::ConversionReport& report) {
       entry.set("after", proof.after.hex());
       entry.set("worst_error", number_json(proof.worst_error));
       entry.set("worst_error_steps", number_json(proof.worst_error_steps));
+      entry.set("rms_error_steps", number_json(proof.rms_error_steps));
+      entry.set("worst_error_ulp", number_json(proof.worst_error_ulp));
+      entry.set("rms_error_ulp", number_json(proof.rms_error_ulp));
       proofs.push_back(std::move(entry));
     }
     json.set("fingerprint_before", report.model_before.hex());
@@ -175,6 +218,7 @@ Json report_json(const convert::ConversionReport& report) {
   }
   json.set("source_bytes", report.source_bytes);
   json.set("written_bytes", report.written_bytes);
+  json.set("kept_bytes", report.kept_bytes);
   json.set("forecast_seconds", number_json(report.forecast_seconds));
   json.set("write_seconds", number_json(report.write_seconds));
   json.set("prove_seconds", number_json(report.prove_seconds));

@@ -11,6 +11,9 @@ namespace ingot::inspect {
 
 /// One row per (source scheme, target scheme, class), then the reasons of what is not exact.
 [[nodiscard]] std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style);
+/// What the conversion needs: all of its output is staged beside the final place, which keeps what stands there until
+/// the end.
+[[nodiscard]] std::string needs_text(const convert::Forecast& forecast);
 [[nodiscard]] Json forecast_json(const convert::Forecast& forecast);
 
 /// Counts and worst errors by class, the fingerprints before and after, times and rates.

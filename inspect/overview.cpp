@@ -43,6 +43,23 @@ std::string architecture_text(const ModelConfig& config) {
   return joined(parts);
 }
 
+/// "lora for base/model: rank 8, alpha 16, rank-stabilized" (spec/adapters.md); empty for a whole model.
+std::string adapter_text(const Model& model) {
+  const auto fact = [&](std::string_view key) {
+    const auto found = model.metadata.find("adapter." + std::string(key));
+    return found == model.metadata.end() ? std::string() : printable(found->second);
+  };
+  if (fact("type").empty()) return {};
+  std::vector<std::string> parts;
+  for (const std::string_view key : {"rank", "alpha"})
+    if (!fact(key).empty()) parts.push_back(std::string(key) + " " + fact(key));
+  if (!fact("rank_pattern").empty() || !fact("alpha_pattern").empty()) parts.emplace_back("others by module");
+  if (fact("rank_stabilized") == "true") parts.emplace_back("rank-stabilized");
+  if (fact("dora") == "true") parts.emplace_back("DoRA");
+  const std::string base = fact("base_model");
+  return fact("type") + (base.empty() ? "" : " for " + base) + (parts.empty() ? "" : ": " + joined(parts));
+}
+
 std::string attention_text(const ModelConfig& config) {
   std::vector<std::string> parts = {plural(config.head_count, "head")};
   if (config.kv_head_count > 0 && config.kv_head_count != config.head_count)
@@ -103,6 +120,7 @@ std::string header_text(const Model& model, const OverviewFacts& facts, const Te
   const auto title = model.metadata.find("general.name");
   if (title != model.metadata.end()) list.add("name", printable(title->second));
   if (!config.architecture.empty()) list.add("architecture", architecture_text(config));
+  if (const std::string adapter = adapter_text(model); !adapter.empty()) list.add("adapter", adapter);
   if (config.head_count > 0) list.add("attention", attention_text(config));
   if (config.context_length > 0) list.add("context", plural(config.context_length, "token"));
   if (config.vocab_size > 0) {

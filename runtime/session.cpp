@@ -24,6 +24,16 @@ void check_kernels() {
                   (unknown ? ": no such variant (known: " + known + ")" : ": this machine lacks the instructions"));
 }
 
+/// An adapter holds what is added to a base model (spec/adapters.md), and cannot be run without it.
+void check_is_whole(const tensor::Model& model) {
+  const auto type = model.metadata.find("adapter.type");
+  if (type == model.metadata.end()) return;
+  const auto base = model.metadata.find("adapter.base_model");
+  throw Error(ErrorKind::unsupported, model.path.string() + ": an adapter (" + type->second +
+                                          "), which runs only with its base model" +
+                                          (base == model.metadata.end() ? std::string() : ", " + base->second));
+}
+
 const Architecture& architecture_of(const tensor::Model& model) {
   if (const Architecture* found = find_architecture(model.config.architecture)) return *found;
   std::string known;
@@ -52,6 +62,7 @@ struct Session::Impl {
 
 Session::Session(const tensor::Model& model, std::uint64_t context) : impl_(std::make_unique<Impl>()) {
   check_kernels();
+  check_is_whole(model);
   impl_->context = chosen_context(model, context);
   impl_->network = architecture_of(model).load(Loader(model), impl_->context);
   impl_->logits.resize(impl_->network->vocab_size());

@@ -1,4 +1,5 @@
 // GPTQ checkpoints packed by GPTQModel (tests/golden/foreign/gptq, make.py beside them): values, packing, evidence, the way back.
+#include "converters/safetensors.h"
 #include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"

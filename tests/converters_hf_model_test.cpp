@@ -12,6 +12,7 @@
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
 #include "converters/layout_rows.h"
+#include "converters/safetensors.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 #include "tests/temporary_directory.h"

@@ -59,7 +59,7 @@ std::uint64_t kill_publication(const fs::path& directory, const convert::Convert
   const std::uint64_t renames = container::facts(output).members.size() + 1;
   REQUIRE(renames > 3);
   std::uint64_t standing = 0;
-  for (std::uint64_t step = steps - renames - 3; step <= steps; ++step) {
+  for (std::uint64_t step = steps - 2 * renames - 3; step <= steps; ++step) {
     clear(directory);
     prepare();
     const bool died = test::dies_at(step, [&] { (void)convert::convert(model, output, options); });
@@ -104,8 +104,8 @@ TEST_CASE("convert_over_a_set_killed_while_it_is_published_leaves_the_old_set_no
     for (const auto& entry : fs::directory_iterator(old.path()))
       fs::copy(entry, directory.path() / entry.path().filename(), fs::copy_options::overwrite_existing);
   };
-  // Before the removal of the old manifest the old set stands there, in the end the new one, in between none.
-  CHECK(kill_publication(directory.path(), options, put_old) == 4);
+  // Until the old manifest is moved aside the old set stands there, in the end the new one, in between none.
+  CHECK(kill_publication(directory.path(), options, put_old) == 5);
 }
 
 TEST_CASE("convert_into_a_set_touches_nothing_when_one_of_its_names_is_taken") {
@@ -119,6 +119,51 @@ TEST_CASE("convert_into_a_set_touches_nothing_when_one_of_its_names_is_taken") {
     if (entry.path() != kept) fs::remove(entry);
   const std::vector<std::byte> before = test::read_bytes(kept);
   CHECK(throws_kind(ErrorKind::io, [&] { (void)convert::convert(model, directory / "set.ingot", sharded()); }));
-  CHECK(std::distance(fs::directory_iterator(directory.path()), fs::directory_iterator()) == 1);
   CHECK(test::read_bytes(kept) == before);
+  CHECK(convert::is_resumable(directory / "set.ingot"));  // --resume --force need not do the work again
+  fs::remove_all(directory / ".set.ingot.partial");
+  CHECK(std::distance(fs::directory_iterator(directory.path()), fs::directory_iterator()) == 1);
+}
+
+TEST_CASE("convert_over_a_set_of_more_members_leaves_no_old_member") {
+  const test::TemporaryDirectory directory, fresh;
+  const tensor::Model model = test::make_model_of_all_schemes();
+  for (const std::uint64_t shard_bytes : {20000, 40000, 0, 20000}) {
+    convert::ConvertOptions options = sharded(shard_bytes);
+    options.overwrite = true;
+    (void)convert::convert(model, directory / "set.ingot", options);
+    clear(fresh.path());
+    (void)convert::convert(model, fresh / "set.ingot", options);
+    for (const auto& entry : fs::directory_iterator(directory.path()))
+      CHECK(fs::exists(fresh.path() / entry.path().filename()));
+    CHECK(std::distance(fs::directory_iterator(directory.path()), fs::directory_iterator()) ==
+          std::distance(fs::directory_iterator(fresh.path()), fs::directory_iterator()));
+    CHECK(container::verify(directory / "set.ingot", true, {}).findings.empty());
+  }
+}
+
+TEST_CASE("convert_over_a_set_that_cannot_be_published_brings_the_old_set_back") {
+  const test::TemporaryDirectory directory;
+  tensor::Model model = test::make_model_of_all_schemes();
+  (void)convert::convert(model, directory / "set.ingot", sharded());
+  const std::vector<std::byte> before = test::read_bytes(directory / "set.ingot");
+  model.metadata["general.name"] = "new";
+  convert::ConvertOptions options = sharded();
+  options.overwrite = true;
+  const std::uint64_t steps = count_steps(model, directory / "set.ingot", options);
+  REQUIRE(test::read_bytes(directory / "set.ingot") != before);
+  const std::vector<std::byte> second = test::read_bytes(directory / "set.ingot");
+  model.metadata["general.name"] = "third";
+  std::uint64_t now = 0;
+  container::set_write_fault_hook([&](std::uint64_t) { return ++now < steps; });  // refuses the last rename
+  bool stopped = false;
+  try {
+    (void)convert::convert(model, directory / "set.ingot", options);
+  } catch (...) {
+    stopped = true;
+  }
+  container::set_write_fault_hook(nullptr);
+  CHECK(stopped);
+  CHECK(test::read_bytes(directory / "set.ingot") == second);
+  CHECK(container::verify(directory / "set.ingot", true, {}).findings.empty());
 }

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <limits>
 #include <string>
@@ -34,6 +36,17 @@ int create_beside(const std::filesystem::path& path, std::filesystem::path& temp
   throw_io(temporary_path, "cannot create", EEXIST);
 }
 
+/// `<path>.partial` with what an earlier writer left in it, or in `path` itself.
+int continue_beside(const std::filesystem::path& path, std::filesystem::path& temporary_path) {
+  temporary_path = path.string() + ".partial";
+  if (::access(temporary_path.c_str(), F_OK) != 0 && ::rename(path.c_str(), temporary_path.c_str()) != 0 &&
+      errno != ENOENT)
+    throw_io(path, "cannot rename to continue it", errno);
+  const int descriptor = ::open(temporary_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw_io(temporary_path, "cannot create", errno);
+  return descriptor;
+}
+
 }  // namespace
 
 void sync_directory_of(const std::filesystem::path& path) {
@@ -47,25 +60,31 @@ void sync_directory_of(const std::filesystem::path& path) {
     throw_io(directory, "cannot sync", error_number);
 }
 
-OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
+OutputFile::OutputFile(std::filesystem::path path, Leftover leftover) : path_(std::move(path)), leftover_(leftover) {
   struct stat status {};
   const bool exists = ::stat(path_.c_str(), &status) == 0;
   if (exists && !S_ISREG(status.st_mode))
     throw Error(ErrorKind::io, path_.string() + ": exists and is not a regular file");
-  descriptor_ = create_beside(path_, temporary_path_);
-  if (exists) (void)::fchmod(descriptor_, status.st_mode & 0777);
+  const bool continues = leftover_ == Leftover::kept;
+  descriptor_ = continues ? continue_beside(path_, temporary_path_) : create_beside(path_, temporary_path_);
+  struct stat left {};
+  continues_ = continues && ::fstat(descriptor_, &left) == 0 && left.st_size > 0;
+  if (exists && !continues) (void)::fchmod(descriptor_, status.st_mode & 0777);
 }
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
       temporary_path_(std::move(other.temporary_path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
-      position_(other.position_) {}
+      position_(other.position_),
+      leftover_(other.leftover_),
+      continues_(other.continues_),
+      end_(other.end_.load()) {}
 
 OutputFile::~OutputFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  ::unlink(temporary_path_.c_str());
+  if (leftover_ == Leftover::removed) ::unlink(temporary_path_.c_str());
 }
 
 void OutputFile::write(Bytes bytes) {
@@ -77,6 +96,7 @@ void OutputFile::write_at(std::uint64_t offset, Bytes bytes) {
   if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": written to after commit");
   constexpr auto kMaxOffset = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
   if (offset > kMaxOffset || bytes.size() > kMaxOffset - offset) throw_io(path_, "cannot write", EFBIG, offset);
+  extend_end(offset + bytes.size());
   while (!bytes.empty()) {
     const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;
@@ -87,11 +107,37 @@ void OutputFile::write_at(std::uint64_t offset, Bytes bytes) {
   }
 }
 
+bool OutputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const noexcept {
+  constexpr auto kMaxOffset = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
+  if (descriptor_ < 0 || offset > kMaxOffset || out.size() > kMaxOffset - offset) return false;
+  while (!out.empty()) {
+    const ssize_t count = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    offset += static_cast<std::uint64_t>(count);
+    out = out.subspan(static_cast<std::size_t>(count));
+  }
+  return true;
+}
+
+void OutputFile::extend_end(std::uint64_t end) noexcept {
+  std::uint64_t known = end_.load(std::memory_order_relaxed);
+  while (known < end && !end_.compare_exchange_weak(known, end, std::memory_order_relaxed)) {
+  }
+}
+
+void OutputFile::clear(std::uint64_t begin, std::uint64_t end) {
+  static constexpr std::array<std::byte, 4096> kZeros{};
+  for (; continues_ && begin < end; begin += std::min<std::uint64_t>(kZeros.size(), end - begin))
+    write_at(begin, Bytes(kZeros).first(std::min<std::uint64_t>(kZeros.size(), end - begin)));
+}
+
 void OutputFile::reserve(std::uint64_t size_bytes) {
   if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": reserved after commit");
   if (size_bytes == 0) return;
   if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
     throw_io(path_, "cannot reserve", EFBIG);
+  extend_end(size_bytes);
   const auto size = static_cast<off_t>(size_bytes);
   // fallocate and not posix_fallocate: glibc imitates the latter by writing every block where the file system cannot reserve.
   int result = 0;
@@ -108,16 +154,19 @@ void OutputFile::reserve(std::uint64_t size_bytes) {
 
 void OutputFile::commit(bool durable) {
   if (descriptor_ < 0) throw Error(ErrorKind::io, path_.string() + ": committed twice");
+  // What an earlier writer left may be longer.
+  if (leftover_ == Leftover::kept && ::ftruncate(descriptor_, static_cast<off_t>(end_.load())) != 0)
+    throw_io(path_, "cannot cut to its size", errno);
   if (durable && ::fsync(descriptor_) != 0) throw_io(path_, "cannot sync", errno);
   // Some file systems report a failed write only here; after close the descriptor is gone whatever it says.
   const int close_error = ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
   if (close_error != 0 && close_error != EINTR) {
-    ::unlink(temporary_path_.c_str());
+    if (leftover_ == Leftover::removed) ::unlink(temporary_path_.c_str());
     throw_io(path_, "cannot close", close_error);
   }
   if (::rename(temporary_path_.c_str(), path_.c_str()) != 0) {
     const int rename_error = errno;
-    ::unlink(temporary_path_.c_str());
+    if (leftover_ == Leftover::removed) ::unlink(temporary_path_.c_str());
     throw_io(path_, "cannot rename " + temporary_path_.string() + " onto it", rename_error);
   }
   if (durable) sync_directory_of(path_);

@@ -28,6 +28,7 @@ BlobWriter::BlobWriter(OutputFile& file, const WriteOptions& options, ByteMeter&
 
 void BlobWriter::place(OpenBlob& blob, std::uint64_t stored_bytes) {
   blob.blob.offset = align_up(end_, blob_alignment(stored_bytes));
+  file_.clear(end_, blob.blob.offset);
   blob.is_placed = true;
   end_ = blob.blob.offset;
 }
@@ -173,6 +174,7 @@ void BlobWriter::flush() {
 
 std::uint64_t BlobWriter::append(Bytes bytes, std::uint64_t alignment) {
   const std::uint64_t offset = align_up(end_, alignment);
+  file_.clear(end_, offset);
   write_at(offset, bytes);
   end_ = offset + bytes.size();
   return offset;
@@ -180,6 +182,44 @@ std::uint64_t BlobWriter::append(Bytes bytes, std::uint64_t alignment) {
 
 void BlobWriter::write_at(std::uint64_t offset, Bytes bytes) {
   guarded_write(offset, bytes, [&](std::uint64_t at, Bytes piece) { file_.write_at(at, piece); });
+}
+
+std::span<const ChunkRow> BlobWriter::rows_of(std::size_t number) const {
+  const Blob& blob = blobs_[number].blob;
+  return std::span(rows_).subspan(blob.size == 0 ? 0 : blob.first_chunk, chunk_count(blob.size));
+}
+
+bool BlobWriter::fits(const std::vector<KeptBlob>& kept) const {
+  std::uint64_t end = end_;
+  for (const KeptBlob& one : kept) {
+    const Blob& blob = blobs_[one.number].blob;
+    if (one.rows.size() != chunk_count(blob.size)) return false;
+    if (blob.size == 0) continue;
+    const std::uint64_t stored_bytes = one.end - one.offset;
+    if (!is_compressing() && (one.offset != blob.offset || stored_bytes != blob.size)) return false;
+    if (is_compressing() && one.offset != align_up(end, blob_alignment(stored_bytes))) return false;
+    end = one.end;
+  }
+  return true;
+}
+
+bool BlobWriter::keep(const std::vector<KeptBlob>& kept) {
+  if (!fits(kept)) return false;
+  for (const KeptBlob& one : kept) {
+    OpenBlob& blob = blobs_[one.number];
+    if (blob.blob.size == 0) continue;
+    blob.blob.offset = one.offset;
+    blob.blob.stored = one.end - one.offset;
+    blob.is_placed = true;
+    if (is_compressing()) {
+      file_.clear(end_, one.offset);
+      end_ = one.end;
+    }
+    std::copy(one.rows.begin(), one.rows.end(), rows_.begin() + static_cast<std::ptrdiff_t>(blob.blob.first_chunk));
+    for (const ChunkRow& row : one.rows) has_compressed_chunks_ |= row.is_zstd();
+    meter_.add(blob.blob.size);
+  }
+  return true;
 }
 
 Blob BlobWriter::finished_blob(std::size_t number) const {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "format/base/output_file.h"
@@ -19,6 +20,13 @@ namespace ingot::container {
 
 /// What else is done with a chunk while its bytes are in the cache. Called from several threads.
 using ChunkTask = std::function<void(std::uint64_t chunk, int worker)>;
+
+/// A blob that is in the file before its writer comes to it.
+struct KeptBlob {
+  std::size_t number = 0;
+  std::uint64_t offset = 0, end = 0;  // in the file
+  std::vector<ChunkRow> rows;
+};
 
 class BlobWriter {
  public:
@@ -38,6 +46,15 @@ class BlobWriter {
   /// Bytes outside the chunk system (chunk table, index) at the next multiple of `alignment`; returns their offset.
   std::uint64_t append(Bytes bytes, std::uint64_t alignment);
   void write_at(std::uint64_t offset, Bytes bytes);
+
+  /// Instead of all chunks of the blobs begun last: they are in the file already. A compressing writer must have nothing queued. False, and
+  /// nothing done, where this writer would not have put them there.
+  [[nodiscard]] bool keep(const std::vector<KeptBlob>& kept);
+  /// The rows of a blob whose chunks are written.
+  [[nodiscard]] std::span<const ChunkRow> rows_of(std::size_t blob) const;
+  /// Its first byte, from the start of the file.
+  [[nodiscard]] std::uint64_t offset_of(std::size_t blob) const { return blobs_[blob].blob.offset; }
+  [[nodiscard]] const OutputFile& file() const noexcept { return file_; }
 
   /// After the last flush(): the blob with its hash.
   [[nodiscard]] Blob finished_blob(std::size_t blob) const;
@@ -63,6 +80,7 @@ class BlobWriter {
     bool is_placed = false;
   };
 
+  [[nodiscard]] bool fits(const std::vector<KeptBlob>& kept) const;
   void place(OpenBlob& blob, std::uint64_t stored_bytes);
   void encode(std::size_t job_number, int worker);
   void write_soon(const Job& job);

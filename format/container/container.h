@@ -12,6 +12,7 @@
 #include "format/base/json.h"
 #include "format/base/passing_hash.h"
 #include "format/base/progress.h"
+#include "format/base/write_journal.h"
 #include "format/tensor/model.h"
 
 namespace ingot::container {
@@ -35,6 +36,10 @@ struct WriteOptions {
   Progress progress;
   /// Of the files of model.source, in their order; told of all that is read, and asked for the hashes that are not set. Null: all are.
   PassingHashes* source_hashes = nullptr;
+  /// Records finished tensors and leaves those that an earlier run finished; partial files stay when writing fails.
+  WriteJournal* journal = nullptr;
+  /// Of a set, writes the members (by index, from 0) that it accepts and no manifest; a single file is member 0. Null: everything.
+  std::function<bool(std::uint64_t member)> takes;
 };
 
 struct WriteResult {

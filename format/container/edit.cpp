@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <system_error>
 
 #include "format/base/checked_math.h"
@@ -160,6 +161,10 @@ WriteResult compact(const std::filesystem::path& path, const std::filesystem::pa
     if (finding.offset != kSlotOffsets[0] && finding.offset != kSlotOffsets[1])
       throw Error(finding.kind, finding.message, finding.offset);
   }
+  // In place: an edit made meanwhile would be lost. Whoever waits for the file finds that it was replaced.
+  std::error_code status;
+  std::optional<EditedFile> locked;
+  if (std::filesystem::equivalent(path, output, status)) locked.emplace(path);
   const std::shared_ptr<File> file = open_file(path);
   if (!file->index.members.empty()) require_same_directory(path, output);
   WriteExtras extras;

@@ -114,11 +114,13 @@ class SharedProgress {
 /// The files that have got their final names; removes them again unless the set is complete.
 class CommittedMembers {
  public:
-  CommittedMembers() = default;
+  /// With Leftover::kept it removes nothing.
+  explicit CommittedMembers(Leftover leftover) : leftover_(leftover) {}
   CommittedMembers(const CommittedMembers&) = delete;
   CommittedMembers& operator=(const CommittedMembers&) = delete;
   ~CommittedMembers() {
     std::error_code ignored;
+    if (leftover_ == Leftover::kept) return;
     for (const fs::path& path : paths_) fs::remove(path, ignored);
   }
   void add(fs::path path) { paths_.push_back(std::move(path)); }
@@ -126,6 +128,7 @@ class CommittedMembers {
 
  private:
   std::vector<fs::path> paths_;
+  Leftover leftover_;
 };
 
 /// A manifest must not stand beside members that it does not fit: it goes before one of them is replaced.
@@ -155,7 +158,8 @@ bool is_manifest_of(const fs::path& path, const std::vector<SetMember>& members)
 WriteResult write_set(const tensor::Model& model, const fs::path& path, const WriteOptions& options) {
   const std::string where = path.string();
   check_writable(model, where);
-  if (fits_one_file(model, options.shard_bytes, where)) return write_model(model, path, options, {});
+  if (fits_one_file(model, options.shard_bytes, where))
+    return options.takes && !options.takes(0) ? WriteResult{} : write_model(model, path, options, {});
   const std::vector<std::size_t> starts = cut(model, options.shard_bytes, where);
   WriteExtras extras;
   extras.members = planned_members(path, starts);
@@ -164,8 +168,9 @@ WriteResult write_set(const tensor::Model& model, const fs::path& path, const Wr
   SharedProgress progress(options.progress, model);
   WriteOptions file_options = options;
   WriteResult result;
-  CommittedMembers committed;
+  CommittedMembers committed(leftover(options.journal));
   for (std::size_t i = 0; i < extras.members.size(); ++i) {
+    if (options.takes && !options.takes(i)) continue;
     SetMember& member = extras.members[i];
     tensor::Model part = empty_member(model);
     part.tensors.assign(model.tensors.begin() + static_cast<std::ptrdiff_t>(starts[i]),
@@ -176,6 +181,10 @@ WriteResult write_set(const tensor::Model& model, const fs::path& path, const Wr
     member.root = written.root;
     result.file_bytes += written.file_bytes;
     result.fingerprints.insert(result.fingerprints.end(), written.fingerprints.begin(), written.fingerprints.end());
+  }
+  if (options.takes) {
+    committed.keep();
+    return result;
   }
   tensor::Model rest = model;
   rest.tensors.clear();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "format/base/parallel.h"
+#include "format/container/kept_tensor.h"
 #include "format/tensor/decode.h"
 
 namespace ingot::container {
@@ -74,26 +75,32 @@ class TensorWriter::InPassing {
   ChunkTask task_;
 };
 
-TensorWriter::TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints)
-    : blobs_(blobs), fingerprints_(fingerprints), reuse_fingerprints_(reuse_fingerprints) {
+TensorWriter::TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints,
+                           WriteJournal* journal)
+    : blobs_(blobs), fingerprints_(fingerprints), reuse_fingerprints_(reuse_fingerprints), journal_(journal) {
   values_.resize(static_cast<std::size_t>(thread_count()));
 }
 TensorWriter::~TensorWriter() = default;
 
 std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::size_t number) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  std::vector<std::size_t> blob_numbers;
+  for (const tensor::PlaneSpec& spec : specs)
+    blob_numbers.push_back(blobs_.begin_blob(spec.total_bytes, spec.sliced, shuffle_width(spec)));
+  if (const std::optional<Hash128> known = keep_tensor(journal_, blobs_, tensor.name, blob_numbers)) {
+    fingerprints_[number] = *known;
+    return blob_numbers;
+  }
   const bool reuse = reuse_fingerprints_ && tensor.fingerprint;
   InPassing* in_passing = nullptr;
   if (!reuse && is_in_logical_order(tensor) && tensor.elements() != 0) {
     if (const std::optional<Bytes> view = tensor.planes->view(0); view && view->size() == specs[0].total_bytes)
       in_passing = in_passing_.emplace_back(std::make_unique<InPassing>(tensor, *view, values_)).get();
   }
-  std::vector<std::size_t> blob_numbers;
   std::vector<StreamedPlane> streamed;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const tensor::PlaneSpec& spec = specs[i];
-    const std::size_t blob = blobs_.begin_blob(spec.total_bytes, spec.sliced, shuffle_width(spec));
-    blob_numbers.push_back(blob);
+    const std::size_t blob = blob_numbers[i];
     const std::optional<Bytes> view = spec.sliced ? tensor.planes->view(i) : tensor.planes->whole(i);
     if (view) {
       add_bytes(tensor, spec, blob, *view, in_passing != nullptr ? &in_passing->task() : nullptr);
@@ -108,10 +115,11 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
       add_units(tensor, std::exchange(streamed, {}));  // file order: one plane after the other
   }
   if (!streamed.empty()) add_units(tensor, std::move(streamed));
-  blobs_.after_flush([this, &tensor, number, reuse, in_passing] {
+  blobs_.after_flush([this, &tensor, number, reuse, in_passing, blob_numbers] {
     fingerprints_[number] = reuse                   ? *tensor.fingerprint
                             : in_passing != nullptr ? in_passing->finish()
                                                     : tensor::fingerprint(tensor);
+    record_tensor(journal_, blobs_, tensor.name, blob_numbers, fingerprints_[number]);
     if (in_passing != nullptr) {
       std::erase_if(in_passing_, [&](const std::unique_ptr<InPassing>& one) { return one.get() == in_passing; });
     }

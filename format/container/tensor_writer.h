@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "format/base/write_journal.h"
 #include "format/container/blob_writer.h"
 #include "format/tensor/fingerprint.h"
 #include "format/tensor/tensor.h"
@@ -17,7 +18,8 @@ class TensorWriter {
  public:
   /// `fingerprints` gets one entry per tensor once flush() has been called on `blobs`. With `reuse_fingerprints` those that the tensors
   /// carry are taken over unchecked.
-  TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints);
+  /// `journal` (or null) says what an earlier run has left in the file, and is told what is finished.
+  TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints, WriteJournal* journal);
   ~TensorWriter();
 
   /// Queues everything of tensor `number`; returns the blob numbers of its planes. The tensor must live until the last flush().
@@ -44,6 +46,7 @@ class TensorWriter {
   BlobWriter& blobs_;
   std::vector<Hash128>& fingerprints_;
   bool reuse_fingerprints_;
+  WriteJournal* journal_;
   std::deque<std::unique_ptr<InPassing>> in_passing_;
   std::vector<std::vector<float>> values_;  // by worker
   std::vector<std::byte> buffer_;

@@ -76,13 +76,13 @@ struct BlobNumbers {
 };
 
 BlobNumbers write_blobs(const Index& index, BlobWriter& blobs, std::vector<Hash128>& fingerprints,
-                        bool reuse_fingerprints) {
+                        bool reuse_fingerprints, WriteJournal* journal) {
   BlobNumbers numbers;
   for (const tensor::Attachment& attachment : index.model.attachments) {
     numbers.attachments.push_back(blobs.begin_blob(attachment.bytes.size(), false, 0));
     blobs.add_chunks(numbers.attachments.back(), 0, attachment.bytes);
   }
-  TensorWriter tensors(blobs, fingerprints, reuse_fingerprints);
+  TensorWriter tensors(blobs, fingerprints, reuse_fingerprints, journal);
   for (std::size_t i = 0; i < index.model.tensors.size(); ++i)
     numbers.planes.push_back(tensors.add(index.model.tensors[i], i));
   blobs.flush();
@@ -151,10 +151,11 @@ WriteResult write_model(const tensor::Model& model, const std::filesystem::path&
 
   WriteResult result;
   result.fingerprints.resize(model.tensors.size());
-  OutputFile file(path);
+  OutputFile file(path, leftover(options.journal));
   ByteMeter meter(options.progress, "writing", total_bytes(index));
   BlobWriter blobs(file, options, meter);
-  const BlobNumbers numbers = write_blobs(index, blobs, result.fingerprints, extras.reuse_fingerprints);
+  const BlobNumbers numbers =
+      write_blobs(index, blobs, result.fingerprints, extras.reuse_fingerprints, options.journal);
   check_fingerprints(model, result.fingerprints, where);
   for (const std::size_t number : numbers.attachments) index.attachments.push_back(blobs.finished_blob(number));
   for (std::size_t i = 0; i < numbers.planes.size(); ++i) {

@@ -149,7 +149,10 @@ std::string scale_suffix(const std::vector<Level>& scales) {
 }
 
 std::string block_suffix(const Scheme& scheme) {
-  if (scheme.flat != 0) return std::string("_flat").append(std::to_string(scheme.flat));
+  if (scheme.flat != 0) {
+    const bool by_place = !scheme.scales.empty() && scheme.scales[0].block == Block{0, 1};
+    return std::string("_flat").append(std::to_string(scheme.flat)).append(by_place ? "_0x1" : "");
+  }
   if (scheme.scales.empty()) return {};
   const Block block = scheme.scales[0].block;
   if (block == Block{0, 0}) return "_tensor";
@@ -178,8 +181,9 @@ void validate(const Scheme& scheme, std::string_view where) {
   validate_offset(scheme, where);
   if (scheme.flat != 0) {
     if (scheme.order != Order::identity) refuse(where, "flat and order exclude each other");
-    if (!scheme.scales.empty() && scheme.scales[0].block != Block{1, 0})
-      refuse(where, "flat needs block [1,0] for the finest scale");
+    const bool by_block_or_place =
+        scheme.scales.empty() || scheme.scales[0].block == Block{1, 0} || scheme.scales[0].block == Block{0, 1};
+    if (!by_block_or_place) refuse(where, "flat needs block [1,0] or [0,1] for the finest scale");
   }
   if (scheme.codes.kind == CodeKind::grid && (scheme.flat != 0 || scheme.order != Order::identity)) {
     refuse(where, "grid codes take neither flat nor an order");

@@ -658,7 +658,7 @@ def check_scheme(scheme, where):
     if "offset" in scheme:
         check_offset(scheme["offset"], where)
     if scheme.get("flat"):
-        check("order" not in scheme and (not levels or levels[0]["block"] == [1, 0]), "invalid_value", f"{where}: flat")
+        check("order" not in scheme and (not levels or levels[0]["block"] in ([1, 0], [0, 1])), "invalid_value", f"{where}: flat")
 
 
 def check_path(path):

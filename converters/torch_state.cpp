@@ -1,0 +1,195 @@
+#include "converters/torch_state.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+namespace ingot::convert {
+namespace {
+
+using Kind = PickleValue::Kind;
+
+constexpr std::array<std::string_view, 6> kCustomaryNames = {"state_dict", "model_state_dict", "model",
+                                                             "module",     "params",           "weights"};
+constexpr int kMaxDepth = 8;                        // of dictionaries that are searched
+constexpr std::size_t kLongestStep = 100;           // bytes of a key that are kept for messages
+constexpr std::size_t kMaxNamed = 8;                // things that a message lists
+constexpr std::size_t kMaxTensorNameBytes = 1'024;  // as everywhere (spec/limits.md)
+constexpr std::array<std::string_view, 12> kKindNames = {"None",     "a flag",       "a number", "a number",
+                                                         "a number", "text",         "bytes",    "a tuple",
+                                                         "a list",   "a dictionary", "a type",   "an object"};
+
+/// A dictionary that holds tensors itself.
+struct Candidate {
+  const PickleValue* dict;
+  std::vector<std::string> path;
+  std::size_t tensor_count;
+};
+
+std::string in_quotes(std::string_view text) {
+  constexpr std::size_t kLongest = 100;
+  std::string result = "'";
+  for (const char c : text.substr(0, kLongest)) result += c < ' ' || c > '~' ? '?' : c;
+  return result + (text.size() > kLongest ? "...'" : "'");
+}
+
+class StateSearch {
+ public:
+  StateSearch(const Pickle& pickle, const TorchObjects& objects, std::string_view where)
+      : pickle_(pickle), objects_(objects), where_(where) {}
+
+  StateDict run() {
+    const PickleValue& root = pickle_.root();
+    if (root.kind != Kind::dict) fail("it holds " + describe(root) + ", no dictionary of tensors");
+    std::vector<std::string> path;
+    collect(root, path);
+    if (candidates_.empty()) fail("no dictionary of tensors is inside; " + contents(root));
+    StateDict state;
+    if (candidates_.size() > 1 && is_dict_of_modules(root)) {
+      for (std::size_t i = 0; i + 1 < root.items.size(); i += 2)
+        take(pickle_.at(root.items[i + 1]), std::string(pickle_.at(root.items[i]).text) + ".", state);
+      return state;
+    }
+    const Candidate& chosen = choose();
+    take(*chosen.dict, {}, state);
+    if (!chosen.path.empty() && root.items.size() > 2)
+      state.notes.push_back("took " + in_quotes(joined(chosen.path)) + "; " + contents(root));
+    return state;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what, ErrorKind kind = ErrorKind::unsupported) const {
+    throw Error(kind, std::string(where_) + ": " + what);
+  }
+  [[nodiscard]] static bool is_tensor(const PickleValue& value) noexcept {
+    return value.kind == Kind::object && value.tag == TorchObjects::kTensor;
+  }
+  [[nodiscard]] static std::string describe(const PickleValue& value) {
+    return is_tensor(value) ? "a tensor" : std::string(kKindNames[static_cast<std::size_t>(value.kind)]);
+  }
+  [[nodiscard]] static std::string joined(const std::vector<std::string>& path) {
+    std::string text;
+    for (const std::string& step : path) text += (text.empty() ? "" : ".") + step;
+    return text;
+  }
+
+  /// Pairs of key and value, as a callback: f(key, value).
+  template <class Visit>
+  void each(const PickleValue& dict, const Visit& visit) const {
+    for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2)
+      visit(pickle_.at(dict.items[i]), pickle_.at(dict.items[i + 1]));
+  }
+  [[nodiscard]] std::size_t tensors_in(const PickleValue& dict) const {
+    std::size_t count = 0;
+    each(dict, [&](const PickleValue& key, const PickleValue& value) {
+      count += key.kind == Kind::text && is_tensor(value);
+    });
+    return count;
+  }
+
+  [[nodiscard]] static bool is_customary(const Candidate& candidate) {
+    return candidate.path.size() == 1 &&
+           std::find(kCustomaryNames.begin(), kCustomaryNames.end(), candidate.path.front()) != kCustomaryNames.end();
+  }
+  /// Of the many that an optimizer may have, only as many are kept as a message names.
+  void add_candidate(Candidate candidate) {
+    ++candidate_count_;
+    if (candidates_.size() < kMaxNamed || (is_customary(candidate) && candidates_.size() < 2 * kMaxNamed))
+      candidates_.push_back(std::move(candidate));
+  }
+
+  /// Every dictionary is looked at once, however often it is mentioned.
+  void collect(const PickleValue& dict, std::vector<std::string>& path) {
+    if (!seen_.insert(&dict).second) return;
+    if (const std::size_t count = tensors_in(dict); count > 0) add_candidate({&dict, path, count});
+    if (path.size() >= kMaxDepth) return;
+    each(dict, [&](const PickleValue& key, const PickleValue& value) {
+      if (value.kind != Kind::dict) return;
+      path.push_back(key.kind == Kind::text ? std::string(key.text.substr(0, kLongestStep))
+                                            : "(" + describe(key) + ")");
+      collect(value, path);
+      path.pop_back();
+    });
+  }
+
+  /// {"model.layers.0.self_attn.q_proj": {"weight": tensor, ...}, ...}: every value a dictionary with tensors and
+  /// without further ones, every key a path.
+  [[nodiscard]] bool is_dict_of_modules(const PickleValue& root) const {
+    bool all = true, any_path = false;
+    each(root, [&](const PickleValue& key, const PickleValue& value) {
+      all = all && key.kind == Kind::text && value.kind == Kind::dict && tensors_in(value) > 0;
+      any_path = any_path || key.text.find('.') != std::string_view::npos;
+    });
+    return all && any_path;
+  }
+
+  [[nodiscard]] const Candidate& choose() const {
+    if (candidates_.size() == 1) return candidates_.front();
+    const Candidate* customary = nullptr;
+    for (const Candidate& candidate : candidates_) {
+      if (!is_customary(candidate)) continue;
+      if (customary != nullptr) fail(several());
+      customary = &candidate;
+    }
+    if (customary == nullptr) fail(several());
+    return *customary;
+  }
+  [[nodiscard]] std::string several() const {
+    std::string text = "it holds several dictionaries of tensors, and none is plainly the model:";
+    for (std::size_t i = 0; i < std::min(candidates_.size(), kMaxNamed); ++i) {
+      const Candidate& one = candidates_[i];
+      text += (i == 0 ? " " : ", ") + (one.path.empty() ? std::string("the top") : in_quotes(joined(one.path))) + " (" +
+              std::to_string(one.tensor_count) + " tensors)";
+    }
+    return candidate_count_ > kMaxNamed ? text + ", ..." : text;
+  }
+  [[nodiscard]] std::string contents(const PickleValue& dict) const {
+    std::string text = "the file holds";
+    std::size_t count = 0;
+    each(dict, [&](const PickleValue& key, const PickleValue& value) {
+      if (++count > kMaxNamed) return;
+      text += (count == 1 ? " " : ", ") + (key.kind == Kind::text ? in_quotes(key.text) : describe(key)) + " (" +
+              describe(value) + ")";
+    });
+    return count == 0 ? text + " nothing" : count > kMaxNamed ? text + ", ..." : text;
+  }
+
+  void take(const PickleValue& dict, const std::string& prefix, StateDict& state) const {
+    std::string left_out;
+    std::size_t left_out_count = 0;
+    each(dict, [&](const PickleValue& key, const PickleValue& value) {
+      if (key.kind != Kind::text || !is_tensor(value)) {
+        if (++left_out_count <= kMaxNamed) {
+          left_out += (left_out.empty() ? "" : ", ") +
+                      (key.kind == Kind::text ? in_quotes(prefix + std::string(key.text)) : describe(key)) + " (" +
+                      describe(value) + ")";
+        }
+        return;
+      }
+      const std::string name = prefix + std::string(key.text);
+      if (name.empty() || name.size() > kMaxTensorNameBytes)
+        fail("a tensor's name has " + std::to_string(name.size()) + " bytes, expected 1 to " +
+                 std::to_string(kMaxTensorNameBytes),
+             ErrorKind::limit_exceeded);
+      state.tensors.emplace_back(name, &objects_.tensors[static_cast<std::size_t>(value.number)]);
+    });
+    if (left_out_count == 0) return;
+    state.notes.push_back("not read, because they are no tensors: " + left_out +
+                          (left_out_count > kMaxNamed ? ", ..." : ""));
+  }
+
+  const Pickle& pickle_;
+  const TorchObjects& objects_;
+  std::string_view where_;
+  std::vector<Candidate> candidates_;
+  std::size_t candidate_count_ = 0;
+  std::set<const PickleValue*> seen_;
+};
+
+}  // namespace
+
+StateDict find_state_dict(const Pickle& pickle, const TorchObjects& objects, std::string_view where) {
+  return StateSearch(pickle, objects, where).run();
+}
+
+}  // namespace ingot::convert
