@@ -162,17 +162,17 @@ std::string setting(const fs::path& directory, std::string_view section, std::st
 }
 
 // --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
-struct Part {
+struct FilePart {
   std::string name;
   tensor::DType type;
   std::vector<std::uint64_t> shape;
   std::string bytes{};  // empty: zeros
 };
 
-fs::path make_checkpoint(const TemporaryDirectory& directory, const std::vector<Part>& parts,
+fs::path make_checkpoint(const TemporaryDirectory& directory, const std::vector<FilePart>& parts,
                          const std::string& config) {
   std::vector<SafetensorsItem> items;
-  for (const Part& part : parts) items.push_back({part.name, part.type, part.shape});
+  for (const FilePart& part : parts) items.push_back({part.name, part.type, part.shape});
   const SafetensorsPlan plan = plan_safetensors(items, {});
   std::string file(plan.file_bytes, '\0');
   file.replace(0, plan.header.size(), plan.header);
@@ -187,14 +187,14 @@ constexpr auto kHalf = tensor::DType::f16;
 constexpr auto kByte = tensor::DType::u8;
 constexpr auto kFloat = tensor::DType::f32;
 
-bool mlx_refuses(ErrorKind kind, const std::vector<Part>& parts, const std::string& config = "{}") {
+bool mlx_refuses(ErrorKind kind, const std::vector<FilePart>& parts, const std::string& config = "{}") {
   const TemporaryDirectory directory;
   const fs::path path = make_checkpoint(directory, parts, config);
   return throws_kind(kind, [&] { (void)read_model(path, "mlx"); });
 }
 
-std::vector<Part> four_bit(const std::string& state, std::vector<std::uint64_t> codes = {1024, 1},
-                           std::uint64_t blocks = 32, const std::string& suffix = "nf4") {
+std::vector<FilePart> four_bit(const std::string& state, std::vector<std::uint64_t> codes = {1024, 1},
+                               std::uint64_t blocks = 32, const std::string& suffix = "nf4") {
   return {{"a.weight", kByte, std::move(codes)},
           {"a.weight.absmax", kFloat, {blocks}},
           {"a.weight.quant_map", kFloat, {16}},
@@ -202,7 +202,7 @@ std::vector<Part> four_bit(const std::string& state, std::vector<std::uint64_t> 
 }
 constexpr std::string_view kState = R"({"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [32, 64]})";
 
-bool bnb_refuses(ErrorKind kind, const std::vector<Part>& parts) {
+bool bnb_refuses(ErrorKind kind, const std::vector<FilePart>& parts) {
   const TemporaryDirectory directory;
   const fs::path path = make_checkpoint(directory, parts, "{}");
   return throws_kind(kind, [&] { (void)read_model(path, "bnb"); });
@@ -223,7 +223,7 @@ TEST_CASE("mlx_packs_and_restores_the_files") {
 }
 
 TEST_CASE("mlx_group_sizes_come_from_the_shapes") {
-  const std::vector<Part> parts = {
+  const std::vector<FilePart> parts = {
       {"a.weight", kWords, {32, 32}}, {"a.scales", kHalf, {32, 4}}, {"a.biases", kHalf, {32, 4}}};
   const TemporaryDirectory directory;
   const auto shape_with = [&](const std::string& config) {
@@ -244,8 +244,8 @@ TEST_CASE("mlx_group_sizes_come_from_the_shapes") {
 }
 
 TEST_CASE("mlx_refuses_parts_that_contradict_each_other") {
-  const Part weight{"a.weight", kWords, {32, 32}}, scales{"a.scales", kHalf, {32, 4}};
-  const Part biases{"a.biases", kHalf, {32, 4}};
+  const FilePart weight{"a.weight", kWords, {32, 32}}, scales{"a.scales", kHalf, {32, 4}};
+  const FilePart biases{"a.biases", kHalf, {32, 4}};
   CHECK(mlx_refuses(ErrorKind::mismatch, {weight, scales}));
   CHECK(mlx_refuses(ErrorKind::mismatch, {weight, scales, {"a.biases", kHalf, {32, 2}}}));
   CHECK(mlx_refuses(ErrorKind::mismatch, {weight, scales, {"a.biases", kWords, {32, 4}}}));
@@ -277,7 +277,7 @@ TEST_CASE("bnb_restores_padding_that_means_nothing") {
   const TemporaryDirectory directory;
   std::string codes(12, '\x7b');  // 21 elements: half a byte and one byte of padding
   const std::string state = R"({"shape": [3, 7], "blocksize": 64, "quant_type": "nf4", "dtype": "float16"})";
-  std::vector<Part> parts = four_bit(state, {6, 1}, 1);
+  std::vector<FilePart> parts = four_bit(state, {6, 1}, 1);
   parts[0].type = tensor::DType::bf16;
   parts[0].bytes = codes;
   const fs::path path = make_checkpoint(directory, parts, "{}");

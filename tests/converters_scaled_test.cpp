@@ -139,17 +139,17 @@ void check_written(const fs::path& directory, const std::string& layout, const s
 }
 
 // --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
-struct Part {
+struct FilePart {
   std::string name;
   DType type;
   std::vector<std::uint64_t> shape;
   std::string bytes{};  // empty: zeros
 };
 
-fs::path make_checkpoint(const TemporaryDirectory& directory, const std::vector<Part>& parts,
+fs::path make_checkpoint(const TemporaryDirectory& directory, const std::vector<FilePart>& parts,
                          const std::string& config) {
   std::vector<SafetensorsItem> items;
-  for (const Part& part : parts) items.push_back({part.name, part.type, part.shape});
+  for (const FilePart& part : parts) items.push_back({part.name, part.type, part.shape});
   const SafetensorsPlan plan = plan_safetensors(items, {});
   std::string file(plan.file_bytes, '\0');
   file.replace(0, plan.header.size(), plan.header);
@@ -167,7 +167,7 @@ std::string i32s(const std::vector<std::int32_t>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof values[0]};
 }
 
-bool refuses(ErrorKind kind, const std::vector<Part>& parts, const std::string& config = "{}",
+bool refuses(ErrorKind kind, const std::vector<FilePart>& parts, const std::string& config = "{}",
              const std::string& layout = "compressed-tensors") {
   const TemporaryDirectory directory;
   const fs::path path = make_checkpoint(directory, parts, config);
@@ -175,14 +175,14 @@ bool refuses(ErrorKind kind, const std::vector<Part>& parts, const std::string& 
 }
 
 /// 4 bits, [32, 64], groups of 16, with zero points.
-std::vector<Part> packed_layer() {
+std::vector<FilePart> packed_layer() {
   return {{"a.weight_packed", DType::i32, {32, 8}},
           {"a.weight_scale", DType::f16, {32, 4}},
           {"a.weight_shape", DType::i64, {2}, i64s({32, 64})},
           {"a.weight_zero_point", DType::i32, {4, 4}}};
 }
-std::vector<Part> packed_with(std::size_t index, Part part) {
-  std::vector<Part> parts = packed_layer();
+std::vector<FilePart> packed_with(std::size_t index, FilePart part) {
+  std::vector<FilePart> parts = packed_layer();
   parts.at(index) = std::move(part);
   return parts;
 }
@@ -219,10 +219,10 @@ TEST_CASE("fp8_mxfp4_and_nvfp4_pack_and_restore_the_files") {
 
 TEST_CASE("compressed_tensors_restores_padding_that_means_nothing") {
   const TemporaryDirectory directory;
-  const std::vector<Part> parts = {{"a.weight_packed", DType::i32, {17, 5}, std::string(17 * 5 * 4, '\xff')},
-                                   {"a.weight_scale", DType::bf16, {17, 1}},
-                                   {"a.weight_shape", DType::i64, {2}, i64s({17, 45})},
-                                   {"a.weight_zero_point", DType::i32, {2, 1}, std::string(8, '\xff')}};
+  const std::vector<FilePart> parts = {{"a.weight_packed", DType::i32, {17, 5}, std::string(17 * 5 * 4, '\xff')},
+                                       {"a.weight_scale", DType::bf16, {17, 1}},
+                                       {"a.weight_shape", DType::i64, {2}, i64s({17, 45})},
+                                       {"a.weight_zero_point", DType::i32, {2, 1}, std::string(8, '\xff')}};
   const std::string config =
       R"({"quantization_config": {"quant_method": "compressed-tensors", "version": "0.19.1", "config_groups": {"g": {"weights":
       {"num_bits": 3, "symmetric": false, "strategy": "channel"}}}}})";
@@ -237,7 +237,7 @@ TEST_CASE("compressed_tensors_refuses_what_contradicts_itself") {
   const ErrorKind mismatch = ErrorKind::mismatch;
   CHECK(!refuses(mismatch, packed_layer()));
   for (std::size_t missing : {1, 2}) {
-    std::vector<Part> parts = packed_layer();
+    std::vector<FilePart> parts = packed_layer();
     parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(missing));
     CHECK(refuses(mismatch, parts));
   }
@@ -263,7 +263,7 @@ TEST_CASE("compressed_tensors_refuses_what_contradicts_itself") {
   const auto indexed = [&](std::uint64_t count, std::int32_t last) {
     std::vector<std::int32_t> groups(count, 0);
     groups.back() = last;
-    std::vector<Part> parts = packed_layer();
+    std::vector<FilePart> parts = packed_layer();
     parts.push_back({"a.weight_g_idx", DType::i32, {count}, i32s(groups)});
     return parts;
   };
@@ -279,14 +279,14 @@ TEST_CASE("compressed_tensors_refuses_what_it_cannot_mean") {
       refuses(ErrorKind::unsupported, packed_layer(), quantization + R"("transform_config": {"config_groups": {}}}})"));
   CHECK(!refuses(ErrorKind::unsupported, packed_layer(), quantization + R"("transform_config": {}}})"));
   CHECK(refuses(ErrorKind::unsupported, {{"a.bitmask", DType::u8, {4, 1}}}));
-  std::vector<Part> parts = packed_layer();
+  std::vector<FilePart> parts = packed_layer();
   parts.pop_back();
   const std::string asymmetric = R"("config_groups": {"g": {"weights": {"num_bits": 4, "symmetric": false}}}}})";
   CHECK(refuses(ErrorKind::mismatch, parts, quantization + asymmetric));
   // 3 bits, 20 inputs: two words before and since 0.18.
-  const std::vector<Part> odd = {{"a.weight_packed", DType::i32, {16, 2}},
-                                 {"a.weight_scale", DType::f16, {16, 1}},
-                                 {"a.weight_shape", DType::i64, {2}, i64s({16, 20})}};
+  const std::vector<FilePart> odd = {{"a.weight_packed", DType::i32, {16, 2}},
+                                     {"a.weight_scale", DType::f16, {16, 1}},
+                                     {"a.weight_shape", DType::i64, {2}, i64s({16, 20})}};
   const std::string three = R"("config_groups": {"g": {"weights": {"num_bits": 3}}})";
   CHECK(refuses(ErrorKind::mismatch, odd, quantization + three + "}}"));
   CHECK(!refuses(ErrorKind::mismatch, odd, quantization + three + R"(, "version": "0.17.0"}})"));
@@ -294,9 +294,9 @@ TEST_CASE("compressed_tensors_refuses_what_it_cannot_mean") {
 }
 
 TEST_CASE("fp8_refuses_scales_that_fit_no_block") {
-  const Part weight{"a.weight", DType::e4m3, {130, 200}};
+  const FilePart weight{"a.weight", DType::e4m3, {130, 200}};
   const auto with = [&](const char* name, DType type, std::vector<std::uint64_t> shape) {
-    return std::vector<Part>{weight, {name, type, std::move(shape)}};
+    return std::vector<FilePart>{weight, {name, type, std::move(shape)}};
   };
   CHECK(!refuses(ErrorKind::mismatch, with("a.weight_scale_inv", DType::f32, {2, 2}), "{}", "fp8"));
   CHECK(refuses(ErrorKind::mismatch, with("a.weight_scale_inv", DType::f32, {2, 3}), "{}", "fp8"));
@@ -314,14 +314,14 @@ TEST_CASE("fp8_refuses_scales_that_fit_no_block") {
 
 TEST_CASE("four_bit_floats_refuse_scales_that_do_not_fit") {
   const ErrorKind mismatch = ErrorKind::mismatch;
-  const Part codes{"a.weight", DType::u8, {16, 24}}, scale{"a.weight_scale", DType::e4m3, {16, 3}};
-  const Part second{"a.weight_scale_2", DType::f32, {}};
+  const FilePart codes{"a.weight", DType::u8, {16, 24}}, scale{"a.weight_scale", DType::e4m3, {16, 3}};
+  const FilePart second{"a.weight_scale_2", DType::f32, {}};
   CHECK(!refuses(mismatch, {codes, scale, second}, "{}", "nvfp4"));
   CHECK(refuses(mismatch, {codes, scale}, "{}", "nvfp4"));
   CHECK(refuses(mismatch, {codes, {"a.weight_scale", DType::e4m3, {16, 2}}, second}, "{}", "nvfp4"));
   CHECK(refuses(mismatch, {codes, scale, {"a.weight_scale_2", DType::f32, {2}}}, "{}", "nvfp4"));
   CHECK(refuses(mismatch, {codes, scale, {"a.weight_scale_2", DType::f16, {}}}, "{}", "nvfp4"));
-  const Part blocks{"e_blocks", DType::u8, {2, 4, 3, 16}}, scales{"e_scales", DType::u8, {2, 4, 3}};
+  const FilePart blocks{"e_blocks", DType::u8, {2, 4, 3, 16}}, scales{"e_scales", DType::u8, {2, 4, 3}};
   CHECK(!refuses(mismatch, {blocks, scales}, "{}", "mxfp4"));
   CHECK(refuses(mismatch, {blocks, {"e_scales", DType::u8, {2, 4, 2}}}, "{}", "mxfp4"));
   CHECK(refuses(mismatch, {{"e_blocks", DType::u8, {2, 4, 3, 8}}, scales}, "{}", "mxfp4"));

@@ -38,7 +38,7 @@ TEST_CASE("hashes_in_passing_equal_the_tree_hash_whatever_was_seen") {
   std::mt19937_64 random(11);
   std::vector<std::shared_ptr<const MappedFile>> files;
   for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{5}, kTreeBlockBytes, 3 * kTreeBlockBytes + 77})
-    files.push_back(random_file(directory / std::to_string(size), size, random));
+    files.push_back(random_file(directory / std::to_string(size).c_str(), size, random));
   const std::vector<std::byte> foreign(kTreeBlockBytes);
   for (const std::uint64_t seen_in_eight : {0u, 3u, 8u}) {
     PassingHashes hashes(files);
