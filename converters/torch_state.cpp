@@ -139,7 +139,7 @@ class StateSearch {
     for (std::size_t i = 0; i < std::min(candidates_.size(), kMaxNamed); ++i) {
       const Candidate& one = candidates_[i];
       text += (i == 0 ? " " : ", ") + (one.path.empty() ? std::string("the top") : in_quotes(joined(one.path))) + " (" +
-              std::to_string(one.tensor_count) + " tensors)";
+              std::to_string(one.tensor_count) + (one.tensor_count == 1 ? " tensor)" : " tensors)");
     }
     return candidate_count_ > kMaxNamed ? text + ", ..." : text;
   }

@@ -56,7 +56,7 @@ bool is_weight_file(const fs::path& path) noexcept {
 }
 
 WeightFile open_weight_file(const fs::path& root, const std::string& name) {
-  const fs::path path = root / name;
+  const fs::path path = root == "." ? fs::path(name) : root / name;  // as it was asked for
   std::error_code status;
   if (!fs::exists(path, status)) throw Error(ErrorKind::io, path.string() + ": this shard is missing");
   WeightFile file;
