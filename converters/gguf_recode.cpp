@@ -20,26 +20,29 @@ std::vector<const BlockType*> candidates(const tensor::Tensor& tensor) {
   return types;
 }
 
-}  // namespace
-
-std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, std::string& reason) {
+/// The smallest type that holds the tensor in a class no worse than `worst`; else `reason` says why.
+std::optional<BlockForm> smallest_form(const tensor::Tensor& tensor, ProofClass worst, std::string& reason) {
   const std::uint8_t code_bits = tensor::bits(tensor.scheme.codes.type);
-  std::optional<BlockForm> rounded;
   for (const BlockType* type : candidates(tensor)) {
-    Recoded recoded = recode(tensor, {type->scheme(), tensor.transforms});
-    if (recoded.proof != ProofClass::refused && !holds(*type, recoded.tensor)) {
-      if (reason.empty()) reason = std::string(type->name) + ": scales are negative or NaN, or its table is another";
-      continue;
-    }
-    if (recoded.proof == ProofClass::exact) return BlockForm{type, std::move(recoded)};
+    Recoded recoded = recode(tensor, {type->scheme(), tensor.transforms}, worst);
     if (recoded.proof == ProofClass::refused) {
       if (reason.empty() && tensor::bits(type->scheme().codes.type) >= code_bits)
         reason = std::string(type->name) + ": " + recoded.reason;
-      continue;
+    } else if (holds(*type, recoded.tensor)) {
+      return BlockForm{type, std::move(recoded)};
+    } else if (reason.empty()) {
+      reason = std::string(type->name) + ": scales are negative, NaN or of too many bits, or its table is another";
     }
-    if (!rounded) rounded = BlockForm{type, std::move(recoded)};
   }
-  return rounded;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, std::string& reason) {
+  std::string not_exact;
+  if (std::optional<BlockForm> form = smallest_form(tensor, ProofClass::exact, not_exact)) return form;
+  return smallest_form(tensor, ProofClass::codes, reason);
 }
 
 }  // namespace ingot::convert::gguf

@@ -91,27 +91,27 @@ void make_whole_levels(Conversion& conversion) {
   }
 }
 
-/// Looks at all rows; stops early once it is refused.
-Finding judge_rows(const Conversion& conversion, bool& codes_move) {
+/// Looks at all rows; stops early once one is worse than `worst`.
+Finding judge_rows(const Conversion& conversion, ProofClass worst, bool& codes_move) {
   const tensor::Geometry& view = conversion.wanted.geometry;
   const std::uint64_t rows = view.matrices * view.rows;
   const std::uint64_t grain = std::max<std::uint64_t>(kElemsAtOnce / std::max<std::uint64_t>(view.cols, 1), 1);
   Finding all;
   std::mutex mutex;
-  std::atomic<std::uint64_t> refused_row{~std::uint64_t{0}};
+  std::atomic<std::uint64_t> failed_row{~std::uint64_t{0}};
   std::atomic<bool> move{false};
   const bool look_at_moves = conversion.code_rule == recoding::CodeRule::shift;
   parallel_for(rows, (grain + 15) / 16 * 16, [&](std::uint64_t begin, std::uint64_t end, int) {
     RowMaker maker(conversion, conversion.map_has_gaps);
     Finding own;
-    for (std::uint64_t row = begin; row < end && row < refused_row; ++row) {
+    for (std::uint64_t row = begin; row < end && row < failed_row; ++row) {
       maker.make(row, &own);
       if (look_at_moves && !move && maker.moves_codes()) move = true;
-      if (own.proof == ProofClass::refused) break;
+      if (own.proof > worst) break;
     }
     const std::scoped_lock lock(mutex);
     all.add(own);
-    if (all.proof == ProofClass::refused) refused_row = std::min(refused_row.load(), all.row);
+    if (all.proof > worst) failed_row = std::min(failed_row.load(), all.row);
   });
   codes_move = move;
   return all;
@@ -119,7 +119,7 @@ Finding judge_rows(const Conversion& conversion, bool& codes_move) {
 
 }  // namespace
 
-Recoded recode(const Tensor& source, const StoredForm& wanted) {
+Recoded recode(const Tensor& source, const StoredForm& wanted, ProofClass worst) {
   tensor::validate(wanted.scheme, "wanted scheme");
   Tensor target = source;
   target.scheme = wanted.scheme;
@@ -141,8 +141,8 @@ Recoded recode(const Tensor& source, const StoredForm& wanted) {
   make_whole_levels(conversion);
   if (!plan.settled) {
     bool codes_move = false;
-    finding = judge_rows(conversion, codes_move);
-    if (finding.proof == ProofClass::refused) return refused(std::move(finding.reason));
+    finding = judge_rows(conversion, worst, codes_move);
+    if (finding.proof > worst) return refused(std::move(finding.reason));
     if (!codes_move && conversion.code_rule == recoding::CodeRule::shift &&
         source.scheme.codes.type == wanted.scheme.codes.type)
       conversion.code_rule = recoding::CodeRule::copy;
@@ -153,10 +153,14 @@ Recoded recode(const Tensor& source, const StoredForm& wanted) {
 }
 
 Recoded recode_to_first(const Tensor& source, const std::vector<StoredForm>& wanted) {
+  // What a form loses at worst takes a look at all of it, and is of interest only where none is exact.
+  for (const StoredForm& form : wanted) {
+    Recoded result = recode(source, form, ProofClass::exact);
+    if (result.proof == ProofClass::exact) return result;
+  }
   Recoded best = refused("no form is wanted");
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     Recoded result = recode(source, wanted[i]);
-    if (result.proof == ProofClass::exact) return result;
     if (i == 0 || result.proof < best.proof) best = std::move(result);
   }
   return best;

@@ -28,7 +28,7 @@ struct Recoded {
 
 /// `source` in the form `wanted`, without touching what its codes mean. Decides by looking at the data (every scale,
 /// every zero point, every product), in parallel, at memory speed; reads codes only where the range of codes matters.
-/// Never worse than class codes. What can be done:
+/// Never worse than class `worst` (exact or codes): gives up where the first worse number is found. What can be done:
 ///   - another packing; rows moved by rope_interleave; transposed only with per-tensor parameters
 ///   - codes shifted by a constant and widened or narrowed, zero points or the constant zero with them
 ///   - a constant zero <-> equal zero points <-> no offset with signed codes; zero points <-> bias (-scale * zero)
@@ -36,7 +36,8 @@ struct Recoded {
 ///   - scale and bias types changed where every number survives
 ///   - two-level scales multiplied out where the product is exact (K-quants -> bias form, double quantization -> f32)
 ///   - MX and float scales into each other, tables replaced by an equal table (e2m1 codes <-> table of the same values)
-[[nodiscard]] Recoded recode(const tensor::Tensor& source, const StoredForm& wanted);
+[[nodiscard]] Recoded recode(const tensor::Tensor& source, const StoredForm& wanted,
+                             ProofClass worst = ProofClass::codes);
 
 /// The best of several forms, in order of preference among equals; refused with the reason of the first when none can.
 [[nodiscard]] Recoded recode_to_first(const tensor::Tensor& source, const std::vector<StoredForm>& wanted);

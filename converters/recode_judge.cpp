@@ -20,15 +20,6 @@ std::string text(double number) {
 
 }  // namespace
 
-void Finding::add(ProofClass found, double steps, std::uint64_t at, const std::string& why) {
-  if (found == ProofClass::exact) return;
-  worst_steps = std::max(worst_steps, steps);
-  if (found < proof || (found == proof && at >= row)) return;
-  proof = found;
-  row = at;
-  reason = why;
-}
-
 std::string RowMaker::place(std::size_t piece) const {
   return "columns " + std::to_string(pieces_.begin[piece]) + " to " +
          std::to_string(pieces_.begin[piece] + pieces_.length[piece] - 1) + " of row " + std::to_string(row_);
@@ -41,9 +32,10 @@ void RowMaker::judge(Finding& finding) {
   for (std::size_t a = 0; a < pieces_.size(); ++a) {
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
       if (same_number(wanted_[i][a], column_[i][pieces_.wanted[i][a]])) continue;
-      finding.add(ProofClass::refused, 0, row_,
-                  "parameters differ inside a block of " + wanted.specs[wanted.levels[i].plane].role + ": " +
-                      text(wanted_[i][a]) + " in " + place(a));
+      finding.add(ProofClass::refused, 0, row_, [&] {
+        return "parameters differ inside a block of " + wanted.specs[wanted.levels[i].plane].role + ": " +
+               text(wanted_[i][a]) + " in " + place(a);
+      });
       return;
     }
     const auto number = [&](std::size_t level) { return rounded_[level][pieces_.wanted[level][a]]; };
@@ -73,15 +65,15 @@ void RowMaker::judge(Finding& finding) {
     const double steps = error == 0 ? 0 : error / std::fabs(scale) + conversion_.step_slack;
     if (steps == 0) continue;
     if (!(steps <= kMostSteps)) {
-      finding.add(ProofClass::refused, 0, row_, misfit(a));
+      finding.add(ProofClass::refused, 0, row_, [&] { return misfit(a); });
       return;
     }
     any = true;
-    finding.add(ProofClass::codes, steps, row_, misfit(a));
+    finding.add(ProofClass::codes, steps, row_, [&] { return misfit(a); });
   }
   if (!any) {
     finding.add(ProofClass::codes, std::max(kLeastSteps, conversion_.step_slack), row_,
-                "products lose bits beyond the last of binary32");
+                [] { return std::string("products lose bits beyond the last of binary32"); });
   }
 }
 
@@ -104,9 +96,10 @@ void RowMaker::judge_codes(Finding& finding) {
     const std::uint8_t* codes = source_codes();
     for (std::size_t i = 0; i < ordered_.size(); ++i) {
       if (conversion_.code_map[codes[i]] >= 0) continue;
-      finding.add(ProofClass::refused, 0, row_,
-                  "no code of the wanted type means " + text(conversion_.source.code_numbers[codes[i]]) + " (column " +
-                      std::to_string(i) + " of row " + std::to_string(row_) + ")");
+      finding.add(ProofClass::refused, 0, row_, [&] {
+        return "no code of the wanted type means " + text(conversion_.source.code_numbers[codes[i]]) + " (column " +
+               std::to_string(i) + " of row " + std::to_string(row_) + ")";
+      });
       return;
     }
   }
@@ -120,9 +113,10 @@ void RowMaker::judge_codes(Finding& finding) {
           greatest + shift_[a] <= conversion_.wanted_greatest_code)
         continue;
     }
-    finding.add(ProofClass::refused, 0, row_,
-                "zero point " + text(effective_[a]) + " in " + place(a) + " would move codes by " + text(shift_[a]) +
-                    ", beyond " + std::string(tensor::name(conversion_.wanted.scheme.codes.type)));
+    finding.add(ProofClass::refused, 0, row_, [&] {
+      return "zero point " + text(effective_[a]) + " in " + place(a) + " would move codes by " + text(shift_[a]) +
+             ", beyond " + std::string(tensor::name(conversion_.wanted.scheme.codes.type));
+    });
     return;
   }
 }

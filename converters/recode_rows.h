@@ -2,6 +2,7 @@
 // Internal to recode*.cpp.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -47,8 +48,19 @@ struct Finding {
   double worst_steps = 0;
   std::uint64_t row = ~std::uint64_t{0};  // the first such row
   std::string reason;
-  void add(ProofClass found, double steps, std::uint64_t at, const std::string& why);
-  void add(const Finding& other) { add(other.proof, other.worst_steps, other.row, other.reason); }
+  /// `why` gives the words, which are only asked for where they will be kept: there may be millions of findings.
+  template <class Why>
+  void add(ProofClass found, double steps, std::uint64_t at, const Why& why) {
+    if (found == ProofClass::exact) return;
+    worst_steps = std::max(worst_steps, steps);
+    if (found < proof || (found == proof && at >= row)) return;
+    proof = found;
+    row = at;
+    reason = why();
+  }
+  void add(const Finding& other) {
+    add(other.proof, other.worst_steps, other.row, [&] { return other.reason; });
+  }
 };
 
 /// One object per thread.

@@ -3,6 +3,7 @@
 
     make_checkpoint.py DIRECTORY --gigabytes 8 --shard-gigabytes 2 [--sparse]
     make_checkpoint.py DIRECTORY --gigabytes 2 --gguf q4_k     one GGUF file model.gguf of that many gigabytes of BF16, in blocks
+    make_checkpoint.py DIRECTORY --gigabytes 4 --gptq          the layers as GPTQ, 4 bits in groups of 128, random codes and zero points
 
 --sparse leaves the weights as holes (zeros, no disk space): right for memory, useless for speed. Without it every tensor is filled with
 pseudo-random BF16 numbers of a normal-like spread, so that hashing and compression see realistic bytes. Deterministic.
@@ -42,21 +43,51 @@ def tensor_list(total_bytes, hidden, intermediate, vocabulary):
     return layers, tensors + [("model.norm.weight", [hidden]), ("lm_head.weight", [vocabulary, hidden])], size
 
 
-def write_shard(path, tensors, size, block):
+ITEM_BYTES = {"BF16": 2, "F16": 2, "I32": 4}
+
+
+def item_size(item):
+    _, dtype, shape = item
+    return ITEM_BYTES[dtype] * shape[0] * (shape[1] if len(shape) > 1 else 1)
+
+
+def gptq_items(name, shape):
+    """What GPTQ stores in place of one tensor, 4 bits in groups of 128; norms, embedding and head stay as they are."""
+    if ".layers." not in name or len(shape) < 2:
+        return [(name, "BF16", shape)]
+    module, (outputs, inputs) = name[: -len(".weight")], shape
+    return [(module + ".qweight", "I32", [inputs // 8, outputs]), (module + ".qzeros", "I32", [inputs // 128, outputs // 8]),
+            (module + ".scales", "F16", [inputs // 128, outputs]), (module + ".g_idx", "I32", [inputs])]
+
+
+def contents(item, fill):
+    """The bytes of a tensor in pieces. `fill`: by element type."""
+    name, dtype, shape = item
+    if name.endswith(".g_idx"):
+        yield struct.pack(f"<{shape[0]}i", *(i // 128 for i in range(shape[0])))
+        return
+    left = item_size(item)
+    while left:
+        yield fill[dtype][: min(left, BLOCK)]
+        left -= min(left, BLOCK)
+
+
+def write_shard(path, items, fill):
     header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in tensors:
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size(shape)]}
-        at += size(shape)
+    for item in items:
+        name, dtype, shape = item
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + item_size(item)]}
+        at += item_size(item)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
-        if block is None:
+        if fill is None:
             out.truncate(8 + len(text) + at)
             return
-        while at:
-            out.write(block[: min(at, BLOCK)])
-            at -= min(at, BLOCK)
+        for item in items:
+            for piece in contents(item, fill):
+                out.write(piece)
 
 
 # ggml type: number, elements and bytes of a block, positions of its binary16 fields
@@ -122,6 +153,7 @@ def main():
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--sparse", action="store_true")
     parser.add_argument("--gguf", choices=BLOCK_TYPES)
+    parser.add_argument("--gptq", action="store_true")
     options = parser.parse_args()
     intermediate = options.hidden * 11 // 4
     layers, tensors, size = tensor_list(options.gigabytes * 1e9, options.hidden, intermediate, options.vocabulary)
@@ -129,25 +161,29 @@ def main():
     if options.gguf:
         write_gguf(os.path.join(options.directory, "model.gguf"), tensors, options.gguf, options, layers)
         return
+    items = [item for name, shape in tensors for item in (gptq_items(name, shape) if options.gptq else [(name, "BF16", shape)])]
     shards, room = [[]], options.shard_gigabytes * 1e9
-    for tensor in tensors:
-        if shards[-1] and sum(size(s) for _, s in shards[-1]) + size(tensor[1]) > room:
+    for item in items:
+        if shards[-1] and sum(map(item_size, shards[-1])) + item_size(item) > room:
             shards.append([])
-        shards[-1].append(tensor)
+        shards[-1].append(item)
     names = ["model.safetensors"] if len(shards) == 1 else [
         f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-    block = None if options.sparse else random_block()
+    fill = None if options.sparse else {"BF16": random_block(), "F16": random_blocks(2, (0,)), "I32": random_blocks(4, ())}
     for name, shard in zip(names, shards):
-        write_shard(os.path.join(options.directory, name), shard, size, block)
+        write_shard(os.path.join(options.directory, name), shard, fill)
     if len(shards) > 1:
-        index = {"metadata": {"total_size": sum(size(s) for _, s in tensors)},
-                 "weight_map": {t: name for name, shard in zip(names, shards) for t, _ in shard}}
+        index = {"metadata": {"total_size": sum(map(item_size, items))},
+                 "weight_map": {item[0]: name for name, shard in zip(names, shards) for item in shard}}
         with open(os.path.join(options.directory, "model.safetensors.index.json"), "w") as out:
             json.dump(index, out, indent=2, sort_keys=True)
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": options.hidden, "intermediate_size": intermediate,
               "num_hidden_layers": layers, "num_attention_heads": options.hidden // 64, "num_key_value_heads": options.hidden // 256,
               "vocab_size": options.vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
               "tie_word_embeddings": False, "hidden_act": "silu", "torch_dtype": "bfloat16"}
+    if options.gptq:
+        config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False, "desc_act": False,
+                                         "checkpoint_format": "gptq"}
     with open(os.path.join(options.directory, "config.json"), "w") as out:
         json.dump(config, out, indent=2)
 
