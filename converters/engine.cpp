@@ -188,6 +188,7 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   write_options.sync = options.write.sync && options.write.part.has_value();  // else staging.publish() syncs once
+  write_options.prepared = report.forecast.prepared;
   write_options.fingerprints = &source_fingerprints;
   write_options.source_hashes = &source_hashes;
   write_options.journal = &journal;

@@ -165,11 +165,24 @@ std::filesystem::path shard_path(const std::filesystem::path& path, std::size_t 
          shard_file_name(stem, static_cast<std::uint32_t>(index + 1), static_cast<std::uint32_t>(count));
 }
 
+struct PreparedPlan final : PreparedWrite {
+  WritePlan plan;
+};
+
+std::shared_ptr<const PreparedPlan> prepare(const Model& model, const WriteOptions& options) {
+  if (auto known = std::dynamic_pointer_cast<const PreparedPlan>(options.prepared)) return known;
+  auto prepared = std::make_shared<PreparedPlan>();
+  prepared->plan = make_plan(model, options);
+  return prepared;
+}
+
 }  // namespace
 
 Forecast forecast_model(const Model& model, const WriteOptions& options) {
-  const WritePlan plan = make_plan(model, options);
+  const auto prepared = prepare(model, options);
+  const WritePlan& plan = prepared->plan;
   Forecast forecast;
+  forecast.prepared = prepared;
   for (const TensorPlan& tensor : plan.tensors) {
     if (tensor.action != Action::drop) forecast.output_bytes += align_up(tensor.size(), kDefaultAlignment);
     if (tensor.source == nullptr) continue;
@@ -191,7 +204,8 @@ Forecast forecast_model(const Model& model, const WriteOptions& options) {
 }
 
 void write_model(const Model& model, const std::filesystem::path& path, const WriteOptions& options) {
-  const WritePlan plan = make_plan(model, options);
+  const auto prepared = prepare(model, options);
+  const WritePlan& plan = prepared->plan;
   std::uint64_t total = 0;
   for (const TensorPlan& tensor : plan.tensors) {
     if (tensor.action == Action::refuse)

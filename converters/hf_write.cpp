@@ -285,12 +285,28 @@ TensorOutcome outcome_of(const HfItem& item, const tensor::Tensor& source) {
   return outcome;
 }
 
+struct PreparedItems final : PreparedWrite {
+  const HfCodec* codec = nullptr;
+  std::vector<HfItem> items;
+};
+
+std::shared_ptr<const PreparedItems> prepare(const Model& model, const WriteOptions& options, const HfCodec* codec) {
+  if (auto known = std::dynamic_pointer_cast<const PreparedItems>(options.prepared); known && known->codec == codec)
+    return known;
+  auto prepared = std::make_shared<PreparedItems>();
+  prepared->codec = codec;
+  prepared->items = plan_hf_items(model, options, codec);
+  return prepared;
+}
+
 }  // namespace
 
 Forecast forecast_hf(const Model& model, const WriteOptions& options, const HfCodec* codec) {
-  const std::vector<HfItem> items = plan_hf_items(model, options, codec);
+  const auto prepared = prepare(model, options, codec);
+  const std::vector<HfItem>& items = prepared->items;
   const tensor::TensorIndex tensors(model);
   Forecast forecast;
+  forecast.prepared = prepared;
   std::uint64_t done_bytes = 0, total_bytes = 0;
   for (const tensor::Tensor& tensor : model.tensors) total_bytes += tensor.stored_bytes();
   bool refused = false;
@@ -323,7 +339,8 @@ Forecast forecast_hf(const Model& model, const WriteOptions& options, const HfCo
 }
 
 void write_hf(const Model& model, const fs::path& path, const WriteOptions& options, const HfCodec* codec) {
-  const std::vector<HfItem> items = plan_hf_items(model, options, codec);
+  const auto prepared = prepare(model, options, codec);
+  const std::vector<HfItem>& items = prepared->items;
   const std::vector<Shard> shards = plan_shards(items, options.shard_bytes);
   const std::map<std::string, std::string> generated = generated_files(model, items, options, codec);
   std::uint64_t total_bytes = 0, done_bytes = 0;

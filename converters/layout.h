@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -41,6 +42,11 @@ struct Part {
   [[nodiscard]] bool takes(std::uint64_t file) const noexcept { return file % count == number - 1; }
 };
 
+/// What forecast() worked out about a model and write() would work out again: each writer derives its own.
+struct PreparedWrite {
+  virtual ~PreparedWrite() = default;
+};
+
 /// Options of `ingot convert` that a writer may need.
 struct WriteOptions {
   std::string scheme;             // --scheme: a type ("f32", "q4_0") or a word of scheme_choice.h; empty: keep
@@ -51,6 +57,8 @@ struct WriteOptions {
   ProofClass allow = ProofClass::exact;         // --allow: the worst class the user consents to
   std::map<std::string, std::string> settings;  // --set KEY=VALUE: choices of the target layout
   Progress progress;
+  /// From the forecast of this very model with these options; null: the writer looks at the data itself.
+  std::shared_ptr<const PreparedWrite> prepared;
   /// Hashes of the source files that are not known yet, for a writer that keeps the source. Null: all are known.
   PassingHashes* source_hashes = nullptr;
   /// Writers record in it what is finished, leave what an earlier run has finished, and keep their partial files.
@@ -71,7 +79,8 @@ struct ReadOptions {
 struct Forecast {
   std::vector<TensorOutcome> tensors;
   std::uint64_t output_bytes = 0;
-  std::uint64_t peak_memory_bytes = 0;  // estimated by the engine: work_time.h
+  std::uint64_t peak_memory_bytes = 0;            // estimated by the engine: work_time.h
+  std::shared_ptr<const PreparedWrite> prepared;  // for WriteOptions; borrows from the model; may be null
 };
 
 struct Layout {
