@@ -14,7 +14,8 @@
 namespace ingot::convert {
 
 inline constexpr std::uint64_t kMaxPickleBytes = std::uint64_t{64} << 20;
-inline constexpr std::size_t kMaxPickleValues = std::size_t{1} << 22;  // also entries of the stack, of the memo, marks
+inline constexpr std::size_t kMaxPickleValues = std::size_t{1}
+                                                << 20;  // 60 MB; also entries of the stack, of the memo, marks
 
 /// Where a value lies among those of its pickle. Containers hold these, so that sharing and cycles cost nothing.
 using PickleIndex = std::uint32_t;
