@@ -12,8 +12,11 @@ namespace {
 std::vector<const BlockType*> candidates(const tensor::Tensor& tensor) {
   const std::uint64_t cols = tensor.stored_shape().empty() ? 1 : tensor.stored_shape().back();
   std::vector<const BlockType*> types;
-  for (const BlockType& type : block_types())
+  for (const BlockType& type : block_types()) {
+    const bool grid = type.kind == BlockKind::coded && type.scheme().codes.kind == tensor::CodeKind::grid;
+    if (grid && tensor.scheme.codes.kind != tensor::CodeKind::grid) continue;  // its codes are no codes of elements
     if (type.kind == BlockKind::coded && type.writable && cols % type.block_elems == 0) types.push_back(&type);
+  }
   std::stable_sort(types.begin(), types.end(), [](const BlockType* a, const BlockType* b) {
     return a->block_bytes * b->block_elems < b->block_bytes * a->block_elems;
   });
@@ -28,7 +31,8 @@ std::optional<BlockForm> find_block_form(const tensor::Tensor& tensor, std::stri
   for (const BlockType* type : candidates(tensor)) {
     Recoded recoded = recode(tensor, {type->scheme(), tensor.transforms});
     if (recoded.proof != ProofClass::refused && !holds(*type, recoded.tensor)) {
-      if (reason.empty()) reason = std::string(type->name) + ": scales are negative or NaN, or its table is another";
+      if (reason.empty())
+        reason = std::string(type->name) + ": scales are negative, NaN or of too many bits, or its table is another";
       continue;
     }
     if (recoded.proof == ProofClass::exact) return BlockForm{type, std::move(recoded)};
