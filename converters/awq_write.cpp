@@ -110,6 +110,7 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   if (!fits(form, source, group_size)) return plan;
   const StoredForm stored = linear_form(4, scale_type, wanted, form == Form::fast);
   Forms forms;
+  forms.problem = zero_points_problem;
   if (keeps) forms.kept = {stored};
   if (rounds) {
     forms.rounded = word.symmetric.value_or(false) ? symmetric_form(4, scale_type, wanted)

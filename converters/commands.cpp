@@ -156,8 +156,9 @@ void add_convert(CLI::App& app, Console& console) {
           ->type_name("OUT");
   verb->add_option("--to", options.to, "Target layout")->required()->check(known_layout(true))->type_name("LAYOUT");
   add_from_option(*verb, options.from);
-  verb->add_option("--scheme", options.write.scheme,
-                   "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
+  verb->add_option(
+          "--scheme", options.write.scheme,
+          "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
       ->type_name("S");
   verb->add_option("--keep", options.write.keep, "Tensors with such names are not quantized")->type_name("REGEX");
   verb->add_option("--quantize", options.write.quantize,
@@ -208,7 +209,7 @@ void add_convert(CLI::App& app, Console& console) {
       "  awq                 4bit (usually 4bit-g128-asym)\n"
       "  mlx                 2bit 3bit 4bit 5bit 6bit 8bit (usually 4bit-g64)\n"
       "  bnb                 nf4 fp4 int8 (usually nf4-g64)\n"
-      "  compressed-tensors  2bit to 8bit w4a16 w8a16 int8 fp8 mxfp4 (usually w4a16, which is 4bit-g128-sym)\n"
+      "  compressed-tensors  2bit to 8bit w4a16 w8a16 int8 fp8 mxfp4 (usually 4bit-g128-sym)\n"
       "  fp8                 fp8 (usually fp8-block)\n\n"
       "Examples:\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot\n"

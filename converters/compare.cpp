@@ -6,6 +6,7 @@
 #include <limits>
 #include <mutex>
 
+#include "converters/equal_values.h"
 #include "converters/registry.h"
 #include "converters/step_source.h"
 #include "format/base/parallel.h"
@@ -166,7 +167,37 @@ std::string shape_text(const tensor::Shape& shape) {
   return text + "]";
 }
 
+/// Elements that have_equal_values() reads at once: so few that a difference is found before much was read.
+constexpr std::uint64_t kGlanceElems = std::uint64_t{1} << 13;
+
 }  // namespace
+
+bool have_equal_values(const Tensor& a, const Tensor& b) {
+  const std::uint64_t elements = a.elements();
+  tensor::ValueReader reader_a(a), reader_b(b);
+  std::atomic<bool> equal{true};
+  std::vector<std::vector<float>> values_a(static_cast<std::size_t>(thread_count())), values_b(values_a.size());
+  const auto look = [&](std::uint64_t begin_piece, std::uint64_t end_piece, int worker) {
+    std::vector<float>& x = values_a[static_cast<std::size_t>(worker)];
+    std::vector<float>& y = values_b[static_cast<std::size_t>(worker)];
+    for (std::uint64_t piece = begin_piece; piece < end_piece && equal.load(std::memory_order_relaxed); ++piece) {
+      const std::uint64_t begin = piece * kGlanceElems, count = std::min(kGlanceElems, elements - begin);
+      x.resize(count);
+      y.resize(count);
+      reader_a.read(begin, x, worker);
+      reader_b.read(begin, y, worker);
+      bool same = true;
+      for (std::size_t i = 0; i < count; ++i) same &= error_of(x[i], y[i]) == 0;
+      if (!same) equal = false;
+      reader_a.done_with(begin, begin + count);
+      reader_b.done_with(begin, begin + count);
+    }
+  };
+  const std::uint64_t pieces = elements / kGlanceElems + (elements % kGlanceElems != 0);
+  if (pieces > 0) look(0, 1, 0);
+  parallel_for(pieces, 8, look);
+  return equal;
+}
 
 ValueComparison compare_values(const Tensor& a, const Tensor& b, const std::function<void(std::uint64_t)>& progress) {
   if (a.shape != b.shape) {

@@ -155,13 +155,6 @@ bool is_eligible(const Tensor& source, const std::string& file_name, const tenso
          !is_hf_conv1d(source.name, model.config.architecture);
 }
 
-/// Zero points that the width of the codes holds.
-bool zeros_fit(const Tensor& tensor) {
-  if (tensor.scheme.offset.kind != OffsetKind::zero_points) return true;
-  const auto facts = affine_facts(tensor);
-  return facts && facts->least_zero >= 0 && facts->greatest_zero < 1 << tensor::bits(tensor.scheme.codes.type);
-}
-
 /// format and strategy of a scheme as planned.
 struct Naming {
   std::string_view format;
@@ -273,11 +266,12 @@ CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, co
   if (is_float_word(options.scheme)) return plan;
   const SchemeWord word = scheme_word(options, compressed_schemes(), "compressed-tensors");
   Forms forms;
+  forms.problem = zero_points_problem;
   if (is_eligible(source, file_name, model)) forms.kept = forms_for(source, word);
   if (may_round(source, file_name, model, options, word.named)) forms.rounded = rounding_for(source, word);
   if (forms.kept.empty() && !forms.rounded) return plan;
   Recoded recoded = keep_or_round(source, forms, word.named, options);
-  if (!is_planned(recoded, word.named, options) || !zeros_fit(recoded.tensor)) return plan;
+  if (!is_planned(recoded, word.named, options)) return plan;
   plan.proof = recoded.proof;
   plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);

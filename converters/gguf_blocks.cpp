@@ -118,7 +118,7 @@ constexpr auto kCoded = BlockKind::coded;
 
 // Ids 4, 5, 31 to 33 and 36 to 38 were withdrawn by ggml.
 constexpr std::array<BlockType, 35> kTypes = {{
-    // id, name, elements and bytes per block, kind, scheme, codec, one encoding, writable, file type
+    // id, name, elements and bytes per block, kind, scheme, codec, one encoding, writable, file type, bits of sub-scales
     {0, "F32", 1, 4, kPlain, plain<DType::f32>, nullptr, true, true, 0},
     {1, "F16", 1, 2, kPlain, plain<DType::f16>, nullptr, true, true, 1},
     {2, "Q4_0", 32, 18, kCoded, q4_0, &kCodecQ4_0, true, true, 2},
@@ -128,9 +128,9 @@ constexpr std::array<BlockType, 35> kTypes = {{
     {8, "Q8_0", 32, 34, kCoded, q8_0, &kCodecQ8_0, true, true, 7},
     {9, "Q8_1", 32, 36, kCoded, q8_0, &kCodecQ8_1, false, false, -1},
     {10, "Q2_K", 256, 84, kCoded, q2_k, &kCodecQ2K, true, true, 10},
-    {11, "Q3_K", 256, 110, kCoded, q3_k, &kCodecQ3K, true, true, 12},
-    {12, "Q4_K", 256, 144, kCoded, q4_k, &kCodecQ4K, true, true, 15},
-    {13, "Q5_K", 256, 176, kCoded, q5_k, &kCodecQ5K, true, true, 17},
+    {11, "Q3_K", 256, 110, kCoded, q3_k, &kCodecQ3K, true, true, 12, 6},
+    {12, "Q4_K", 256, 144, kCoded, q4_k, &kCodecQ4K, true, true, 15, 6},
+    {13, "Q5_K", 256, 176, kCoded, q5_k, &kCodecQ5K, true, true, 17, 6},
     {14, "Q6_K", 256, 210, kCoded, q6_k, &kCodecQ6K, true, true, 18},
     {15, "Q8_K", 256, 292, kCoded, q8_k, &kCodecQ8K, false, false, -1},
     {16, "IQ2_XXS", 256, 66, kCoded, iq2_xxs, &kCodecIq2Xxs, true, true, 19},
@@ -140,7 +140,7 @@ constexpr std::array<BlockType, 35> kTypes = {{
     {20, "IQ4_NL", 32, 18, kCoded, iq4_nl, &kCodecIq4Nl, true, true, 25},
     {21, "IQ3_S", 256, 110, kCoded, iq3_s, &kCodecIq3S, true, true, 26},
     {22, "IQ2_S", 256, 82, kCoded, iq2_s, &kCodecIq2S, true, true, 28},
-    {23, "IQ4_XS", 256, 136, kCoded, iq4_xs, &kCodecIq4Xs, true, true, 30},
+    {23, "IQ4_XS", 256, 136, kCoded, iq4_xs, &kCodecIq4Xs, true, true, 30, 6},
     {24, "I8", 1, 1, kPlain, plain<DType::i8>, nullptr, true, true, -1},
     {25, "I16", 1, 2, kPlain, plain<DType::i16>, nullptr, true, true, -1},
     {26, "I32", 1, 4, kPlain, plain<DType::i32>, nullptr, true, true, -1},

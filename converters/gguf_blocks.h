@@ -48,6 +48,8 @@ struct BlockType {
   bool one_encoding;        // join(split(block)) == block for every block; otherwise the way back may need patches
   bool writable;            // may be written as a weight
   std::int32_t file_type;   // general.file_type of a model made mostly of this type; -1: none
+  /// Bits of scales and minimums that are integers, where a block has fewer for them than their planes; 0: as many.
+  std::uint8_t sub_scale_bits = 0;
 };
 
 [[nodiscard]] std::span<const BlockType> block_types() noexcept;

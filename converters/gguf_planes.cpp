@@ -66,6 +66,7 @@ class SplitPlanes final : public tensor::PlaneSource {
     return std::nullopt;
   }
   [[nodiscard]] Bytes whole(std::size_t) const override { return std::as_bytes(std::span(kSignTable)); }
+  [[nodiscard]] const BlockType& type() const noexcept { return type_; }
   void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override;
   void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
     if (mapping_ == nullptr || unit_begin >= unit_end) return;
@@ -229,22 +230,46 @@ RowView RowUnpacker::row(std::uint64_t index) const noexcept {
 
 namespace {
 
-/// ggml takes E4M3 scales for positive, and 0x7F for zero.
-bool has_positive_scales(const tensor::Tensor& tensor) {
+/// Do all bytes of plane `role` (padding included, which is zero) satisfy `fits`?
+template <class Fits>
+bool all_bytes(const tensor::Tensor& tensor, std::string_view role, Fits fits) {
   const auto specs = tensor.plane_specs();
   const std::uint64_t units = tensor.geometry().units;
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    if (specs[i].role != "scales_0") continue;
-    std::vector<std::byte> scales(specs[i].unit_bytes);
+    if (specs[i].role != role) continue;
+    const std::uint64_t unit_bytes = specs[i].unit_bytes;
+    const std::optional<Bytes> view = tensor.planes->view(i);
+    std::vector<std::byte> buffer(view ? 0 : unit_bytes);
     std::vector<std::byte*> out(specs.size(), nullptr);
-    out[i] = scales.data();
+    out[i] = buffer.data();
     for (std::uint64_t unit = 0; unit < units; ++unit) {
-      tensor.planes->read_units(unit, unit + 1, out);
-      for (const std::byte scale : scales)
-        if (scale >= std::byte{0x7F} && scale != std::byte{0xFF}) return false;
+      if (!view) tensor.planes->read_units(unit, unit + 1, out);
+      const std::byte* bytes = view ? view->data() + unit * unit_bytes : buffer.data();
+      bool all = true;
+      for (std::uint64_t b = 0; b < unit_bytes; ++b) all &= fits(std::to_integer<std::uint8_t>(bytes[b]));
+      if (!all) return false;
     }
   }
   return true;
+}
+
+/// ggml takes E4M3 scales for positive, and 0x7F for zero.
+bool has_positive_scales(const tensor::Tensor& tensor) {
+  return all_bytes(tensor, "scales_0", [](std::uint8_t scale) { return scale < 0x7F || scale == 0xFF; });
+}
+
+/// Integer scales and minimums of at most `bits` bits.
+bool has_narrow_scales(const tensor::Tensor& tensor, std::uint8_t bits) {
+  const bool is_signed = tensor::info(tensor.scheme.scales[0].type).is_signed;
+  const auto middle = static_cast<std::uint8_t>(is_signed ? 1u << (bits - 1) : 0);
+  const auto fits = [&](std::uint8_t scale) { return static_cast<std::uint8_t>(scale + middle) >> bits == 0; };
+  return all_bytes(tensor, "scales_0", fits) && all_bytes(tensor, "mins_0", fits);
+}
+
+/// Planes that are blocks of the type hold what blocks can.
+bool comes_from_blocks(const tensor::Tensor& tensor, const BlockType& type) {
+  const auto* split = dynamic_cast<const SplitPlanes*>(tensor.planes.get());
+  return split != nullptr && &split->type() == &type;
 }
 
 }  // namespace
@@ -252,6 +277,8 @@ bool has_positive_scales(const tensor::Tensor& tensor) {
 bool holds(const BlockType& type, const tensor::Tensor& tensor) {
   if (type.kind != BlockKind::coded || tensor.scheme != type.scheme()) return false;
   if (tensor.geometry().cols % type.block_elems != 0) return false;
+  if (type.sub_scale_bits != 0)
+    return comes_from_blocks(tensor, type) || has_narrow_scales(tensor, type.sub_scale_bits);
   if (tensor.scheme.scales[0].type == tensor::DType::e4m3) return has_positive_scales(tensor);
   if (tensor.scheme.codes.table != "custom") return true;
   const auto specs = tensor.plane_specs();

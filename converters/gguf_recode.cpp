@@ -12,8 +12,11 @@ namespace {
 std::vector<const BlockType*> candidates(const tensor::Tensor& tensor) {
   const std::uint64_t cols = tensor.stored_shape().empty() ? 1 : tensor.stored_shape().back();
   std::vector<const BlockType*> types;
-  for (const BlockType& type : block_types())
+  for (const BlockType& type : block_types()) {
+    const bool grid = type.kind == BlockKind::coded && type.scheme().codes.kind == tensor::CodeKind::grid;
+    if (grid && tensor.scheme.codes.kind != tensor::CodeKind::grid) continue;  // its codes are no codes of elements
     if (type.kind == BlockKind::coded && type.writable && cols % type.block_elems == 0) types.push_back(&type);
+  }
   std::stable_sort(types.begin(), types.end(), [](const BlockType* a, const BlockType* b) {
     return a->block_bytes * b->block_elems < b->block_bytes * a->block_elems;
   });

@@ -74,6 +74,7 @@ Recoded recoded_for(const Tensor& source, const std::string& name, const tensor:
                     const WriteOptions& options, const SchemeWord& word) {
   const DType scale_type = scale_type_of(options, "gptq");
   Forms forms;
+  forms.problem = zero_points_problem;
   if (is_quantized_linear(source, name, model) && (word.symmetric != true || is_symmetric(source)))
     forms.kept = forms_for(source, word, scale_type);
   if (may_round(source, name, model, options, word.named)) add_rounding(source, word, scale_type, forms);

@@ -76,6 +76,15 @@ StoredForm symmetric_form(std::uint8_t bits, DType scale_type, std::uint32_t blo
   return form;
 }
 
+std::string zero_points_problem(const tensor::Tensor& tensor) {
+  if (tensor.scheme.offset.kind != tensor::OffsetKind::zero_points) return {};
+  const std::uint8_t bits = tensor::bits(tensor.scheme.codes.type);
+  const std::optional<AffineFacts> facts = affine_facts(tensor);
+  if (facts && facts->least_zero >= 0 && facts->greatest_zero < 1 << bits) return {};
+  const std::int32_t zero = !facts ? 0 : facts->least_zero < 0 ? facts->least_zero : facts->greatest_zero;
+  return "zero point " + std::to_string(zero) + " does not fit " + std::to_string(bits) + " bits";
+}
+
 bool is_symmetric(const tensor::Tensor& tensor) {
   const std::optional<AffineFacts> facts = affine_facts(tensor);
   return facts && facts->zero == 1 << (facts->bits - 1);

@@ -33,6 +33,8 @@ namespace ingot::convert {
 
 /// The form that a quantizer of symmetric codes makes: a constant zero in their middle.
 [[nodiscard]] StoredForm symmetric_form(std::uint8_t bits, tensor::DType scale_type, std::uint32_t block_cols);
+/// Why files whose zero points have as many bits as the codes cannot hold those of the tensor; empty: they can.
+[[nodiscard]] std::string zero_points_problem(const tensor::Tensor& tensor);
 /// Is the zero of all groups the middle of the codes?
 [[nodiscard]] bool is_symmetric(const tensor::Tensor& tensor);
 

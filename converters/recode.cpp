@@ -5,6 +5,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "converters/equal_values.h"
 #include "converters/recode_plan.h"
 #include "converters/recode_planes.h"
 #include "format/base/error.h"
@@ -147,8 +148,10 @@ Recoded recode(const Tensor& source, const StoredForm& wanted, ProofClass worst)
         source.scheme.codes.type == wanted.scheme.codes.type)
       conversion.code_rule = recoding::CodeRule::copy;
   }
-  if (finding.proof != ProofClass::exact) target.fingerprint.reset();
   target.planes = recoding::converted_planes(plan.conversion);
+  // Scales that change lose nothing where all codes that they scale mean 0.
+  if (finding.proof == ProofClass::codes && have_equal_values(source, target)) finding = {};
+  if (finding.proof != ProofClass::exact) target.fingerprint.reset();
   return {finding.proof, std::move(finding.reason), finding.worst_steps, std::move(target)};
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <regex>
 
+#include "converters/equal_values.h"
 #include "converters/hf_names.h"
 #include "format/base/checked_math.h"
 #include "format/base/error.h"
@@ -152,6 +153,23 @@ bool all_finite(const Tensor& source) {
   return finite;
 }
 
+/// As recode_to_first(), of forms that the layout can hold.
+Recoded best_kept(const Tensor& source, const Forms& forms) {
+  if (forms.problem == nullptr) return recode_to_first(source, forms.kept);
+  Recoded best;
+  for (const StoredForm& form : forms.kept) {
+    Recoded result = recode(source, form);
+    std::string problem = result.proof == ProofClass::refused ? std::string() : forms.problem(result.tensor);
+    if (!problem.empty()) {
+      result = {};
+      result.reason = std::move(problem);
+    }
+    if (result.proof == ProofClass::exact) return result;
+    if (&form == &forms.kept.front() || result.proof < best.proof) best = std::move(result);
+  }
+  return best;
+}
+
 Recoded rounded(const Tensor& source, const Forms& forms, const Recoded& kept) {
   Recoded result;
   if (!all_finite(source)) {
@@ -166,6 +184,10 @@ Recoded rounded(const Tensor& source, const Forms& forms, const Recoded& kept) {
       return result;
     }
     result.tensor = std::move(stored.tensor);
+  }
+  if (have_equal_values(source, result.tensor)) {
+    result.proof = ProofClass::exact;
+    return result;
   }
   result.proof = ProofClass::requantized;
   result.reason = "values are rounded to " + tensor::describe(forms.rounded->scheme);
@@ -214,7 +236,7 @@ bool may_round(const Tensor& source, const std::string& file_name, const tensor:
 
 Recoded keep_or_round(const Tensor& source, const Forms& forms, bool named, const WriteOptions& options) {
   Recoded kept;
-  if (has_codes(source) && !forms.kept.empty()) kept = recode_to_first(source, forms.kept);
+  if (has_codes(source) && !forms.kept.empty()) kept = best_kept(source, forms);
   if (kept.proof == ProofClass::exact) return kept;
   if (kept.proof == ProofClass::codes && (named || options.allow >= ProofClass::codes)) return kept;
   if (!forms.rounded || (!named && options.allow < ProofClass::requantized)) return kept;

@@ -51,11 +51,15 @@ struct Customs {
 [[nodiscard]] bool is_quantized_by_user(const std::string& name, const WriteOptions& options);
 
 struct Forms {
-  std::vector<StoredForm> kept;        // that could hold the codes of the source, in order of preference
-  std::optional<StoredForm> rounded;   // that a quantizer makes
-  std::optional<StoredForm> stored{};  // the layout's form of `rounded`, where it is another
+  std::vector<StoredForm> kept;         // that could hold the codes of the source, in order of preference
+  std::optional<StoredForm> rounded{};  // that a quantizer makes
+  std::optional<StoredForm> stored{};   // the layout's form of `rounded`, where it is another
+  /// What the layout demands beyond the scheme of what recode() has made of the source: why it cannot hold the tensor;
+  /// empty: it can. Null: nothing.
+  std::string (*problem)(const tensor::Tensor& recoded) = nullptr;
 };
-/// The best of: exact in a form of `kept`; class codes, where that is named or consented to; rounded, where that is.
+/// The best of: exact in a form of `kept`; class codes, where that is named or consented to; rounded, where that is
+/// (exact where the values are those of the form already).
 /// Otherwise what recode() says, which the caller does not carry out unless is_planned().
 [[nodiscard]] Recoded keep_or_round(const tensor::Tensor& source, const Forms& forms, bool named,
                                     const WriteOptions& options);

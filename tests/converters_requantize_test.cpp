@@ -7,6 +7,7 @@
 #include <map>
 #include <random>
 
+#include "converters/gguf_encode.h"
 #include "converters/recode.h"
 #include "converters/safetensors.h"
 #include "expect_error.h"
@@ -151,7 +152,8 @@ void check_case(const Cases& cases, const std::string& name, const Scheme& schem
   std::vector<Level> levels = scheme.scales;
   levels.insert(levels.end(), scheme.offset.levels.begin(), scheme.offset.levels.end());
   for (std::size_t i = 0; i < levels.size(); ++i) {
-    const std::vector<float> expected = cases.get<float>(name + (i == 0 ? ".scales" : ".offsets"));
+    const char* part = i == 0 ? ".scales" : i < scheme.scales.size() ? ".scales_1" : ".offsets";
+    const std::vector<float> expected = cases.get<float>(name + part);
     const std::size_t size = (tensor::bits(levels[i].type) + 7u) / 8u;
     REQUIRE(unpacked.levels[i].size() == expected.size() * size);
     for (std::size_t j = 0; j < expected.size(); ++j) {
@@ -176,6 +178,22 @@ TEST_CASE("requantize_makes_the_blocks_of_the_gguf_package") {
   check_case(cases, "Q5_1", numbers(DType::u5, half, bias(half)), "values");
 }
 
+/// Its rounding is GGUF's own (spec/quantizers.md section 2), so that only the encoder of blocks knows it.
+TEST_CASE("the_encoder_of_gguf_makes_the_mxfp4_blocks_of_the_gguf_package") {
+  const Cases cases;
+  const std::vector<float> values = cases.get<float>("values");
+  const std::vector<std::byte> expected = cases.get<std::byte>("MXFP4.blocks");
+  const gguf::Encoder* encoder = gguf::find_encoder("MXFP4");
+  REQUIRE(encoder != nullptr);
+  std::vector<std::byte> blocks(values.size() / 32 * 17);
+  REQUIRE(blocks.size() == expected.size());
+  encoder->encode(values.data(), values.size(), blocks.data());
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    CAPTURE(i);
+    CHECK(blocks[i] == expected[i]);
+  }
+}
+
 TEST_CASE("requantize_makes_the_groups_of_mlx") {
   const Cases cases;
   for (const auto& [codes, bits] : std::map<DType, int>{
@@ -194,6 +212,10 @@ TEST_CASE("requantize_makes_the_blocks_of_bitsandbytes") {
     check_case(cases, "bnb_" + kind, table(kind.c_str(), {1, 0}, 64), "values");
     check_case(cases, "bnb_" + kind + "_odd", table(kind.c_str(), {1, 0}, 64), "odd.values");
   }
+  Scheme rows = numbers(DType::i8, level(DType::f32, {1, 0}));
+  rows.scales.push_back(level(DType::f32, {0, 0}));
+  rows.rounded_steps = true;
+  check_case(cases, "bnb_int8", rows, "values");
 }
 
 TEST_CASE("requantize_makes_the_integers_of_compressed_tensors") {

@@ -2,12 +2,14 @@
 """GPTQ and AWQ checkpoints that `ingot` writes, in the modules of GPTQModel and AutoAWQ: same values as the source.
 
 Usage: gptq_awq.py INGOT
-Needs torch, safetensors, gptqmodel and autoawq; only their packing modules are imported (tests/golden/foreign/gptq and awq say how).
+Needs torch, safetensors, transformers, gptqmodel and autoawq; of these two only their packing modules are imported
+(tests/golden/foreign/gptq and awq say how).
 Sources are the quantized checkpoints of the shared models and the fixtures of tests/golden/foreign, made by the owning libraries, with the
 values those decode.
   -> gptq (v1 and v2)      every module loads into TorchLinear, dequantize_weight gives the source's values
   -> awq gemm              dequantize_gemm gives the source's values
   -> awq gemv, gemv_fast   every tensor equals what from_linear makes of the source's values, scales and zero points
+tests/data/tiny-llama, rounded to GPTQ and AWQ: the modules give the values that we decode, and transformers talks with them.
 Exit status 77: a package is missing.
 """
 import json
@@ -17,7 +19,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/golden/foreign" / name) for name in ("gptq", "awq")]
-from _support import SHARED, convert, figure, skip
+from _support import SHARED, TINY_LLAMA, convert, figure, skip
 
 try:
     import torch
@@ -31,6 +33,7 @@ try:
     from awq.modules.linear.gemv import WQLinear_GEMV
     from awq.modules.linear.gemv_fast import WQLinear_GEMVFast
     from awq.utils.packing_utils import dequantize_gemm, reverse_awq_order, unpack_awq
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 except ImportError as error:
     skip(error)
 
@@ -106,10 +109,36 @@ def check_source(program, source, values, targets, scratch):
     figure(f"{source.name}: modules with equal values or bytes: " + ", ".join(done))
 
 
-def check_awq(program, clean, scratch, expected):
-    gemm, config = awq_parts(convert(program, clean, scratch / f"{clean.name}-gemm", "awq"))
+def gemm_values(folder):
+    """Values of every module as AutoAWQ reads them, binary16, [out, in]."""
+    gemm, config = awq_parts(folder)
     size = lambda parts: config["group_size"] if config["group_size"] != -1 else parts["qweight"].shape[0]
-    values = {name: dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"], 4, size(parts)).T for name, parts in gemm.items()}
+    return {name: dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"], 4, size(parts)).T for name, parts in gemm.items()}
+
+
+def check_rounded(program, scratch):
+    tokenizer = AutoTokenizer.from_pretrained(TINY_LLAMA)
+    prompt = tokenizer("Once upon a time", return_tensors="pt")
+    for layout, scheme, values_of in (("gptq", "4bit", gptq_values), ("gptq", "8bit-g32-asym", gptq_values), ("awq", "4bit", gemm_values)):
+        folder = convert(program, TINY_LLAMA, scratch / f"{layout}-{scheme}", layout, "--scheme", scheme, "--allow", "requantize")
+        ours = load_file(convert(program, folder, scratch / f"{layout}-{scheme}-f32", "hf", "--scheme", "f32") / "model.safetensors")
+        values = values_of(folder)
+        equal = compare(f"tiny-llama as {layout} {scheme}", values, ours)
+        model = AutoModelForCausalLM.from_pretrained(TINY_LLAMA, dtype=torch.float32)
+        state = model.state_dict()
+        for name, value in values.items():
+            state[name + ".weight"].copy_(value)
+        text = tokenizer.decode(model.generate(**prompt, max_new_tokens=16, do_sample=False, pad_token_id=0)[0][prompt["input_ids"].shape[1]:])
+        if len(values) != 28 or len(text.strip()) <= 8:
+            failures.append(f"tiny-llama as {layout} {scheme}: {len(values)} modules, text {text!r}")
+        figure(f"tiny-llama rounded to {layout} {scheme}: {equal} of {len(values)} modules decode alike; transformers with them: {text.strip()[:40]!r}")
+
+
+def check_awq(program, clean, scratch, expected):
+    folder = convert(program, clean, scratch / f"{clean.name}-gemm", "awq")
+    gemm, config = awq_parts(folder)
+    size = lambda parts: config["group_size"] if config["group_size"] != -1 else parts["qweight"].shape[0]
+    values = gemm_values(folder)
     done = [f"gemm {compare(f'{clean.name} -> gemm', values, expected)}"]
     for version, layer in (("gemv", WQLinear_GEMV), ("gemv_fast", WQLinear_GEMVFast)):
         folder = convert(program, clean, scratch / f"{clean.name}-{version}", "awq", "--set", f"version={version}", "--allow", "codes")
@@ -138,6 +167,7 @@ def main(program):
                     check_source(program, source, values, targets, pathlib.Path(scratch))
                 except RuntimeError as error:
                     failures.append(str(error))
+        check_rounded(program, pathlib.Path(scratch))
     for failure in failures:
         print("FAILED", failure)
     return 1 if failures else 0

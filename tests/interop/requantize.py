@@ -3,8 +3,8 @@
 
     requantize.py INGOT
 
-Needs torch, safetensors, gguf, mlx, mlx-lm, bitsandbytes, compressed-tensors, transformers; gptqmodel's modules are asked by
-requantize_gptqmodel.py. tests/data/tiny-llama is rounded to every scheme whose library rounds plainly on a CPU. The library quantizes the
+Needs torch, safetensors, gguf, mlx, mlx-lm, bitsandbytes, compressed-tensors, transformers; the modules of GPTQModel and AutoAWQ are
+asked by gptq_awq.py. tests/data/tiny-llama is rounded to every scheme whose library rounds plainly on a CPU. The library quantizes the
 same weights: codes and scales must be equal. Then it loads the checkpoint: every weight that it decodes equals ours. Exit status 77: a
 package is missing.
 """

@@ -5,7 +5,8 @@
 
 Needs torch, numpy, safetensors, gguf, mlx, bitsandbytes, compressed-tensors. Every case stores
 <case>.codes (uint8, low bits), <case>.scales (float32, the stored numbers) and, where there is one, <case>.offsets
-(float32: zero point of the unsigned code, or bias). They all come from `values` (float32), cast first to the type in
+(float32: zero point of the unsigned code, or bias) or <case>.scales_1 (the second level). <case>.blocks (uint8) are
+whole blocks of GGUF. They all come from `values` (float32), cast first to the type in
 the name of the case; `odd.values` and `cast.values` belong to the cases of those names."""
 
 import sys
@@ -83,6 +84,7 @@ def add_gguf():
             high = np.unpackbits(raw[..., at : at + 4], axis=-1, bitorder="little")
             codes = halves(raw[..., at + 4 :]) | high << 4
         add(name, codes.reshape(ROWS, COLS), half(0), half(2) if bias else None)
+    out["MXFP4.blocks"] = gguf.quants.quantize(VALUES, kinds.MXFP4)
 
 
 def dense(words, bits):
@@ -114,6 +116,9 @@ def add_bitsandbytes():
         packed = packed.numpy().reshape(-1)
         codes = np.stack([packed >> 4, packed & 15], axis=-1).reshape(5, 100)
         add(f"bnb_{kind}_odd", codes, state.absmax.numpy())
+    codes, scales, _ = bnb.int8_vectorwise_quant(cast(VALUES, "f16"))
+    add("bnb_int8", codes.view(torch.uint8).numpy(), scales.numpy())
+    out["bnb_int8.scales_1"] = np.array([1 / 127], dtype=np.float32)  # what its dequantization multiplies by
 
 
 def extremes(weights, group):
