@@ -80,10 +80,25 @@ struct Best {
   }
 };
 
-std::optional<Best> best_form(const Tensor& source) {
+/// The types that the values may have been rounded to: that of the tensor, and narrower ones that hold the first values.
+std::vector<DType> roundings(const Tensor& source) {
+  std::vector<DType> types = {source.scheme.codes.type};
+  if (types[0] != DType::f32) return types;
+  constexpr std::uint64_t kLooked = 4096;
+  std::vector<float> values(std::min(source.elements(), kLooked));
+  tensor::decode_logical_range(source, 0, values);
+  for (const DType type : {DType::f16, DType::bf16}) {
+    const recovering::Precision precision(type);
+    if (std::all_of(values.begin(), values.end(), [&](float value) { return precision.round(value) == value; }))
+      types.push_back(type);
+  }
+  return types;
+}
+
+std::optional<Best> best_form(const Tensor& source, DType type) {
   std::optional<Best> best;
   LatticeKind settled_kind = LatticeKind::table;  // of the integers that fitted last
-  for (Form& candidate : recovering::candidates(source)) {
+  for (Form& candidate : recovering::candidates(source, type)) {
     const bool of_integers = candidate.lattice.kind != LatticeKind::table;
     // Smaller groups fit as well; they cost less only where they need fewer bits.
     const bool cannot_win = best && of_integers && best->exact &&
@@ -106,14 +121,17 @@ std::optional<Best> best_form(const Tensor& source) {
 
 std::optional<Recovered> recover(const Tensor& source) {
   if (!may_lie_on_a_grid(source)) return std::nullopt;
-  std::optional<Best> best = best_form(source);
-  if (!best) return std::nullopt;
-  return Recovered{recovering::in_form(source, std::move(best->form)), best->exact};
+  for (const DType type : roundings(source)) {
+    std::optional<Best> best = best_form(source, type);
+    if (best) return Recovered{recovering::in_form(source, std::move(best->form)), best->exact};
+  }
+  return std::nullopt;
 }
 
-bool rounds_to(const Tensor& made, const Tensor& source) {
-  if (made.shape != source.shape || !source.scheme.is_plain()) return false;
-  const recovering::Precision precision(source.scheme.codes.type);
+namespace {
+
+bool rounds_to_type(const Tensor& made, const Tensor& source, DType type) {
+  const recovering::Precision precision(type);
   tensor::ValueReader wanted(source), found(made);
   std::atomic<bool> equal = true;
   constexpr std::uint64_t kGrain = std::uint64_t{1} << 16;
@@ -128,6 +146,14 @@ bool rounds_to(const Tensor& made, const Tensor& source) {
     }
   });
   return equal;
+}
+
+}  // namespace
+
+bool rounds_to(const Tensor& made, const Tensor& source) {
+  if (made.shape != source.shape || !may_lie_on_a_grid(source)) return false;
+  const std::vector<DType> types = roundings(source);
+  return std::any_of(types.begin(), types.end(), [&](DType type) { return rounds_to_type(made, source, type); });
 }
 
 }  // namespace ingot::convert

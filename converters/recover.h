@@ -14,7 +14,7 @@ namespace ingot::convert {
 /// What was found in one tensor.
 struct Recovered {
   tensor::Tensor tensor;  // in the scheme found; planes are computed from the source when they are read
-  /// The values are those of the source. Otherwise they are once they are rounded to its element type.
+  /// The values are those of the source. Otherwise they are once they are rounded as it was.
   bool exact = true;
 };
 
@@ -22,7 +22,8 @@ struct Recovered {
 /// that this is no accident. Reads a few rows of ordinary floats and all of a tensor that seems to be one; in parallel.
 [[nodiscard]] std::optional<Recovered> recover(const tensor::Tensor& source);
 
-/// Do the values of `made`, rounded to the element type of the plain float tensor `source`, equal those of `source`?
+/// Do the values of `made`, rounded to the element type of the plain float matrix `source` or to the narrower one that
+/// its values were rounded to, equal those of `source`?
 [[nodiscard]] bool rounds_to(const tensor::Tensor& made, const tensor::Tensor& source);
 
 /// A model with what was recovered in the place of its floats, for a writer.

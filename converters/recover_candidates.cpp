@@ -102,9 +102,8 @@ void add_small_floats(DType source, std::uint64_t rows, std::uint64_t cols, std:
 
 }  // namespace
 
-std::vector<Form> candidates(const tensor::Tensor& source) {
+std::vector<Form> candidates(const tensor::Tensor& source, DType type) {
   const std::uint64_t cols = source.shape.back(), rows = source.shape[source.shape.size() - 2];
-  const DType type = source.scheme.codes.type;
   std::vector<Form> forms;
   add_integers(type, cols, forms);
   add_flat_tables(type, cols, forms);

@@ -42,8 +42,8 @@ class BlockRows {
   tensor::ValueReader reader_;
 };
 
-/// All grids that are tried for a tensor, those with the fewest parameters first.
-[[nodiscard]] std::vector<Form> candidates(const tensor::Tensor& source);
+/// All grids that are tried for a tensor whose values were rounded to `type`, those with the fewest parameters first.
+[[nodiscard]] std::vector<Form> candidates(const tensor::Tensor& source, tensor::DType type);
 
 /// What all blocks need together.
 struct Survey {

@@ -55,8 +55,7 @@ Forecast forecast_recovered(const Recovery& recovery, const tensor::Model& model
     outcome.source_bytes = model.find(outcome.name)->stored_bytes();
     if (exact || outcome.forecast != ProofClass::exact) continue;
     outcome.forecast = ProofClass::codes;
-    outcome.reason = "the floats are the codes' values rounded to " + std::string(tensor::name(from)) +
-                     "; the recovered values are those before that rounding";
+    outcome.reason = "the floats are the codes' values rounded once more; the recovered values are those before it";
   }
   return result;
 }

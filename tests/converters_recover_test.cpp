@@ -163,6 +163,19 @@ TEST_CASE("Recovery: one unit of the last place beside the grid") {
   }
 }
 
+TEST_CASE("Recovery: values that were rounded to float16 in an F32 file") {
+  const Cases cases;
+  for (const char* name : {"fp4_128.f16", "ct4_128_sym.f16"}) {
+    CAPTURE(std::string(name));
+    const Tensor narrow = cases.tensor(name), source = plain(narrow.shape, values(narrow));
+    const std::optional<Recovered> found = recover(source);
+    REQUIRE(found);
+    CHECK(found->tensor.scheme == recover(narrow)->tensor.scheme);
+    CHECK_FALSE(found->exact);
+    CHECK(rounds_to(found->tensor, source));
+  }
+}
+
 TEST_CASE("Recovery: ordinary floats stay floats") {
   const tensor::Model model = read_model(INGOT_TEST_DATA "/data/tiny-llama");
   for (const Tensor& tensor : model.tensors) {
