@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "converters/recover.h"
 #include "converters/registry.h"
 #include "format/base/output_file.h"
 #include "inspect/conversion_text.h"
@@ -125,6 +126,16 @@ void run_convert(ConvertCommand& command, Console& console) {
   options.write.progress = console.progress();
   const tensor::Model model = read_model(command.model, options.from, {options.write.progress, command.trust_config});
   console.note_findings(model.findings);
+/// What --recover did beside what the forecast shows.
+void note_recovery(const ConversionReport& report, const tensor::Model& model, const ConvertOptions& options,
+                   Console& console) {
+  if (!report.recovery) return;
+  console.end_progress();
+  if (report.recovery->tensors.empty()) return console.note("--recover: no tensor was written as codes");
+  if (model.source && find_layout(options.to)->keeps_source)
+    console.note("--recover: the output holds codes, not the floats of the source, and no recipe to restore its files");
+}
+
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
     console.json() ? console.print_json(inspect::forecast_json(result))
@@ -146,6 +157,7 @@ void run_convert(ConvertCommand& command, Console& console) {
   });
 }
 
+    note_recovery(report, model, options, console);
 void add_convert(CLI::App& app, Console& console) {
   const auto command = std::make_shared<ConvertCommand>();
   ConvertOptions& options = command->options;
@@ -192,6 +204,8 @@ void add_convert(CLI::App& app, Console& console) {
           "--part", [&options](const std::string& text) { options.write.part = parse_part(text); },
           "Write only part I of N, e.g. 2/4, on any machine that sees OUT; 'ingot join OUT' ends it")
       ->type_name("I/N");
+  verb->add_flag("--recover", options.recover,
+                 "Write floats that lie on a quantization grid (dequantized GPTQ, NF4, ...) as codes again");
   verb->add_flag(
       "--no-space-check", [&options](std::int64_t) { options.check_space = false; },
       "Begin although the disk has too little room");
@@ -228,6 +242,7 @@ void add_convert(CLI::App& app, Console& console) {
 }
 
 // --- join ----------------------------------------------------------------------------------------------------------
+      "  ingot convert dequantized/ -o model.ingot --to ingot --recover\n"
 struct JoinCommand {
   std::string output, report;
   bool no_proof = false, no_sync = false;

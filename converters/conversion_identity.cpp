@@ -102,6 +102,7 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   return parse_json(canonical_json(identity), "identity");  // members in the order of a journal that is read
 }
 
+  identity.set("--recover", options.recover);
 std::vector<fs::path> files_of_model(const fs::path& output) {
   std::vector<fs::path> files;
   std::error_code status;

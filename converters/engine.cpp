@@ -6,6 +6,7 @@
 #include "converters/convert_into.h"
 #include "converters/journal.h"
 #include "converters/proof.h"
+#include "converters/recover.h"
 #include "converters/registry.h"
 #include "converters/staging.h"
 #include "converters/work_time.h"
@@ -128,9 +129,9 @@ void refuse_unknown_settings(const Layout& layout, const WriteOptions& options) 
               "--set " + options.settings.begin()->first + ": layout " + std::string(layout.name) + " has no settings");
 }
 
-}  // namespace
-
-Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
+/// `recovery`: filled where the options ask for it.
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options,
+                  std::shared_ptr<const Recovery>& recovery) {
   const Layout& layout = target_layout(options);
   if (options.write.compress && !layout.compresses) {
     throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
@@ -138,13 +139,14 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   refuse_unknown_settings(layout, options.write);
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
-  Forecast result = layout.forecast(model, write_options);
-  estimate_times(model, options.prove, result);
-  result.peak_memory_bytes = estimated_memory(model, layout, result);
+  if (options.recover) recovery = recover_model(model, layout, write_options);
+  const tensor::Model& written = recovery ? recovery->model : model;
+  Forecast result =
+      recovery ? forecast_recovered(*recovery, model, layout, write_options) : layout.forecast(model, write_options);
+  estimate_times(written, options.prove, result);
+  result.peak_memory_bytes = estimated_memory(written, layout, result);
   return result;
 }
-
-namespace {
 
 /// Files that belong to the model that --force replaces, whatever the new one is made of.
 std::vector<std::filesystem::path> obsolete_files(const std::filesystem::path& output) {
@@ -175,16 +177,17 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   Clock::time_point start = Clock::now();
   tensor::Model completed;
   const std::vector<std::shared_ptr<const MappedFile>> unhashed =
-      layout.keeps_source ? unhashed_files(model) : std::vector<std::shared_ptr<const MappedFile>>();
+      layout.keeps_source ? unhashed_files(planned) : std::vector<std::shared_ptr<const MappedFile>>();
   const bool completes =
       std::any_of(unhashed.begin(), unhashed.end(), [](const auto& file) { return file != nullptr; });
   if (completes) {
-    completed = model;
+    completed = planned;
     find_patches(completed);
   }
   PassingHashes source_hashes(unhashed);
-  const tensor::Model& source = completes ? completed : model;
+  const tensor::Model& source = completes ? completed : planned;
   std::vector<Hash128> source_fingerprints;
+  const tensor::Model& planned = report.recovery ? report.recovery->model : model;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   write_options.sync = options.write.sync && options.write.part.has_value();  // else staging.publish() syncs once
@@ -199,7 +202,8 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   if (!options.prove || options.write.part) return;
   start = Clock::now();
   const tensor::Model written = layout.read(staging.readable(), {});
-  prove(source, written, source_fingerprints, options, report);
+  if (report.recovery) source_fingerprints.clear();  // the proof is about the floats
+  prove(model, written, source_fingerprints, options, report);
   report.prove_seconds = seconds_since(start);
 }
 
@@ -241,10 +245,15 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   report.source_bytes = stored_bytes(model);
 
   const Clock::time_point start = Clock::now();
-  report.forecast = forecast(model, options);
+  report.forecast = forecast(model, options, report.recovery);
   report.forecast_seconds = seconds_since(start);
   if (options.on_forecast) options.on_forecast(report.forecast);
   require_consent(report.forecast, options.allow);
+
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
+  std::shared_ptr<const Recovery> recovery;
+  return forecast(model, options, recovery);
+}
 
   refuse_output_over_input(model, output);
   if (options.overwrite) refuse_to_replace_other_things(output);

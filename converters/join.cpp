@@ -53,6 +53,7 @@ ConvertOptions recorded_options(const Json& identity, const ConvertOptions& want
   options.write.compress = identity.at("--compress", where).as_bool(where);
   options.write.shard_bytes = identity.at("--shard-size", where).as_u64(where);
   options.write.part = Part{1, identity.at("--part", where).as_u64(where)};
+  options.recover = identity.at("--recover", where).as_bool(where);
   options.trust_config = identity.at("--trust-config", where).as_bool(where);
   for (const ProofClass value : {ProofClass::exact, ProofClass::codes, ProofClass::requantized})
     if (text("--allow") == name(value)) options.allow = value;

@@ -72,7 +72,7 @@ DType scale_type_of(const WriteOptions& options, const std::string& layout) {
 
 StoredForm symmetric_form(std::uint8_t bits, DType scale_type, std::uint32_t block_cols) {
   StoredForm form = linear_form(bits, scale_type, block_cols, false);
-  form.scheme.offset = {.kind = tensor::OffsetKind::zero, .zero = 1 << (bits - 1)};
+  form.scheme.offset = {.kind = tensor::OffsetKind::zero, .zero = 1 << (bits - 1), .levels = {}};
   return form;
 }
 

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "converters/layout.h"
 
 namespace ingot::convert {
+
+struct Recovery;  // recover.h
 
 [[nodiscard]] std::span<const Layout> layouts() noexcept;
 [[nodiscard]] const Layout* find_layout(std::string_view name) noexcept;  // null when unknown
@@ -26,6 +29,7 @@ struct ConvertOptions {
   bool prove = true;                     // read the result back and compare fingerprints
   bool overwrite = false;                // replace what stands at the output path
   bool resume = false;                   // go on with what an ended process left of the same conversion
+  bool recover = false;                  // floats that lie on a quantization grid are written as codes (recover.h)
   bool trust_config = false;             // how the model was read, for join()
   bool check_space = true;               // refuse before writing where the disk has too little room
   /// Called with the finished forecast before the consent check, so that a person sees it first.
@@ -46,6 +50,7 @@ struct TensorProof {
 
 struct ConversionReport {
   Forecast forecast;
+  std::shared_ptr<const Recovery> recovery;  // of ConvertOptions::recover; null without
   std::vector<TensorProof> proofs;
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;
