@@ -274,12 +274,9 @@ bool comes_from_blocks(const tensor::Tensor& tensor, const BlockType& type) {
 
 }  // namespace
 
-bool holds(const BlockType& type, const tensor::Tensor& tensor) {
+bool has_form_of(const BlockType& type, const tensor::Tensor& tensor) {
   if (type.kind != BlockKind::coded || tensor.scheme != type.scheme()) return false;
   if (tensor.geometry().cols % type.block_elems != 0) return false;
-  if (type.sub_scale_bits != 0)
-    return comes_from_blocks(tensor, type) || has_narrow_scales(tensor, type.sub_scale_bits);
-  if (tensor.scheme.scales[0].type == tensor::DType::e4m3) return has_positive_scales(tensor);
   if (tensor.scheme.codes.table != "custom") return true;
   const auto specs = tensor.plane_specs();
   for (std::size_t i = 0; i < specs.size(); ++i) {
@@ -288,6 +285,14 @@ bool holds(const BlockType& type, const tensor::Tensor& tensor) {
     return table.size() == sizeof kSignTable && std::memcmp(table.data(), kSignTable.data(), sizeof kSignTable) == 0;
   }
   return false;
+}
+
+bool holds(const BlockType& type, const tensor::Tensor& tensor) {
+  if (!has_form_of(type, tensor)) return false;
+  if (comes_from_blocks(tensor, type)) return true;
+  if (type.sub_scale_bits != 0) return has_narrow_scales(tensor, type.sub_scale_bits);
+  return tensor.scheme.scales.empty() || tensor.scheme.scales[0].type != tensor::DType::e4m3 ||
+         has_positive_scales(tensor);
 }
 
 void pack_blocks(const tensor::Tensor& tensor, const BlockType& type, std::uint64_t begin, std::span<std::byte> out) {

@@ -57,7 +57,9 @@ class RowUnpacker {
   std::vector<std::vector<std::byte>> plain_;  // per parameter plane: (units * rows_per_unit, cols) elements
 };
 
-/// Is the tensor's scheme (with its own table, where it carries one) the type's, and have its scales a place in blocks?
+/// Is the tensor's scheme (with its own table, where it carries one) the type's?
+[[nodiscard]] bool has_form_of(const BlockType& type, const tensor::Tensor& tensor);
+/// And have its scales a place in blocks? Looks at them, unless they come from blocks.
 [[nodiscard]] bool holds(const BlockType& type, const tensor::Tensor& tensor);
 
 /// Bytes [begin, begin + out.size()) of the tensor as blocks of `type`, rows in stored order. Parallel inside.

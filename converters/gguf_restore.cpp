@@ -47,7 +47,7 @@ void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::ui
     throw Error(ErrorKind::invalid_value, "tensor '" + tensor.name + "': GGUF has no type '" + part + "'");
   const auto specs = tensor.plane_specs();
   if (type->kind == BlockKind::coded) {
-    if (!holds(*type, tensor))
+    if (!has_form_of(*type, tensor))
       throw Error(ErrorKind::mismatch, "tensor '" + tensor.name + "' does not hold blocks of type " + part);
     const tensor::Geometry geometry = tensor.geometry();
     const std::uint64_t size =

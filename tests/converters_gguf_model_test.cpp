@@ -149,7 +149,11 @@ TEST_CASE("lossy_schemes_are_forecast_as_such") {
   }
   CHECK(some_exact);
   CHECK(some_requantized);
-  CHECK(throws_kind(ErrorKind::unsupported, [&] { (void)convert::gguf::forecast_model(source, with_scheme("q4_k")); }));
+  const auto q4_k =
+      convert::gguf::forecast_model(source, with_scheme("q4_k"));  // there is no search for its scales yet
+  CHECK(std::any_of(q4_k.tensors.begin(), q4_k.tensors.end(), [](const auto& outcome) {
+    return outcome.forecast == convert::ProofClass::refused && outcome.reason.find("Q4_K") != std::string::npos;
+  }));
 }
 
 TEST_CASE("gguf_written_from_gguf_keeps_blocks_and_keys") {
