@@ -117,15 +117,6 @@ void print_report(const ConversionReport& report, const std::string& output, con
   }
 }
 
-void run_convert(ConvertCommand& command, Console& console) {
-  ConvertOptions& options = command.options;
-  options.trust_config = command.trust_config;
-  options.prove = !command.no_proof;
-  options.write.sync = !command.no_sync;
-  options.allow = allowed_class(command.allow);
-  options.write.progress = console.progress();
-  const tensor::Model model = read_model(command.model, options.from, {options.write.progress, command.trust_config});
-  console.note_findings(model.findings);
 /// What --recover did beside what the forecast shows.
 void note_recovery(const ConversionReport& report, const tensor::Model& model, const ConvertOptions& options,
                    Console& console) {
@@ -136,6 +127,15 @@ void note_recovery(const ConversionReport& report, const tensor::Model& model, c
     console.note("--recover: the output holds codes, not the floats of the source, and no recipe to restore its files");
 }
 
+void run_convert(ConvertCommand& command, Console& console) {
+  ConvertOptions& options = command.options;
+  options.trust_config = command.trust_config;
+  options.prove = !command.no_proof;
+  options.write.sync = !command.no_sync;
+  options.allow = allowed_class(command.allow);
+  options.write.progress = console.progress();
+  const tensor::Model model = read_model(command.model, options.from, {options.write.progress, command.trust_config});
+  console.note_findings(model.findings);
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
     console.json() ? console.print_json(inspect::forecast_json(result))
@@ -148,6 +148,7 @@ void note_recovery(const ConversionReport& report, const tensor::Model& model, c
     };
   with_resume_hint(command.output, console, [&] {
     const ConversionReport report = convert(model, command.output, options);
+    note_recovery(report, model, options, console);
     if (!options.write.part) return print_report(report, command.output, command.report, console);
     console.end_progress();
     if (console.json()) return console.print_json(inspect::report_json(report));
@@ -157,7 +158,6 @@ void note_recovery(const ConversionReport& report, const tensor::Model& model, c
   });
 }
 
-    note_recovery(report, model, options, console);
 void add_convert(CLI::App& app, Console& console) {
   const auto command = std::make_shared<ConvertCommand>();
   ConvertOptions& options = command->options;
@@ -195,6 +195,8 @@ void add_convert(CLI::App& app, Console& console) {
           },
           "Choose between forms of the target layout, e.g. checkpoint_format=gptq_v2; may be repeated")
       ->type_name("KEY=VALUE");
+  verb->add_flag("--recover", options.recover,
+                 "Write floats that lie on a quantization grid (dequantized GPTQ, NF4, ...) as codes again");
   verb->add_flag("--trust-config", command->trust_config,
                  "Believe the metadata of the source where its data speaks against it");
   verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
@@ -204,8 +206,6 @@ void add_convert(CLI::App& app, Console& console) {
           "--part", [&options](const std::string& text) { options.write.part = parse_part(text); },
           "Write only part I of N, e.g. 2/4, on any machine that sees OUT; 'ingot join OUT' ends it")
       ->type_name("I/N");
-  verb->add_flag("--recover", options.recover,
-                 "Write floats that lie on a quantization grid (dequantized GPTQ, NF4, ...) as codes again");
   verb->add_flag(
       "--no-space-check", [&options](std::int64_t) { options.check_space = false; },
       "Begin although the disk has too little room");
@@ -232,6 +232,7 @@ void add_convert(CLI::App& app, Console& console) {
       "  ingot convert model.ingot -o small.gguf --to gguf --scheme q8_0 --allow requantize\n"
       "  ingot convert checkpoint/ -o small/ --to gptq --scheme 4bit-g64 --allow requantize\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB\n"
+      "  ingot convert dequantized/ -o model.ingot --to ingot --recover\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --resume\n"
       "  ingot convert model.ingot --to gguf --dry-run");
   verb->callback([command, output, dry_run, &console] {
@@ -242,7 +243,6 @@ void add_convert(CLI::App& app, Console& console) {
 }
 
 // --- join ----------------------------------------------------------------------------------------------------------
-      "  ingot convert dequantized/ -o model.ingot --to ingot --recover\n"
 struct JoinCommand {
   std::string output, report;
   bool no_proof = false, no_sync = false;

@@ -95,6 +95,7 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   identity.set("--allow", std::string(name(options.allow)));
   identity.set("--shard-size", options.write.shard_bytes);
   identity.set("--set", std::move(settings));
+  identity.set("--recover", options.recover);
   identity.set("--trust-config", options.trust_config);
   identity.set("--part", options.write.part ? options.write.part->count : std::uint64_t{0});
   identity.set("source file", source_json(model));
@@ -102,7 +103,6 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   return parse_json(canonical_json(identity), "identity");  // members in the order of a journal that is read
 }
 
-  identity.set("--recover", options.recover);
 std::vector<fs::path> files_of_model(const fs::path& output) {
   std::vector<fs::path> files;
   std::error_code status;

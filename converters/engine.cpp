@@ -175,6 +175,7 @@ void check_space(const Forecast& forecast, const ConvertOptions& options, const 
 void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
                      const Staging& staging, WriteJournal& journal, ConversionReport& report) {
   Clock::time_point start = Clock::now();
+  const tensor::Model& planned = report.recovery ? report.recovery->model : model;
   tensor::Model completed;
   const std::vector<std::shared_ptr<const MappedFile>> unhashed =
       layout.keeps_source ? unhashed_files(planned) : std::vector<std::shared_ptr<const MappedFile>>();
@@ -187,7 +188,6 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   PassingHashes source_hashes(unhashed);
   const tensor::Model& source = completes ? completed : planned;
   std::vector<Hash128> source_fingerprints;
-  const tensor::Model& planned = report.recovery ? report.recovery->model : model;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   write_options.sync = options.write.sync && options.write.part.has_value();  // else staging.publish() syncs once
@@ -238,6 +238,11 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
 
 }  // namespace
 
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
+  std::shared_ptr<const Recovery> recovery;
+  return forecast(model, options, recovery);
+}
+
 ConversionReport convert_into(const tensor::Model& model, const std::filesystem::path& output,
                               const ConvertOptions& options, const std::vector<std::filesystem::path>& journals,
                               Staging* staging) {
@@ -249,11 +254,6 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   report.forecast_seconds = seconds_since(start);
   if (options.on_forecast) options.on_forecast(report.forecast);
   require_consent(report.forecast, options.allow);
-
-Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
-  std::shared_ptr<const Recovery> recovery;
-  return forecast(model, options, recovery);
-}
 
   refuse_output_over_input(model, output);
   if (options.overwrite) refuse_to_replace_other_things(output);
