@@ -2,13 +2,17 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <memory>
 #include <new>
+#include <span>
+#include <string_view>
 
 #include "converters/commands.h"
 #include "format/base/error.h"
+#include "format/base/file_errors.h"
 #include "format/container/commands.h"
 #include "inspect/command_pages.h"
 #include "inspect/commands.h"
@@ -110,7 +114,7 @@ void require_known_command(const CLI::App& app, const std::string& word) {
   throw CLI::ValidationError("unknown command '" + word + "'");
 }
 
-int run(int argc, char** argv, Console& console) {
+ExitCode run(int argc, char** argv, Console& console) {
   CLI::App app("looks into, converts, verifies and runs language-model checkpoints", "ingot");
   app.formatter(std::make_shared<HelpFormatter>(console.style()));
   app.set_version_flag("--version", "ingot " INGOT_VERSION, "Print the version");
@@ -125,20 +129,48 @@ int run(int argc, char** argv, Console& console) {
   for (CLI::App* verb : app.get_subcommands({})) verb->get_help_ptr()->description("Print this help");
   if (argc < 2) {
     console.note(app.help());
-    return static_cast<int>(ExitCode::usage);
+    return ExitCode::usage;
   }
   try {
     require_known_command(app, argv[1]);
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version
-    return app.exit(wanted);
+    return static_cast<ExitCode>(app.exit(wanted));
   } catch (const CLI::ParseError& error) {
     const std::vector<CLI::App*> verbs = app.get_subcommands();
     const std::string verb = verbs.empty() ? std::string() : " " + verbs.front()->get_name();
-    console.note("ingot: " + std::string(error.what()) + "\nTry 'ingot" + verb + " --help'.");
-    return static_cast<int>(ExitCode::usage);
+    const std::span words(argv, static_cast<std::size_t>(argc));
+    if (std::find(words.begin(), words.end(), std::string_view("--json")) != words.end()) console.prefer_json();
+    console.report("usage", error.what(), "Try 'ingot" + verb + " --help'.");
+    return ExitCode::usage;
   }
-  return static_cast<int>(console.exit_code);
+  return console.exit_code;
+}
+
+/// A report that cannot be written (the output is full or closed) leaves the exit status alone to tell.
+template <class... Report>
+ExitCode fail(Console& console, ExitCode code, const Report&... report) noexcept {
+  try {
+    console.report(report...);
+  } catch (const std::exception&) {
+  }
+  return code;
+}
+
+ExitCode run_guarded(int argc, char** argv, Console& console) {
+  try {
+    return run(argc, argv, console);
+  } catch (const ingot::Interrupted&) {
+    return fail(console, ExitCode::interrupted, "interrupted", "interrupted");
+  } catch (const ingot::Error& error) {
+    return fail(console, ExitCode::failed, error);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(console, ExitCode::failed, ingot::as_error(error));
+  } catch (const std::bad_alloc&) {
+    return fail(console, ExitCode::internal, "out_of_memory", "out of memory");
+  } catch (const std::exception& error) {
+    return fail(console, ExitCode::internal, "internal", "internal error: " + std::string(error.what()));
+  }
 }
 
 /// Conversions allocate and free buffers of the size of a tensor, one tensor after the other: memory that went back to the system each
@@ -152,33 +184,8 @@ void keep_freed_memory() noexcept {
 
 }  // namespace
 
-/// A report that cannot be written (the output is full or closed) leaves the exit status alone to tell.
-void report(Console& console, const ingot::Error& error) noexcept {
-  try {
-    console.report(error);
-  } catch (const std::exception&) {
-  }
-}
-
 int main(int argc, char** argv) {
   keep_freed_memory();
   Console console;
-  try {
-    return run(argc, argv, console);
-  } catch (const ingot::Interrupted&) {
-    console.note("ingot: interrupted");
-    return static_cast<int>(ExitCode::interrupted);
-  } catch (const ingot::Error& error) {
-    report(console, error);
-    return static_cast<int>(ExitCode::failed);
-  } catch (const std::filesystem::filesystem_error& error) {
-    report(console, ingot::Error(ingot::ErrorKind::io, error.what()));
-    return static_cast<int>(ExitCode::failed);
-  } catch (const std::bad_alloc&) {
-    console.note("ingot: out of memory");
-    return static_cast<int>(ExitCode::internal);
-  } catch (const std::exception& error) {
-    console.note("ingot: internal error: " + std::string(error.what()));
-    return static_cast<int>(ExitCode::internal);
-  }
+  return static_cast<int>(run_guarded(argc, argv, console));
 }

@@ -7,6 +7,7 @@
 #include "converters/recover.h"
 #include "converters/registry.h"
 #include "format/base/output_file.h"
+#include "format/base/utf8.h"
 #include "inspect/conversion_text.h"
 
 namespace ingot::convert {
@@ -104,6 +105,14 @@ void with_resume_hint(const std::string& output, Console& console, const Work& w
   }
 }
 
+/// "OUT", or "OUT-00001-of-00003.gguf .. OUT-00003-of-00003.gguf" where nothing bears the name itself.
+std::string written_names(const ConversionReport& report, const std::filesystem::path& output) {
+  const std::filesystem::path named = output.has_filename() ? output : output.parent_path();
+  if (report.files.empty() || report.files.front().filename() == named.filename()) return output.string();
+  if (report.files.size() == 1) return report.files.front().string();
+  return report.files.front().string() + " .. " + report.files.back().string();
+}
+
 void print_report(const ConversionReport& report, const std::string& output, const std::string& report_file,
                   Console& console) {
   console.end_progress();
@@ -113,7 +122,7 @@ void print_report(const ConversionReport& report, const std::string& output, con
     console.print_json(inspect::report_json(report));
   } else {
     console.print("\n" + inspect::proof_text(report, console.style()));
-    console.print("-> " + inspect::printable(output) + "\n");
+    console.print("-> " + inspect::printable(written_names(report, output)) + "\n");
   }
 }
 
@@ -212,10 +221,11 @@ void add_convert(CLI::App& app, Console& console) {
   console.add_common_options(*verb);
   verb->footer(
       "Every tensor gets a proof class: exact (every value identical), codes (codes identical, offsets\n"
-      "rounded), requantized (lossy). Anything but exact needs --allow. Nothing appears under the name\n"
-      "OUT before the proof has passed. What a killed conversion has finished stays in the hidden\n"
-      "directory .OUT.partial: --resume checks it by its hashes and goes on, without it the work starts\n"
-      "anew.\n\n"
+      "rounded), requantized (lossy). Anything but exact needs --allow. Consent does not make a tensor\n"
+      "lossy: a form that holds its values exactly wins over a smaller one that does not, unless --scheme\n"
+      "names another. Nothing appears under the name OUT before the proof has passed. What a killed\n"
+      "conversion has finished stays in the hidden directory .OUT.partial: --resume checks it by its\n"
+      "hashes and goes on, without it the work starts anew.\n\n"
       "Words of --scheme, for the layouts that know them; -gN, -row, -tensor, -block say what shares a\n"
       "scale, -sym and -asym the zero point (e.g. 4bit-g64-asym); codes that are such already are kept:\n"
       "  gguf                f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 mxfp4; any type for codes that fit it\n"
@@ -297,7 +307,7 @@ void run_restore(const RestoreCommand& command, Console& console) {
     }
     Json document;
     document.set("layout", model.source->layout);
-    document.set("directory", inspect::valid_utf8(command.directory));
+    document.set("directory", to_valid_utf8(command.directory));
     document.set("files", std::move(list));
     console.print_json(document);
     return;

@@ -7,6 +7,7 @@
 
 #include "converters/journal.h"
 #include "converters/staging.h"
+#include "format/base/utf8.h"
 #include "format/container/container.h"
 
 namespace ingot::convert {
@@ -20,6 +21,12 @@ fs::path canonical_or_same(const fs::path& path) {
   std::error_code status;
   const fs::path canonical = fs::canonical(path, status);
   return status ? path : canonical;
+}
+
+/// For the journal, which is JSON: paths that are not UTF-8 are told apart by a hash.
+std::string text_of(const fs::path& path) {
+  const std::string& name = path.native();
+  return is_utf8(name) ? name : to_valid_utf8(name) + " " + hash128(as_bytes_view(name)).hex();
 }
 
 /// The files that the model was read from, those of a directory with everything in it.
@@ -58,7 +65,7 @@ Json source_json(const tensor::Model& model) {
     file.set("size", static_cast<std::int64_t>(facts.st_size));
     file.set("time of change", std::to_string(facts.st_mtim.tv_sec) + "." + std::to_string(facts.st_mtim.tv_nsec));
     file.set("first bytes", head_hash(path));
-    files.set(path.filename().string(), std::move(file));
+    files.set(text_of(path.filename()), std::move(file));
   }
   return files;
 }
@@ -85,7 +92,7 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   for (const auto& [key, value] : options.write.settings) settings.set(key, value);
   Json identity;
   identity.set("ingot", INGOT_VERSION);
-  identity.set("MODEL", model.path.empty() ? std::string() : canonical_or_same(model.path).string());
+  identity.set("MODEL", model.path.empty() ? std::string() : text_of(canonical_or_same(model.path)));
   identity.set("--from", model.layout);
   identity.set("--to", options.to);
   identity.set("--scheme", options.write.scheme);
@@ -101,6 +108,24 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   identity.set("source file", source_json(model));
   identity.set("tensors", forecast_hash(model, forecast));
   return parse_json(canonical_json(identity), "identity");  // members in the order of a journal that is read
+}
+
+std::vector<fs::path> weight_files_of(const tensor::Model& model) {
+  if (model.path.empty()) return {};
+  std::error_code status;
+  const fs::path path = canonical_or_same(model.path);
+  const bool is_directory = fs::is_directory(path, status);
+  std::vector<fs::path> files = files_of_model(path);
+  if (!is_directory) files.push_back(path);
+  if (!model.source || model.source->layout != model.layout) return files;
+  for (const tensor::SourceFile& file : model.source->files) {
+    const bool has_tensors =
+        std::any_of(file.segments.begin(), file.segments.end(),
+                    [](const tensor::Segment& segment) { return segment.kind == tensor::Segment::Kind::tensor; });
+    fs::path place = (is_directory ? path : path.parent_path()) / file.path;
+    if (has_tensors && fs::is_regular_file(place, status)) files.push_back(std::move(place));
+  }
+  return files;
 }
 
 std::vector<fs::path> files_of_model(const fs::path& output) {

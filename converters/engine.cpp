@@ -104,6 +104,18 @@ void refuse_output_over_input(const tensor::Model& model, const std::filesystem:
   }
 }
 
+/// Nor may it replace files that the input consists of: members of a set, shards.
+void refuse_output_over_members(const tensor::Model& model, const std::filesystem::path& output) {
+  std::error_code status;
+  std::vector<std::filesystem::path> replaced = files_of_model(output);
+  replaced.push_back(output);
+  const std::vector<std::filesystem::path> weights = weight_files_of(model);
+  for (const std::filesystem::path& old : replaced)
+    for (const std::filesystem::path& file : weights)
+      if (std::filesystem::equivalent(old, file, status))
+        throw Error(ErrorKind::invalid_value, old.lexically_normal().string() + ": the output is part of the input");
+}
+
 /// --force replaces models, and nothing else that happens to bear the name.
 void refuse_to_replace_other_things(const std::filesystem::path& output) {
   namespace fs = std::filesystem;
@@ -224,8 +236,8 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
     report.kept_bytes = journal.kept_bytes();
     if (whole.write.part) return journal.record_end();
     const Clock::time_point start = Clock::now();
-    staging.publish(options.write.sync,
-                    options.overwrite ? obsolete_files(output) : std::vector<std::filesystem::path>());
+    report.files = staging.publish(options.write.sync,
+                                   options.overwrite ? obsolete_files(output) : std::vector<std::filesystem::path>());
     report.write_seconds += seconds_since(start);
   } catch (const Error& error) {
     if (error.kind == ErrorKind::io && journal.has_records()) staging.keep();
@@ -256,6 +268,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   require_consent(report.forecast, options.allow);
 
   refuse_output_over_input(model, output);
+  refuse_output_over_members(model, output);
   if (options.overwrite) refuse_to_replace_other_things(output);
   ConvertOptions settled = options;
   if (options.write.part && options.write.shard_bytes == 0) {

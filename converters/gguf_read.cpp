@@ -11,6 +11,7 @@
 #include "converters/gguf_shards.h"
 #include "converters/gguf_tokenizer.h"
 #include "format/base/checked_math.h"
+#include "format/base/utf8.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -20,27 +21,6 @@ using tensor::Segment;
 using tensor::Tensor;
 
 constexpr std::string_view kHeadName = "lm_head.weight";
-
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t length = lead < 0x80                   ? 1
-                               : lead >= 0xC2 && lead < 0xE0 ? 2
-                               : (lead & 0xF0) == 0xE0       ? 3
-                               : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                             : 0;
-    if (length == 0 || text.size() - i < length) return false;
-    for (std::size_t k = 1; k < length; ++k)
-      if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80) return false;
-    const auto second = length > 1 ? static_cast<unsigned char>(text[i + 1]) : 0;
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second >= 0xA0) || (lead == 0xF0 && second < 0x90) ||
-        (lead == 0xF4 && second >= 0x90)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
-}
 
 void check_shard(const GgufFile& file, std::size_t index, std::size_t count) {
   const std::uint64_t stated_count = file.unsigned_integer("split.count").value_or(count > 1 ? 0 : 1);

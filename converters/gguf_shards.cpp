@@ -41,16 +41,16 @@ std::string shard_file_name(std::string_view prefix, std::uint32_t number, std::
 
 namespace {
 
-std::vector<fs::path> siblings(const fs::path& directory, const ShardName& shard) {
+std::vector<fs::path> siblings(const fs::path& file, const ShardName& shard) {
   std::vector<fs::path> result;
   std::string missing;
   for (std::uint32_t number = 1; number <= shard.count; ++number) {
-    result.push_back(directory / shard_file_name(shard.prefix, number, shard.count));
+    result.push_back(file.parent_path() / shard_file_name(shard.prefix, number, shard.count));
     std::error_code status;
     if (!fs::is_regular_file(result.back(), status))
       missing += (missing.empty() ? "" : ", ") + result.back().filename().string();
   }
-  if (!missing.empty()) throw Error(ErrorKind::io, directory.string() + ": shards are missing: " + missing);
+  if (!missing.empty()) throw Error(ErrorKind::io, file.string() + ": shards are missing: " + missing);
   return result;
 }
 
@@ -80,7 +80,7 @@ std::vector<fs::path> shard_paths(const fs::path& path) {
   const std::string name = file.filename().string();
   const auto shard = parse_shard_name(name);
   if (!shard) return {file};
-  return siblings(file.parent_path(), *shard);
+  return siblings(file, *shard);
 }
 
 }  // namespace ingot::convert::gguf

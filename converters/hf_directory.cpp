@@ -8,6 +8,8 @@
 #include <set>
 
 #include "format/base/json.h"
+#include "format/base/relative_path.h"
+#include "format/base/utf8.h"
 
 namespace ingot::convert {
 namespace {
@@ -83,7 +85,7 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   std::map<std::string, std::string> owners;
   for (const auto& [tensor, file] : json.at("weight_map", where).as_object(where + ": weight_map")) {
     const std::string& name = file.as_string(where + ": weight_map");
-    if (!is_safe_relative_path(name)) {
+    if (!relative_path_fault(name).empty()) {
       throw Error(ErrorKind::invalid_value,
                   where + ": weight_map: '" + name + "' is no file name inside the checkpoint");
     }
@@ -143,33 +145,44 @@ void check_owners(const HfDirectory& directory, const WeightPlan& plan) {
 }
 
 bool can_be_named(const std::string& name) {
-  if (!is_safe_relative_path(name) || name.size() > kMaxPathBytes) return false;
-  try {
-    return !canonical_json(Json(name)).empty();
-  } catch (const Error&) {
-    return false;  // not UTF-8
-  }
+  return relative_path_fault(name).empty() && name.size() <= kMaxPathBytes && is_utf8(name);
 }
 
 /// Version control keeps its own copies of the weights; it is no part of the checkpoint.
 bool is_version_control(const fs::path& path) { return path.filename() == ".git"; }
 
+/// Below the root of the checkpoint, with the directories in it. Throws io naming the directory that cannot be listed.
+std::vector<fs::directory_entry> all_entries(const fs::path& root) {
+  std::vector<fs::directory_entry> entries;
+  std::error_code status;
+  fs::path listed = root;
+  fs::recursive_directory_iterator entry(root, status);
+  while (!status && entry != fs::recursive_directory_iterator()) {
+    listed = entry->path();
+    if (is_version_control(listed)) {
+      std::error_code ignored;
+      if (entry->is_directory(ignored)) entry.disable_recursion_pending();
+    } else {
+      entries.push_back(*entry);
+    }
+    entry.increment(status);
+  }
+  if (status) throw Error(ErrorKind::io, listed.string() + ": cannot list: " + status.message());
+  return entries;
+}
+
 void list_others(HfDirectory& directory) {
   std::set<std::string> weights;
   for (const WeightFile& file : directory.weights) weights.insert(file.path);
   std::set<std::string> empty;
-  for (fs::recursive_directory_iterator entry(directory.root), end; entry != end; ++entry) {
-    const std::string name = fs::path(entry->path()).lexically_relative(directory.root).generic_string();
+  for (const fs::directory_entry& entry : all_entries(directory.root)) {
+    const std::string name = entry.path().lexically_relative(directory.root).generic_string();
     std::error_code status;
-    if (is_version_control(entry->path())) {
-      if (entry->is_directory(status)) entry.disable_recursion_pending();
+    if (entry.is_directory(status)) {
+      if (entry.is_symlink(status) || fs::is_empty(entry.path(), status)) empty.insert(name);
       continue;
     }
-    if (entry->is_directory(status)) {
-      if (entry->is_symlink(status) || fs::is_empty(entry->path(), status)) empty.insert(name);
-      continue;
-    }
-    if (!entry->is_regular_file(status) || weights.contains(name)) continue;
+    if (!entry.is_regular_file(status) || weights.contains(name)) continue;
     if (!can_be_named(name)) {
       directory.not_restorable.push_back(name);
       continue;
@@ -186,18 +199,6 @@ void list_others(HfDirectory& directory) {
 }
 
 }  // namespace
-
-bool is_safe_relative_path(const std::string& name) {
-  if (name.empty() || name.find('\\') != std::string::npos || name.find('\0') != std::string::npos) return false;
-  std::size_t begin = 0;
-  while (begin <= name.size()) {
-    const std::size_t end = std::min(name.find('/', begin), name.size());
-    const std::string_view component = std::string_view(name).substr(begin, end - begin);
-    if (component.empty() || component == "." || component == "..") return false;
-    begin = end + 1;
-  }
-  return true;
-}
 
 bool has_weights(const fs::path& path) noexcept {
   try {
@@ -219,7 +220,7 @@ HfDirectory open_hf_directory(const fs::path& path) {
   WeightPlan plan;
   const bool single = !fs::is_directory(path, status);
   if (single) {
-    directory.root = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    directory.root = path.parent_path();  // empty: names in messages stay as they were given
     plan.names.insert(path.filename().string());
   } else {
     directory.root = path;
@@ -234,11 +235,7 @@ HfDirectory open_hf_directory(const fs::path& path) {
   for (const std::string& name : plan.names) directory.weights.push_back(open_weight_file(directory.root, name));
   check_owners(directory, plan);
   if (single) return directory;
-  try {
-    list_others(directory);
-  } catch (const fs::filesystem_error& error) {
-    throw Error(ErrorKind::io, error.path1().string() + ": cannot list: " + error.code().message());
-  }
+  list_others(directory);
   return directory;
 }
 

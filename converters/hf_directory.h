@@ -22,9 +22,6 @@ struct HfDirectory {
   std::vector<std::string> not_restorable;  // entries that a source recipe cannot name: empty directories, odd names
 };
 
-/// A relative path that stays inside its directory: no empty, "." or ".." component, no backslash, no NUL.
-[[nodiscard]] bool is_safe_relative_path(const std::string& name);
-
 /// Does the path hold weights in safetensors or in files of torch.save (looks at the first bytes)? Never throws.
 [[nodiscard]] bool has_weights(const std::filesystem::path& path) noexcept;
 

@@ -14,6 +14,7 @@
 #include "converters/hf_write_plan.h"
 #include "converters/safetensors.h"
 #include "format/base/checked_math.h"
+#include "format/base/relative_path.h"
 #include "format/tensor/scheme.h"
 #include "format/tensor/tensor_index.h"
 
@@ -184,7 +185,7 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
     const std::string path = attachment.name.substr(kAttachmentPrefix.size());
     if (path == kSafetensorsIndex || path == kTorchIndex) continue;
     if (written.contains(path) || is_quantization_file(path)) continue;
-    if (!is_safe_relative_path(path)) {
+    if (!relative_path_fault(path).empty()) {
       throw Error(ErrorKind::invalid_value,
                   model.path.string() + ": attachment '" + attachment.name + "' is no file name inside a directory");
     }

@@ -9,6 +9,7 @@
 
 #include "format/base/error.h"
 #include "format/base/mapped_file.h"
+#include "format/base/utf8.h"
 
 namespace ingot::convert {
 namespace {
@@ -137,7 +138,7 @@ ConversionJournal::ConversionJournal(fs::path path, fs::path files, const Json& 
 ConversionJournal::~ConversionJournal() { ::close(descriptor_); }
 
 std::string ConversionJournal::file_name(const OutputFile& file) const {
-  return file.path().lexically_relative(files_).generic_string();
+  return to_valid_utf8(file.path().lexically_relative(files_).generic_string());
 }
 
 const FinishedWork* ConversionJournal::find(const OutputFile& file, std::string_view key) const {

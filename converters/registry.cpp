@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "converters/layout_rows.h"
+#include "format/base/file_errors.h"
 
 namespace ingot::convert {
 namespace {
@@ -73,7 +74,7 @@ tensor::Model read_model(const std::filesystem::path& path, std::string_view fro
       throw Error(ErrorKind::unsupported, "unknown layout '" + std::string(from) + "' (known: " + known_names() + ")");
     }
   }
-  return layout->read(path, options);
+  return with_file_errors([&] { return layout->read(path, options); });
 }
 
 }  // namespace ingot::convert

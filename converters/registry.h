@@ -56,7 +56,8 @@ struct ConversionReport {
   std::uint64_t source_bytes = 0, written_bytes = 0;
   std::uint64_t kept_bytes = 0;  // of written_bytes: finished by an earlier process and confirmed by their hashes
   double forecast_seconds = 0, write_seconds = 0, prove_seconds = 0;
-  bool proven = false;  // false with prove = false: proofs and the model fingerprints are empty
+  std::vector<std::filesystem::path> files;  // OUT and its members, or those that OUT was split into; none of a part
+  bool proven = false;                       // false with prove = false: proofs and the model fingerprints are empty
 };
 
 /// The forecast alone (`--dry-run`).

@@ -10,8 +10,10 @@
 #include "converters/registry.h"
 #include "converters/with_views.h"
 #include "format/base/checked_math.h"
+#include "format/base/file_errors.h"
 #include "format/base/output_file.h"
 #include "format/base/parallel.h"
+#include "format/base/relative_path.h"
 
 namespace ingot::convert {
 namespace {
@@ -21,18 +23,6 @@ using tensor::Segment;
 using tensor::SourceFile;
 
 constexpr std::uint64_t kBlockBytes = kTreeBlockBytes;
-
-/// A relative path that stays inside the directory: no absolute, empty, "." or ".." component, no backslash, no NUL.
-void require_safe_path(const std::string& path, const std::string& where) {
-  bool safe = !path.empty() && path.find('\\') == std::string::npos && path.find('\0') == std::string::npos;
-  for (std::size_t begin = 0; safe && begin <= path.size();) {
-    const std::size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view component = std::string_view(path).substr(begin, end - begin);
-    safe = !component.empty() && component != "." && component != "..";
-    begin = end + 1;
-  }
-  if (!safe) throw Error(ErrorKind::invalid_value, where + ": source path '" + path + "' would leave the directory");
-}
 
 /// Tensors with all planes in memory, for layouts that pack from views: the last few, as blocks of a file are filled in
 /// order. Thread-safe.
@@ -235,10 +225,8 @@ void restore_file(const SourceFile& file, const FilePlan& plan, const fs::path& 
   output.commit();
 }
 
-}  // namespace
-
-std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& directory, bool overwrite,
-                                  const Progress& progress) {
+std::vector<RestoredFile> restore_files(const tensor::Model& model, const fs::path& directory, bool overwrite,
+                                        const Progress& progress) {
   const std::string where = model.path.string();
   if (!model.source) {
     throw Error(ErrorKind::unsupported,
@@ -254,10 +242,14 @@ std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& di
   std::vector<FilePlan> plans;
   std::uint64_t total_bytes = 0;
   for (const SourceFile& file : model.source->files) {
-    require_safe_path(file.path, where);
+    if (const std::string_view fault = relative_path_fault(file.path); !fault.empty()) {
+      throw Error(ErrorKind::invalid_value,
+                  where + ": source path '" + file.path + "' would leave the directory: it " + std::string(fault));
+    }
     if (!names.insert(file.path).second)
       throw Error(ErrorKind::invalid_value, where + ": source path '" + file.path + "' occurs twice");
-    if (!overwrite && fs::exists(directory / file.path)) {
+    std::error_code status;
+    if (!overwrite && fs::exists(directory / file.path, status)) {
       throw Error(ErrorKind::io, (directory / file.path).string() + ": exists already (--force replaces it)");
     }
     plans.emplace_back(parts, where, *layout, file);
@@ -281,6 +273,13 @@ std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& di
     restored.push_back({file.path, file.size, file.hash});
   }
   return restored;
+}
+
+}  // namespace
+
+std::vector<RestoredFile> restore(const tensor::Model& model, const fs::path& directory, bool overwrite,
+                                  const Progress& progress) {
+  return with_file_errors([&] { return restore_files(model, directory, overwrite, progress); });
 }
 
 }  // namespace ingot::convert

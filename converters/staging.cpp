@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "format/base/error.h"
+#include "format/base/file_errors.h"
 #include "format/base/output_file.h"
 #include "format/container/write_fault.h"
 
@@ -44,8 +45,10 @@ void sync_path(const fs::path& path, int flags) {
 
 std::vector<fs::path> regular_files(const fs::path& directory) {
   std::vector<fs::path> files;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory))
-    if (entry.is_regular_file()) files.push_back(entry.path());
+  with_file_errors([&] {
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory))
+      if (entry.is_regular_file()) files.push_back(entry.path());
+  });
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -146,10 +149,10 @@ Staging::Staging(fs::path output, const StagingOptions& options) : output_(std::
   if (!fs::exists(place_, status) && !options_.overwrite) refuse_taken(output_);
   lock();
   try {
-    if (!options_.part) undo_torn_publication();
+    if (!options_.part) with_file_errors([&] { undo_torn_publication(); });
     if (!options_.overwrite) refuse_taken(output_);
     if (!options_.part && !options_.resume) remove_leftovers();
-    fs::create_directories(files_);
+    with_file_errors([&] { fs::create_directories(files_); });
   } catch (...) {
     ::close(lock_);
     ::close(part_lock_);
@@ -240,7 +243,7 @@ std::string Staging::with_final_paths(std::string message) const {
 
 std::uint64_t Staging::bytes() const {
   std::uint64_t total = 0;
-  for (const fs::path& file : regular_files(files_)) total += fs::file_size(file);
+  for (const fs::path& file : regular_files(files_)) total += with_file_errors([&] { return fs::file_size(file); });
   return total;
 }
 
@@ -275,7 +278,7 @@ std::uint64_t Staging::free_bytes() const {
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
-void Staging::publish(bool sync, const std::vector<fs::path>& obsolete) {
+std::vector<fs::path> Staging::publish(bool sync, const std::vector<fs::path>& obsolete) {
   if (sync) {
     for (const fs::path& file : regular_files(files_)) sync_path(file, 0);
     if (fs::is_directory(target())) sync_path(target(), O_DIRECTORY);
@@ -296,7 +299,7 @@ void Staging::publish(bool sync, const std::vector<fs::path>& obsolete) {
     std::string names;
     for (const fs::path& entry : staged) names += entry.filename().string() + "\n";
     write_file_atomically(place_ / kMarker, as_bytes_view(names));
-    fs::create_directories(replaced_);
+    with_file_errors([&] { fs::create_directories(replaced_); });
   }
   Renames renames;
   for (const fs::path& old : in_the_way) {
@@ -310,6 +313,10 @@ void Staging::publish(bool sync, const std::vector<fs::path>& obsolete) {
   }
   if (sync) sync_path(parent_of(output_), O_DIRECTORY);
   renames.accept();
+  std::stable_partition(staged.begin(), staged.end(), [&](const fs::path& entry) { return entry == target(); });
+  std::vector<fs::path> published;
+  for (const fs::path& entry : staged) published.push_back(output_.parent_path() / entry.filename());
+  return published;
 }
 
 }  // namespace ingot::convert

@@ -61,8 +61,8 @@ class Staging {
   void discard() noexcept { keeps_ = false; }
   /// With `sync` makes every file durable. Moves what is in the way, the files that belong to it and `obsolete` aside
   /// (an old `output` first: it never stands beside files that it does not fit), renames everything beside `output`,
-  /// target() last; makes the renames durable. A failure puts everything back.
-  void publish(bool sync, const std::vector<std::filesystem::path>& obsolete);
+  /// target() last; makes the renames durable. A failure puts everything back. Returns the final names, target() first.
+  std::vector<std::filesystem::path> publish(bool sync, const std::vector<std::filesystem::path>& obsolete);
 
  private:
   [[nodiscard]] std::filesystem::path final_path(const std::filesystem::path& staged) const;
@@ -79,5 +79,7 @@ class Staging {
 
 /// Files beside `output` that belong to the model that stands there: members of a set, shards.
 [[nodiscard]] std::vector<std::filesystem::path> files_of_model(const std::filesystem::path& output);
+/// The files that the tensors of a model come from, whatever it was read as; those of them that are there.
+[[nodiscard]] std::vector<std::filesystem::path> weight_files_of(const tensor::Model& model);
 
 }  // namespace ingot::convert

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "format/base/parallel.h"
+#include "format/base/utf8.h"
 
 namespace ingot {
 namespace {
@@ -29,6 +30,12 @@ std::uint32_t terminal_width(int descriptor) {
   return 80;
 }
 
+/// TERM=dumb: a terminal that cannot return to the beginning of a line.
+bool is_dumb_terminal() {
+  const char* term = std::getenv("TERM");
+  return term != nullptr && std::string_view(term) == "dumb";
+}
+
 /// A terminal limits the width; COLUMNS does so for a pipe as well.
 inspect::TextStyle style_of(int descriptor) {
   inspect::TextStyle style;
@@ -40,9 +47,7 @@ inspect::TextStyle style_of(int descriptor) {
     if (value > 0) style.width = static_cast<std::uint32_t>(std::clamp(value, kLeast, kMost));
   }
   const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  const bool dumb = term != nullptr && std::string_view(term) == "dumb";
-  style.colour = terminal && !dumb && (no_color == nullptr || *no_color == '\0');
+  style.colour = terminal && !is_dumb_terminal() && (no_color == nullptr || *no_color == '\0');
   return style;
 }
 
@@ -51,11 +56,21 @@ bool write_all(std::FILE* file, std::string_view text) {
   return std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
 }
 
+Json error_document(std::string_view kind, std::string_view message, std::uint64_t offset) {
+  Json details;
+  details.set("kind", kind);
+  details.set("message", to_valid_utf8(message));
+  if (offset != Error::kNoOffset) details.set("offset", offset);
+  Json document;
+  document.set("error", std::move(details));
+  return document;
+}
+
 }  // namespace
 
 Console::Console()
     : stdin_is_terminal_(::isatty(STDIN_FILENO) == 1),
-      stderr_is_terminal_(::isatty(STDERR_FILENO) == 1),
+      shows_progress_(::isatty(STDERR_FILENO) == 1 && !is_dumb_terminal()),
       style_(style_of(STDOUT_FILENO)),
       error_style_(style_of(STDERR_FILENO)) {}
 
@@ -88,7 +103,7 @@ void Console::note_findings(const std::vector<std::string>& findings) {
 Progress Console::progress() {
   return [this](std::string_view phase, std::uint64_t done, std::uint64_t total) {
     if (interrupted()) throw Interrupted{};
-    if (stderr_is_terminal_) draw(phase, done, total);
+    if (shows_progress_) draw(phase, done, total);
   };
 }
 
@@ -111,15 +126,18 @@ void Console::draw(std::string_view phase, std::uint64_t done, std::uint64_t tot
                      inspect::human_bytes(total) + "  " + inspect::human_rate(static_cast<double>(done), seconds);
   if (share > 0) line += "  " + inspect::human_seconds(seconds / share * (1 - share)) + " left";
   const std::size_t width = error_style_.width > 1 ? error_style_.width - 1 : 79;
-  (void)write_all(stderr, "\r\033[K" + line.substr(0, width));
-  bar_visible_ = true;
+  line.resize(std::min(line.size(), width));
+  const std::size_t columns = line.size();
+  line.resize(std::max(columns, bar_width_), ' ');  // over the rest of the last one
+  (void)write_all(stderr, "\r" + line);
+  bar_width_ = columns;
 }
 
 void Console::end_progress() {
   phase_.clear();
-  if (!bar_visible_) return;
-  (void)write_all(stderr, "\r\033[K");
-  bar_visible_ = false;
+  if (bar_width_ == 0) return;
+  (void)write_all(stderr, "\r" + std::string(bar_width_, ' ') + "\r");
+  bar_width_ = 0;
 }
 
 void Console::catch_interrupts() {
@@ -135,15 +153,18 @@ void Console::let_interrupts_end() {
 }
 
 void Console::report(const Error& error) {
-  note(inspect::paint("ingot:", inspect::Ink::bad, error_style_) + " " + inspect::printable(error.what()));
-  if (!json_) return;
-  Json details;
-  details.set("kind", error_kind_name(error.kind));
-  details.set("message", inspect::valid_utf8(error.what()));
-  if (error.offset != Error::kNoOffset) details.set("offset", error.offset);
-  Json document;
-  document.set("error", std::move(details));
-  print_json(document);
+  note_error(error.what());
+  if (json_) print_json(error_document(error_kind_name(error.kind), error.what(), error.offset));
+}
+
+void Console::report(std::string_view kind, std::string_view message, std::string_view hint) {
+  note_error(message);
+  if (!hint.empty()) note(hint);
+  if (json_) print_json(error_document(kind, message, Error::kNoOffset));
+}
+
+void Console::note_error(std::string_view message) {
+  note(inspect::paint("ingot:", inspect::Ink::bad, error_style_) + " " + inspect::printable(message));
 }
 
 }  // namespace ingot

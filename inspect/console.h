@@ -37,12 +37,15 @@ class Console {
   [[nodiscard]] const inspect::TextStyle& style() const noexcept { return style_; }
   [[nodiscard]] const inspect::TextStyle& error_style() const noexcept { return error_style_; }
 
+  /// As --json does; for errors of a command line that could not be read.
+  void prefer_json() noexcept { json_ = true; }
+
   void print(std::string_view text);   // stdout, flushed
   void print_json(const Json& value);  // stdout, one document
   void note(std::string_view text);    // stderr, a line
   /// What reading a model found against its metadata: a line each on stderr.
   void note_findings(const std::vector<std::string>& findings);
-  /// Draws a bar on stderr when that is a terminal; throws Interrupted after Ctrl-C. The console must outlive it.
+  /// Draws a bar on stderr when that is a terminal and not a dumb one, without escapes; throws Interrupted after Ctrl-C. The console must outlive it.
   [[nodiscard]] Progress progress();
   void end_progress();  // removes the bar
 
@@ -53,19 +56,22 @@ class Console {
 
   /// Reports an error on stderr (and as a document on stdout with --json).
   void report(const Error& error);
+  /// The same for what is no Error: `kind` is the word in the document, `hint` a line after the message on stderr.
+  void report(std::string_view kind, std::string_view message, std::string_view hint = {});
 
   ExitCode exit_code = ExitCode::good;
 
  private:
+  void note_error(std::string_view message);
   void draw(std::string_view phase, std::uint64_t done, std::uint64_t total);
 
   using Clock = std::chrono::steady_clock;
   bool json_ = false;
-  bool stdin_is_terminal_, stderr_is_terminal_;
+  bool stdin_is_terminal_, shows_progress_;
   inspect::TextStyle style_, error_style_;
   std::string phase_;
   Clock::time_point phase_start_, last_drawn_;
-  bool bar_visible_ = false;
+  std::size_t bar_width_ = 0;  // columns that it takes on the screen
 };
 
 }  // namespace ingot

@@ -6,6 +6,8 @@
 #include <map>
 #include <tuple>
 
+#include "format/base/utf8.h"
+
 namespace ingot::inspect {
 namespace {
 
@@ -19,7 +21,7 @@ TextTable::Cell class_cell(ProofClass value) {
   return {std::string(convert::name(value)), kClassInks[static_cast<std::size_t>(value)]};
 }
 
-/// Outcomes with equal schemes, class and reason.
+/// Outcomes with equal schemes and class.
 struct OutcomeGroup {
   const TensorOutcome* first;
   std::uint64_t tensors = 0, source_bytes = 0, target_bytes = 0;
@@ -33,16 +35,87 @@ struct OutcomeGroup {
 };
 
 std::vector<OutcomeGroup> group_outcomes(const convert::Forecast& forecast) {
-  using Key = std::tuple<std::string, std::string, ProofClass, std::string>;
+  using Key = std::tuple<std::string, std::string, ProofClass>;
   std::map<Key, std::size_t> index;
   std::vector<OutcomeGroup> groups;
   for (const TensorOutcome& outcome : forecast.tensors) {
-    const Key key{outcome.source_scheme, outcome.target_scheme, outcome.forecast, outcome.reason};
+    const Key key{outcome.source_scheme, outcome.target_scheme, outcome.forecast};
     const auto [found, added] = index.emplace(key, groups.size());
     if (added) groups.push_back({&outcome});
     groups[found->second].add(outcome);
   }
   return groups;
+}
+
+/// A reason without what differs from tensor to tensor: its own name, and numbers ("zero point # in columns # to # of
+/// row # is not whole"). Digits inside a word stay: q4_0, u4_g32.
+std::string without_particulars(const TensorOutcome& outcome) {
+  std::string reason = outcome.reason;
+  if (const std::size_t at = reason.find(outcome.name); at != std::string::npos && !outcome.name.empty())
+    reason.replace(at, outcome.name.size(), "#");
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  const auto is_word = [&](char c) { return is_digit(c) || c == '_' || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'); };
+  std::string pattern;
+  for (std::size_t at = 0; at < reason.size();) {
+    std::size_t end = at;
+    while (end < reason.size() && is_word(reason[end])) ++end;
+    const std::string word = reason.substr(at, end - at);
+    const bool is_number = !word.empty() && std::all_of(word.begin(), word.end(), is_digit);
+    pattern += is_number || word == "inf" || word == "nan" ? "#" : word;
+    if (end < reason.size()) pattern += reason[end++];
+    at = end;
+  }
+  // Signs and fractions: -#.# is #.
+  for (const std::string_view number : {"#.#", "-#"})
+    for (std::size_t at = 0; (at = pattern.find(number)) != std::string::npos;) pattern.replace(at, number.size(), "#");
+  return pattern;
+}
+
+/// Tensors of one class for one kind of reason.
+struct ReasonGroup {
+  const TensorOutcome* first;
+  std::uint64_t tensors = 0;
+  bool varies = false;  // in its particulars
+};
+
+std::vector<ReasonGroup> group_reasons(const convert::Forecast& forecast) {
+  std::map<std::pair<ProofClass, std::string>, std::size_t> index;
+  std::vector<ReasonGroup> groups;
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    if (outcome.forecast == ProofClass::exact || outcome.reason.empty()) continue;
+    const auto [found, added] = index.emplace(std::pair(outcome.forecast, without_particulars(outcome)), groups.size());
+    if (added) groups.push_back({&outcome});
+    ReasonGroup& group = groups[found->second];
+    ++group.tensors;
+    group.varies = group.varies || outcome.reason != group.first->reason;
+  }
+  // The worst class first, then the most frequent reason.
+  std::stable_sort(groups.begin(), groups.end(), [](const ReasonGroup& a, const ReasonGroup& b) {
+    return std::pair(a.first->forecast, a.tensors) > std::pair(b.first->forecast, b.tensors);
+  });
+  return groups;
+}
+
+/// One line for each kind of reason, and one for those beyond.
+std::string reasons_text(const convert::Forecast& forecast, const TextStyle& style) {
+  constexpr std::size_t kMostLines = 6;
+  const std::vector<ReasonGroup> groups = group_reasons(forecast);
+  std::string text;
+  for (std::size_t i = 0; i < std::min(groups.size(), kMostLines); ++i) {
+    const ReasonGroup& group = groups[i];
+    std::string line = std::string(convert::name(group.first->forecast)) + ": " + printable(group.first->name);
+    if (group.tensors > 1) line += " and " + with_separators(group.tensors - 1) + " more";
+    line += std::string(group.varies ? ", for example: " : ": ") + printable(group.first->reason);
+    text += wrap(line, style.width, 2) + "\n";
+  }
+  if (groups.size() <= kMostLines) return text;
+  std::uint64_t others = 0;
+  for (std::size_t i = kMostLines; i < groups.size(); ++i) others += groups[i].tensors;
+  return text +
+         wrap("and " + plural(groups.size() - kMostLines, "other reason") + " for " + plural(others, "tensor") +
+                  " (--json lists every tensor)",
+              style.width, 2) +
+         "\n";
 }
 
 std::string about(double seconds) {
@@ -136,16 +209,7 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
                    human_bytes(target_bytes),
                    about(seconds)});
   }
-  std::string text = paint("Forecast", Ink::strong, style) + "\n" + table.render(style);
-  for (const OutcomeGroup& group : groups) {
-    if (group.first->forecast == ProofClass::exact || group.first->reason.empty()) continue;
-    const std::string line =
-        std::string(convert::name(group.first->forecast)) + ": " + printable(group.first->name) +
-        (group.tensors > 1 ? " and " + with_separators(group.tensors - 1) + " more" : std::string()) + ": " +
-        printable(group.first->reason);
-    text += wrap(line, style.width, 2) + "\n";
-  }
-  return text;
+  return paint("Forecast", Ink::strong, style) + "\n" + table.render(style) + reasons_text(forecast, style);
 }
 
 std::string needs_text(const convert::Forecast& forecast) {
@@ -160,8 +224,8 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
     FactList list;
     list.add("fingerprint before", report.model_before.hex());
     list.add("fingerprint after", report.model_after.hex() + (equal ? "  equal" : "  different"));
-    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" + proof_table(report).render(style) +
-            list.render(style);
+    text += paint("Proof", Ink::strong, style) + " (read back from the written file)\n" +
+            proof_table(report).render(style) + list.render(style);
   } else {
     text += "Not proven (--no-proof)\n";
   }
@@ -175,7 +239,7 @@ Json forecast_json(const convert::Forecast& forecast) {
   Json tensors(JsonArray{});
   for (const TensorOutcome& outcome : forecast.tensors) {
     Json entry;
-    entry.set("name", valid_utf8(outcome.name));
+    entry.set("name", to_valid_utf8(outcome.name));
     entry.set("forecast", convert::name(outcome.forecast));
     entry.set("source_scheme", outcome.source_scheme);
     entry.set("target_scheme", outcome.target_scheme);
@@ -201,7 +265,7 @@ Json report_json(const convert::ConversionReport& report) {
     Json proofs(JsonArray{});
     for (const convert::TensorProof& proof : report.proofs) {
       Json entry;
-      entry.set("name", valid_utf8(proof.name));
+      entry.set("name", to_valid_utf8(proof.name));
       entry.set("reached", convert::name(proof.reached));
       entry.set("before", proof.before.hex());
       entry.set("after", proof.after.hex());
@@ -216,6 +280,9 @@ Json report_json(const convert::ConversionReport& report) {
     json.set("fingerprint_after", report.model_after.hex());
     json.set("proofs", std::move(proofs));
   }
+  Json files(JsonArray{});
+  for (const std::filesystem::path& file : report.files) files.push_back(to_valid_utf8(file.string()));
+  json.set("files", std::move(files));
   json.set("source_bytes", report.source_bytes);
   json.set("written_bytes", report.written_bytes);
   json.set("kept_bytes", report.kept_bytes);

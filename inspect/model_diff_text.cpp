@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "format/base/utf8.h"
 #include "inspect/fold.h"
 #include "inspect/model_diff.h"
 #include "inspect/overview.h"
@@ -150,7 +151,7 @@ Json difference_json(const ModelDifference& difference, Depth depth) {
   Json tensors(JsonArray{});
   for (const TensorDifference& tensor : difference.tensors) {
     Json entry;
-    entry.set("name", valid_utf8(tensor.name));
+    entry.set("name", to_valid_utf8(tensor.name));
     entry.set("relation", name(tensor.relation));
     if (!tensor.scheme_a.empty()) entry.set("scheme_a", tensor.scheme_a);
     if (!tensor.scheme_b.empty()) entry.set("scheme_b", tensor.scheme_b);

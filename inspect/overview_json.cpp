@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "format/base/utf8.h"
+
 namespace ingot::inspect {
 namespace {
 
@@ -26,7 +28,7 @@ Json members_json(const std::vector<container::SetMember>& members) {
   Json json(JsonArray{});
   for (const container::SetMember& member : members) {
     Json entry;
-    entry.set("path", valid_utf8(member.path));
+    entry.set("path", to_valid_utf8(member.path));
     entry.set("root", member.root.hex());
     entry.set("tensors", member.tensors);
     json.push_back(std::move(entry));
@@ -55,7 +57,7 @@ Json source_json(const tensor::Source& source) {
   Json files(JsonArray{});
   for (const tensor::SourceFile& file : source.files) {
     Json entry;
-    entry.set("path", valid_utf8(file.path));
+    entry.set("path", to_valid_utf8(file.path));
     entry.set("size", file.size);
     if (file.hash != Hash128{}) entry.set("hash", file.hash.hex());
     files.push_back(std::move(entry));
@@ -76,7 +78,7 @@ Json totals_json(const tensor::Model& model) {
     entry.set("bytes", total.bytes);
     entry.set("bits_per_weight", bits_per_weight(total.bytes, total.elements));
     Json types(JsonArray{});
-    for (const std::string& type : total.source_types) types.push_back(valid_utf8(type));
+    for (const std::string& type : total.source_types) types.push_back(to_valid_utf8(type));
     entry.set("source_types", std::move(types));
     json.push_back(std::move(entry));
   }
@@ -87,7 +89,7 @@ Json attachments_json(const tensor::Model& model) {
   Json json(JsonArray{});
   for (const tensor::Attachment& attachment : model.attachments) {
     Json entry;
-    entry.set("name", valid_utf8(attachment.name));
+    entry.set("name", to_valid_utf8(attachment.name));
     entry.set("size", static_cast<std::uint64_t>(attachment.bytes.size()));
     json.push_back(std::move(entry));
   }
@@ -96,7 +98,7 @@ Json attachments_json(const tensor::Model& model) {
 
 Json strings_json(const std::map<std::string, std::string>& map) {
   Json json(JsonObject{});
-  for (const auto& [key, value] : map) json.set(valid_utf8(key), valid_utf8(value));
+  for (const auto& [key, value] : map) json.set(to_valid_utf8(key), to_valid_utf8(value));
   return json;
 }
 
@@ -107,7 +109,7 @@ Json tensor_json(const Tensor& tensor) {
   for (const std::uint64_t extent : tensor.shape) shape.push_back(extent);
   const std::uint64_t bytes = tensor.stored_bytes(), elements = tensor.elements();
   Json json;
-  json.set("name", valid_utf8(tensor.name));
+  json.set("name", to_valid_utf8(tensor.name));
   json.set("shape", std::move(shape));
   json.set("elements", elements);
   json.set("scheme_text", tensor::describe(tensor.scheme));
@@ -125,7 +127,7 @@ Json overview_json(const tensor::Model& model, const OverviewFacts& facts) {
   Json tensors(JsonArray{});
   for (const Tensor& tensor : model.tensors) tensors.push_back(tensor_json(tensor));
   Json json;
-  json.set("path", valid_utf8(model.path.string()));
+  json.set("path", to_valid_utf8(model.path.string()));
   json.set("layout", facts.layout);
   json.set("model", tensor::to_json(model.config));
   json.set("metadata", strings_json(model.metadata));

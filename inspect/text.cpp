@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "format/base/utf8.h"
+
 namespace ingot::inspect {
 namespace {
 
@@ -19,38 +21,11 @@ std::string three_digits(double value) {
   return fixed(value, 0);
 }
 
-/// Bytes of the UTF-8 character at `at`; 0 when it is invalid.
-std::size_t character_bytes(std::string_view text, std::size_t at) noexcept {
-  const auto lead = static_cast<unsigned char>(text[at]);
-  std::size_t size = 0;
-  std::uint32_t code_point = 0;
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead < 0xE0) {
-    size = 2;
-    code_point = lead & 0x1Fu;
-  } else if (lead >= 0xE0 && lead < 0xF0) {
-    size = 3;
-    code_point = lead & 0x0Fu;
-  } else if (lead >= 0xF0 && lead < 0xF5) {
-    size = 4;
-    code_point = lead & 0x07u;
-  }
-  if (size == 0 || at + size > text.size()) return 0;
-  for (std::size_t i = 1; i < size; ++i) {
-    const auto next = static_cast<unsigned char>(text[at + i]);
-    if ((next & 0xC0) != 0x80) return 0;
-    code_point = code_point << 6 | (next & 0x3Fu);
-  }
-  const bool overlong =
-      (size == 3 && code_point < 0x800) || (size == 4 && (code_point < 0x10000 || code_point > 0x10FFFF));
-  return overlong || (code_point >= 0xD800 && code_point < 0xE000) ? 0 : size;
-}
-
 /// Byte position after `columns` characters.
 std::size_t position_after(std::string_view text, std::size_t columns) noexcept {
   std::size_t at = 0;
   while (at < text.size() && columns > 0) {
-    at += std::max<std::size_t>(1, character_bytes(text, at));
+    at += utf8_part_at(text, at).length;
     --columns;
   }
   return at;
@@ -149,31 +124,21 @@ std::string printable(std::string_view text) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string result;
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t size = character_bytes(text, at);
+    const auto [kind, size] = utf8_part_at(text, at);
     const auto byte = static_cast<unsigned char>(text[at]);
     const bool c1_control = size == 2 && byte == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
     const bool control = (size == 1 && (byte < 0x20 || byte == 0x7F)) || c1_control;
-    if (size > 0 && !control) {
+    if (kind == Utf8Part::Kind::valid && !control) {
       result += text.substr(at, size);
       at += size;
       continue;
     }
-    for (std::size_t i = 0; i < std::max<std::size_t>(1, size); ++i, ++at) {
+    for (std::uint32_t i = 0; i < size; ++i, ++at) {
       const auto raw = static_cast<unsigned char>(text[at]);
       result += "\\x";
       result += kDigits[raw >> 4];
       result += kDigits[raw & 15];
     }
-  }
-  return result;
-}
-
-std::string valid_utf8(std::string_view text) {
-  std::string result;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t size = character_bytes(text, at);
-    result += size > 0 ? text.substr(at, size) : std::string_view("\xEF\xBF\xBD");
-    at += std::max<std::size_t>(1, size);
   }
   return result;
 }

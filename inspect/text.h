@@ -32,8 +32,6 @@ enum class Ink : std::uint8_t { plain, strong, faint, good, warning, bad };
 
 /// Untrusted text made harmless for a terminal: control characters and invalid UTF-8 become \xNN.
 [[nodiscard]] std::string printable(std::string_view text);
-/// For JSON output: invalid UTF-8 replaced by U+FFFD, everything else kept.
-[[nodiscard]] std::string valid_utf8(std::string_view text);
 /// Columns that `text` (printable UTF-8) takes.
 [[nodiscard]] std::size_t display_width(std::string_view text) noexcept;
 /// At most `width` columns, the front, the middle or the end replaced by "…".

@@ -1,5 +1,7 @@
 #include "inspect/verify_text.h"
 
+#include "format/base/utf8.h"
+
 namespace ingot::inspect {
 
 std::string verify_text(const std::string& path, const container::VerifyResult& result, bool values, double seconds,
@@ -34,11 +36,11 @@ Json verify_json(const std::string& path, const container::VerifyResult& result,
     Json entry;
     entry.set("kind", error_kind_name(finding.kind));
     if (finding.offset != Error::kNoOffset) entry.set("offset", finding.offset);
-    entry.set("message", valid_utf8(finding.message));
+    entry.set("message", to_valid_utf8(finding.message));
     findings.push_back(std::move(entry));
   }
   Json json;
-  json.set("path", valid_utf8(path));
+  json.set("path", to_valid_utf8(path));
   json.set("intact", result.findings.empty());
   json.set("findings", std::move(findings));
   json.set("checked_bytes", result.checked_bytes);

@@ -2,12 +2,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <memory>
 
 #include "converters/commands.h"
 #include "converters/registry.h"
+#include "format/base/utf8.h"
 #include "inspect/text.h"
 #include "runtime/runtime.h"
 
@@ -20,6 +23,8 @@ struct RunCommand {
   std::uint64_t context = 0;
   GenerateOptions options;
 };
+
+constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 40;  // far beyond any context
 
 /// What the statistics line and the JSON document report.
 struct Turn {
@@ -88,7 +93,7 @@ Json turn_json(const Turn& turn, std::uint64_t bytes_per_token) {
   Json tokens(JsonArray{});
   for (const std::uint32_t token : turn.result.tokens) tokens.push_back(static_cast<std::uint64_t>(token));
   Json document;
-  document.set("text", inspect::valid_utf8(turn.result.text));
+  document.set("text", to_valid_utf8(turn.result.text));
   document.set("tokens", std::move(tokens));
   document.set("stop_reason", turn.result.stop_reason);
   document.set("prompt_tokens", turn.prompt_tokens);
@@ -98,44 +103,52 @@ Json turn_json(const Turn& turn, std::uint64_t bytes_per_token) {
   return document;
 }
 
-void answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console,
-            std::string* reply = nullptr) {
+/// Streams the text, unless a document is wanted, which the caller makes.
+Turn answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console) {
   const bool streams = !console.json();
-  const Turn turn = speaker.speak(tokens, [&](std::string_view piece) {
+  Turn turn = speaker.speak(tokens, [&](std::string_view piece) {
     if (streams) console.print(piece);
     return !Console::interrupted();
   });
-  if (reply != nullptr) *reply = turn.result.text;
-  if (console.json()) {
-    console.print_json(turn_json(turn, speaker.bytes_per_token()));
-    return;
-  }
+  if (!streams) return turn;
   console.print("\n");
   console.note(inspect::paint(statistics(turn, speaker.bytes_per_token()), inspect::Ink::faint, console.error_style()));
+  return turn;
 }
 
 std::vector<std::uint32_t> chat_tokens(const Speaker& speaker, const std::vector<Message>& messages) {
   return speaker.tokenizer().encode(render_chat(speaker.tokenizer().spec(), messages, true), false, true);
 }
 
+/// Every line of the standard input is a message. A person ends with an empty line; in a pipe it says nothing. With
+/// --json the document lists all replies.
 void converse(Speaker& speaker, std::vector<Message> messages, Console& console) {
-  console.note("Chat with the model. An empty line, Ctrl-D or Ctrl-C at the prompt ends it; Ctrl-C stops a reply.");
+  const bool prompts = console.stdin_is_terminal() && !console.json();
+  if (prompts)
+    console.note("Chat with the model. An empty line, Ctrl-D or Ctrl-C at the prompt ends it; Ctrl-C stops a reply.");
+  Json turns(JsonArray{});
   for (std::string line;;) {
     Console::let_interrupts_end();
-    console.print("> ");
-    if (!std::getline(std::cin, line) || line.empty()) break;
+    if (prompts) console.print("> ");
+    if (!std::getline(std::cin, line) || (prompts && line.empty())) break;
+    if (line.empty()) continue;
     Console::catch_interrupts();
     messages.push_back({"user", line});
-    std::string reply;
-    answer(speaker, chat_tokens(speaker, messages), console, &reply);
-    messages.push_back({"assistant", reply});
+    const Turn turn = answer(speaker, chat_tokens(speaker, messages), console);
+    if (console.json()) turns.push_back(turn_json(turn, speaker.bytes_per_token()));
+    if (!prompts && Console::interrupted()) throw Interrupted{};
+    messages.push_back({"assistant", turn.result.text});
   }
-  console.print("\n");
+  if (prompts) console.print("\n");
+  if (!console.json()) return;
+  Json document;
+  document.set("turns", std::move(turns));
+  console.print_json(document);
 }
 
 void run(RunCommand& command, bool has_prompt, Console& console) {
-  const bool interactive = command.chat && !has_prompt && console.stdin_is_terminal() && !console.json();
-  if (!has_prompt && !interactive) {
+  const bool converses = command.chat && !has_prompt;
+  if (!has_prompt && !converses) {
     if (console.stdin_is_terminal()) throw CLI::RequiredError("-p TEXT (or text on the standard input, or --chat)");
     command.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
@@ -144,7 +157,7 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
   Speaker speaker(model, command);
   std::vector<Message> messages;
   if (!command.system.empty()) messages.push_back({"system", command.system});
-  if (interactive) return converse(speaker, std::move(messages), console);
+  if (converses) return converse(speaker, std::move(messages), console);
   std::vector<std::uint32_t> tokens;
   if (command.chat) {
     messages.push_back({"user", command.prompt});
@@ -156,7 +169,33 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
   if (tokens.empty())
     throw Error(ErrorKind::invalid_value, "the prompt has no tokens, and this model adds none at the beginning");
   Console::catch_interrupts();
-  answer(speaker, tokens, console);
+  const Turn turn = answer(speaker, tokens, console);
+  if (console.json()) console.print_json(turn_json(turn, speaker.bytes_per_token()));
+}
+
+/// Where a number may lie; both ends belong to it unless `above_least`. NaN lies nowhere.
+CLI::Validator number_within(double least, double most, bool above_least = false) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        double number = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        const bool is_number = error == std::errc{} && end == text.data() + text.size();
+        if (is_number && (above_least ? number > least : number >= least) && number <= most) return std::string();
+        return "expected a number " + std::string(above_least ? "above " : "from ") + inspect::short_float(least) +
+               (above_least ? " and at most " : " to ") + inspect::short_float(most) + ", got '" + text + "'";
+      },
+      "");
+}
+
+CLI::Validator whole_number_up_to(std::uint64_t most) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        std::uint64_t number = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (error == std::errc{} && end == text.data() + text.size() && number <= most) return std::string();
+        return "expected a whole number from 0 to " + std::to_string(most) + ", got '" + text + "'";
+      },
+      "");
 }
 
 }  // namespace
@@ -169,40 +208,49 @@ void add_commands(CLI::App& app, Console& console) {
   CLI::Option* prompt =
       verb->add_option("-p,--prompt", command->prompt, "Text to continue (default: the standard input)")
           ->type_name("TEXT");
-  verb->add_option("-n,--tokens", options.max_tokens, "Most tokens to generate")->capture_default_str()->type_name("N");
-  verb->add_flag("--chat", command->chat, "Use the model's chat template; without -p a conversation");
+  verb->add_option("-n,--tokens", options.max_tokens, "Most tokens to generate")
+      ->capture_default_str()
+      ->check(whole_number_up_to(kMostTokens))
+      ->type_name("N");
+  verb->add_flag("--chat", command->chat, "Use the model's chat template; without -p a conversation, line by line");
   verb->add_option("--system", command->system, "System message of a chat")->type_name("TEXT")->needs("--chat");
   verb->add_option("--temperature", options.sampling.temperature, "0 takes the likeliest token")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number_within(0, 100))
       ->type_name("T");
   verb->add_option("--top-k", options.sampling.top_k, "Draw from the K likeliest tokens; 0: all")
       ->capture_default_str()
+      ->check(whole_number_up_to(std::numeric_limits<std::uint32_t>::max()))
       ->type_name("K");
   verb->add_option("--top-p", options.sampling.top_p, "Draw from the likeliest tokens of total probability P")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_within(0, 1, true))
       ->type_name("P");
   verb->add_option("--min-p", options.sampling.min_p, "Leave out tokens below P times the likeliest")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_within(0, 1))
       ->type_name("P");
   verb->add_option("--seed", options.sampling.seed, "The same seed draws the same text")
       ->capture_default_str()
+      ->check(whole_number_up_to(std::numeric_limits<std::uint64_t>::max()))
       ->type_name("N");
   verb->add_option("--stop", options.stop, "Stop before this text (repeatable)")
       ->type_name("TEXT")
       ->allow_extra_args(false);
   verb->add_option("--context", command->context, "Positions to reserve (default: the model's limit, at most 4096)")
+      ->check(whole_number_up_to(kMostTokens))
       ->type_name("N");
   verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);
   verb->footer(
-      "The text streams to the standard output, statistics go to the standard error at the end.\n\n"
+      "The text streams to the standard output, statistics go to the standard error at the end.\n"
+      "With --chat and without -p every line of the standard input is a message, answered before the\n"
+      "next is read; empty lines of a pipe are skipped. Its end ends the chat.\n\n"
       "Examples:\n"
       "  ingot run model.ingot -p 'Once upon a time' -n 64\n"
       "  ingot run model.gguf --chat\n"
+      "  printf 'Hello\\nTell me more\\n' | ingot run model.gguf --chat\n"
       "  ingot run checkpoint/ --chat -p 'Why is the sky blue?' --temperature 0.7 --seed 1\n"
       "  echo 'It was a dark night' | ingot run model.ingot --top-p 0.9 --temperature 1");
   verb->callback([command, prompt, &console] { run(*command, prompt->count() > 0, console); });

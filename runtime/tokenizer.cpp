@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "format/base/error.h"
+#include "format/base/utf8.h"
 #include "runtime/added_tokens.h"
 #include "runtime/pre_tokenizer.h"
 #include "runtime/runtime.h"
@@ -189,7 +190,7 @@ std::vector<std::uint32_t> Tokenizer::encode(std::string_view text, bool add_spe
   const tensor::TokenizerSpec& spec = impl_->spec;
   std::vector<std::uint32_t> ids;
   if (add_special && spec.add_bos && spec.bos) ids.push_back(*spec.bos);
-  const std::string valid = unicode::to_valid_utf8(text);
+  const std::string valid = to_valid_utf8(text);
   bool after_special = true;  // also at the start
   for (const Fragment& fragment : impl_->raw_added.split(valid, parse_special)) {
     if (fragment.id != Fragment::kText) {
@@ -217,7 +218,7 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> ids, bool show_spec
   std::string text, byte_run;
   // Byte tokens of the character models: valid UTF-8 as a whole, or one U+FFFD for each byte.
   const auto flush = [&] {
-    const std::string valid = unicode::to_valid_utf8(byte_run);
+    const std::string valid = to_valid_utf8(byte_run);
     if (valid == byte_run) {
       text += byte_run;
     } else {
@@ -235,7 +236,7 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> ids, bool show_spec
   }
   flush();
   if (impl_->spec.strip_one_leading_space && text.starts_with(' ')) text.erase(0, 1);
-  return unicode::to_valid_utf8(text);
+  return to_valid_utf8(text);
 }
 
 std::string Utf8Streamer::push(std::string_view bytes) {
@@ -243,9 +244,9 @@ std::string Utf8Streamer::push(std::string_view bytes) {
   std::size_t at = 0;
   std::string text;
   while (at < pending_.size()) {
-    const unicode::Utf8Part part = unicode::utf8_part_at(pending_, at);
-    if (part.kind == unicode::Utf8Part::Kind::incomplete) break;
-    part.kind == unicode::Utf8Part::Kind::valid ? text.append(pending_, at, part.length) : text.append("\xEF\xBF\xBD");
+    const Utf8Part part = utf8_part_at(pending_, at);
+    if (part.kind == Utf8Part::Kind::incomplete) break;
+    part.kind == Utf8Part::Kind::valid ? text.append(pending_, at, part.length) : text.append("\xEF\xBF\xBD");
     at += part.length;
   }
   pending_.erase(0, at);
@@ -253,7 +254,7 @@ std::string Utf8Streamer::push(std::string_view bytes) {
 }
 
 std::string Utf8Streamer::flush() {
-  std::string text = unicode::to_valid_utf8(pending_);
+  std::string text = to_valid_utf8(pending_);
   pending_.clear();
   return text;
 }

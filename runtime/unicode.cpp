@@ -1,4 +1,4 @@
-// Lookups in the generated tables, strict UTF-8, and canonical composition (Unicode Standard, section 3.11; Hangul by
+// Lookups in the generated tables, code points, and canonical composition (Unicode Standard, section 3.11; Hangul by
 // arithmetic).
 #include "runtime/unicode.h"
 
@@ -148,39 +148,6 @@ void append_utf8(std::string& text, char32_t code) {
   } else {
     put(0xF0 | code >> 18), put(0x80 | (code >> 12 & 0x3F)), put(0x80 | (code >> 6 & 0x3F)), put(0x80 | (code & 0x3F));
   }
-}
-
-Utf8Part utf8_part_at(std::string_view text, std::size_t at) noexcept {
-  using Kind = Utf8Part::Kind;
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return {Kind::valid, 1};
-  if (lead < 0xC2 || lead > 0xF4) return {Kind::invalid, 1};
-  const std::uint32_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  // The second byte's range excludes overlong forms, surrogates and code points above U+10FFFF.
-  const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  for (std::uint32_t i = 1; i < length; ++i) {
-    if (at + i >= text.size()) return {Kind::incomplete, i};
-    const unsigned next = byte(i);
-    if (next < (i == 1 ? low : 0x80u) || next > (i == 1 ? high : 0xBFu)) return {Kind::invalid, i};
-  }
-  return {Kind::valid, length};
-}
-
-std::string to_valid_utf8(std::string_view bytes) {
-  std::string out;
-  out.reserve(bytes.size());
-  for (std::size_t at = 0; at < bytes.size();) {
-    const Utf8Part part = utf8_part_at(bytes, at);
-    if (part.kind == Utf8Part::Kind::valid) {
-      out += bytes.substr(at, part.length);
-    } else {
-      out += "\xEF\xBF\xBD";
-    }
-    at += part.length;
-  }
-  return out;
 }
 
 std::string nfc(std::string_view text) {

@@ -1,4 +1,5 @@
-// Unicode as far as tokenizers need it: UTF-8, general categories, canonical composition. Tables: Unicode 14
+// Unicode as far as tokenizers need it: code points of UTF-8 text (judged by format/base/utf8.h), general
+// categories, canonical composition. Tables: Unicode 14
 // (make_unicode_tables.py).
 #pragma once
 
@@ -23,17 +24,6 @@ struct CodePoint {
 /// The character at `at`, which must begin a character of valid UTF-8 text.
 [[nodiscard]] CodePoint code_point_at(std::string_view text, std::size_t at) noexcept;
 void append_utf8(std::string& text, char32_t code);
-
-/// How the bytes at `at` continue: a valid character, a maximal invalid part (as the Unicode standard and Rust count
-/// it), or a beginning that more bytes could complete.
-struct Utf8Part {
-  enum class Kind : std::uint8_t { valid, invalid, incomplete } kind;
-  std::uint32_t length;
-};
-[[nodiscard]] Utf8Part utf8_part_at(std::string_view text, std::size_t at) noexcept;
-
-/// Every maximal invalid part replaced by U+FFFD.
-[[nodiscard]] std::string to_valid_utf8(std::string_view bytes);
 
 /// Normalization form C of valid UTF-8.
 [[nodiscard]] std::string nfc(std::string_view text);

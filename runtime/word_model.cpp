@@ -5,6 +5,7 @@
 #include <array>
 #include <iterator>
 
+#include "format/base/utf8.h"
 #include "runtime/unicode.h"
 
 namespace ingot::runtime {
@@ -80,7 +81,7 @@ const std::string& byte_character(unsigned char byte) noexcept { return alphabet
 bool bytes_of_characters(std::string_view token, std::string& bytes) {
   std::string result;
   for (std::size_t at = 0; at < token.size();) {
-    if (unicode::utf8_part_at(token, at).kind != unicode::Utf8Part::Kind::valid) return false;
+    if (utf8_part_at(token, at).kind != Utf8Part::Kind::valid) return false;
     const unicode::CodePoint point = unicode::code_point_at(token, at);
     if (point.value >= alphabet().bytes.size() || alphabet().bytes[point.value] < 0) return false;
     result += static_cast<char>(alphabet().bytes[point.value]);

@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <limits>
 #include <set>
 #include <vector>
 
 #include "format/base/byte_reader.h"
 #include "format/base/checked_math.h"
+#include "format/base/file_errors.h"
+#include "format/base/relative_path.h"
+#include "format/base/utf8.h"
 #include "tests/expect_error.h"
 
 using namespace ingot;
@@ -147,4 +151,35 @@ TEST_CASE("error_kind_names_are_distinct") {
   CHECK(names.size() == static_cast<std::size_t>(ErrorKind::mismatch) + 1);
   CHECK(error_kind_name(ErrorKind::bad_checksum) == "bad_checksum");
   CHECK(error_kind_name(ErrorKind::io) == "io");
+}
+
+TEST_CASE("utf8_is_judged_strictly") {
+  for (const std::string_view good : {"", "plain", "Ünï 模型 \xF0\x9F\x99\x82", "\xEF\xBF\xBF", "\xF4\x8F\xBF\xBF"}) {
+    CHECK(is_utf8(good));
+    CHECK(to_valid_utf8(good) == good);
+  }
+  for (const std::string_view bad : {"\x80", "\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80", "\xF0\x80\x80\x80",
+                                     "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xC3", "\xE6\xA8", "a\xFF"})
+    CHECK_FALSE(is_utf8(bad));
+  CHECK(to_valid_utf8("a\xE6\xA8z\xFF") == "a\xEF\xBF\xBDz\xEF\xBF\xBD");
+  CHECK(utf8_part_at("a\xE6\xA8", 1).kind == Utf8Part::Kind::incomplete);
+  CHECK(utf8_part_at("a\xE6\xA8", 1).length == 2);
+  CHECK(utf8_part_at("\xED\xA0", 0).kind == Utf8Part::Kind::invalid);
+}
+
+TEST_CASE("relative_paths_stay_below_their_directory") {
+  for (const std::string_view good : {"a", "a/b", "a/..b/.c", "..."}) CHECK(relative_path_fault(good).empty());
+  for (const std::string_view bad : {"", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b"})
+    CHECK_FALSE(relative_path_fault(bad).empty());
+  CHECK_FALSE(relative_path_fault(std::string_view("a\0b", 3)).empty());
+}
+
+TEST_CASE("file_system_errors_name_path_action_and_reason") {
+  const std::optional<Error> error =
+      error_of([] { with_file_errors([] { std::filesystem::create_directories("/proc/absent/deeper"); }); });
+  REQUIRE(error);
+  CHECK(error->kind == ErrorKind::io);
+  CHECK(std::string(error->what()).starts_with("/proc/absent"));
+  CHECK(std::string(error->what()).ends_with(": cannot create directories: No such file or directory"));
+  CHECK(with_file_errors([] { return 3; }) == 3);
 }

@@ -1,6 +1,8 @@
 // Overview, tensor detail and comparison of synthetic models.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "container_models.h"
 #include "inspect/conversion_text.h"
 #include "inspect/model_diff.h"
@@ -182,6 +184,40 @@ TEST_CASE("forecast_is_grouped_and_gives_reasons") {
   CHECK(text.find("bf16  F32   exact              2   2.00 kB    4.00 kB") != std::string::npos);
   CHECK(text.find("requantized: w2: because") != std::string::npos);
   CHECK(parse_json(pretty_json(forecast_json(forecast)), "forecast").at("tensors", "").as_array("").size() == 3);
+}
+
+TEST_CASE("forecast_of_many_tensors_stays_short") {
+  convert::Forecast forecast;
+  const auto add = [&](const std::string& name, convert::ProofClass proof, const std::string& reason) {
+    convert::TensorOutcome outcome;
+    outcome.name = name;
+    outcome.forecast = proof;
+    outcome.source_scheme = "u4_g128_f16_zp";
+    outcome.target_scheme = "Q4_1";
+    outcome.reason = reason;
+    forecast.tensors.push_back(std::move(outcome));
+  };
+  using enum convert::ProofClass;
+  for (int i = 0; i < 300; ++i) {
+    const std::string name = "layers." + std::to_string(i) + ".q_proj.weight", number = std::to_string(i);
+    add(name, codes, "zero point -" + number + ".25 in columns 0 to 127 of row " + number + " is not whole");
+    add(name + "_2", requantized, "another tensor has its name " + name + "_2");
+    add(name + "_3", codes, "the same for all: q4_0");
+    if (i < 10) add(name + "_4", codes, std::string(static_cast<std::size_t>(i) + 1, 'x'));
+  }
+  const std::string text = forecast_text(forecast, {});
+  CHECK(std::count(text.begin(), text.end(), '\n') == 5 + 6 + 1);  // table, reasons, those beyond
+  CHECK(text.find("Q4_1  codes            610 ") != std::string::npos);
+  CHECK(text.find("requantized: layers.0.q_proj.weight_2 and 299 more, for example: another tensor has its name "
+                  "layers.0.q_proj.weight_2\n") != std::string::npos);
+  CHECK(
+      text.find("codes: layers.0.q_proj.weight and 299 more, for example: zero point -0.25 in columns 0 to 127 of row "
+                "0 is not whole\n") != std::string::npos);
+  CHECK(text.find("codes: layers.0.q_proj.weight_3 and 299 more: the same for all: q4_0\n") != std::string::npos);
+  CHECK(text.find("and 7 other reasons for 7 tensors (--json lists every tensor)\n") != std::string::npos);
+  const Json json = forecast_json(forecast);
+  CHECK(json.at("tensors", "").as_array("").size() == 910);
+  CHECK(json.at("tensors", "").as_array("")[898].at("reason", "").as_string("").find("row 296") != std::string::npos);
 }
 
 }  // namespace ingot::inspect

@@ -1,6 +1,7 @@
 // Text helpers and folding of names.
 #include <doctest/doctest.h>
 
+#include "format/base/utf8.h"
 #include "inspect/fold.h"
 #include "inspect/text.h"
 
@@ -39,7 +40,7 @@ TEST_CASE("untrusted_text_cannot_reach_the_terminal_raw") {
                   "31m") == "\\xc2\\x9b31m");  // the one-character form of ESC [
   CHECK(printable("\xFF\xC3") == "\\xff\\xc3");
   CHECK(printable("\xC0\xAF \xED\xA0\x80") == "\\xc0\\xaf \\xed\\xa0\\x80");  // overlong, surrogate
-  CHECK(valid_utf8("a\nb\xFF") == "a\nb\xEF\xBF\xBD");
+  CHECK(to_valid_utf8("a\nb\xFF") == "a\nb\xEF\xBF\xBD");
 }
 
 TEST_CASE("elide_keeps_the_wanted_end_and_the_width") {

@@ -6,6 +6,7 @@
 
 #include "converters/hf_tokenizer.h"
 #include "converters/registry.h"
+#include "format/base/utf8.h"
 #include "runtime/pre_tokenizer.h"
 #include "runtime/runtime.h"
 #include "runtime/unicode.h"
@@ -222,7 +223,7 @@ TEST_CASE("random bytes encode and decode to valid UTF-8 with every tokenizer") 
       std::string bytes(random() % 40, ' ');
       for (char& c : bytes) c = static_cast<char>(random() % 4 == 0 ? random() : 32 + random() % 96);
       const std::string text = tokenizer.decode(tokenizer.encode(bytes, true, true), true);
-      CHECK(ingot::runtime::unicode::to_valid_utf8(text) == text);
+      CHECK(ingot::to_valid_utf8(text) == text);
     }
   }
 }

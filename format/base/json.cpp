@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "format/base/json_fault.h"
+#include "format/base/utf8.h"
 
 namespace ingot {
 
@@ -248,8 +249,9 @@ Json parse_json(std::string_view text, std::string_view where, const JsonLimits&
 namespace {
 
 void append_string(std::string& out, std::string_view text) {
-  if (!simdjson::validate_utf8(text.data(), text.size())) {
-    throw Error(ErrorKind::invalid_value, "JSON output: a string is not valid UTF-8");
+  if (!is_utf8(text)) {
+    constexpr std::size_t kShown = 200;
+    throw Error(ErrorKind::invalid_value, "JSON output: \"" + std::string(text.substr(0, kShown)) + "\" is not UTF-8");
   }
   out += '"';
   for (const char c : text) {

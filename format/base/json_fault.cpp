@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "format/base/utf8.h"
+
 namespace ingot {
 namespace {
 
@@ -145,26 +147,10 @@ class Recognizer {
     return true;
   }
 
-  /// One UTF-8 sequence: neither overlong, nor a surrogate, nor beyond U+10FFFF.
   [[nodiscard]] bool code_point() {
-    const unsigned char first = peek();
-    const std::size_t length = first < 0x80   ? 1
-                               : first < 0xc2 ? 0
-                               : first < 0xe0 ? 2
-                               : first < 0xf0 ? 3
-                               : first < 0xf5 ? 4
-                                              : 0;
-    if (length == 0) return false;
-    for (std::size_t i = 1; i < length; ++i) {
-      unsigned char least = 0x80;
-      unsigned char most = 0xbf;
-      if (i == 1 && first == 0xe0) least = 0xa0;
-      if (i == 1 && first == 0xed) most = 0x9f;
-      if (i == 1 && first == 0xf0) least = 0x90;
-      if (i == 1 && first == 0xf4) most = 0x8f;
-      if (position_ + i >= text_.size() || peek(i) < least || peek(i) > most) return false;
-    }
-    position_ += length;
+    const Utf8Part part = utf8_part_at(text_, position_);
+    if (part.kind != Utf8Part::Kind::valid) return false;
+    position_ += part.length;
     return true;
   }
 

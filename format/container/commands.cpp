@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "format/base/utf8.h"
 #include "format/container/container.h"
 #include "inspect/text.h"
 
@@ -36,7 +37,7 @@ void run_edit(const EditCommand& command, Console& console) {
   const FileFacts file = facts(command.file);
   if (console.json()) {
     Json document;
-    document.set("path", inspect::valid_utf8(command.file));
+    document.set("path", to_valid_utf8(command.file));
     document.set("changes", static_cast<std::uint64_t>(changes.size()));
     document.set("generation", file.generation);
     document.set("dead_bytes", file.dead_bytes);
@@ -92,7 +93,7 @@ void run_compact(const CompactCommand& command, Console& console) {
   console.end_progress();
   if (console.json()) {
     Json document;
-    document.set("path", inspect::valid_utf8(command.output.empty() ? command.file : command.output));
+    document.set("path", to_valid_utf8(command.output.empty() ? command.file : command.output));
     document.set("bytes_before", before.file_bytes);
     document.set("bytes_after", result.file_bytes);
     document.set("root", result.root.hex());

@@ -5,6 +5,8 @@
 #include <unordered_map>
 
 #include "format/base/checked_math.h"
+#include "format/base/relative_path.h"
+#include "format/base/utf8.h"
 #include "format/container/index.h"
 #include "format/container/limits.h"
 
@@ -24,6 +26,7 @@ void check_limit(std::uint64_t count, std::uint64_t limit, std::string_view wher
 void check_name(std::string_view name, std::uint64_t limit, std::string_view where, std::string_view what) {
   if (name.empty()) invalid(where, std::string(what) + ": expected a name, got an empty string");
   check_limit(name.size(), limit, where, std::string(what) + ": bytes of the name");
+  if (!is_utf8(name)) invalid(where, std::string(what) + " \"" + std::string(name) + "\": the name is not UTF-8");
 }
 
 using AttachmentSizes = std::unordered_map<std::string_view, std::uint64_t>;
@@ -110,20 +113,11 @@ void check_source(const tensor::Source& source, const AttachmentSizes& attachmen
 }  // namespace
 
 void check_relative_path(std::string_view path, std::string_view where) {
-  const auto fail = [&](std::string_view what) {
-    throw Error(ErrorKind::invalid_value,
-                std::string(where) + ": path \"" + std::string(path) + "\": " + std::string(what));
-  };
-  if (path.empty()) fail("is empty");
   check_limit(path.size(), kMaxPathBytes, where, "bytes of a path");
-  if (path.find_first_of(std::string_view("\\\0", 2)) != std::string_view::npos) fail("holds a backslash or a NUL");
-  for (std::size_t begin = 0; begin <= path.size();) {
-    const std::size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view component = path.substr(begin, end - begin);
-    if (component.empty()) fail("is absolute or has an empty component");
-    if (component == "." || component == "..") fail("has a component . or ..");
-    begin = end + 1;
-  }
+  const std::string_view fault = is_utf8(path) ? relative_path_fault(path) : "is not UTF-8";
+  if (fault.empty()) return;
+  throw Error(ErrorKind::invalid_value,
+              std::string(where) + ": path \"" + std::string(path) + "\": " + std::string(fault));
 }
 
 void check_metadata(const std::map<std::string, std::string>& metadata, std::string_view where) {
@@ -131,6 +125,7 @@ void check_metadata(const std::map<std::string, std::string>& metadata, std::str
   for (const auto& [key, value] : metadata) {
     check_name(key, kMaxNameBytes, where, "metadata key");
     check_limit(value.size(), kMaxStringBytes, where, "metadata \"" + key + "\": bytes");
+    if (!is_utf8(value)) invalid(where, "metadata \"" + key + "\": the value is not UTF-8");
   }
 }
 

@@ -28,7 +28,7 @@ struct Block {
 enum class CodeKind : std::uint8_t {
   number,  ///< the element itself is a number of type `type` (floats, signed and unsigned integers of 1..8 bits, i16..u64)
   table,   ///< unsigned `type` of 1..8 bits indexes a table of binary32 entries
-  grid,    ///< an index (type u8 or u16) stands for `grid_width` elements, with a sign plane (the IQ types)
+  grid,    ///< an index (type u8 to u11) stands for 4 or 8 elements, whose signs may be a plane (the IQ types)
   opaque,  ///< bytes without a numeric meaning here (complex, foreign); hashed, never decoded
 };
 
@@ -42,7 +42,7 @@ struct Codes {
 };
 
 /// One factor of the scale (or of the minimum). The stored element s means the number  multiply * s + add  (both small integers; for
-/// float types multiply = 1, add = 0), or table entry s where `table` names one.
+/// float types multiply = 1, add = 0), or entry s of plane `scale_table` where `custom_table` is set.
 struct Level {
   DType type = DType::f16;
   Block block;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "format/base/utf8.h"
 #include "format/tensor/json_fields.h"
 
 namespace ingot::tensor {
@@ -12,30 +13,6 @@ namespace {
 constexpr std::array<std::string_view, 4> kKinds = {"byte_bpe", "char_bpe", "spm_bpe", "unigram"};
 constexpr std::uint64_t kLastTokenType = static_cast<std::uint64_t>(TokenType::byte);
 constexpr std::string_view kHexDigits = "0123456789abcdef";
-
-/// Strict: no overlong forms, no surrogates, nothing above U+10FFFF.
-bool is_utf8(std::string_view text) noexcept {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u; };
-    const unsigned lead = byte(i);
-    const std::size_t length = lead < 0x80                   ? 1
-                               : lead >= 0xC2 && lead < 0xE0 ? 2
-                               : lead >= 0xE0 && lead < 0xF0 ? 3
-                               : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                             : 0;
-    if (length == 0) return false;
-    for (std::size_t j = 1; j < length; ++j) {
-      if (byte(i + j) < 0x80 || byte(i + j) > 0xBF) return false;
-    }
-    const unsigned second = byte(i + 1);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
-        (lead == 0xF4 && second > 0x8F)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
-}
 
 Json text_to_json(const std::string& text) {
   if (is_utf8(text)) return text;

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "format/base/error.h"
+#include "format/base/utf8.h"
 #include "runtime/jinja/interpreter.h"
 #include "runtime/unicode.h"
 
@@ -27,7 +28,7 @@ std::string stripped(const std::string& text, const Value& set, Side side) {
   List characters = items_of(Value(text));
   const auto strips = [&](const Value& character) {
     if (set.is_string()) return set.string().find(character.string()) != std::string::npos;
-    if (unicode::utf8_part_at(character.string(), 0).kind != unicode::Utf8Part::Kind::valid) return false;
+    if (utf8_part_at(character.string(), 0).kind != Utf8Part::Kind::valid) return false;
     const unicode::CodePoint point = unicode::code_point_at(character.string(), 0);
     return unicode::is_white_space(point.value) || (point.value >= 0x1C && point.value <= 0x1F);
   };

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "format/base/error.h"
+#include "format/base/utf8.h"
 #include "runtime/unicode.h"
 
 namespace ingot::runtime::jinja {
@@ -235,7 +236,7 @@ List items_of(const Value& value) {
   if (!value.is_string()) fail("cannot iterate over " + std::string(value.type_name()));
   check_size(value.string().size() * sizeof(Value));
   for (std::size_t at = 0; at < value.string().size();) {
-    const std::uint32_t length = unicode::utf8_part_at(value.string(), at).length;
+    const std::uint32_t length = utf8_part_at(value.string(), at).length;
     items.emplace_back(value.string().substr(at, length));
     at += length;
   }
