@@ -36,7 +36,7 @@ struct Segment {
 struct SourceFile {
   std::string path;  // relative to the checkpoint directory, forward slashes, never absolute, no ".."
   std::uint64_t size = 0;
-  Hash128 hash;  // hash128_tree of the whole file; all zero: not computed yet
+  Hash128 hash;                                 // hash128_tree of the whole file; all zero: not computed yet
   std::shared_ptr<const MappedFile> content{};  // as its reader has it open, for hashing; null: not at hand
   std::vector<Segment> segments;
   /// Bytes that the packer would get wrong (non-canonical encodings): applied last, ascending offsets.
