@@ -31,7 +31,7 @@ struct Module {
   std::string shape;
   for (const std::uint64_t extent : stored.shape()) shape += (shape.empty() ? "" : ", ") + std::to_string(extent);
   throw Error(ErrorKind::invalid_value,
-              checkpoint.where() + stored.file->path + ": tensor '" + stored.name() + "' " +
+              (checkpoint.directory().root / stored.file->path).string() + ": tensor '" + stored.name() + "' " +
                   std::string(tensor::name(stored.type())) + " [" + shape + "]: " + what,
               stored.entry->begin);
 }

@@ -104,7 +104,7 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   const SchemeWord word = scheme_word(options, schemes(), "awq");
   const std::uint32_t wanted = wanted_group_size(word, options);
   const bool keeps = is_candidate(source, file_name, model) && (word.symmetric != true || is_symmetric(source));
-  const bool rounds = may_round(source, file_name, model, options, word.named);
+  const bool rounds = may_round(source, file_name, model, options, word.named, {.linear_only = true});
   if (!keeps && !rounds) return plan;
   const std::uint64_t group_size = wanted == 0 ? source.shape[1] : wanted;
   if (!fits(form, source, group_size)) return plan;

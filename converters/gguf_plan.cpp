@@ -302,8 +302,11 @@ WritePlan Planner::plan() {
   check_options();
   plan_.architecture = find_architecture(model_.config.architecture);
   if (plan_.architecture == nullptr && source_header(model_) == nullptr) {
-    throw Error(ErrorKind::unsupported,
-                "the gguf writer does not know the architecture '" + model_.config.architecture + "'");
+    const std::string& name = model_.config.architecture;
+    throw Error(ErrorKind::unsupported, name.empty()
+                                            ? "the gguf writer needs the model's architecture, and no config.json "
+                                              "beside the weights names it"
+                                            : "the gguf writer does not know the architecture '" + name + "'");
   }
   for (const Tensor& tensor : model_.tensors) plan_.tensors.push_back(plan_tensor(tensor));
   settle_head();

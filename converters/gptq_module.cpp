@@ -22,7 +22,7 @@ std::string shape_text(const Stored& stored) {
 
 [[noreturn]] void fail(const HfCheckpoint& checkpoint, const Stored& stored, const std::string& what) {
   throw Error(ErrorKind::invalid_value,
-              checkpoint.where() + stored.file->path + ": tensor '" + stored.name() + "' " +
+              (checkpoint.directory().root / stored.file->path).string() + ": tensor '" + stored.name() + "' " +
                   std::string(tensor::name(stored.type())) + " " + shape_text(stored) + ": " + what,
               stored.entry->begin);
 }
@@ -212,8 +212,8 @@ void inspect_marlin(Module& module, const HfCheckpoint& checkpoint) {
 Module inspect_module(const LinearModule& parts, const HfCheckpoint& checkpoint, const Config& config,
                       FindingList& findings) {
   if (parts.name.ends_with("embed_tokens") || parts.name.ends_with("wte")) {
-    throw Error(ErrorKind::unsupported, checkpoint.where() + parts.codes->file->path + ": tensor '" +
-                                            parts.codes->name() +
+    throw Error(ErrorKind::unsupported, (checkpoint.directory().root / parts.codes->file->path).string() +
+                                            ": tensor '" + parts.codes->name() +
                                             "': embeddings are packed along the tokens, which is not read");
   }
   check_present(checkpoint, parts);

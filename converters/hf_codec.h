@@ -36,7 +36,7 @@ class HfCheckpoint {
   explicit HfCheckpoint(const std::filesystem::path& path);
 
   [[nodiscard]] const HfDirectory& directory() const noexcept { return directory_; }
-  /// "checkpoint/": how messages name the place.
+  /// The path as it was given: how messages name the place.
   [[nodiscard]] const std::string& where() const noexcept { return where_; }
   /// All tensors, by file and in its order.
   [[nodiscard]] const std::vector<Stored>& tensors() const noexcept { return tensors_; }

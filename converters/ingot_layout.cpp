@@ -24,7 +24,7 @@ Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
   if (!options.scheme.empty()) {
     throw Error(ErrorKind::unsupported,
                 "--scheme " + options.scheme +
-                    ": an .ingot keeps the schemes of its source; convert to gguf or hf to change them");
+                    ": an .ingot keeps the schemes of its source; another layout can change them");
   }
   Forecast result;
   result.tensors.reserve(model.tensors.size());

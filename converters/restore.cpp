@@ -230,7 +230,7 @@ std::vector<RestoredFile> restore_files(const tensor::Model& model, const fs::pa
   const std::string where = model.path.string();
   if (!model.source) {
     throw Error(ErrorKind::unsupported,
-                where + ": records no source files (it was not made from a foreign checkpoint)");
+                where + ": records no source files (it was not made from a foreign checkpoint, or with --recover)");
   }
   const Layout* layout = find_layout(model.source->layout);
   if (layout == nullptr) {

@@ -226,7 +226,12 @@ bool may_round(const Tensor& source, const std::string& file_name, const tensor:
     return false;
   if (source.scheme.is_plain() && !tensor::info(source.scheme.codes.type).is_float) return false;
   if (is_kept_by_user(file_name, options)) return false;
-  if (is_quantized_by_user(file_name, options)) return true;
+  if (is_quantized_by_user(file_name, options)) {
+    if (customs.linear_only && is_embedding(source.name, model))
+      throw Error(ErrorKind::unsupported,
+                  "--quantize: " + file_name + ": the layout holds quantized linear layers, not embeddings");
+    return true;
+  }
   if (source.scheme.is_plain() && !named && is_quantized_model(model)) return false;
   if (is_embedding(source.name, model)) return customs.embedding;
   if (source.name == kHfHeadName) return customs.head;

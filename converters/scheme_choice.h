@@ -39,6 +39,7 @@ struct SchemeWord {
 /// Tensors that only some layouts quantize.
 struct Customs {
   bool embedding = false, head = false;
+  bool linear_only = false;  // its loaders know no quantized embedding: --quantize of one is refused
 };
 /// Are the values of this tensor to be rounded where its codes cannot be kept? Matrices "X.weight" but embeddings, heads
 /// (see `customs`), routers and transposed ones; --keep and --quantize overrule. Without a named scheme, the floats of a

@@ -13,6 +13,7 @@ code ingot verify a b c
 code ingot edit file.ingot
 code ingot edit file.ingot --set novalue
 code ingot run "$DATA/tiny-llama" --system text -p text
+code ingot convert "$DATA/tiny-llama" -o x --to gptq --scheme 4bit-g64 --allow requantize --quantize embed
 code ingot inspect absent
 code ingot verify absent
 code ingot restore absent -o out
