@@ -22,9 +22,9 @@ tensor::Model read(const std::filesystem::path& path, const ReadOptions&) { retu
 
 Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
   if (!options.scheme.empty()) {
-    throw Error(ErrorKind::unsupported,
-                "--scheme " + options.scheme +
-                    ": an .ingot keeps the schemes of its source; another layout can change them");
+    throw Error(
+        ErrorKind::unsupported,
+        "--scheme " + options.scheme + ": an .ingot keeps the schemes of its source; another layout can change them");
   }
   Forecast result;
   result.tensors.reserve(model.tensors.size());
