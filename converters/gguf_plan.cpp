@@ -184,9 +184,10 @@ void Planner::choose_named_type(const Tensor& tensor, TensorPlan& plan) const {
     case Custom::usual: break;
   }
   if (find_encoder(plan.type->name) != nullptr) return;
-  plan.reason = "values cannot be rounded to " + std::string(type->name) + " (" +
-                (type->block_elems == 256 ? "its search" : "a quantizer") +
-                " is not implemented); types that values are rounded to are q8_0, q4_0, q4_1, q5_0, q5_1 and mxfp4";
+  plan.reason =
+      "values cannot be rounded to " + std::string(type->name) +
+      ": ingot rounds to q8_0, q4_0, q4_1, q5_0, q5_1 and mxfp4; the other types are written from blocks that "
+      "are of them already";
   plan.type = nullptr;
 }
 

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -67,6 +68,37 @@ inline std::string restored_weights(const tensor::Model& model, const convert::L
 }
 
 inline std::string file_text(const std::filesystem::path& path) { return read_text_file(path, 1 << 26); }
+
+/// Packing what was read, in pieces of odd sizes, gives the file's bytes. Where 4-bit codes are odd in number, the lower half of the
+/// last byte means nothing (bitsandbytes puts the first code into the upper half).
+inline void check_packing(const std::filesystem::path& directory) {
+  constexpr std::uint64_t kPieceBytes = 101;
+  const tensor::Model model = convert::read_model(directory);
+  const convert::Layout& layout = *convert::find_layout(model.layout);
+  for (const tensor::SourceFile& file : model.source->files) {
+    std::string bytes = file_text(directory / file.path);
+    std::uint64_t offset = 0;
+    for (const tensor::Segment& segment : file.segments) {
+      if (segment.kind == tensor::Segment::Kind::tensor && segment.part != "raw") {
+        INFO(segment.tensor << " " << segment.part);
+        const tensor::Tensor viewed = convert::with_views(*model.find(segment.tensor));
+        std::string packed;
+        for (std::uint64_t at = 0; at < segment.size; at += kPieceBytes) {
+          std::vector<std::byte> piece(std::min(kPieceBytes, segment.size - at));
+          layout.pack_segment(viewed, segment.part, at, piece);
+          packed += as_text(piece);
+        }
+        const bool half_byte =
+            segment.part == "codes" && viewed.elements() % 2 != 0 && tensor::bits(viewed.scheme.codes.type) == 4;
+        if (half_byte)
+          for (char* last : {&packed.back(), &bytes[offset + segment.size - 1]})
+            *last = static_cast<char>(*last & 0xF0);
+        CHECK((packed == bytes.substr(offset, segment.size)));
+      }
+      offset += segment.size;
+    }
+  }
+}
 
 /// layout -> .ingot -> restore gives every file of the directory back.
 inline void check_restored_directory(const std::filesystem::path& directory) {

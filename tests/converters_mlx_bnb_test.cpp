@@ -13,6 +13,7 @@
 #include "converters/with_views.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/decode.h"
+#include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"
 #include "tests/temporary_directory.h"
@@ -83,32 +84,6 @@ void check_restore(const fs::path& directory) {
     ++files;
   }
   CHECK(files >= 2);
-}
-
-/// Packing what was read, in pieces of odd sizes, gives the file's bytes.
-void check_packing(const fs::path& directory) {
-  tensor::Model model = read_model(directory);
-  const Layout& layout = *find_layout(model.layout);
-  for (const tensor::SourceFile& file : model.source->files) {
-    const std::string bytes = read_all(directory / file.path);
-    std::uint64_t offset = 0;
-    for (const tensor::Segment& segment : file.segments) {
-      if (segment.kind == tensor::Segment::Kind::tensor && segment.part != "raw") {
-        INFO(segment.tensor << " " << segment.part);
-        const tensor::Tensor viewed = with_views(*model.find(segment.tensor));
-        std::string packed;
-        for (std::uint64_t at = 0; at < segment.size; at += 101) {
-          std::vector<std::byte> piece(std::min<std::uint64_t>(101, segment.size - at));
-          layout.pack_segment(viewed, segment.part, at, piece);
-          packed += as_text(piece);
-        }
-        const bool odd_codes = segment.part == "codes" && viewed.elements() % 2 != 0;
-        if (odd_codes) packed.back() = bytes[offset + segment.size - 1];
-        CHECK((packed == bytes.substr(offset, segment.size)));
-      }
-      offset += segment.size;
-    }
-  }
 }
 
 // --- Writing ----------------------------------------------------------------------------------------------------------------
@@ -217,7 +192,7 @@ TEST_CASE("mlx_values_equal_those_of_the_library") {
 
 TEST_CASE("mlx_packs_and_restores_the_files") {
   for (const char* name : {"affine", "float"}) {
-    check_packing(kFolder / "mlx" / name);
+    test::check_packing(kFolder / "mlx" / name);
     check_restore(kFolder / "mlx" / name);
   }
 }
@@ -268,7 +243,7 @@ TEST_CASE("bnb_eight_bit_values_equal_those_of_the_library") { check_values(kFol
 
 TEST_CASE("bnb_packs_and_restores_the_files") {
   for (const char* name : {"four_bit", "eight_bit"}) {
-    check_packing(kFolder / "bnb" / name);
+    test::check_packing(kFolder / "bnb" / name);
     check_restore(kFolder / "bnb" / name);
   }
 }

@@ -13,6 +13,7 @@
 #include "format/base/mapped_file.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/float_codes.h"
+#include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_directory.h"
 
@@ -79,30 +80,6 @@ void check_restore(const fs::path& directory) {
   for (const auto& entry : fs::directory_iterator(directory)) {
     INFO(entry.path().string());
     CHECK((read_all(entry.path()) == read_all(scratch / "back" / entry.path().filename())));
-  }
-}
-
-/// Packing what was read, in pieces of odd sizes, gives the file's bytes.
-void check_packing(const fs::path& directory) {
-  const tensor::Model model = read_model(directory);
-  const Layout& layout = *find_layout(model.layout);
-  for (const tensor::SourceFile& file : model.source->files) {
-    const std::string bytes = read_all(directory / file.path);
-    std::uint64_t offset = 0;
-    for (const tensor::Segment& segment : file.segments) {
-      if (segment.kind == tensor::Segment::Kind::tensor && segment.part != "raw") {
-        INFO(segment.tensor << " " << segment.part);
-        const tensor::Tensor viewed = with_views(*model.find(segment.tensor));
-        std::string packed;
-        for (std::uint64_t at = 0; at < segment.size; at += 103) {
-          std::vector<std::byte> piece(std::min<std::uint64_t>(103, segment.size - at));
-          layout.pack_segment(viewed, segment.part, at, piece);
-          packed += as_text(piece);
-        }
-        CHECK((packed == bytes.substr(offset, segment.size)));
-      }
-      offset += segment.size;
-    }
   }
 }
 
@@ -189,7 +166,7 @@ TEST_CASE("read_only_layouts_decode_to_the_values_of_their_libraries") {
 TEST_CASE("read_only_layouts_come_back_byte_for_byte") {
   for (const Fixture& fixture : kFixtures) {
     INFO(fixture.layout << "/" << fixture.name);
-    check_packing(kFolder / fixture.layout / fixture.name);
+    test::check_packing(kFolder / fixture.layout / fixture.name);
     check_restore(kFolder / fixture.layout / fixture.name);
   }
 }

@@ -13,6 +13,7 @@
 #include "format/base/mapped_file.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/float_codes.h"
+#include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"
 #include "tests/temporary_directory.h"
@@ -73,30 +74,6 @@ void check_values(const fs::path& directory, const fs::path& expected_file, std:
 }
 void check_fixture(const std::string& name, std::string_view layout, std::size_t findings = 0) {
   check_values(kFolder / name, kFolder / (name + ".expected.safetensors"), layout, findings);
-}
-
-/// Packing what was read, in pieces of odd sizes, gives the file's bytes.
-void check_packing(const fs::path& directory) {
-  const tensor::Model model = read_model(directory);
-  const Layout& layout = *find_layout(model.layout);
-  for (const tensor::SourceFile& file : model.source->files) {
-    const std::string bytes = read_all(directory / file.path);
-    std::uint64_t offset = 0;
-    for (const tensor::Segment& segment : file.segments) {
-      if (segment.kind == tensor::Segment::Kind::tensor && segment.part != "raw") {
-        INFO(segment.tensor << " " << segment.part);
-        const tensor::Tensor viewed = with_views(*model.find(segment.tensor));
-        std::string packed;
-        for (std::uint64_t at = 0; at < segment.size; at += 101) {
-          std::vector<std::byte> piece(std::min<std::uint64_t>(101, segment.size - at));
-          layout.pack_segment(viewed, segment.part, at, piece);
-          packed += as_text(piece);
-        }
-        CHECK((packed == bytes.substr(offset, segment.size)));
-      }
-      offset += segment.size;
-    }
-  }
 }
 
 /// layout -> .ingot -> restore gives every file back.
@@ -197,7 +174,7 @@ TEST_CASE("compressed_tensors_values_equal_those_of_the_library") {
 TEST_CASE("compressed_tensors_packs_and_restores_the_files") {
   for (const char* name : {"pack", "pack_old", "pack_early", "pack_symmetric_zeros", "naive", "floats"}) {
     INFO(name);
-    check_packing(kFolder / "compressed_tensors" / name);
+    test::check_packing(kFolder / "compressed_tensors" / name);
     check_restore(kFolder / "compressed_tensors" / name);
   }
 }
@@ -212,7 +189,7 @@ TEST_CASE("fp8_mxfp4_and_nvfp4_values_equal_those_of_their_definitions") {
 TEST_CASE("fp8_mxfp4_and_nvfp4_pack_and_restore_the_files") {
   for (const char* name : {"deepseek", "modelopt_fp8", "modelopt_nvfp4", "gpt_oss"}) {
     INFO(name);
-    check_packing(kFolder / "fp8" / name);
+    test::check_packing(kFolder / "fp8" / name);
     check_restore(kFolder / "fp8" / name);
   }
 }
