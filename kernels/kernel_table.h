@@ -1,12 +1,14 @@
 // The operations that have hand-written variants, as a table of function pointers. One file per instruction set fills
-// it; null entries inherit the portable one (registry.cpp). Kernels are pure, noexcept, single-threaded over the rows
+// it; null entries inherit those of the next variant (registry.cpp). Kernels are pure, noexcept, single-threaded over the rows
 // they are given.
-// Goals: exactly decoded weights (one rounding to binary32 per weight), binary32 accumulation in several partial sums.
-// Non-goals: integer activations, schemes whose values need more than one fused multiply-add (those are decoded by
-// format/tensor).
+// Goals: exactly decoded weights (one rounding to binary32 per weight), binary32 accumulation in several partial sums;
+// beside them the products with rounded inputs (integer_kernels.h).
+// Non-goals: schemes whose values need more than one fused multiply-add (those are decoded by format/tensor).
 #pragma once
 
 #include <cstdint>
+
+#include "kernels/integer_kernels.h"
 
 namespace ingot::kernels {
 
@@ -53,6 +55,8 @@ struct KernelTable {
   // A decoded panel (cols, 16) times several vectors: out[t*out_stride + r] for r = 0..15.
   void (*panel_dot)(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride,
                     std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
+
+  IntegerKernels integer;
 };
 
 /// Which variant the machine and INGOT_KERNELS select; fully populated. Throws nothing; see registry.h for the checked

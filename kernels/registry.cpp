@@ -28,35 +28,38 @@ constexpr Variant kVariants[] = {
 constexpr std::size_t kVariantCount = sizeof kVariants / sizeof kVariants[0];
 
 template <class Entry>
-void inherit(Entry& entry, Entry portable) noexcept {
-  if (entry == nullptr) entry = portable;
+void inherit(Entry& entry, Entry next) noexcept {
+  if (entry == nullptr) entry = next;
 }
 
-KernelTable completed(const KernelTable& table) noexcept {
+KernelTable completed(const KernelTable& table, const KernelTable& next) noexcept {
   KernelTable result = table;
-  const KernelTable& portable = portable_table();
-  inherit(result.dot_f32, portable.dot_f32);
-  inherit(result.dot_f16, portable.dot_f16);
-  inherit(result.dot_bf16, portable.dot_bf16);
-  inherit(result.f16_to_f32, portable.f16_to_f32);
-  inherit(result.bf16_to_f32, portable.bf16_to_f32);
-  inherit(result.f32_to_f16, portable.f32_to_f16);
-  inherit(result.f32_to_bf16, portable.f32_to_bf16);
-  inherit(result.axpy_f32, portable.axpy_f32);
-  inherit(result.rows_dot, portable.rows_dot);
-  inherit(result.tile_dot, portable.tile_dot);
-  inherit(result.tile_decode, portable.tile_decode);
-  inherit(result.panel_dot, portable.panel_dot);
+  inherit(result.dot_f32, next.dot_f32);
+  inherit(result.dot_f16, next.dot_f16);
+  inherit(result.dot_bf16, next.dot_bf16);
+  inherit(result.f16_to_f32, next.f16_to_f32);
+  inherit(result.bf16_to_f32, next.bf16_to_f32);
+  inherit(result.f32_to_f16, next.f32_to_f16);
+  inherit(result.f32_to_bf16, next.f32_to_bf16);
+  inherit(result.axpy_f32, next.axpy_f32);
+  inherit(result.rows_dot, next.rows_dot);
+  inherit(result.tile_dot, next.tile_dot);
+  inherit(result.tile_decode, next.tile_decode);
+  inherit(result.panel_dot, next.panel_dot);
+  inherit(result.integer.round_input, next.integer.round_input);
+  inherit(result.integer.multiply, next.integer.multiply);
   return result;
 }
 
 struct Tables {
   KernelTable tables[kVariantCount];
   bool supported[kVariantCount];
+  // A machine that supports a variant supports those below it.
   Tables() noexcept {
-    for (std::size_t i = 0; i < kVariantCount; ++i) {
+    for (std::size_t i = kVariantCount; i-- > 0;) {
+      const KernelTable& next = i + 1 == kVariantCount ? portable_table() : tables[i + 1];
       supported[i] = kVariants[i].supported();
-      tables[i] = completed(supported[i] ? kVariants[i].table() : portable_table());
+      tables[i] = supported[i] ? completed(kVariants[i].table(), next) : next;
     }
   }
 };

@@ -17,7 +17,7 @@ struct Variant {
 /// Best first; the last one is "portable", which every machine supports and which has no null entry.
 [[nodiscard]] std::span<const Variant> variants() noexcept;
 
-/// The table of one variant with the null entries taken from portable; null when the name is unknown or the machine
+/// The table of one variant with the null entries taken from the next one; null when the name is unknown or the machine
 /// lacks it.
 [[nodiscard]] const KernelTable* find(std::string_view name) noexcept;
 

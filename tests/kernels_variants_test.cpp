@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/registry.h"
+#include "tests/packed_codes.h"
 
 namespace kernels = ingot::kernels;
 
@@ -180,42 +181,14 @@ struct PackedTile {
   kernels::AffineTile view{};
 };
 
-// spec/planes.md 4.1 for the low slice; 4.3 for the higher ones: "field f (bits 8b + p*f) holds input 4*F*(f div F) +
-// F*b + f mod F".
-void pack_codes(PackedTile& tile, std::uint32_t bits, std::uint64_t cols) {
-  static const std::vector<std::uint32_t> kSlices[9] = {{}, {1}, {2}, {2, 1}, {4}, {4, 1}, {4, 2}, {4, 2, 1}, {8}};
-  std::uint32_t position = 0;
-  for (std::size_t s = 0; s < kSlices[bits].size(); ++s) {
-    const std::uint32_t p = kSlices[bits][s], per_word = 32 / p, per_byte = 8 / kSlices[bits][0];
-    const std::uint64_t lines = (cols + per_word - 1) / per_word;
-    tile.slices[s].assign(lines * 16, 0);
-    for (std::uint64_t row = 0; row < 16; ++row) {
-      for (std::uint64_t line = 0; line < lines; ++line) {
-        std::uint32_t word = 0;
-        for (std::uint32_t b = 0; b < 4; ++b) {
-          for (std::uint32_t f = 0; f < 8 / p; ++f) {
-            const std::uint32_t input =
-                s == 0 ? (8 * b + p * f) / p : 4 * per_byte * (f / per_byte) + per_byte * b + f % per_byte;
-            const std::uint64_t col = line * per_word + input;
-            if (col >= cols) continue;
-            const std::uint32_t code = static_cast<std::uint32_t>(tile.codes[row * cols + col]);
-            word |= (code >> position & ((1u << p) - 1)) << (8 * b + p * f);
-          }
-        }
-        tile.slices[s][line * 16 + row] = word;
-      }
-    }
-    position += p;
-  }
-}
-
 PackedTile random_tile(std::mt19937_64& random, std::uint32_t bits, bool is_signed, bool subtract, std::uint64_t cols,
                        std::uint64_t group) {
   PackedTile tile;
   const std::int32_t low = is_signed ? -(1 << (bits - 1)) : 0;
   tile.codes.resize(16 * cols);
   for (std::int32_t& c : tile.codes) c = low + static_cast<std::int32_t>(random() % (1u << bits));
-  pack_codes(tile, bits, cols);
+  const std::vector<std::vector<std::uint32_t>> slices = packed_codes(tile.codes, bits, cols);
+  std::copy(slices.begin(), slices.end(), tile.slices);
   const std::uint64_t groups = (cols + group - 1) / group;
   tile.scales = random_floats(random, groups * 16);
   tile.offsets = random_floats(random, groups * 16);

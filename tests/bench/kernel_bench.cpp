@@ -48,6 +48,48 @@ void bench_tiles(bench::Report& report, const KernelTable& table, const Workload
   }
 }
 
+// The same codes times rounded inputs, four tiles at once, with binary16 scales and 4-bit zero points.
+void bench_integer(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place,
+                   std::uint64_t vectors) {
+  using namespace kernels;
+  for (const std::uint32_t bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
+    for (const std::uint8_t group : {std::uint8_t{32}, std::uint8_t{128}}) {
+      const auto low_bits = static_cast<std::uint8_t>(bits == 8 ? 8 : bits >= 4 ? 4 : 2);
+      const IntegerLayout layout = {low_bits, group};
+      std::vector<std::int8_t> codes(kCols);
+      std::vector<float> scales(kCols / group), sums(kCols / group), out(vectors * 16 * kMaxIntegerTiles);
+      table.integer.round_input(work.input.data(), kCols, layout, codes.data(), scales.data(), sums.data());
+      const std::vector<IntegerInput> inputs(vectors, {codes.data(), scales.data(), sums.data()});
+      const auto timings = bench::measure(
+          work.rounds, {[&] {
+            for (std::uint64_t t = 0; t < work.tiles; t += kMaxIntegerTiles) {
+              IntegerTile tiles[kMaxIntegerTiles];
+              for (std::uint64_t k = 0; k < kMaxIntegerTiles; ++k) {
+                const std::uint32_t* at = work.words.data() + (t + k) * kCols / 32 * bits * 16;
+                tiles[k] = {{at, at, at},
+                            {ParameterType::f16, work.parameters.data()},
+                            {ParameterType::u4, work.parameters.data()},
+                            kCols,
+                            group,
+                            static_cast<std::uint8_t>(bits),
+                            false};
+              }
+              table.integer.multiply(tiles, kMaxIntegerTiles, layout, inputs.data(), vectors, out.data(), 64);
+              bench::keep(out[0]);
+            }
+          }});
+      const double work_done = static_cast<double>(work.tiles * kCols * bits * 2) / 1e9;
+      const std::string name =
+          "integer u" + std::to_string(bits) + " g" + std::to_string(group) + ", " + table.name + place;
+      if (vectors == 1)
+        report.add(name, timings[0], work_done, "GB");
+      else
+        report.add(name + ", " + std::to_string(vectors) + " vectors", timings[0],
+                   static_cast<double>(work.tiles * kCols * 32 * vectors) / 1e9, "GOP");
+    }
+  }
+}
+
 void bench_rows(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place) {
   const auto* halves = reinterpret_cast<const std::uint16_t*>(work.words.data());
   const std::uint64_t rows = work.words.size() * 2 / kCols;
@@ -86,10 +128,13 @@ int main(int argc, char** argv) {
       continue;
     }
     bench_tiles(report, *table, cached, ", in cache");
+    bench_integer(report, *table, cached, ", in cache", 1);
+    bench_integer(report, *table, cached, ", in cache", 64);
     bench_rows(report, *table, cached, ", in cache");
     bench_panel(report, *table, options.smoke ? 1 : 50);
     if (variant.name == "portable") continue;  // too slow for the memory to matter
     bench_tiles(report, *table, streamed, ", from memory");
+    bench_integer(report, *table, streamed, ", from memory", 1);
     bench_rows(report, *table, streamed, ", from memory");
   }
   report.write_json(options.json_path);

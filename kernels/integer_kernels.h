@@ -1,0 +1,64 @@
+// Products of integer codes, as they are stored, with inputs rounded to int8: the default mode of the runtime (the other
+// one decodes exactly, kernel_table.h). The integer part is the same in every variant, bit for bit; the parameters are
+// applied in binary32, a segment of inputs at a time.
+// Goals: no expansion of the weights, several tiles or several inputs at once.
+// Non-goals: columns that are no multiple of 32, schemes whose values are not scale * (code - zero) or
+// scale * code + bias.
+#pragma once
+
+#include <cstdint>
+
+namespace ingot::kernels {
+
+inline constexpr std::uint64_t kIntegerRun = 32;  // columns are a multiple of this
+inline constexpr int kMaxIntegerTiles = 4;        // that one call takes
+inline constexpr std::int32_t kInputLimit = 127;  // of the magnitude of a rounded input
+
+enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, u4, i4, u8, i8 };
+
+/// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, 4-bit ones two in a
+/// byte with the low half first; or the same constant for all.
+struct TileParameters {
+  ParameterType type = ParameterType::constant;
+  const void* elements = nullptr;  // aligned to 4 bytes; null: `constant`
+  float constant = 0;
+};
+
+/// One tile (16 outputs) of codes in the canonical packing (spec/planes.md section 4) with its parameters as stored.
+/// Borrowed; valid during the call.
+struct IntegerTile {
+  const std::uint32_t* slices[3];  // low slice first; unused ones null
+  TileParameters scales;           // f32, f16, bf16 or constant
+  TileParameters offsets;          // integers and constants are zero points, floats are biases
+  std::uint64_t cols;              // a multiple of 32
+  std::uint64_t group_cols;        // inputs that share parameters: a multiple of the segment, or at least cols
+  std::uint8_t bits;               // 1..8
+  bool is_signed;                  // two's complement codes
+};
+
+/// How inputs are cut and ordered for a tile: the width of the low slice decides where the bytes of a word come from.
+struct IntegerLayout {
+  std::uint8_t low_bits;  // 1, 2, 4 or 8
+  std::uint8_t segment;   // inputs with one scale: 16 (not with low_bits 1), 32, 64 or 128
+  bool operator==(const IntegerLayout&) const = default;
+};
+
+/// One input vector, rounded. Byte b of field n of each run of 32 inputs is input 4*F*(n div F) + F*b + n mod F, with
+/// F = 8 / low_bits: the order in which `(word >> low_bits * f) & mask` yields the codes.
+struct IntegerInput {
+  const std::int8_t* codes;  // (cols)
+  const float* scales;       // (cols / segment): greatest magnitude / 127, NaN where an input is not finite
+  const float* sums;         // (cols / segment): of the codes, times the scale
+};
+
+struct IntegerKernels {
+  /// Rounds x (cols) to nearest, ties to even.
+  void (*round_input)(const float* x, std::uint64_t cols, IntegerLayout layout, std::int8_t* codes, float* scales,
+                      float* sums) noexcept;
+  /// out[v*out_stride + 16*t + r] for `tile_count` (1..kMaxIntegerTiles) tiles of one matrix, which differ in their
+  /// planes only, and `vectors` inputs.
+  void (*multiply)(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs,
+                   std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
+};
+
+}  // namespace ingot::kernels

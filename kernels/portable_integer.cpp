@@ -1,0 +1,104 @@
+// The oracle of the integer products: one output, one segment, one code at a time.
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "kernels/integer_kernels.h"
+#include "kernels/portable_codes.h"
+
+namespace ingot::kernels {
+
+const IntegerKernels& portable_integer_kernels() noexcept;
+
+namespace {
+
+// The input that byte `at` of the ordered codes belongs to.
+std::uint64_t input_at(std::uint64_t at, std::uint32_t low_bits) noexcept {
+  const std::uint64_t run = at / kIntegerRun, field = at % kIntegerRun / 4, byte = at % 4;
+  const std::uint64_t per_byte = 8 / low_bits;
+  return run * kIntegerRun + 4 * per_byte * (field / per_byte) + per_byte * byte + field % per_byte;
+}
+
+void round_input(const float* x, std::uint64_t cols, IntegerLayout layout, std::int8_t* codes, float* scales,
+                 float* sums) noexcept {
+  for (std::uint64_t first = 0; first < cols; first += layout.segment) {
+    float greatest = 0;
+    bool finite = true;
+    for (std::uint64_t i = first; i < first + layout.segment; ++i) {
+      finite = finite && std::isfinite(x[i]);
+      greatest = std::fmax(greatest, std::fabs(x[i]));
+    }
+    const float inverse = finite && greatest > 0 ? static_cast<float>(kInputLimit) / greatest : 0;
+    const bool usable = std::isfinite(inverse);  // not so where `greatest` is subnormal: then all codes are zero
+    float sum = 0;
+    for (std::uint64_t i = first; i < first + layout.segment; ++i) {
+      const std::uint64_t input = input_at(i, layout.low_bits);
+      const float code = finite && usable ? std::nearbyint(x[input] * inverse) : 0;
+      codes[i] = static_cast<std::int8_t>(code);
+      sum += code;
+    }
+    const std::uint64_t segment = first / layout.segment;
+    scales[segment] = finite ? greatest / static_cast<float>(kInputLimit) : std::numeric_limits<float>::quiet_NaN();
+    sums[segment] = scales[segment] * sum;
+  }
+}
+
+float element(const TileParameters& parameters, std::uint64_t index) noexcept {
+  const auto* bytes = static_cast<const std::uint8_t*>(parameters.elements);
+  const auto nibble = [&] { return bytes[index / 2] >> 4 * (index % 2) & 15; };
+  switch (parameters.type) {
+    case ParameterType::constant: return parameters.constant;
+    case ParameterType::f32: return static_cast<const float*>(parameters.elements)[index];
+    case ParameterType::f16: return widen_f16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
+    case ParameterType::bf16: return widen_bf16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
+    case ParameterType::u4: return static_cast<float>(nibble());
+    case ParameterType::i4: return static_cast<float>((nibble() ^ 8) - 8);
+    case ParameterType::u8: return static_cast<float>(bytes[index]);
+    case ParameterType::i8: return static_cast<float>(static_cast<std::int8_t>(bytes[index]));
+  }
+  return 0;
+}
+
+bool is_bias(ParameterType type) noexcept {
+  return type == ParameterType::f32 || type == ParameterType::f16 || type == ParameterType::bf16;
+}
+
+float one_output(const IntegerTile& tile, IntegerLayout layout, const IntegerInput& input, std::uint64_t row) noexcept {
+  float total = 0;
+  for (std::uint64_t first = 0; first < tile.cols; first += layout.segment) {
+    std::int32_t sum = 0;
+    for (std::uint64_t i = first; i < first + layout.segment; ++i) {
+      const CodePlanes planes = {tile.slices, tile.bits, tile.is_signed};
+      sum += code_at(planes, row, input_at(i, layout.low_bits)) * input.codes[i];
+    }
+    const std::uint64_t segment = first / layout.segment;
+    const std::uint64_t group = tile.group_cols >= tile.cols ? 0 : first / tile.group_cols;
+    const float scale = element(tile.scales, group * kTileOutputs + row);
+    const float offset = element(tile.offsets, group * kTileOutputs + row);
+    const float bias = is_bias(tile.offsets.type) ? offset : -scale * offset;
+    total = std::fma(scale * input.scales[segment], static_cast<float>(sum), total);
+    total = std::fma(bias, input.sums[segment], total);
+  }
+  return total;
+}
+
+void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs,
+              std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept {
+  for (std::uint64_t v = 0; v < vectors; ++v) {
+    for (int t = 0; t < tile_count; ++t) {
+      for (std::uint64_t row = 0; row < kTileOutputs; ++row) {
+        out[v * out_stride + static_cast<std::uint64_t>(t) * kTileOutputs + row] =
+            one_output(tiles[t], layout, inputs[v], row);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const IntegerKernels& portable_integer_kernels() noexcept {
+  static constexpr IntegerKernels kernels = {round_input, multiply};
+  return kernels;
+}
+
+}  // namespace ingot::kernels
