@@ -162,6 +162,56 @@ void f32_to_bf16(const float* src, std::uint16_t* dst, u64 n) noexcept {
   }
 }
 
+// Eight integers of kBits bits are kBits bytes: each lane takes the two bytes that hold its own.
+template <u32 kBits>
+__m256i eight_integers(const std::byte* at) noexcept {
+  std::uint64_t window = 0;
+  __builtin_memcpy(&window, at, kBits);
+  const __m256i both = _mm256_broadcastq_epi64(_mm_cvtsi64_si128(static_cast<long long>(window)));
+  alignas(32) static constexpr auto kPlaces = [] {
+    struct {
+      std::uint8_t bytes[32];
+      std::uint32_t shifts[8];
+    } result{};
+    for (u32 lane = 0; lane < 8; ++lane) {
+      const u32 byte = lane * kBits / 8;
+      result.bytes[4 * lane] = static_cast<std::uint8_t>(byte);
+      result.bytes[4 * lane + 1] = static_cast<std::uint8_t>(byte + 1 < kBits ? byte + 1 : 0x80);
+      result.bytes[4 * lane + 2] = result.bytes[4 * lane + 3] = 0x80;
+      result.shifts[lane] = lane * kBits % 8;
+    }
+    return result;
+  }();
+  const __m256i spread = _mm256_shuffle_epi8(both, _mm256_load_si256(reinterpret_cast<const __m256i*>(kPlaces.bytes)));
+  const __m256i shifts = _mm256_load_si256(reinterpret_cast<const __m256i*>(kPlaces.shifts));
+  return _mm256_and_si256(_mm256_srlv_epi32(spread, shifts), _mm256_set1_epi32((1 << kBits) - 1));
+}
+
+template <u32 kBits>
+void integers(const std::byte* stream, bool is_signed, float* dst, u64 n) noexcept {
+  const __m256i sign = _mm256_set1_epi32(is_signed ? 1 << (kBits - 1) : 0);
+  u64 i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const __m256i codes = eight_integers<kBits>(stream + i / 8 * kBits);
+    _mm256_storeu_ps(dst + i, _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_xor_si256(codes, sign), sign)));
+  }
+  for (; i < n; ++i) {
+    const u64 bit = i * kBits;
+    u32 window = static_cast<u32>(stream[bit / 8]);
+    if (bit % 8 + kBits > 8) window |= static_cast<u32>(stream[bit / 8 + 1]) << 8;
+    const int code = static_cast<int>(window >> bit % 8 & ((1u << kBits) - 1));
+    const int bias = is_signed ? 1 << (kBits - 1) : 0;
+    dst[i] = static_cast<float>((code ^ bias) - bias);
+  }
+}
+
+void integers_to_f32(const std::byte* stream, u32 bits, bool is_signed, float* dst, u64 n) noexcept {
+  using Integers = void (*)(const std::byte*, bool, float*, u64) noexcept;
+  static constexpr Integers kWidths[9] = {nullptr,     integers<1>, integers<2>, integers<3>, integers<4>,
+                                          integers<5>, integers<6>, integers<7>, integers<8>};
+  kWidths[bits](stream, is_signed, dst, n);
+}
+
 // --- affine tiles ----------------------------------------------------------------------------------------------------
 // Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
 template <u32 kBits>
@@ -355,9 +405,9 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 }  // namespace
 
 const KernelTable& avx2_table() noexcept {
-  static const KernelTable table = {
-      "avx2",      dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
-      f32_to_bf16, axpy_f32, rows_dot, tile_dot, tile_decode, panel_dot,   avx2_integer_kernels()};
+  static const KernelTable table = {"avx2",      dot_f32,    dot_f16,     dot_bf16,        f16_to_f32,
+                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, axpy_f32,
+                                    rows_dot,    tile_dot,   tile_decode, panel_dot,       avx2_integer_kernels()};
   return table;
 }
 

@@ -140,11 +140,6 @@ __m256i eight_half_bytes(const std::uint8_t* at) noexcept {
   return _mm256_cvtepu8_epi32(_mm_and_si128(split, _mm_set1_epi8(15)));
 }
 __m128i eight_halves(const std::uint8_t* at) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)); }
-__m256 signed_of(__m256i codes, int sign_bit) noexcept {
-  const __m256i sign = _mm256_set1_epi32(sign_bit);
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_xor_si256(codes, sign), sign));
-}
-
 // Elements [first, first + count) as binary32; both multiples of 8.
 void widen(const TileParameters& parameters, u64 first, u64 count, float* out) noexcept {
   const auto* bytes = static_cast<const std::uint8_t*>(parameters.elements);
@@ -161,9 +156,11 @@ void widen(const TileParameters& parameters, u64 first, u64 count, float* out) n
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight_halves(bytes + 2 * i)), 16));
       });
     case ParameterType::u4: return each([&](u64 i) { return _mm256_cvtepi32_ps(eight_half_bytes(bytes + i / 2)); });
-    case ParameterType::i4: return each([&](u64 i) { return signed_of(eight_half_bytes(bytes + i / 2), 8); });
     case ParameterType::u8: return each([&](u64 i) { return _mm256_cvtepi32_ps(eight_bytes(bytes + i)); });
-    case ParameterType::i8: return each([&](u64 i) { return signed_of(eight_bytes(bytes + i), 128); });
+    case ParameterType::i8:
+      return each([&](u64 i) {
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + i))));
+      });
   }
 }
 

@@ -335,9 +335,9 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 }  // namespace
 
 const KernelTable& avx512vnni_table() noexcept {
-  static constexpr KernelTable table = {"avx512vnni", dot_f32,     dot_f16,     dot_bf16, f16_to_f32,
-                                        bf16_to_f32,  f32_to_f16,  f32_to_bf16, axpy_f32, rows_dot,
-                                        tile_dot,     tile_decode, panel_dot,   {}};
+  static constexpr KernelTable table = {"avx512vnni", dot_f32,    dot_f16,     dot_bf16,  f16_to_f32,
+                                        bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   axpy_f32,
+                                        rows_dot,     tile_dot,   tile_decode, panel_dot, {}};
   return table;
 }
 

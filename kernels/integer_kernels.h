@@ -14,7 +14,7 @@ inline constexpr std::uint64_t kIntegerRun = 32;  // columns are a multiple of t
 inline constexpr int kMaxIntegerTiles = 4;        // that one call takes
 inline constexpr std::int32_t kInputLimit = 127;  // of the magnitude of a rounded input
 
-enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, u4, i4, u8, i8 };
+enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, u4, u8, i8 };
 
 /// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, 4-bit ones two in a
 /// byte with the low half first; or the same constant for all.

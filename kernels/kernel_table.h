@@ -6,6 +6,7 @@
 // Non-goals: schemes whose values need more than one fused multiply-add (those are decoded by format/tensor).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/integer_kernels.h"
@@ -39,6 +40,10 @@ struct KernelTable {
   void (*bf16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t n) noexcept;
   void (*f32_to_f16)(const float* src, std::uint16_t* dst, std::uint64_t n) noexcept;
   void (*f32_to_bf16)(const float* src, std::uint16_t* dst, std::uint64_t n) noexcept;
+
+  // A dense stream of integers of 1..8 bits, element 0 in the lowest bits (spec/planes.md section 3), as binary32.
+  void (*integers_to_f32)(const std::byte* stream, std::uint32_t bits, bool is_signed, float* dst,
+                          std::uint64_t n) noexcept;
 
   // out[i] += a * x[i]
   void (*axpy_f32)(float a, const float* x, float* out, std::uint64_t n) noexcept;

@@ -68,6 +68,18 @@ void f32_to_bf16(const float* src, std::uint16_t* dst, std::uint64_t n) noexcept
   for (std::uint64_t i = 0; i < n; ++i) dst[i] = narrow_bf16(src[i]);
 }
 
+void integers_to_f32(const std::byte* stream, std::uint32_t bits, bool is_signed, float* dst,
+                     std::uint64_t n) noexcept {
+  const std::uint32_t sign = is_signed ? 1u << (bits - 1) : 0;
+  for (std::uint64_t i = 0; i < n; ++i) {
+    const std::uint64_t bit = i * bits;
+    std::uint32_t window = static_cast<std::uint32_t>(stream[bit / 8]);
+    if (bit % 8 + bits > 8) window |= static_cast<std::uint32_t>(stream[bit / 8 + 1]) << 8;
+    const std::uint32_t code = window >> bit % 8 & ((1u << bits) - 1);
+    dst[i] = static_cast<float>(static_cast<std::int32_t>(code ^ sign) - static_cast<std::int32_t>(sign));
+  }
+}
+
 void axpy_f32(float a, const float* x, float* out, std::uint64_t n) noexcept {
   for (std::uint64_t i = 0; i < n; ++i) out[i] += a * x[i];
 }
@@ -116,9 +128,9 @@ void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint
 }  // namespace
 
 const KernelTable& portable_table() noexcept {
-  static const KernelTable table = {
-      "portable",  dot_f32,  dot_f16,  dot_bf16, f16_to_f32,  bf16_to_f32, f32_to_f16,
-      f32_to_bf16, axpy_f32, rows_dot, tile_dot, tile_decode, panel_dot,   portable_integer_kernels()};
+  static const KernelTable table = {"portable",  dot_f32,    dot_f16,     dot_bf16,        f16_to_f32,
+                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, axpy_f32,
+                                    rows_dot,    tile_dot,   tile_decode, panel_dot,       portable_integer_kernels()};
   return table;
 }
 

@@ -45,14 +45,12 @@ void round_input(const float* x, std::uint64_t cols, IntegerLayout layout, std::
 
 float element(const TileParameters& parameters, std::uint64_t index) noexcept {
   const auto* bytes = static_cast<const std::uint8_t*>(parameters.elements);
-  const auto nibble = [&] { return bytes[index / 2] >> 4 * (index % 2) & 15; };
   switch (parameters.type) {
     case ParameterType::constant: return parameters.constant;
     case ParameterType::f32: return static_cast<const float*>(parameters.elements)[index];
     case ParameterType::f16: return widen_f16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
     case ParameterType::bf16: return widen_bf16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
-    case ParameterType::u4: return static_cast<float>(nibble());
-    case ParameterType::i4: return static_cast<float>((nibble() ^ 8) - 8);
+    case ParameterType::u4: return static_cast<float>(bytes[index / 2] >> 4 * (index % 2) & 15);
     case ParameterType::u8: return static_cast<float>(bytes[index]);
     case ParameterType::i8: return static_cast<float>(static_cast<std::int8_t>(bytes[index]));
   }

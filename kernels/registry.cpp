@@ -41,6 +41,7 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.bf16_to_f32, next.bf16_to_f32);
   inherit(result.f32_to_f16, next.f32_to_f16);
   inherit(result.f32_to_bf16, next.f32_to_bf16);
+  inherit(result.integers_to_f32, next.integers_to_f32);
   inherit(result.axpy_f32, next.axpy_f32);
   inherit(result.rows_dot, next.rows_dot);
   inherit(result.tile_dot, next.tile_dot);

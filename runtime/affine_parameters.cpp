@@ -186,8 +186,9 @@ void AffineParameters::widen(const Factor& factor, std::uint64_t tile, float* ou
   } else if (factor.type == DType::bf16) {
     kernels_->bf16_to_f32(reinterpret_cast<const std::uint16_t*>(unit), out, count);
   } else {
-    for (std::uint64_t i = 0; i < count; ++i)
-      out[i] = small_integer(unit, factor.type, i) * factor.multiply + factor.add;
+    kernels_->integers_to_f32(unit, tensor::bits(factor.type), tensor::info(factor.type).is_signed, out, count);
+    if (factor.multiply == 1 && factor.add == 0) return;
+    for (std::uint64_t i = 0; i < count; ++i) out[i] = out[i] * factor.multiply + factor.add;
   }
 }
 
@@ -209,10 +210,7 @@ void AffineParameters::product(const std::vector<Factor>& factors, std::uint64_t
   }
 }
 
-kernels::AffineTile AffineParameters::fill(std::uint64_t tile, float* scratch) const noexcept {
-  float* const scales = scratch;
-  float* const offsets = scratch + groups_ * kRows;
-  float* const spare = offsets + groups_ * kRows;
+void AffineParameters::multiplied_out(std::uint64_t tile, float* scales, float* offsets, float* spare) const noexcept {
   if (scales_.empty()) {
     std::fill_n(scales, groups_ * kRows, 1.0f);
   } else {
@@ -226,6 +224,12 @@ kernels::AffineTile AffineParameters::fill(std::uint64_t tile, float* scratch) c
   if (negate_) {
     for (std::uint64_t i = 0; i < groups_ * kRows; ++i) offsets[i] = -offsets[i];
   }
+}
+
+kernels::AffineTile AffineParameters::fill(std::uint64_t tile, float* scratch) const noexcept {
+  float* const scales = scratch;
+  float* const offsets = scratch + groups_ * kRows;
+  multiplied_out(tile, scales, offsets, offsets + groups_ * kRows);
   kernels::AffineTile result = {};
   for (std::uint32_t s = 0; s < slice_count_; ++s) {
     result.slices[s] = reinterpret_cast<const std::uint32_t*>(slices_[s] + tile * slice_unit_bytes_[s]);
@@ -237,6 +241,67 @@ kernels::AffineTile AffineParameters::fill(std::uint64_t tile, float* scratch) c
   result.offsets = offsets;
   result.cols = cols_;
   result.group_cols = group_cols_;
+  return result;
+}
+
+std::optional<kernels::IntegerLayout> AffineParameters::integer_layout() const noexcept {
+  if (cols_ % kernels::kIntegerRun != 0) return std::nullopt;
+  const std::uint32_t low = tensor::code_slices(static_cast<std::uint8_t>(bits_)).bits[0];
+  for (const std::uint8_t segment : {std::uint8_t{128}, std::uint8_t{64}, std::uint8_t{32}, std::uint8_t{16}}) {
+    if (segment == 16 && low == 1) break;
+    if (cols_ % segment == 0 && (group_cols_ >= cols_ || group_cols_ % segment == 0))
+      return kernels::IntegerLayout{static_cast<std::uint8_t>(low), segment};
+  }
+  return std::nullopt;
+}
+
+std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vector<Factor>& factors, float absent,
+                                                                  std::uint64_t tile) const noexcept {
+  using kernels::ParameterType;
+  if (factors.empty()) return kernels::TileParameters{ParameterType::constant, nullptr, absent};
+  const Factor& factor = factors[0];
+  if (factors.size() > 1) return std::nullopt;
+  if (factor.plane == nullptr) return kernels::TileParameters{ParameterType::constant, nullptr, factor.constant};
+  if (factor.groups != groups_ || factor.multiply != 1 || factor.add != 0) return std::nullopt;
+  const auto in = [&](ParameterType type) {
+    return kernels::TileParameters{type, factor.plane + tile * factor.unit_bytes, 0};
+  };
+  switch (factor.type) {
+    case DType::f32: return in(ParameterType::f32);
+    case DType::f16: return in(ParameterType::f16);
+    case DType::bf16: return in(ParameterType::bf16);
+    case DType::u4: return in(ParameterType::u4);
+    case DType::u8: return in(ParameterType::u8);
+    case DType::i8: return in(ParameterType::i8);
+    default: return std::nullopt;
+  }
+}
+
+kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* scratch) const noexcept {
+  kernels::IntegerTile result = {};
+  for (std::uint32_t s = 0; s < slice_count_; ++s) {
+    result.slices[s] = reinterpret_cast<const std::uint32_t*>(slices_[s] + tile * slice_unit_bytes_[s]);
+  }
+  result.cols = cols_;
+  result.group_cols = group_cols_;
+  result.bits = static_cast<std::uint8_t>(bits_);
+  result.is_signed = is_signed_;
+  const auto scales_in_place = in_place(scales_, 1, tile), offsets_in_place = in_place(offsets_, 0, tile);
+  const bool constant_bias = offsets_in_place && offsets_in_place->type == kernels::ParameterType::constant &&
+                             !subtract_ && !offsets_.empty();  // would be taken for a zero point
+  if (scales_in_place && offsets_in_place && !negate_ && !constant_bias) {
+    result.scales = *scales_in_place;
+    result.offsets = *offsets_in_place;
+    return result;
+  }
+  float* const scales = scratch;
+  float* const offsets = scratch + groups_ * kRows;
+  multiplied_out(tile, scales, offsets, offsets + groups_ * kRows);
+  if (subtract_) {
+    for (std::uint64_t i = 0; i < groups_ * kRows; ++i) offsets[i] *= -scales[i];
+  }
+  result.scales = {kernels::ParameterType::f32, scales, 0};
+  result.offsets = {kernels::ParameterType::f32, offsets, 0};
   return result;
 }
 

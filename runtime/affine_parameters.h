@@ -1,9 +1,10 @@
-// From the parameter planes of a tiled affine tensor to the binary32 scales and offsets that kernels take, where that
-// is exact.
+// From the parameter planes of a tiled affine tensor to what kernels take: binary32 scales and offsets where that is
+// exact, or the planes themselves.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "format/tensor/tensor.h"
@@ -23,6 +24,13 @@ class AffineParameters {
   /// The tile with its parameters in `scratch`.
   [[nodiscard]] kernels::AffineTile fill(std::uint64_t tile, float* scratch) const noexcept;
 
+  /// How inputs are to be rounded for products of codes; null where there are none: columns that are no multiple of 32,
+  /// groups that are no multiple of 16.
+  [[nodiscard]] std::optional<kernels::IntegerLayout> integer_layout() const noexcept;
+  /// The tile for products of codes. Parameters with one level are read in place, others are multiplied out in
+  /// `scratch`.
+  [[nodiscard]] kernels::IntegerTile integer_tile(std::uint64_t tile, float* scratch) const noexcept;
+
  private:
   // One factor: elements of a plane, or a constant.
   struct Factor {
@@ -40,6 +48,9 @@ class AffineParameters {
                                 std::vector<Factor>& factors);
   [[nodiscard]] bool add_scales(const tensor::Tensor& tensor);
   [[nodiscard]] bool add_offset(const tensor::Tensor& tensor);
+  [[nodiscard]] std::optional<kernels::TileParameters> in_place(const std::vector<Factor>& factors, float absent,
+                                                                std::uint64_t tile) const noexcept;
+  void multiplied_out(std::uint64_t tile, float* scales, float* offsets, float* spare) const noexcept;
   void widen(const Factor& factor, std::uint64_t tile, float* out) const noexcept;
   void product(const std::vector<Factor>& factors, std::uint64_t tile, float* out, float* spare) const noexcept;
 

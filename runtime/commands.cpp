@@ -19,7 +19,7 @@ namespace {
 
 struct RunCommand {
   std::string model, from, prompt, system;
-  bool chat = false;
+  bool chat = false, exact = false;
   std::uint64_t context = 0;
   GenerateOptions options;
 };
@@ -36,7 +36,9 @@ struct Turn {
 class Speaker {
  public:
   Speaker(const tensor::Model& model, const RunCommand& command)
-      : session_(model, command.context), tokenizer_(tokenizer_spec(model)), options_(command.options) {}
+      : session_(model, command.context, command.exact ? Numerics::exact : Numerics::fast),
+        tokenizer_(tokenizer_spec(model)),
+        options_(command.options) {}
 
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
   [[nodiscard]] std::uint64_t bytes_per_token() const noexcept { return session_.weight_bytes_per_token(); }
@@ -240,6 +242,8 @@ void add_commands(CLI::App& app, Console& console) {
   verb->add_option("--context", command->context, "Positions to reserve (default: the model's limit, at most 4096)")
       ->check(whole_number_up_to(kMostTokens))
       ->type_name("N");
+  verb->add_flag("--exact", command->exact,
+                 "Decode weights exactly and add in float32; slower (default: inputs of integer codes as int8)");
   verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);

@@ -37,7 +37,7 @@ const tensor::Tensor& Loader::require(const std::string& name, const tensor::Sha
 }
 
 Matrix Loader::matrix(const std::string& name, std::uint64_t rows, std::uint64_t cols, Matrix::RowOrder order) const {
-  return Matrix(require(name, {rows, cols}), order);
+  return Matrix(require(name, {rows, cols}), order, numerics_);
 }
 
 std::vector<float> Loader::vector(const std::string& name, std::uint64_t size) const {

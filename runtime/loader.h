@@ -14,7 +14,7 @@ namespace ingot::runtime {
 
 class Loader {
  public:
-  explicit Loader(const tensor::Model& model) noexcept : model_(model) {}
+  Loader(const tensor::Model& model, Numerics numerics) noexcept : model_(model), numerics_(numerics) {}
 
   [[nodiscard]] const tensor::ModelConfig& config() const noexcept { return model_.config; }
   [[nodiscard]] const tensor::Model& model() const noexcept { return model_; }
@@ -31,6 +31,7 @@ class Loader {
 
  private:
   const tensor::Model& model_;
+  Numerics numerics_;
 };
 
 }  // namespace ingot::runtime

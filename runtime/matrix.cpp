@@ -60,12 +60,13 @@ Matrix::Matrix(Matrix&&) noexcept = default;
 Matrix& Matrix::operator=(Matrix&&) noexcept = default;
 Matrix::~Matrix() = default;
 
-Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order)
+Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics)
     : kernels_(&kernels::best()), rows_(tensor.shape[0]), cols_(tensor.shape[1]), stored_bytes_(tensor.stored_bytes()) {
   const bool in_place =
       tensor.transforms.empty() || (order == RowOrder::stored && tensor.transforms.size() == 1 &&
                                     tensor.transforms[0].kind == tensor::TransformKind::rope_interleave);
   in_place ? use_view_or_copy(tensor) : use_decoded_copy(tensor);
+  if (numerics == Numerics::fast && affine_ != nullptr) integer_ = affine_->integer_layout();
 }
 
 void Matrix::use_view_or_copy(const tensor::Tensor& tensor) {
@@ -102,8 +103,9 @@ std::uint64_t Matrix::rows_in(std::uint64_t block) const noexcept {
 void Matrix::reserve(Scratch& scratch) const {
   const std::uint64_t elems = checked_mul(kBlockRows, cols_, "elements of a block of " + tensor_.name);
   if (scratch.block.size() < elems) scratch.block.resize(elems);
-  if (affine_ != nullptr && scratch.parameters.size() < affine_->scratch_elems())
-    scratch.parameters.resize(affine_->scratch_elems());
+  if (affine_ == nullptr) return;
+  const std::uint64_t parameters = (integer_ ? kernels::kMaxIntegerTiles : 1) * affine_->scratch_elems();
+  if (scratch.parameters.size() < parameters) scratch.parameters.resize(parameters);
 }
 
 const float* Matrix::float_rows(std::uint64_t block, Scratch& scratch) const {
@@ -153,6 +155,22 @@ void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x
   kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);
 }
 
+void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, const kernels::IntegerInput* inputs,
+                            std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const {
+  kernels::IntegerTile tiles[kernels::kMaxIntegerTiles];
+  for (std::uint64_t i = 0; i < count; ++i)
+    tiles[i] = affine_->integer_tile(block + i, scratch.parameters.data() + i * affine_->scratch_elems());
+  const std::uint64_t whole = rows_in(block + count - 1) == kBlockRows ? count : count - 1;
+  float* const first = out + block * kBlockRows;
+  if (whole > 0) {
+    kernels_->integer.multiply(tiles, static_cast<int>(whole), *integer_, inputs, vectors, first, out_stride);
+  }
+  if (whole == count) return;
+  kernels_->integer.multiply(tiles + whole, 1, *integer_, inputs, vectors, scratch.sums, kBlockRows);
+  for (std::uint64_t t = 0; t < vectors; ++t)
+    std::copy_n(scratch.sums + t * kBlockRows, rows_in(block + whole), first + t * out_stride + whole * kBlockRows);
+}
+
 void Matrix::row(std::uint64_t index, float* out, Scratch& scratch) const {
   const std::uint64_t block = index / kBlockRows, within = index % kBlockRows;
   if (form_ == Form::affine_tiles) {
@@ -177,18 +195,28 @@ struct Region {
     for (const Product& product : products) {
       const std::uint64_t blocks = product.weights->blocks();
       const std::uint64_t from = std::max(begin, offset), to = std::min(end, offset + blocks);
-      for (std::uint64_t at = from; at < to; ++at) one_block(product, at - offset, mine);
+      if (from < to) some_blocks(product, from - offset, to - offset, mine);
       offset += blocks;
     }
   }
 
-  void one_block(const Product& product, std::uint64_t block, Scratch& mine) const {
+  void some_blocks(const Product& product, std::uint64_t begin, std::uint64_t end, Scratch& mine) const {
     const Matrix& weights = *product.weights;
-    const std::uint64_t first = block * kBlockRows, last = std::min(first + kBlockRows, weights.rows());
-    weights.multiply_block(block, product.x, product.x_stride, vectors, product.out, product.out_stride, mine);
+    if (const auto& layout = weights.integer_layout()) {
+      const kernels::IntegerInput* inputs = scratch[0].inputs.find(product.x, *layout);
+      for (std::uint64_t at = begin; at < end; at += kernels::kMaxIntegerTiles) {
+        const std::uint64_t count = std::min<std::uint64_t>(kernels::kMaxIntegerTiles, end - at);
+        weights.multiply_codes(at, count, inputs, vectors, product.out, product.out_stride, mine);
+      }
+    } else {
+      for (std::uint64_t at = begin; at < end; ++at)
+        weights.multiply_block(at, product.x, product.x_stride, vectors, product.out, product.out_stride, mine);
+    }
     if (product.bias == nullptr) return;
+    const std::uint64_t last = std::min(end * kBlockRows, weights.rows());
     for (std::uint64_t t = 0; t < vectors; ++t) {
-      for (std::uint64_t r = first; r < last; ++r) product.out[t * product.out_stride + r] += product.bias[r];
+      for (std::uint64_t r = begin * kBlockRows; r < last; ++r)
+        product.out[t * product.out_stride + r] += product.bias[r];
     }
   }
 };
@@ -197,8 +225,15 @@ struct Region {
 
 void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch) {
   const Region region = {products, vectors, scratch};
+  RoundedInputs& inputs = scratch[0].inputs;
+  inputs.clear();
   std::uint64_t blocks = 0;
-  for (const Product& product : products) blocks += product.weights->blocks();
+  for (const Product& product : products) {
+    blocks += product.weights->blocks();
+    if (const auto& layout = product.weights->integer_layout()) {
+      inputs.add(kernels::best(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
+    }
+  }
   parallel_for(blocks, kBlocksPerTurn,
                [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
 }

@@ -1,14 +1,18 @@
 // A weight matrix as the kernels read it: in place where a kernel exists for its scheme and packing, decoded block by
-// block otherwise. Every product uses exactly decoded weights (one rounding to binary32) and accumulates in binary32.
+// block otherwise. Numerics::exact uses exactly decoded weights (one rounding to binary32) and accumulates in binary32;
+// Numerics::fast multiplies integer codes with inputs rounded to int8 where there is a kernel for it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "format/tensor/tensor.h"
 #include "kernels/kernel_table.h"
+#include "runtime/rounded_inputs.h"
+#include "runtime/runtime.h"
 
 namespace ingot::runtime {
 
@@ -20,8 +24,9 @@ inline constexpr std::uint64_t kMaxVectors = 64;
 /// Memory for one worker. Sized once, when all matrices are known.
 struct Scratch {
   std::vector<float> block;       // decoded weights of one block: kBlockRows * cols
-  std::vector<float> parameters;  // scales, offsets and one intermediate of a tile, binary32
+  std::vector<float> parameters;  // scales, offsets and one intermediate of some tiles, binary32
   float sums[kMaxVectors * kBlockRows];
+  RoundedInputs inputs;  // of the first worker: for all
 };
 
 /// Fills binary32 scales and offsets of one affine tile from its planes (affine_parameters.cpp).
@@ -38,18 +43,24 @@ class Matrix {
   ~Matrix();
   /// The caller has checked the shape: two dimensions. Copies what has no usable view; throws what the plane source
   /// throws.
-  Matrix(const tensor::Tensor& tensor, RowOrder order);
+  Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics);
 
   [[nodiscard]] std::uint64_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::uint64_t cols() const noexcept { return cols_; }
   [[nodiscard]] std::uint64_t blocks() const noexcept { return (rows_ + kBlockRows - 1) / kBlockRows; }
   [[nodiscard]] std::uint64_t stored_bytes() const noexcept { return stored_bytes_; }
 
+  /// How inputs are rounded for multiply_codes(); null: only multiply_block() can be used.
+  [[nodiscard]] const std::optional<kernels::IntegerLayout>& integer_layout() const noexcept { return integer_; }
+
   /// Grows `scratch` to what this matrix needs.
   void reserve(Scratch& scratch) const;
   /// Rows [16*block, ...) times `vectors` vectors: out[t*out_stride + row] for the rows of the block.
   void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
                       std::uint64_t out_stride, Scratch& scratch) const;
+  /// The same for `count` (1..kMaxIntegerTiles) blocks from rounded inputs in integer_layout().
+  void multiply_codes(std::uint64_t block, std::uint64_t count, const kernels::IntegerInput* inputs,
+                      std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const;
   /// One row, decoded (embedding lookup). out: (cols)
   void row(std::uint64_t index, float* out, Scratch& scratch) const;
 
@@ -69,6 +80,7 @@ class Matrix {
   std::uint64_t rows_ = 0, cols_ = 0, stored_bytes_ = 0;
   tensor::Tensor tensor_;  // holds the planes alive; its own copy where the source had no view
   std::unique_ptr<AffineParameters> affine_;
+  std::optional<kernels::IntegerLayout> integer_;
   const void* elements_ = nullptr;  // *_rows forms
   std::vector<float> copy_;         // decoded copy
 };

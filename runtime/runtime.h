@@ -54,12 +54,16 @@ struct Message {
 [[nodiscard]] std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Message> messages,
                                       bool add_generation_prompt);
 
+/// How products with integer codes are computed: from exactly decoded weights in binary32, the yardstick; or from the
+/// codes and inputs rounded to int8, each 16 to 128 of them with their own scale, where a kernel exists (faster).
+enum class Numerics : std::uint8_t { exact, fast };
+
 /// A loaded model with its key/value cache for one sequence. Not thread-safe; uses all threads inside.
 class Session {
  public:
   /// `context`: positions to reserve (0: the smaller of the model's limit and 4096). Throws Error when a tensor is
   /// missing, has the wrong shape, or the architecture is unknown. Borrows the model.
-  Session(const tensor::Model& model, std::uint64_t context);
+  Session(const tensor::Model& model, std::uint64_t context, Numerics numerics = Numerics::exact);
   ~Session();
 
   /// Appends tokens at the current position; returns the logits of the last one (vocab_size), valid until the next

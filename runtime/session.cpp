@@ -60,11 +60,12 @@ struct Session::Impl {
   std::vector<float> logits;
 };
 
-Session::Session(const tensor::Model& model, std::uint64_t context) : impl_(std::make_unique<Impl>()) {
+Session::Session(const tensor::Model& model, std::uint64_t context, Numerics numerics)
+    : impl_(std::make_unique<Impl>()) {
   check_kernels();
   check_is_whole(model);
   impl_->context = chosen_context(model, context);
-  impl_->network = architecture_of(model).load(Loader(model), impl_->context);
+  impl_->network = architecture_of(model).load(Loader(model, numerics), impl_->context);
   impl_->logits.resize(impl_->network->vocab_size());
 }
 

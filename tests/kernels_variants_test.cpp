@@ -3,6 +3,7 @@
 // direction, independently of the kernels' unpacking.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdio>
@@ -173,6 +174,31 @@ void check_conversions(const kernels::KernelTable& table) {
   }
 }
 
+void check_integers(const kernels::KernelTable& table) {
+  std::mt19937_64 random(8);
+  for (std::uint32_t bits = 1; bits <= 8; ++bits) {
+    for (const std::uint64_t n : {1, 7, 8, 9, 16, 31, 64, 100}) {
+      std::vector<bool> stream;
+      std::vector<float> natural, twos;
+      for (std::uint64_t i = 0; i < n; ++i) {
+        const auto code = static_cast<std::int32_t>(random() % (1u << bits));
+        for (std::uint32_t b = 0; b < bits; ++b) stream.push_back((code >> b & 1) != 0);
+        natural.push_back(static_cast<float>(code));
+        twos.push_back(static_cast<float>(code >= 1 << (bits - 1) ? code - (1 << bits) : code));
+      }
+      std::vector<std::byte> bytes((stream.size() + 7) / 8);
+      for (std::size_t i = 0; i < stream.size(); ++i) bytes[i / 8] |= static_cast<std::byte>(stream[i] << i % 8);
+      std::vector<float> got(n + 1, -7);
+      INFO("bits " << bits << ", n " << n);
+      table.integers_to_f32(bytes.data(), bits, false, got.data(), n);
+      CHECK(std::equal(natural.begin(), natural.end(), got.begin()));
+      table.integers_to_f32(bytes.data(), bits, true, got.data(), n);
+      CHECK(std::equal(twos.begin(), twos.end(), got.begin()));
+      CHECK(got.back() == -7);
+    }
+  }
+}
+
 // --- tiles -----------------------------------------------------------------------------------------------------------
 struct PackedTile {
   std::vector<std::uint32_t> slices[3];
@@ -267,6 +293,7 @@ void check_variant(const char* name) {
   check_dots(*table);
   check_rows_dot(*table);
   check_conversions(*table);
+  check_integers(*table);
   check_tiles(*table);
 }
 
