@@ -173,7 +173,7 @@ constexpr u64 kGroupsAtOnce = 16;
 struct Widened {
   alignas(32) float scales[kGroupsAtOnce * kRows], biases[kGroupsAtOnce * kRows];
 
-  void fill(const IntegerTile& tile, u64 first, u64 groups, float shift) noexcept {
+  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift) noexcept {
     widen(tile.scales, first * kRows, groups * kRows, scales);
     widen(tile.offsets, first * kRows, groups * kRows, biases);
     const __m256 moved = _mm256_set1_ps(-shift);
@@ -214,22 +214,13 @@ inline __attribute__((always_inline)) void add_codes(const IntegerTile& tile, u6
   }
 }
 
+// Adds the segments [begin, end) of one group to the totals.
 template <u32 kBits, bool kFlip, Step kStep, int kVectors>
-void one_tile(const IntegerTile& tile, u64 step, const IntegerInput* inputs, float* out, u64 out_stride) noexcept {
-  __m256 totals[kVectors][2];
-  for (auto& vector : totals) vector[0] = vector[1] = _mm256_setzero_ps();
-  const u64 segments = tile.cols / step;
-  const u64 per_group = tile.group_cols >= tile.cols ? segments : tile.group_cols / step;
-  const u64 groups = (segments + per_group - 1) / per_group;
-  const float shift = kFlip ? shift_of<kBits>(tile.is_signed) : 0;
-  Widened parameters;
-  u64 in_group = 0;
-  const float *scales = parameters.scales, *biases = parameters.biases;
-  for (u64 segment = 0, group = 0; segment < segments; ++segment) {
-    if (in_group == 0 && group % kGroupsAtOnce == 0) {
-      parameters.fill(tile, group, groups - group < kGroupsAtOnce ? groups - group : kGroupsAtOnce, shift);
-      scales = parameters.scales, biases = parameters.biases;
-    }
+inline __attribute__((always_inline)) void add_group(const IntegerTile& tile, u64 step, u64 begin, u64 end,
+                                                     const float* scales, const float* biases,
+                                                     const IntegerInput* inputs,
+                                                     __m256 (&totals)[kVectors][2]) noexcept {
+  for (u64 segment = begin; segment < end; ++segment) {
     Sums<kVectors> sums;
     add_codes<kBits, kFlip, kStep, kVectors>(tile, segment * step, step, inputs, sums);
 #pragma GCC unroll 2
@@ -238,14 +229,34 @@ void one_tile(const IntegerTile& tile, u64 step, const IntegerInput* inputs, flo
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         const __m256 factor = _mm256_mul_ps(scale, _mm256_broadcast_ss(inputs[v].scales + segment));
-        totals[v][half] = _mm256_fmadd_ps(factor, _mm256_cvtepi32_ps(sums.of[v][half]), totals[v][half]);
         totals[v][half] = _mm256_fmadd_ps(bias, _mm256_broadcast_ss(inputs[v].sums + segment), totals[v][half]);
+        totals[v][half] = _mm256_fmadd_ps(factor, _mm256_cvtepi32_ps(sums.of[v][half]), totals[v][half]);
       }
     }
-    if (++in_group == per_group) {
-      in_group = 0, ++group;
-      scales += kRows, biases += kRows;
+  }
+}
+
+template <u32 kBits, bool kFlip, Step kStep, int kVectors>
+void one_tile(const IntegerTile& tile, u64 step, const IntegerInput* inputs, float* out, u64 out_stride) noexcept {
+  const u64 segments = tile.cols / step;
+  const u64 per_group = tile.group_cols >= tile.cols ? segments : tile.group_cols / step;
+  const u64 groups = (segments + per_group - 1) / per_group;
+  const float shift = kFlip ? shift_of<kBits>(tile.is_signed) : 0;
+  Widened parameters;
+  __m256 totals[kVectors][2];
+  for (auto& vector : totals) vector[0] = vector[1] = _mm256_setzero_ps();
+  for (u64 first = 0; first < groups; first += kGroupsAtOnce) {
+    const u64 count = groups - first < kGroupsAtOnce ? groups - first : kGroupsAtOnce;
+    parameters.fill(tile, first, count, shift);
+    __m256 sums[kVectors][2];  // live in registers between the calls of fill()
+    for (int v = 0; v < kVectors; ++v) sums[v][0] = totals[v][0], sums[v][1] = totals[v][1];
+    for (u64 group = 0; group < count; ++group) {
+      const u64 begin = (first + group) * per_group;
+      const u64 end = begin + per_group < segments ? begin + per_group : segments;
+      add_group<kBits, kFlip, kStep, kVectors>(tile, step, begin, end, parameters.scales + group * kRows,
+                                               parameters.biases + group * kRows, inputs, sums);
     }
+    for (int v = 0; v < kVectors; ++v) totals[v][0] = sums[v][0], totals[v][1] = sums[v][1];
   }
   for (int v = 0; v < kVectors; ++v) {
     _mm256_storeu_ps(out + static_cast<u64>(v) * out_stride, totals[v][0]);

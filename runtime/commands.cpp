@@ -258,6 +258,7 @@ void add_commands(CLI::App& app, Console& console) {
       "  ingot run checkpoint/ --chat -p 'Why is the sky blue?' --temperature 0.7 --seed 1\n"
       "  echo 'It was a dark night' | ingot run model.ingot --top-p 0.9 --temperature 1");
   verb->callback([command, prompt, &console] { run(*command, prompt->count() > 0, console); });
+  add_bench_command(app, console);
 }
 
 }  // namespace ingot::runtime

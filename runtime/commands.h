@@ -1,4 +1,4 @@
-// The verb run of the command line.
+// The verbs run and bench of the command line.
 #pragma once
 
 #include "inspect/console.h"
@@ -7,5 +7,6 @@ namespace ingot::runtime {
 
 /// Both arguments must outlive parsing.
 void add_commands(CLI::App& app, Console& console);
+void add_bench_command(CLI::App& app, Console& console);  // one of them
 
 }  // namespace ingot::runtime

@@ -1,0 +1,206 @@
+// The verb bench: a table or a document of speeds.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <memory>
+
+#include "converters/commands.h"
+#include "converters/registry.h"
+#include "format/base/parallel.h"
+#include "inspect/text.h"
+#include "kernels/registry.h"
+#include "runtime/commands.h"
+#include "runtime/peer.h"
+#include "runtime/speed.h"
+
+namespace ingot::runtime {
+namespace {
+
+using inspect::Ink;
+
+struct BenchCommand {
+  std::string model, from, against;
+  std::uint64_t prompt_tokens = 512, new_tokens = 32, probe_megabytes = 512;
+  std::uint64_t rounds = 3;
+  bool exact = false;
+};
+
+constexpr std::uint64_t kMegabyte = 1'000'000;
+constexpr std::uint64_t kBytesOfScheme = 256 * kMegabyte;
+
+struct Measured {
+  std::uint64_t weight_bytes = 0;  // read for one token
+  double load_seconds = 0;         // from the path to a session that can read tokens
+  Memory memory;                   // after all rounds
+  ReadProbe probe;
+  std::vector<RoundSpeed> ours, theirs;
+  std::vector<SchemeSpeed> schemes;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+Measured measure(const BenchCommand& command) {
+  Measured measured;
+  const auto start = std::chrono::steady_clock::now();
+  const tensor::Model model = convert::read_model(command.model, command.from);
+  const Numerics numerics = command.exact ? Numerics::exact : Numerics::fast;
+  const auto stop = [] { return Console::interrupted(); };
+  {
+    Session session(model, command.prompt_tokens + command.new_tokens, numerics);
+    measured.load_seconds = seconds_since(start);
+    measured.weight_bytes = session.weight_bytes_per_token();
+    (void)time_round(session, 0, 1, stop);  // pages of the file come into memory
+    for (std::uint64_t round = 0; round < command.rounds; ++round) {
+      measured.ours.push_back(time_round(session, command.prompt_tokens, command.new_tokens, stop));
+      if (command.against.empty()) continue;
+      measured.theirs.push_back(
+          time_llama_bench(command.against, command.model, command.prompt_tokens, command.new_tokens));
+    }
+    measured.memory = memory_now();
+  }
+  measured.schemes = time_schemes(model, numerics, kBytesOfScheme, static_cast<int>(command.rounds));
+  measured.probe = probe_reading(command.probe_megabytes * kMegabyte);
+  return measured;
+}
+
+double median_of(const std::vector<RoundSpeed>& rounds, double RoundSpeed::*member) {
+  std::vector<double> seconds;
+  for (const RoundSpeed& round : rounds) seconds.push_back(round.*member);
+  return median(std::move(seconds));
+}
+
+std::string percent_of(double part, double whole) {
+  return whole > 0 ? inspect::fixed(100 * part / whole, 0) + " %" : "";
+}
+
+void print(const BenchCommand& command, const Measured& measured, Console& console) {
+  const double probe = measured.probe.bytes_per_second;
+  inspect::FactList facts;
+  facts.add("machine", inspect::plural(static_cast<std::uint64_t>(thread_count()), "thread") + ", kernels " +
+                           kernels::best().name + (command.exact ? ", exact" : ""));
+  facts.add("load", inspect::human_seconds(measured.load_seconds) + " until the first token can be read");
+  facts.add("memory", inspect::human_bytes(measured.memory.resident) + " resident, " +
+                          inspect::human_bytes(measured.memory.owned) + " of it not of files");
+  facts.add("reading", inspect::human_rate(probe, 1) + " from memory at best (" +
+                           inspect::plural(static_cast<std::uint64_t>(measured.probe.streams), "stream") +
+                           " for each thread)");
+  console.print(facts.render(console.style()) + "\n");
+
+  using Align = inspect::TextTable::Align;
+  inspect::TextTable table({{"WORK"},
+                            {"TOKENS/S", Align::right},
+                            {"WEIGHTS READ", Align::right},
+                            {"RATE", Align::right},
+                            {"OF READING", Align::right},
+                            {"", Align::right}});
+  const auto add = [&](const std::string& who, const std::vector<RoundSpeed>& rounds) {
+    if (command.prompt_tokens > 0) {
+      const double seconds = median_of(rounds, &RoundSpeed::prompt_seconds);
+      table.add_row({who + "prompt of " + inspect::plural(command.prompt_tokens, "token"),
+                     inspect::fixed(static_cast<double>(command.prompt_tokens) / seconds, 1), "", "", "", ""});
+    }
+    const double seconds = median_of(rounds, &RoundSpeed::token_seconds);
+    const auto bytes = static_cast<double>(measured.weight_bytes);
+    table.add_row({who + "one token after the other", inspect::fixed(1 / seconds, 1),
+                   inspect::human_bytes(measured.weight_bytes), inspect::human_rate(bytes, seconds),
+                   percent_of(bytes / seconds, probe), ""});
+  };
+  add("", measured.ours);
+  if (!measured.theirs.empty()) {
+    add("llama.cpp: ", measured.theirs);
+    const auto ratio = [&](double RoundSpeed::*member) {
+      return inspect::fixed(median_of(measured.theirs, member) / median_of(measured.ours, member), 2) + "x";
+    };
+    if (command.prompt_tokens > 0) table.add_row({"ratio, prompt", ratio(&RoundSpeed::prompt_seconds), "", "", "", ""});
+    table.add_row({"ratio, token", ratio(&RoundSpeed::token_seconds), "", "", "", ""});
+  }
+  console.print(table.render(console.style()) + "\n");
+
+  inspect::TextTable schemes({{"SCHEME", Align::left, inspect::Elide::end},
+                              {"MEASURED", Align::right},
+                              {"RATE", Align::right},
+                              {"OF READING", Align::right}});
+  for (const SchemeSpeed& speed : measured.schemes) {
+    schemes.add_row({speed.scheme, inspect::human_bytes(speed.bytes),
+                     inspect::human_rate(static_cast<double>(speed.bytes), speed.seconds),
+                     percent_of(static_cast<double>(speed.bytes) / speed.seconds, probe)});
+  }
+  console.print(schemes.render(console.style()));
+}
+
+Json rounds_json(const std::vector<RoundSpeed>& rounds) {
+  Json list(JsonArray{});
+  for (const RoundSpeed& round : rounds) {
+    Json entry;
+    entry.set("prompt_seconds", round.prompt_seconds);
+    entry.set("token_seconds", round.token_seconds);
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Json document(const BenchCommand& command, const Measured& measured) {
+  Json result;
+  result.set("threads", thread_count());
+  result.set("kernels", kernels::best().name);
+  result.set("numerics", command.exact ? "exact" : "fast");
+  result.set("load_seconds", measured.load_seconds);
+  result.set("resident_bytes", measured.memory.resident);
+  result.set("owned_bytes", measured.memory.owned);
+  result.set("read_bytes_per_second", measured.probe.bytes_per_second);
+  result.set("read_streams", measured.probe.streams);
+  result.set("weight_bytes_per_token", measured.weight_bytes);
+  result.set("prompt_tokens", command.prompt_tokens);
+  result.set("new_tokens", command.new_tokens);
+  result.set("rounds", rounds_json(measured.ours));
+  if (!measured.theirs.empty()) result.set("against", rounds_json(measured.theirs));
+  Json schemes(JsonArray{});
+  for (const SchemeSpeed& speed : measured.schemes) {
+    Json entry;
+    entry.set("scheme", speed.scheme);
+    entry.set("bytes", speed.bytes);
+    entry.set("seconds", speed.seconds);
+    schemes.push_back(std::move(entry));
+  }
+  result.set("schemes", std::move(schemes));
+  return result;
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Console& console) {
+  const auto command = std::make_shared<BenchCommand>();
+  CLI::App* verb = app.add_subcommand("bench", "Measure how fast a model runs, and what the memory would allow");
+  verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
+  const auto count = [&](const char* name, std::uint64_t& value, std::uint64_t least, const char* help) {
+    verb->add_option(name, value, help)
+        ->capture_default_str()
+        ->check(CLI::Range(least, std::uint64_t{1} << 30))
+        ->type_name("N");
+  };
+  count("--prompt", command->prompt_tokens, 0, "Tokens of the prompt; 0: none");
+  count("-n,--tokens", command->new_tokens, 1, "Tokens to generate");
+  count("--rounds", command->rounds, 1, "Repetitions; the table shows medians");
+  count("--probe", command->probe_megabytes, 1, "Megabytes to read in order to find the limit of the memory");
+  verb->add_flag("--exact", command->exact, "Decode weights exactly and add in float32");
+  verb->add_option("--against", command->against, "llama.cpp's llama-bench: run in turn on the same GGUF file")
+      ->type_name("PROGRAM");
+  convert::add_from_option(*verb, command->from);
+  console.add_common_options(*verb);
+  verb->footer(
+      "A token needs every weight once, so reading them is the limit: the last column says how much\n"
+      "of the best reading rate of this run was reached. INGOT_KERNELS=portable (or avx2, ...) chooses\n"
+      "the instruction set.\n\n"
+      "Examples:\n"
+      "  ingot bench model.ingot\n"
+      "  ingot bench model.gguf --against ./llama-bench --threads 2\n"
+      "  ingot bench checkpoint/ --prompt 0 -n 64 --json");
+  verb->callback([command, &console] {
+    Console::catch_interrupts();
+    const Measured measured = measure(*command);
+    console.json() ? console.print_json(document(*command, measured)) : print(*command, measured, console);
+  });
+}
+
+}  // namespace ingot::runtime

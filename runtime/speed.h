@@ -1,0 +1,53 @@
+// How fast a model runs here, and how fast this machine could read its weights.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "runtime/runtime.h"
+
+namespace ingot::runtime {
+
+/// What all threads together read from memory, in the best of several patterns.
+struct ReadProbe {
+  double bytes_per_second = 0;
+  int streams = 0;  // sequential streams of each thread in that pattern: 1, 2, 4 or 8
+};
+/// Reads `bytes` (at least 1 MiB; far more than the caches hold, to mean anything) some times in each pattern. Allocates
+/// them. Throws limit_exceeded when the memory cannot be had.
+[[nodiscard]] ReadProbe probe_reading(std::uint64_t bytes);
+
+/// Seconds of one round.
+struct RoundSpeed {
+  double prompt_seconds = 0;  // of all prompt tokens
+  double token_seconds = 0;   // of one generated token: median over the round
+};
+/// Reads a prompt of `prompt_tokens` and then generates `new_tokens` (at least 1). Both fit the context of the session,
+/// which is reset before. `stop` is asked after every step; true ends the round early (throws nothing, times are of
+/// what was done).
+[[nodiscard]] RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64_t new_tokens,
+                                    const std::function<bool()>& stop);
+
+/// Products of one scheme with one vector.
+struct SchemeSpeed {
+  std::string scheme;       // tensor::describe()
+  std::uint64_t bytes = 0;  // stored, of the matrices that were measured
+  double seconds = 0;       // to multiply all of them once: best of the rounds
+};
+/// Measures matrices of each scheme of the model, up to `bytes_each` of a scheme. Foreign layouts are copied that much.
+[[nodiscard]] std::vector<SchemeSpeed> time_schemes(const tensor::Model& model, Numerics numerics,
+                                                    std::uint64_t bytes_each, int rounds);
+
+/// Of this process, in bytes; zeros where the system does not tell.
+struct Memory {
+  std::uint64_t resident = 0;  // now
+  std::uint64_t owned = 0;     // of that: not pages of files
+};
+[[nodiscard]] Memory memory_now();
+
+/// The middle one, or the mean of the two in the middle. `values` is not empty.
+[[nodiscard]] double median(std::vector<double> values) noexcept;
+
+}  // namespace ingot::runtime
