@@ -18,6 +18,8 @@ using u64 = std::uint64_t;
 using u32 = std::uint32_t;
 
 constexpr u64 kRows = 16, kHalf = 8;
+// How far ahead codes are fetched, in bytes: the processor's own prefetching ends with each page.
+constexpr u64 kAhead = 2048;
 
 __m256i load_words(const u32* at) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
 __m256i four_inputs(const std::int8_t* at) noexcept {
@@ -191,12 +193,21 @@ struct Widened {
 // --- products --------------------------------------------------------------------------------------------------------
 enum class Step : std::uint8_t { half_run, run, runs };
 
+// Asks for the lines of the low slice that are kAhead bytes after those of `step` inputs.
+template <u32 kBits>
+void fetch(const Run& run, u64 step) noexcept {
+  const char* at = reinterpret_cast<const char*>(run.slices[0]) + kAhead;
+  const u64 bytes = step * Slices<kBits>::low * kRows / 8;
+  for (u64 i = 0; i < bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
+}
+
 // Integer sums of one segment.
 template <u32 kBits, bool kFlip, Step kStep, int kVectors>
 inline __attribute__((always_inline)) void add_codes(const IntegerTile& tile, u64 col, u64 step,
                                                      const IntegerInput* inputs, Sums<kVectors>& sums) noexcept {
   const std::int8_t* at[kVectors];
   u64 run = col / kIntegerRun;
+  if constexpr (kVectors == 1) fetch<kBits>(run_at<kBits>(tile, run), step);
   for (int v = 0; v < kVectors; ++v) at[v] = inputs[v].codes + run * kIntegerRun;
   if constexpr (kStep == Step::half_run) {
     if (col % kIntegerRun == 0) {

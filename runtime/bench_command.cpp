@@ -1,5 +1,6 @@
 // The verb bench: a table or a document of speeds.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -20,6 +21,7 @@ using inspect::Ink;
 struct BenchCommand {
   std::string model, from, against;
   std::uint64_t prompt_tokens = 512, new_tokens = 32, probe_megabytes = 512;
+  bool asked_for_prompt = false;  // else it may be shorter, for a small context
   std::uint64_t rounds = 3;
   bool exact = false;
 };
@@ -40,11 +42,14 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-Measured measure(const BenchCommand& command) {
+Measured measure(BenchCommand& command) {
   Measured measured;
   const auto start = std::chrono::steady_clock::now();
   const tensor::Model model = convert::read_model(command.model, command.from);
   const Numerics numerics = command.exact ? Numerics::exact : Numerics::fast;
+  const std::uint64_t context = model.config.context_length;
+  if (!command.asked_for_prompt && context > command.new_tokens)
+    command.prompt_tokens = std::min(command.prompt_tokens, context - command.new_tokens);
   const auto stop = [] { return Console::interrupted(); };
   {
     Session session(model, command.prompt_tokens + command.new_tokens, numerics);
@@ -174,12 +179,12 @@ void add_bench_command(CLI::App& app, Console& console) {
   CLI::App* verb = app.add_subcommand("bench", "Measure how fast a model runs, and what the memory would allow");
   verb->add_option("MODEL", command->model, "File or directory in any layout")->required();
   const auto count = [&](const char* name, std::uint64_t& value, std::uint64_t least, const char* help) {
-    verb->add_option(name, value, help)
+    return verb->add_option(name, value, help)
         ->capture_default_str()
         ->check(CLI::Range(least, std::uint64_t{1} << 30))
         ->type_name("N");
   };
-  count("--prompt", command->prompt_tokens, 0, "Tokens of the prompt; 0: none");
+  const CLI::Option* prompt = count("--prompt", command->prompt_tokens, 0, "Tokens of the prompt; 0: none");
   count("-n,--tokens", command->new_tokens, 1, "Tokens to generate");
   count("--rounds", command->rounds, 1, "Repetitions; the table shows medians");
   count("--probe", command->probe_megabytes, 1, "Megabytes to read in order to find the limit of the memory");
@@ -196,7 +201,8 @@ void add_bench_command(CLI::App& app, Console& console) {
       "  ingot bench model.ingot\n"
       "  ingot bench model.gguf --against ./llama-bench --threads 2\n"
       "  ingot bench checkpoint/ --prompt 0 -n 64 --json");
-  verb->callback([command, &console] {
+  verb->callback([command, prompt, &console] {
+    command->asked_for_prompt = prompt->count() > 0;
     Console::catch_interrupts();
     const Measured measured = measure(*command);
     console.json() ? console.print_json(document(*command, measured)) : print(*command, measured, console);
