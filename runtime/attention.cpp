@@ -26,8 +26,8 @@ struct Region {
   std::uint64_t layer;
   const AttentionShape& shape;
   std::uint64_t first;
-  const float* q;
-  float* out;
+  float* q;
+  std::uint64_t stride;
   std::vector<std::vector<float>>& scores;
   const kernels::KernelTable& kernels;
 
@@ -41,11 +41,13 @@ struct Region {
     const std::uint64_t dim = cache.head_dim(), kv_head = head / (shape.query_heads / cache.heads());
     const std::uint64_t last = first + row;
     const std::uint64_t begin = shape.window != 0 && last + 1 > shape.window ? last + 1 - shape.window : 0;
-    const std::uint64_t offset = (row * shape.query_heads + head) * dim;
+    float* const query = q + row * stride + head * dim;
     float greatest = -INFINITY;
     for (std::uint64_t p = begin; p <= last; ++p) {
-      weights[p - begin] = kernels.dot_f32(cache.key(layer, kv_head, p), q + offset, dim) * shape.scale;
-      greatest = std::max(greatest, weights[p - begin]);
+      float score = kernels.dot_f32(cache.key(layer, kv_head, p), query, dim) * shape.scale;
+      if (shape.softcap != 0) score = shape.softcap * std::tanh(score / shape.softcap);
+      weights[p - begin] = score;
+      greatest = std::max(greatest, score);
     }
     double sum = 0;
     for (std::uint64_t i = 0; i <= last - begin; ++i) {
@@ -53,9 +55,9 @@ struct Region {
       sum += weights[i];
     }
     const auto norm = static_cast<float>(sum);
-    std::fill_n(out + offset, dim, 0.0f);
+    std::fill_n(query, dim, 0.0f);
     for (std::uint64_t p = begin; p <= last; ++p) {
-      kernels.axpy_f32(weights[p - begin] / norm, cache.value(layer, kv_head, p), out + offset, dim);
+      kernels.axpy_f32(weights[p - begin] / norm, cache.value(layer, kv_head, p), query, dim);
     }
   }
 };
@@ -78,8 +80,8 @@ void KvCache::store(std::uint64_t layer, std::uint64_t position, const float* ke
 }
 
 void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count,
-            const float* q, float* out, std::vector<std::vector<float>>& scores) {
-  const Region region = {cache, layer, shape, first, q, out, scores, kernels::best()};
+            float* q, std::uint64_t stride, std::vector<std::vector<float>>& scores) {
+  const Region region = {cache, layer, shape, first, q, stride, scores, kernels::best()};
   parallel_for(count * shape.query_heads, 1,
                [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
 }

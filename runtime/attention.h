@@ -34,13 +34,14 @@ class KvCache {
 struct AttentionShape {
   std::uint64_t query_heads;
   float scale;
+  float softcap;         // scores become softcap * tanh(score / softcap); 0: none
   std::uint64_t window;  // 0: all earlier positions; else that many, the own one included
 };
 
 /// `scores`: per worker, cache.positions() numbers.
-/// q, out: (count, query_heads * head_dim), row t at position first + t; the cache holds everything up to there. q and
-/// out may be the same.
+/// q: (count, query_heads * head_dim), rows `stride` numbers apart, row t at position first + t; the cache holds
+/// everything up to there. The result takes the place of q.
 void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count,
-            const float* q, float* out, std::vector<std::vector<float>>& scores);
+            float* q, std::uint64_t stride, std::vector<std::vector<float>>& scores);
 
 }  // namespace ingot::runtime

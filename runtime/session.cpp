@@ -58,6 +58,17 @@ struct Session::Impl {
   std::uint64_t context, position = 0;
   std::unique_ptr<Network> network;
   std::vector<float> logits;
+  std::vector<std::uint32_t> tokens;  // read so far: kept for networks that want them read anew
+
+  void read(std::span<const std::uint32_t> pieces) {
+    while (!pieces.empty()) {
+      const std::size_t count = std::min<std::size_t>(pieces.size(), kMaxVectors);
+      const bool last = count == pieces.size();
+      network->forward(pieces.first(count), position, last ? std::span<float>(logits) : std::span<float>());
+      position += count;
+      pieces = pieces.subspan(count);
+    }
+  }
 };
 
 Session::Session(const tensor::Model& model, std::uint64_t context, Numerics numerics)
@@ -85,14 +96,10 @@ std::span<const float> Session::forward(std::span<const std::uint32_t> tokens) {
                                                 std::to_string(impl.network->vocab_size()));
     }
   }
-  while (!tokens.empty()) {
-    const std::size_t count = std::min<std::size_t>(tokens.size(), kMaxVectors);
-    const bool last = count == tokens.size();
-    impl.network->forward(tokens.first(count), impl.position,
-                          last ? std::span<float>(impl.logits) : std::span<float>());
-    impl.position += count;
-    tokens = tokens.subspan(count);
-  }
+  impl.tokens.resize(impl.position);
+  impl.tokens.insert(impl.tokens.end(), tokens.begin(), tokens.end());
+  if (impl.network->prepare(impl.tokens.size())) impl.position = 0;
+  impl.read(std::span<const std::uint32_t>(impl.tokens).subspan(impl.position));
   return impl.logits;
 }
 

@@ -22,6 +22,8 @@ inline std::filesystem::path shared_directory() {
 
 /// The file in the directory INGOT_TEST_MODELS that tests/data/smollm2 is about.
 inline constexpr const char* kSmolLm2 = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// And tests/data/gemma3-270m.
+inline constexpr const char* kGemma3 = "gemma-3-270m-q4_k_m.gguf";
 
 inline Json read_json(const std::filesystem::path& path) {
   return parse_json(read_text_file(path, 64u << 20), path.string());

@@ -218,7 +218,16 @@ TEST_CASE("rope frequencies are those of transformers") {
     config.rope_scaling.low_freq_factor = number("low");
     config.rope_scaling.high_freq_factor = number("high");
     config.rope_scaling.original_context_length = row.at("original", "").as_u64("");
-    const std::vector<float> got = ingot::runtime::rope_frequencies(config, row.at("dim", "").as_u64(""));
+    const Json* beyond = row.find("beyond");
+    for (const char* name : {"short_factor", "long_factor"}) {
+      std::vector<double>& factors = *name == 's' ? config.rope_scaling.short_factor : config.rope_scaling.long_factor;
+      factors.clear();
+      if (row.find(name) == nullptr) continue;
+      for (const Json& factor : row.at(name, "").as_array(name)) factors.push_back(factor.as_double(name));
+    }
+    CHECK(ingot::runtime::rope_magnitude(config) == doctest::Approx(number("magnitude")).epsilon(1e-12));
+    const std::vector<float> got = ingot::runtime::rope_frequencies(config, row.at("dim", "").as_u64(""),
+                                                                    beyond != nullptr && beyond->as_bool(""));
     const ingot::JsonArray& wanted = row.at("frequencies", "").as_array("");
     REQUIRE(got.size() == wanted.size());
     for (std::size_t i = 0; i < got.size(); ++i)

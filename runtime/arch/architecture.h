@@ -14,6 +14,9 @@ namespace ingot::runtime {
 class Network {
  public:
   virtual ~Network() = default;
+  /// Announces how long the sequence will be after the next forward() calls. True: what was computed for another length
+  /// does not fit this one, and the sequence must be read anew from its beginning.
+  [[nodiscard]] virtual bool prepare(std::uint64_t length) = 0;
   /// Reads `tokens` (1..kMaxVectors ids below vocab_size) at positions [position, position + size). Logits of the last
   /// one go to `logits` (vocab_size) unless it is empty.
   virtual void forward(std::span<const std::uint32_t> tokens, std::uint64_t position, std::span<float> logits) = 0;

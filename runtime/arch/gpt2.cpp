@@ -4,6 +4,7 @@
 
 #include "format/base/error.h"
 #include "format/base/parallel.h"
+#include "runtime/activation.h"
 #include "runtime/arch/architecture.h"
 #include "runtime/attention.h"
 #include "runtime/network_math.h"
@@ -14,17 +15,11 @@ std::unique_ptr<Network> load_gpt2(const Loader& loader, std::uint64_t context);
 
 namespace {
 
-struct Activation {
-  std::string_view name;
-  float (*apply)(float) noexcept;
-};
-constexpr Activation kActivations[] = {{"gelu_tanh", gelu_tanh}, {"gelu", gelu}, {"", gelu_tanh}};
-
 struct Config {
   std::uint64_t vocab, hidden, intermediate, layers, heads, head_dim, positions;
   double epsilon;
   float attention_scale;
-  float (*activation)(float) noexcept;
+  const Activation* activation;
 };
 
 struct Layer {
@@ -51,12 +46,7 @@ Config read_config(const Loader& loader) {
   config.epsilon = source.norm_epsilon;
   config.attention_scale = static_cast<float>(
       source.attention_scale != 0 ? source.attention_scale : 1 / std::sqrt(static_cast<double>(config.head_dim)));
-  for (const Activation& row : kActivations) {
-    if (row.name == source.activation) config.activation = row.apply;
-  }
-  if (config.activation == nullptr) {
-    throw Error(ErrorKind::unsupported, "architecture gpt2 with activation \"" + source.activation + "\"");
-  }
+  config.activation = &find_activation(source.architecture, source.activation, "gelu_tanh");
   return config;
 }
 
@@ -103,13 +93,14 @@ class Gpt2 final : public Network {
     x_.resize(kMaxVectors * config_.hidden);
     normed_.resize(x_.size());
     projected_.resize(x_.size());
-    queries_.resize(x_.size());
     fused_.resize(3 * x_.size());
     inner_.resize(kMaxVectors * config_.intermediate);
     scratch_.resize(static_cast<std::size_t>(thread_count()));
     scores_.assign(scratch_.size(), std::vector<float>(context));
     for (Scratch& scratch : scratch_) reserve(scratch);
   }
+
+  bool prepare(std::uint64_t) override { return false; }
 
   void forward(std::span<const std::uint32_t> tokens, std::uint64_t position, std::span<float> logits) override {
     const std::uint64_t count = tokens.size(), hidden = config_.hidden;
@@ -170,13 +161,12 @@ class Gpt2 final : public Network {
     multiply({&fused, 1}, count, scratch_);
     for (std::uint64_t t = 0; t < count; ++t) {  // a row is queries | keys | values
       const float* row = fused_.data() + t * 3 * hidden;
-      std::copy_n(row, hidden, queries_.data() + t * hidden);
       cache_->store(index, position + t, row + hidden, row + 2 * hidden);
     }
-    const AttentionShape shape = {config_.heads, config_.attention_scale, 0};
-    attend(*cache_, index, shape, position, count, queries_.data(), normed_.data(), scores_);
-    const Product output = {&layer.attention_output, normed_.data(), hidden,
-                            projected_.data(),       hidden,         layer.attention_output_bias.data()};
+    const AttentionShape shape = {config_.heads, config_.attention_scale, 0, 0};
+    attend(*cache_, index, shape, position, count, fused_.data(), 3 * hidden, scores_);
+    const Product output = {&layer.attention_output, fused_.data(), 3 * hidden,
+                            projected_.data(),       hidden,        layer.attention_output_bias.data()};
     multiply({&output, 1}, count, scratch_);
     add_projected(count);
   }
@@ -186,7 +176,7 @@ class Gpt2 final : public Network {
     const Product up = {&layer.up,     normed_.data(),       config_.hidden,
                         inner_.data(), config_.intermediate, layer.up_bias.data()};
     multiply({&up, 1}, count, scratch_);
-    for (std::uint64_t i = 0; i < count * config_.intermediate; ++i) inner_[i] = config_.activation(inner_[i]);
+    config_.activation->apply(inner_.data(), count * config_.intermediate);
     const Product down = {&layer.down,       inner_.data(),  config_.intermediate,
                           projected_.data(), config_.hidden, layer.down_bias.data()};
     multiply({&down, 1}, count, scratch_);
@@ -199,9 +189,9 @@ class Gpt2 final : public Network {
   std::vector<float> final_norm_, final_norm_bias_;
   std::vector<Layer> layers_;
   std::unique_ptr<KvCache> cache_;
-  std::vector<float> x_, normed_, projected_, queries_, fused_, inner_;  // (kMaxVectors, width)
-  std::vector<Scratch> scratch_;                                         // by worker
-  std::vector<std::vector<float>> scores_;                               // by worker
+  std::vector<float> x_, normed_, projected_, fused_, inner_;  // (kMaxVectors, width)
+  std::vector<Scratch> scratch_;                               // by worker
+  std::vector<std::vector<float>> scores_;                     // by worker
 };
 
 }  // namespace

@@ -6,15 +6,22 @@
 
 namespace ingot::runtime {
 
+std::unique_ptr<Network> load_gemma2(const Loader& loader, std::uint64_t context);
+std::unique_ptr<Network> load_gemma3(const Loader& loader, std::uint64_t context);
 std::unique_ptr<Network> load_gpt2(const Loader& loader, std::uint64_t context);
 std::unique_ptr<Network> load_llama(const Loader& loader, std::uint64_t context);
+std::unique_ptr<Network> load_olmo2(const Loader& loader, std::uint64_t context);
+std::unique_ptr<Network> load_phi3(const Loader& loader, std::uint64_t context);
+std::unique_ptr<Network> load_qwen2(const Loader& loader, std::uint64_t context);
+std::unique_ptr<Network> load_qwen3(const Loader& loader, std::uint64_t context);
+std::unique_ptr<Network> load_smollm3(const Loader& loader, std::uint64_t context);
 
 namespace {
 
 constexpr Architecture kArchitectures[] = {
-    {"gpt2", load_gpt2},
-    {"llama", load_llama},
-    {"mistral", load_llama},
+    {"gemma2", load_gemma2}, {"gemma3", load_gemma3},   {"gpt2", load_gpt2}, {"llama", load_llama},
+    {"mistral", load_llama}, {"olmo2", load_olmo2},     {"phi3", load_phi3}, {"qwen2", load_qwen2},
+    {"qwen3", load_qwen3},   {"smollm3", load_smollm3},
 };
 
 }  // namespace
