@@ -101,7 +101,9 @@ void add_decoder_tokens(TokenizerSpec& spec, const Json& tokenizer_config, const
   const Json* decoder = tokenizer_config.find("added_tokens_decoder");
   if (decoder == nullptr || !decoder->is_object()) return;
   const JsonObject& members = decoder->as_object(where);
-  for (const auto& [key, value] : members) {
+  for (const JsonMember& member : members) {
+    const std::string& key = member.first;
+    const Json& value = member.second;
     if (key.empty() || key.size() > 8 || key.find_first_not_of("0123456789") != std::string::npos) {
       throw Error(ErrorKind::invalid_value, where + ": added_tokens_decoder: '" + key + "' is no token id");
     }
