@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 
 namespace ingot::convert {
@@ -72,6 +73,30 @@ class PickleMachine {
     stack_.pop_back();
     return index;
   }
+  void push_container(Kind kind, std::span<const PickleIndex> items) {
+    PickleValue made{.kind = kind};
+    append_to(made, items);
+    push(made);
+  }
+  /// A container of n items has room for the next power of two.
+  void append_to(PickleValue& to, std::span<const PickleIndex> items) {
+    std::vector<PickleIndex>& pool = pickle_.items_;
+    const std::size_t count = to.item_count + items.size();
+    if (items.size() > kMaxPickleItems || count > kMaxPickleItems) limit("items of containers", kMaxPickleItems);
+    const std::size_t room = to.item_count == 0 ? 0 : std::bit_ceil(std::size_t{to.item_count});
+    if (count > room) {
+      const std::size_t wanted = std::bit_ceil(count);
+      const bool is_last = room > 0 && to.first_item + room == pool.size();
+      const std::size_t first = is_last ? to.first_item : pool.size();
+      if (first + wanted > kMaxPickleItems) limit("items of containers", kMaxPickleItems);
+      pool.resize(first + wanted);
+      if (!is_last)
+        std::copy_n(pool.begin() + to.first_item, to.item_count, pool.begin() + static_cast<std::ptrdiff_t>(first));
+      to.first_item = static_cast<std::uint32_t>(first);
+    }
+    std::copy(items.begin(), items.end(), pool.begin() + to.first_item + to.item_count);
+    to.item_count = static_cast<std::uint32_t>(count);
+  }
   /// Everything above the last mark, in order of pushing; the mark goes too.
   std::vector<PickleIndex> pop_to_mark() {
     if (marks_.empty()) fail(ErrorKind::invalid_value, "no mark on the stack");
@@ -108,7 +133,7 @@ class PickleMachine {
   void push_int2() { push_integer(reader_.read_u16("integer")); }
   void push_long(std::uint64_t size) {
     const Bytes raw = reader_.take(size, "long integer");
-    if (raw.size() > sizeof(std::int64_t)) return push(PickleValue{.kind = Kind::big_integer, .text = as_text(raw)});
+    if (raw.size() > sizeof(std::int64_t)) return push_view(raw, Kind::big_integer);
     std::uint64_t number = 0;
     for (std::size_t i = 0; i < raw.size(); ++i)
       number |= std::uint64_t{std::to_integer<std::uint8_t>(raw[i])} << (8 * i);
@@ -122,9 +147,12 @@ class PickleMachine {
     if (size < 0) fail(ErrorKind::invalid_value, "a long integer of negative length");
     push_long(static_cast<std::uint64_t>(size));
   }
-  void push_real() { push(PickleValue{.kind = Kind::real, .text = as_text(reader_.take(8, "float"))}); }
-  void push_text(std::uint64_t size, Kind kind) {
-    push(PickleValue{.kind = kind, .text = as_text(reader_.take(size, "string"))});
+  void push_real() { push_view(reader_.take(8, "float"), Kind::real); }
+  void push_text(std::uint64_t size, Kind kind) { push_view(reader_.take(size, "string"), kind); }
+  void push_view(Bytes bytes, Kind kind) {
+    if (bytes.size() > kMaxPickleBytes) limit("bytes of a pickle", kMaxPickleBytes);
+    const std::string_view text = as_text(bytes);
+    push(PickleValue{.kind = kind, .text_bytes = static_cast<std::uint32_t>(text.size()), .text_begin = text.data()});
   }
   void push_text1() { push_text(reader_.read_u8("length"), Kind::text); }
   void push_text4() { push_text(reader_.read_u32("length"), Kind::text); }
@@ -137,43 +165,33 @@ class PickleMachine {
   void push_list() { push(PickleValue{.kind = Kind::list}); }
   void push_dict() { push(PickleValue{.kind = Kind::dict}); }
   void push_empty_tuple() { push(PickleValue{.kind = Kind::tuple}); }
-  void push_tuple(std::size_t count) {
-    PickleValue made{.kind = Kind::tuple};
-    made.items.resize(count);
-    for (std::size_t i = count; i-- > 0;) made.items[i] = pop();
-    push(std::move(made));
+  template <std::size_t count>
+  void push_tuple() {
+    std::array<PickleIndex, count> items;
+    for (std::size_t i = count; i-- > 0;) items[i] = pop();
+    push_container(Kind::tuple, items);
   }
-  void tuple1() { push_tuple(1); }
-  void tuple2() { push_tuple(2); }
-  void tuple3() { push_tuple(3); }
-  void tuple() {
-    std::vector<PickleIndex> items = pop_to_mark();
-    push(PickleValue{.kind = Kind::tuple, .items = std::move(items)});
-  }
-  void frozen_set() {
-    std::vector<PickleIndex> items = pop_to_mark();
-    push(PickleValue{.kind = Kind::list, .items = std::move(items)});
-  }
+  void tuple1() { push_tuple<1>(); }
+  void tuple2() { push_tuple<2>(); }
+  void tuple3() { push_tuple<3>(); }
+  void tuple() { push_container(Kind::tuple, pop_to_mark()); }
+  void frozen_set() { push_container(Kind::list, pop_to_mark()); }
   void append() {
-    const PickleIndex item = pop();
-    container(Kind::list, "APPEND").items.push_back(item);
+    const std::array item = {pop()};
+    append_to(container(Kind::list, "APPEND"), item);
   }
   void appends() {
     const std::vector<PickleIndex> items = pop_to_mark();
-    std::vector<PickleIndex>& all = container(Kind::list, "APPENDS").items;
-    all.insert(all.end(), items.begin(), items.end());
+    append_to(container(Kind::list, "APPENDS"), items);
   }
   void set_item() {
     const PickleIndex item = pop(), key = pop();
-    std::vector<PickleIndex>& all = container(Kind::dict, "SETITEM").items;
-    all.push_back(key);
-    all.push_back(item);
+    append_to(container(Kind::dict, "SETITEM"), std::array{key, item});
   }
   void set_items() {
     const std::vector<PickleIndex> items = pop_to_mark();
     if (items.size() % 2 != 0) fail(ErrorKind::invalid_value, "a key without a value");
-    std::vector<PickleIndex>& all = container(Kind::dict, "SETITEMS").items;
-    all.insert(all.end(), items.begin(), items.end());
+    append_to(container(Kind::dict, "SETITEMS"), items);
   }
 
   // --- stack and memo ---
@@ -231,13 +249,13 @@ class PickleMachine {
     const PickleIndex name = pop(), module = pop();
     if (value(name).kind != Kind::text || value(module).kind != Kind::text)
       fail(ErrorKind::invalid_value, "a global that is not named by strings");
-    push_global(value(module).text, value(name).text);
+    push_global(value(module).text(), value(name).text());
   }
   void call() {
     const PickleIndex arguments = pop(), function = pop();
     if (value(function).kind != Kind::global || value(arguments).kind != Kind::tuple)
       fail(ErrorKind::invalid_value, "calls something that is no function; nothing was executed");
-    push(rules_.call(pickle_, value(function).number, value(arguments).items, place()));
+    push(rules_.call(pickle_, value(function).number, pickle_.items(value(arguments)), place()));
   }
   /// Attributes (_metadata of a state dict) are no values of tensors.
   void build() {

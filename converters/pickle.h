@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,8 +15,9 @@
 namespace ingot::convert {
 
 inline constexpr std::uint64_t kMaxPickleBytes = std::uint64_t{64} << 20;
-inline constexpr std::size_t kMaxPickleValues = std::size_t{1}
-                                                << 20;  // 60 MB; also entries of the stack, of the memo, marks
+/// Also entries of the stack, of the memo, marks. What a pickle of the largest counts takes stays below 64 MB.
+inline constexpr std::size_t kMaxPickleValues = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxPickleItems = std::size_t{1} << 22;  // of all containers, with the room they grow into
 
 /// Where a value lies among those of its pickle. Containers hold these, so that sharing and cycles cost nothing.
 using PickleIndex = std::uint32_t;
@@ -37,9 +39,11 @@ struct PickleValue {
   };
   Kind kind = Kind::none;
   std::uint8_t tag = 0;
+  std::uint32_t text_bytes = 0;
+  std::uint32_t first_item = 0, item_count = 0;  // Pickle::items()
   std::int64_t number = 0;
-  std::string_view text{};  // borrowed from the file
-  std::vector<PickleIndex> items{};
+  const char* text_begin = nullptr;  // borrowed from the file
+  [[nodiscard]] std::string_view text() const noexcept { return {text_begin, text_bytes}; }
 };
 
 class Pickle;
@@ -67,10 +71,15 @@ class Pickle {
 
   [[nodiscard]] const PickleValue& root() const noexcept { return values_[root_]; }
   [[nodiscard]] const PickleValue& at(PickleIndex index) const noexcept { return values_[index]; }
+  /// Of a container; valid until the pickle is read on.
+  [[nodiscard]] std::span<const PickleIndex> items(const PickleValue& value) const noexcept {
+    return std::span(items_).subspan(value.first_item, value.item_count);
+  }
 
  private:
   friend class PickleMachine;
-  std::vector<PickleValue> values_;
+  std::deque<PickleValue> values_;  // grows without a second copy of itself
+  std::vector<PickleIndex> items_;  // of all containers; one that grows beyond its room moves to the end
   PickleIndex root_ = 0;
 };
 

@@ -94,15 +94,19 @@ class TorchFileReader {
     read_storages(reader, keys);
   }
   [[nodiscard]] static bool begins_stream(Bytes file) noexcept {
-    constexpr std::size_t kMagicAt = 4;  // after PROTO, its version, LONG1, 10
-    return file.size() > kMagicAt + kStreamMagic.size() &&
-           as_text(file.subspan(kMagicAt, kStreamMagic.size())) == kStreamMagic;
+    // After PROTO, its version, LONG1, 10; protocols 4 and 5 put FRAME and its length (8 bytes) after the version.
+    constexpr std::size_t kMagicAt = 4, kFrameBytes = 9;
+    const auto is_magic = [&](std::size_t at) {
+      return file.size() > at + kStreamMagic.size() && as_text(file.subspan(at, kStreamMagic.size())) == kStreamMagic;
+    };
+    return is_magic(kMagicAt) || is_magic(kMagicAt + kFrameBytes);
   }
   void check_system(const Pickle& system) const {
     const PickleValue& facts = system.root();
-    for (std::size_t i = 0; facts.kind == Kind::dict && i + 1 < facts.items.size(); i += 2) {
-      const PickleValue &key = system.at(facts.items[i]), &value = system.at(facts.items[i + 1]);
-      if (key.text == "little_endian" && value.kind == Kind::boolean && value.number == 0)
+    const std::span<const PickleIndex> items = system.items(facts);
+    for (std::size_t i = 0; facts.kind == Kind::dict && i + 1 < items.size(); i += 2) {
+      const PickleValue &key = system.at(items[i]), &value = system.at(items[i + 1]);
+      if (key.text() == "little_endian" && value.kind == Kind::boolean && value.number == 0)
         fail(ErrorKind::unsupported, "not little-endian");
     }
   }
@@ -111,8 +115,8 @@ class TorchFileReader {
     for (const TorchStorage& storage : objects_.storages) announced.emplace(storage.key, &storage);
     if (keys.root().kind != Kind::list)
       fail(ErrorKind::invalid_value, "the keys of the storages are no list", reader.offset());
-    for (const PickleIndex index : keys.root().items) {
-      const std::string_view key = keys.at(index).text;
+    for (const PickleIndex index : keys.items(keys.root())) {
+      const std::string_view key = keys.at(index).text();
       const auto found = announced.find(key);
       if (found == announced.end() || ranges_.contains(key))
         fail(ErrorKind::invalid_value, "storage '" + std::string(key) + "' is not announced, or comes twice",

@@ -110,19 +110,19 @@ class Fields {
   [[nodiscard]] std::vector<std::uint64_t> counts(std::size_t i, std::string_view what) const {
     const PickleValue& value = at(i);
     if (value.kind != Kind::tuple) fail(std::string(what) + " is no tuple");
-    if (value.items.size() > kMaxRank) {
-      fail(std::string(what) + " has " + std::to_string(value.items.size()) + " extents, limit " +
+    if (value.item_count > kMaxRank) {
+      fail(std::string(what) + " has " + std::to_string(value.item_count) + " extents, limit " +
                std::to_string(kMaxRank),
            ErrorKind::limit_exceeded);
     }
     std::vector<std::uint64_t> result;
-    for (const PickleIndex item : value.items) result.push_back(number(pickle_.at(item), what));
+    for (const PickleIndex item : pickle_.items(value)) result.push_back(number(pickle_.at(item), what));
     return result;
   }
   [[nodiscard]] std::span<const PickleIndex> tuple(std::size_t i, std::string_view what) const {
     const PickleValue& value = at(i);
     if (value.kind != Kind::tuple) fail(std::string(what) + " is no tuple");
-    return value.items;
+    return pickle_.items(value);
   }
 
  private:
@@ -176,7 +176,7 @@ TorchTensor tensor_of(const Fields& fields, const TorchObjects& objects, bool ty
     fields.fail(std::to_string(tensor.shape.size()) + " extents and " + std::to_string(tensor.strides.size()) +
                 " strides");
   const std::size_t metadata = typed ? kTypeArgument + 1 : kTypeArgument;
-  if (fields.size() > metadata && fields.at(metadata).kind == Kind::dict && !fields.at(metadata).items.empty())
+  if (fields.size() > metadata && fields.at(metadata).kind == Kind::dict && fields.at(metadata).item_count > 0)
     fields.fail("a tensor with its negative or conjugate bit set is not read", ErrorKind::unsupported);
   check_extent(tensor, stored, fields);
   return tensor;
@@ -207,7 +207,7 @@ PickleValue TorchObjects::call(const Pickle& pickle, std::int64_t function, std:
       return {.kind = Kind::dict};
     case Role::tensor:
     case Role::typed_tensor:
-      if (tensors.size() >= kMaxPickleValues) fields.fail("too many tensors", ErrorKind::limit_exceeded);
+      if (tensors.size() >= kMaxPickleTensors) fields.fail("too many tensors", ErrorKind::limit_exceeded);
       tensors.push_back(tensor_of(fields, *this, row->role == Role::typed_tensor));
       return {.kind = Kind::object, .tag = kTensor, .number = static_cast<std::int64_t>(tensors.size() - 1)};
     case Role::parameter: {
@@ -225,7 +225,10 @@ PickleValue TorchObjects::call(const Pickle& pickle, std::int64_t function, std:
       if (!known) fields.fail("a tensor of a class of its own is not read", ErrorKind::unsupported);
       return call(pickle, inner.number, fields.tuple(2, "arguments"), where);
     }
-    case Role::size: return {.kind = Kind::tuple, .items = pickle.at(arguments.empty() ? 0 : arguments[0]).items};
+    case Role::size: {
+      const PickleValue& all = pickle.at(arguments.empty() ? 0 : arguments[0]);
+      return {.kind = Kind::tuple, .first_item = all.first_item, .item_count = all.item_count};
+    }
     case Role::other: return {.kind = Kind::object, .tag = kOther};
     case Role::plain_type:
     case Role::untyped: break;
@@ -235,8 +238,8 @@ PickleValue TorchObjects::call(const Pickle& pickle, std::int64_t function, std:
 }
 
 PickleValue TorchObjects::persistent(const Pickle& pickle, const PickleValue& id, const std::string& where) {
-  const Fields fields(pickle, id.items, where);
-  if (id.kind != Kind::tuple || fields.at(0).text != "storage")
+  const Fields fields(pickle, pickle.items(id), where);
+  if (id.kind != Kind::tuple || fields.at(0).text() != "storage")
     fields.fail("a persistent id that is no storage", ErrorKind::unsupported);
   const PickleValue& type = fields.at(1);
   TorchStorage storage{};
@@ -247,11 +250,11 @@ PickleValue TorchObjects::persistent(const Pickle& pickle, const PickleValue& id
     fields.fail("a storage of an unknown class");
   }
   if (fields.at(2).kind != Kind::text) fields.fail("the key of a storage is no string");
-  storage.key = fields.at(2).text;
+  storage.key = fields.at(2).text();
   storage.elements = fields.count(4, "elements of a storage");
   if (fields.size() > 5 && fields.at(5).kind != Kind::none)
     fields.fail("a view of another storage (written by PyTorch before 0.4) is not read", ErrorKind::unsupported);
-  if (storages.size() >= kMaxPickleValues) fields.fail("too many storages", ErrorKind::limit_exceeded);
+  if (storages.size() >= kMaxPickleTensors) fields.fail("too many storages", ErrorKind::limit_exceeded);
   storages.push_back(storage);
   return {.kind = Kind::object, .tag = kStorage, .number = static_cast<std::int64_t>(storages.size() - 1)};
 }

@@ -12,6 +12,9 @@
 
 namespace ingot::convert {
 
+/// Mentions of tensors, and of storages, in one pickle.
+inline constexpr std::size_t kMaxPickleTensors = std::size_t{1} << 17;
+
 /// One element type of torch. `type` is empty for those that Ingot has no counterpart of.
 struct TorchType {
   std::string_view name;     // "float16", a member of torch

@@ -46,13 +46,14 @@ class StateSearch {
     if (candidates_.empty()) fail("no dictionary of tensors is inside; " + contents(root));
     StateDict state;
     if (candidates_.size() > 1 && is_dict_of_modules(root)) {
-      for (std::size_t i = 0; i + 1 < root.items.size(); i += 2)
-        take(pickle_.at(root.items[i + 1]), std::string(pickle_.at(root.items[i]).text) + ".", state);
+      each(root, [&](const PickleValue& key, const PickleValue& value) {
+        take(value, std::string(key.text()) + ".", state);
+      });
       return state;
     }
     const Candidate& chosen = choose();
     take(*chosen.dict, {}, state);
-    if (!chosen.path.empty() && root.items.size() > 2)
+    if (!chosen.path.empty() && root.item_count > 2)
       state.notes.push_back("took " + in_quotes(joined(chosen.path)) + "; " + contents(root));
     return state;
   }
@@ -76,8 +77,8 @@ class StateSearch {
   /// Pairs of key and value, as a callback: f(key, value).
   template <class Visit>
   void each(const PickleValue& dict, const Visit& visit) const {
-    for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2)
-      visit(pickle_.at(dict.items[i]), pickle_.at(dict.items[i + 1]));
+    const std::span<const PickleIndex> items = pickle_.items(dict);
+    for (std::size_t i = 0; i + 1 < items.size(); i += 2) visit(pickle_.at(items[i]), pickle_.at(items[i + 1]));
   }
   [[nodiscard]] std::size_t tensors_in(const PickleValue& dict) const {
     std::size_t count = 0;
@@ -105,7 +106,7 @@ class StateSearch {
     if (path.size() >= kMaxDepth) return;
     each(dict, [&](const PickleValue& key, const PickleValue& value) {
       if (value.kind != Kind::dict) return;
-      path.push_back(key.kind == Kind::text ? std::string(key.text.substr(0, kLongestStep))
+      path.push_back(key.kind == Kind::text ? std::string(key.text().substr(0, kLongestStep))
                                             : "(" + describe(key) + ")");
       collect(value, path);
       path.pop_back();
@@ -118,7 +119,7 @@ class StateSearch {
     bool all = true, any_path = false;
     each(root, [&](const PickleValue& key, const PickleValue& value) {
       all = all && key.kind == Kind::text && value.kind == Kind::dict && tensors_in(value) > 0;
-      any_path = any_path || key.text.find('.') != std::string_view::npos;
+      any_path = any_path || key.text().find('.') != std::string_view::npos;
     });
     return all && any_path;
   }
@@ -148,7 +149,7 @@ class StateSearch {
     std::size_t count = 0;
     each(dict, [&](const PickleValue& key, const PickleValue& value) {
       if (++count > kMaxNamed) return;
-      text += (count == 1 ? " " : ", ") + (key.kind == Kind::text ? in_quotes(key.text) : describe(key)) + " (" +
+      text += (count == 1 ? " " : ", ") + (key.kind == Kind::text ? in_quotes(key.text()) : describe(key)) + " (" +
               describe(value) + ")";
     });
     return count == 0 ? text + " nothing" : count > kMaxNamed ? text + ", ..." : text;
@@ -161,12 +162,12 @@ class StateSearch {
       if (key.kind != Kind::text || !is_tensor(value)) {
         if (++left_out_count <= kMaxNamed) {
           left_out += (left_out.empty() ? "" : ", ") +
-                      (key.kind == Kind::text ? in_quotes(prefix + std::string(key.text)) : describe(key)) + " (" +
+                      (key.kind == Kind::text ? in_quotes(prefix + std::string(key.text())) : describe(key)) + " (" +
                       describe(value) + ")";
         }
         return;
       }
-      const std::string name = prefix + std::string(key.text);
+      const std::string name = prefix + std::string(key.text());
       if (name.empty() || name.size() > kMaxTensorNameBytes)
         fail("a tensor's name has " + std::to_string(name.size()) + " bytes, expected 1 to " +
                  std::to_string(kMaxTensorNameBytes),

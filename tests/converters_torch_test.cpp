@@ -10,7 +10,9 @@
 #include "converters/hf_planes.h"
 #include "converters/registry.h"
 #include "converters/torch_file.h"
+#include "converters/torch_objects.h"
 #include "tests/coded_checkpoints.h"
+#include "tests/counted_memory.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_directory.h"
 
@@ -68,13 +70,18 @@ std::optional<Error> read_bytes(std::string_view bytes) {
   });
 }
 
-const char* const kSingleFiles[] = {"types.pt", "types_protocol4.pt", "types_legacy.pt", "nested.pt", "modules.pt"};
+const char* const kSingleFiles[] = {
+    "types.pt",  "types_protocol4.pt", "types_legacy.pt", "types_legacy_protocol4.pt", "types_legacy_protocol5.pt",
+    "nested.pt", "modules.pt"};
 
 }  // namespace
 
 TEST_CASE("every element type, view and protocol reads as torch reads it") {
-  for (const auto& [file, expected] :
-       {std::pair{"types.pt", "types"}, {"types_protocol4.pt", "types"}, {"types_legacy.pt", "types_legacy"}}) {
+  for (const auto& [file, expected] : {std::pair{"types.pt", "types"},
+                                       {"types_protocol4.pt", "types"},
+                                       {"types_legacy.pt", "types_legacy"},
+                                       {"types_legacy_protocol4.pt", "types_legacy"},
+                                       {"types_legacy_protocol5.pt", "types_legacy"}}) {
     const tensor::Model model = check_model(kFolder / file, expected);
     CHECK(model.layout == "hf");
     CHECK(model.findings.empty());
@@ -189,7 +196,7 @@ TEST_CASE("what is no tensor is refused by name, and nothing is executed") {
 }
 
 TEST_CASE("every prefix of a PyTorch file is refused, and one byte more") {
-  for (const char* name : {"nested.pt", "modules.pt", "types_legacy.pt"}) {
+  for (const char* name : {"nested.pt", "modules.pt", "types_legacy.pt", "types_legacy_protocol4.pt"}) {
     INFO(name);
     const std::string bytes = file_text(kFolder / name);
     CHECK(!read_bytes(bytes));
@@ -198,6 +205,48 @@ TEST_CASE("every prefix of a PyTorch file is refused, and one byte more") {
       accepted += !read_bytes(std::string_view(bytes).substr(0, size));
     CHECK(accepted == 0);
     CHECK(read_bytes(bytes + '\0'));
+  }
+}
+
+TEST_CASE("the largest pickles take less than 64 MB beyond their bytes") {
+  const std::string begin("\x80\x02", 2);
+  const auto repeated = [](std::string_view text, std::size_t count) {
+    std::string all;
+    for (std::size_t i = 0; i < count; ++i) all += text;
+    return all;
+  };
+  const std::size_t most = kMaxPickleValues - 8;
+  const std::string list_of_itself = begin + "]" + repeated("2a", 4'000'000) + ".";
+  const std::string cases[] = {begin + repeated("]", most) + repeated("a", most - 1) + ".",
+                               begin + "(" + repeated("](NNNe", most) + "t.", begin + repeated("(", most) + ".",
+                               begin + "Nr" + std::string("\xf0\xff\x0f\x00", 4) + ".", list_of_itself};
+  for (const std::string& bytes : cases) {
+    INFO(bytes.substr(2, 20));
+    test::reset_memory_peak();
+    const std::int64_t before = test::memory_in_use();
+    ByteReader reader(as_bytes_view(bytes), "test");
+    TorchObjects objects;
+    (void)error_of([&] { (void)Pickle(reader, objects); });
+    CHECK(test::memory_peak() - before < std::int64_t{64} << 20);
+  }
+}
+
+TEST_CASE("containers keep their items when others grow between") {
+  // Two lists filled in turn: each moves to the end several times.
+  std::string bytes("\x80\x02]q\x00]q\x01", 8);
+  for (char i = 0; i < 40; ++i)
+    bytes += std::string("h\x00K", 3) + i + "a0" + std::string("h\x01K", 3) + static_cast<char>(i + 40) + "a0";
+  bytes += "\x86.";
+  ByteReader reader(as_bytes_view(bytes), "test");
+  TorchObjects objects;
+  const Pickle pickle(reader, objects);
+  const auto lists = pickle.items(pickle.root());
+  REQUIRE(lists.size() == 2);
+  for (std::size_t which = 0; which < 2; ++which) {
+    const auto items = pickle.items(pickle.at(lists[which]));
+    REQUIRE(items.size() == 40);
+    for (std::size_t i = 0; i < items.size(); ++i)
+      CHECK(pickle.at(items[i]).number == static_cast<std::int64_t>(i + which * 40));
   }
 }
 
@@ -243,6 +292,12 @@ TEST_CASE("adapters: tensors as PEFT has them, facts in the metadata") {
     REQUIRE(lora.metadata.contains(key));
     CHECK(lora.metadata.at(key) == value);
   }
+  // What else lies there in the same format is no part of the adapter.
+  const TemporaryDirectory scratch;
+  fs::copy(kFolder / "lora", scratch / "lora");
+  fs::copy(scratch.path() / "lora/adapter_model.safetensors", scratch.path() / "lora/optimizer.safetensors");
+  CHECK(read_model(scratch / "lora").metadata.at("adapter.rank") == "4");
+  CHECK(read_model(scratch / "lora").tensors.size() == lora.tensors.size());
   const tensor::Model dora = check_model(kFolder / "dora_bin", "dora_bin", neutral);
   CHECK(dora.metadata.at("adapter.dora") == "true");
   CHECK(dora.metadata.at("adapter.whole_modules") == R"(["norm"])");

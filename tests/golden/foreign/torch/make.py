@@ -5,6 +5,7 @@ types.pt             every element type, views (transposed, permuted, with an of
                      a tensor with attributes, a scalar, an empty tensor; ZIP archive
 types_protocol4.pt   the same with pickle protocol 4
 types_legacy.pt      the same as the stream of pickles of PyTorch 1.5 and before (without the types that stream cannot hold)
+types_legacy_protocol4.pt, types_legacy_protocol5.pt: that stream with later protocols, which pickle.dump frames
 nested.pt            a training checkpoint: {"state_dict": ..., "epoch": 3, "optimizer": {...}}
 modules.pt           {"layers.0.q": {"weight": ...}, ...}
 sharded/             LlamaForCausalLM in BF16 with a tied head as pytorch_model-0000x-of-00002.bin and an index
@@ -86,6 +87,8 @@ def make_types():
     save_expected(state, "types")
     legacy = all_types(STREAM_TYPES)
     torch.save(legacy, HERE / "types_legacy.pt", _use_new_zipfile_serialization=False)
+    for protocol in (4, 5):
+        torch.save(legacy, HERE / f"types_legacy_protocol{protocol}.pt", _use_new_zipfile_serialization=False, pickle_protocol=protocol)
     save_expected(legacy, "types_legacy")
 
 
