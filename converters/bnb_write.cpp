@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "converters/bnb_read.h"
+#include "converters/option_error.h"
 #include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/json_fields.h"
@@ -163,8 +164,7 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   const SchemeWord word = scheme_word(options, schemes(), "bnb");
   const std::uint32_t block = word.group != 0 ? word.group : kUsualBlock;
   if (!is_block_size(block)) {
-    throw Error(ErrorKind::unsupported,
-                "--scheme " + options.scheme + ": bnb has blocks of 32 to 4096 elements, a power of two");
+    throw OptionError("--scheme " + options.scheme + ": bnb has blocks of 32 to 4096 elements, a power of two");
   }
   const std::string base = base_for(word, model);
   Forms forms{.kept = forms_for(source, word, base)};

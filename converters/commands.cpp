@@ -4,8 +4,11 @@
 #include <cmath>
 #include <memory>
 
+#include "converters/hf_names.h"
+#include "converters/option_error.h"
 #include "converters/recover.h"
 #include "converters/registry.h"
+#include "converters/scheme_choice.h"
 #include "format/base/output_file.h"
 #include "format/base/utf8.h"
 #include "inspect/conversion_text.h"
@@ -136,6 +139,19 @@ void note_recovery(const ConversionReport& report, const tensor::Model& model, c
     console.note("--recover: the output holds codes, not the floats of the source, and no recipe to restore its files");
 }
 
+/// A pattern that no tensor bears is mostly a typing error.
+void note_unmatched(const tensor::Model& model, const WriteOptions& options, Console& console) {
+  const auto look = [&](const char* name, const std::string& pattern, const auto& matches) {
+    const auto has = [&](const tensor::Tensor& tensor) {
+      return matches(tensor.name, options) || matches(wrapped_hf_name(tensor.name), options);
+    };
+    if (pattern.empty() || std::any_of(model.tensors.begin(), model.tensors.end(), has)) return;
+    console.note(std::string(name) + " '" + inspect::printable(pattern) + "': no tensor has such a name");
+  };
+  look("--keep", options.keep, is_kept_by_user);
+  look("--quantize", options.quantize, is_quantized_by_user);
+}
+
 void run_convert(ConvertCommand& command, Console& console) {
   ConvertOptions& options = command.options;
   options.trust_config = command.trust_config;
@@ -145,6 +161,9 @@ void run_convert(ConvertCommand& command, Console& console) {
   options.write.progress = console.progress();
   const tensor::Model model = read_model(command.model, options.from, {options.write.progress, command.trust_config});
   console.note_findings(model.findings);
+  note_unmatched(model, options.write, console);
+  if (options.resume && !options.write.part && !is_resumable(command.output))
+    console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
     console.json() ? console.print_json(inspect::forecast_json(result))
@@ -233,7 +252,7 @@ void add_convert(CLI::App& app, Console& console) {
       "  awq                 4bit (usually 4bit-g128-asym)\n"
       "  mlx                 2bit 3bit 4bit 5bit 6bit 8bit (usually 4bit-g64)\n"
       "  bnb                 nf4 fp4 int8 (usually nf4-g64)\n"
-      "  compressed-tensors  2bit to 8bit w4a16 w8a16 int8 fp8 mxfp4 (usually 4bit-g128-sym)\n"
+      "  compressed-tensors  2bit to 8bit w4a16 w4a16_asym w8a16 int8 fp8 mxfp4 (usually w4a16)\n"
       "  fp8                 fp8 (usually fp8-block)\n\n"
       "Examples:\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot\n"
@@ -248,7 +267,12 @@ void add_convert(CLI::App& app, Console& console) {
   verb->callback([command, output, dry_run, &console] {
     if (output->count() == 0 && dry_run->count() == 0) throw CLI::RequiredError("-o OUT (or --dry-run)");
     Console::catch_interrupts();
-    run_convert(*command, console);
+    try {
+      run_convert(*command, console);
+    } catch (const OptionError& error) {
+      console.end_progress();
+      throw CLI::ValidationError(error.what());
+    }
   });
 }
 

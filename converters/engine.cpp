@@ -5,6 +5,7 @@
 
 #include "converters/convert_into.h"
 #include "converters/journal.h"
+#include "converters/option_error.h"
 #include "converters/proof.h"
 #include "converters/recover.h"
 #include "converters/registry.h"
@@ -137,8 +138,16 @@ void refuse_to_replace_other_things(const std::filesystem::path& output) {
 /// Only layouts with codecs have settings, and they check theirs.
 void refuse_unknown_settings(const Layout& layout, const WriteOptions& options) {
   if (options.settings.empty() || layout.packs_from_views) return;
+  throw OptionError("--set " + options.settings.begin()->first + ": layout " + std::string(layout.name) +
+                    " has no settings");
+}
+
+/// An adapter has other names than the tensors of a model (spec/adapters.md), and its files go with it only where a
+/// layout keeps them.
+void refuse_adapter(const tensor::Model& model, const Layout& layout) {
+  if (!model.metadata.contains("adapter.type") || layout.keeps_source) return;
   throw Error(ErrorKind::unsupported,
-              "--set " + options.settings.begin()->first + ": layout " + std::string(layout.name) + " has no settings");
+              model.path.string() + ": an adapter is kept as .ingot only; `ingot restore` gives its own files back");
 }
 
 /// `recovery`: filled where the options ask for it.
@@ -149,6 +158,7 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options,
     throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
   }
   refuse_unknown_settings(layout, options.write);
+  refuse_adapter(model, layout);
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   if (options.recover) recovery = recover_model(model, layout, write_options);
@@ -223,6 +233,8 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
 void run_staged(const tensor::Model& model, const std::filesystem::path& output, const ConvertOptions& options,
                 const std::vector<std::filesystem::path>& journals, Staging& staging, ConversionReport& report) {
   const Json identity = identity_of(model, options, report.forecast);
+  if (options.write.part && journals.empty())
+    for (const auto& [part, path] : staging.part_journals()) require_part_of(path, identity);
   staging.keep();  // the work of another conversion is not thrown away because this one cannot go on with it
   ConversionJournal journal(staging.journal_path(), staging.files(), identity, options.resume);
   try {

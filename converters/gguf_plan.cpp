@@ -8,6 +8,7 @@
 #include "converters/gguf_encode.h"
 #include "converters/gguf_planes.h"
 #include "converters/gguf_recode.h"
+#include "converters/option_error.h"
 #include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 
@@ -114,8 +115,8 @@ void Planner::check_options() const {
   std::string known;
   for (const Encoder& row : encoders()) known += (known.empty() ? "" : ", ") + std::string(row.scheme);
   if (type_of_word(options_.scheme) != nullptr) return;
-  throw Error(ErrorKind::unsupported, "--scheme " + options_.scheme + ": the gguf writer converts to " + known +
-                                          ", and keeps codes in any type of GGUF");
+  throw OptionError("--scheme " + options_.scheme + ": the gguf writer converts to " + known +
+                    ", and keeps codes in any type of GGUF");
 }
 
 TensorPlan* Planner::find(std::string_view name) {

@@ -11,13 +11,6 @@ namespace {
 
 bool detect(const std::filesystem::path& path) { return has_weights(path); }
 
-/// A directory of an adapter has other names than those of the model's tensors (spec/adapters.md).
-void require_whole_model(const tensor::Model& model) {
-  if (!model.metadata.contains("adapter.type")) return;
-  throw Error(ErrorKind::unsupported,
-              model.path.string() + ": an adapter is kept as .ingot only; `ingot restore` gives its own files back");
-}
-
 /// The only part is "raw": the elements as the file holds them.
 void pack_segment(const tensor::Tensor& tensor, const std::string& part, std::uint64_t begin,
                   std::span<std::byte> out) {
@@ -35,11 +28,7 @@ const Layout& hf_layout() noexcept {
           "Hugging Face directory: float safetensors or (read) PyTorch's .bin, .pt, .pth, with config and tokenizer",
       .detect = detect,
       .read = [](const std::filesystem::path& path, const ReadOptions& options) { return read_hf(path, options); },
-      .forecast =
-          [](const tensor::Model& model, const WriteOptions& options) {
-            require_whole_model(model);
-            return forecast_hf(model, options);
-          },
+      .forecast = [](const tensor::Model& model, const WriteOptions& options) { return forecast_hf(model, options); },
       .write = [](const tensor::Model& model, const std::filesystem::path& path,
                   const WriteOptions& options) { write_hf(model, path, options); },
       .pack_segment = pack_segment,

@@ -1,5 +1,5 @@
-// The choice among several files follows transformers: model.safetensors, then its index, then a lone or numbered set
-// of .safetensors; then the same for pytorch_model.bin and files of torch.save.
+// The choice among several files follows transformers: model.safetensors, then its index, then an adapter's file, then a
+// lone or numbered set of .safetensors; then the same for pytorch_model.bin and files of torch.save.
 #include "converters/hf_directory.h"
 
 #include <algorithm>
@@ -17,7 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{256} << 20;
-constexpr std::size_t kMaxFiles = 65'536;     // attachments and source files of an .ingot
+constexpr std::size_t kMaxFiles = 65'536;  // attachments and source files of an .ingot
+/// An adapter of PEFT has no index and may lie beside other safetensors files (optimizer states, embeddings).
+constexpr std::string_view kAdapterConfig = "adapter_config.json";
+constexpr std::array<std::string_view, 2> kAdapterFiles = {"adapter_model.safetensors", "adapter_model.bin"};
 constexpr std::size_t kMaxPathBytes = 4'000;  // with the prefix "hf/" below the limit of attachment names
 
 /// Files that trainers leave beside the weights, in the same format.
@@ -69,9 +72,19 @@ std::vector<std::string> lone_or_numbered(const std::vector<std::string>& names)
   return names.size() == 1 ? names : std::vector<std::string>{};
 }
 
+/// The adapter's own file, where there is one.
+std::vector<std::string> adapter_weights(const fs::path& directory) {
+  std::error_code status;
+  if (!fs::is_regular_file(directory / kAdapterConfig, status)) return {};
+  for (const std::string_view name : kAdapterFiles)
+    if (fs::is_regular_file(directory / name, status)) return {std::string(name)};
+  return {};
+}
+
 /// Without a file of a customary name and without an index: what is clearly the weights.
 std::vector<std::string> unindexed_weights(const fs::path& directory) {
-  std::vector<std::string> names = lone_or_numbered(files_ending(directory, {".safetensors"}));
+  std::vector<std::string> names = adapter_weights(directory);
+  if (names.empty()) names = lone_or_numbered(files_ending(directory, {".safetensors"}));
   if (!names.empty()) return names;
   names = files_ending(directory, {".bin", ".pt", ".pth"});
   std::erase_if(names, [&](const std::string& name) { return !is_weight_file(directory / name); });
@@ -113,7 +126,8 @@ WeightPlan plan_weights(const fs::path& path) {
       plan.index = read_index(path / index);
       for (const auto& [tensor, shard] : plan.index) plan.names.insert(shard);
     } else if (file == kSafetensorsFile) {
-      const std::vector<std::string> found = lone_or_numbered(files_ending(path, {".safetensors"}));
+      std::vector<std::string> found = adapter_weights(path);
+      if (found.empty()) found = lone_or_numbered(files_ending(path, {".safetensors"}));
       plan.names.insert(found.begin(), found.end());
     }
     if (!plan.names.empty()) return plan;

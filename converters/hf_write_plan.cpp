@@ -9,6 +9,7 @@
 #include "converters/hf_config.h"
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
+#include "converters/option_error.h"
 #include "converters/safetensors.h"
 #include "converters/scheme_choice.h"
 #include "converters/with_views.h"
@@ -286,8 +287,8 @@ void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
     if (std::find(codec.settings.begin(), codec.settings.end(), key) != codec.settings.end()) continue;
     std::string known;
     for (const std::string_view name : codec.settings) known += (known.empty() ? "" : ", ") + std::string(name);
-    throw Error(ErrorKind::unsupported, "--set " + key + ": layout " + std::string(codec.layout) +
-                                            (known.empty() ? " has no settings" : " has the settings " + known));
+    throw OptionError("--set " + key + ": layout " + std::string(codec.layout) +
+                      (known.empty() ? " has no settings" : " has the settings " + known));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "converters/layout_rows.h"
+#include "converters/option_error.h"
 #include "format/container/container.h"
 #include "format/tensor/scheme.h"
 
@@ -22,9 +23,8 @@ tensor::Model read(const std::filesystem::path& path, const ReadOptions&) { retu
 
 Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
   if (!options.scheme.empty()) {
-    throw Error(
-        ErrorKind::unsupported,
-        "--scheme " + options.scheme + ": an .ingot keeps the schemes of its source; another layout can change them");
+    throw OptionError("--scheme " + options.scheme +
+                      ": an .ingot keeps the schemes of its source; another layout can change them");
   }
   Forecast result;
   result.tensors.reserve(model.tensors.size());

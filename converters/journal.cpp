@@ -73,12 +73,15 @@ std::string first_difference(const Json& recorded, const Json& wanted, const std
 }
 
 /// Throws mismatch naming the first difference.
-void require_same_conversion(const Json& recorded, const Json& wanted, const fs::path& journal) {
+void require_same_conversion(const Json& recorded, const Json& wanted, const fs::path& journal,
+                             const std::string& way_out) {
   const std::string difference = first_difference(recorded, wanted, "");
   if (difference.empty()) return;
-  throw Error(ErrorKind::mismatch, journal.string() + ": begun by another conversion: " + difference +
-                                       " (without --resume the work starts anew)");
+  throw Error(ErrorKind::mismatch,
+              journal.string() + ": begun by another conversion: " + difference + " (" + way_out + ")");
 }
+
+const std::string kWithoutResume = "without --resume the work starts anew";
 
 }  // namespace
 
@@ -109,13 +112,20 @@ JournalContent read_journal(const fs::path& path) {
   return content;
 }
 
+void require_part_of(const fs::path& journal, const Json& identity) {
+  const JournalContent content = read_journal(journal);
+  if (content.identity.is_null()) return;
+  require_same_conversion(content.identity, identity, journal,
+                          "all parts need the same; remove " + journal.parent_path().string() + " to start anew");
+}
+
 ConversionJournal::ConversionJournal(fs::path path, fs::path files, const Json& identity, bool resume)
     : path_(std::move(path)), files_(std::move(files)) {
   JournalContent content;
   if (resume) content = read_journal(path_);
   const bool continues = !content.identity.is_null();
   if (continues) {
-    require_same_conversion(content.identity, identity, path_);
+    require_same_conversion(content.identity, identity, path_, kWithoutResume);
     records_ = std::move(content.records);
   }
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -158,8 +168,8 @@ void ConversionJournal::record_end() {
 }
 
 void ConversionJournal::add_records_of(const fs::path& path, const Json& identity) {
+  require_part_of(path, identity);
   JournalContent content = read_journal(path);
-  require_same_conversion(content.identity, identity, path);
   records_.merge(std::move(content.records));
 }
 

@@ -60,5 +60,8 @@ struct JournalContent {
   std::uint64_t good_bytes = 0;
 };
 [[nodiscard]] JournalContent read_journal(const std::filesystem::path& path);
+/// Throws mismatch naming the difference where the journal of a part is that of another conversion: files of both would
+/// lie together. One that says nothing yet fits.
+void require_part_of(const std::filesystem::path& journal, const Json& identity);
 
 }  // namespace ingot::convert

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "converters/mlx_read.h"
+#include "converters/option_error.h"
 #include "converters/scheme_choice.h"
 
 namespace ingot::convert::mlx {
@@ -65,7 +66,7 @@ SchemeWord word_of(const WriteOptions& options) {
   SchemeWord word = scheme_word(options, schemes(), "mlx");
   const bool known = std::find(kGroupSizes.begin(), kGroupSizes.end(), word.group) != kGroupSizes.end();
   if (word.extent != SchemeWord::Extent::unsaid && !known)
-    throw Error(ErrorKind::unsupported, "--scheme " + options.scheme + ": mlx has groups of 32, 64 and 128 inputs");
+    throw OptionError("--scheme " + options.scheme + ": mlx has groups of 32, 64 and 128 inputs");
   return word;
 }
 

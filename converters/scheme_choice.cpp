@@ -10,6 +10,7 @@
 
 #include "converters/equal_values.h"
 #include "converters/hf_names.h"
+#include "converters/option_error.h"
 #include "format/base/checked_math.h"
 #include "format/base/error.h"
 #include "format/base/parallel.h"
@@ -36,8 +37,12 @@ std::string listed(std::span<const std::string_view> bases) {
 }
 
 [[noreturn]] void refuse(const std::string& what, std::span<const std::string_view> bases, std::string_view layout) {
-  throw Error(ErrorKind::unsupported, what + ": the " + std::string(layout) + " layout writes " + listed(bases) +
-                                          (bases.empty() ? "" : " (and e.g. " + std::string(bases.front()) + "-g128)"));
+  throw OptionError(what + ": the " + std::string(layout) + " layout writes " + listed(bases) +
+                    (bases.empty() ? "" : " (and e.g. " + std::string(bases.front()) + "-g128)"));
+}
+
+[[noreturn]] void refuse_suffix(std::string_view text, std::string_view why) {
+  throw OptionError("--scheme " + std::string(text) + ": " + std::string(why));
 }
 
 std::optional<std::uint32_t> whole_number(std::string_view text) {
@@ -47,22 +52,23 @@ std::optional<std::uint32_t> whole_number(std::string_view text) {
   return number;
 }
 
-bool read_suffix(std::string_view suffix, SchemeWord& word) {
+/// `suffix` is part of `text`. False for what is none; throws OptionError for one that repeats or contradicts another.
+bool read_suffix(std::string_view text, std::string_view suffix, SchemeWord& word) {
   if (suffix == "sym" || suffix == "asym") {
+    if (word.symmetric) refuse_suffix(text, "-sym or -asym, once");
     word.symmetric = suffix == "sym";
     return true;
   }
   constexpr std::array<std::pair<std::string_view, Extent>, 3> kExtents = {
       {{"row", Extent::row}, {"tensor", Extent::tensor}, {"block", Extent::block}}};
-  for (const auto& [name, extent] : kExtents) {
-    if (suffix != name) continue;
-    word.extent = extent;
-    return true;
-  }
+  const auto named =
+      std::find_if(kExtents.begin(), kExtents.end(), [&](const auto& row) { return row.first == suffix; });
   const auto size = suffix.starts_with('g') ? whole_number(suffix.substr(1)) : std::nullopt;
-  if (!size || *size == 0) return false;
-  word.extent = Extent::group;
-  word.group = *size;
+  if (named == kExtents.end() && !size) return false;
+  if (size && *size == 0) refuse_suffix(text, "a scale is for one input at least (-row: for all of a row)");
+  if (word.extent != Extent::unsaid) refuse_suffix(text, "one of -gN, -row, -tensor and -block, once");
+  word.extent = size ? Extent::group : named->second;
+  word.group = size.value_or(0);
   return true;
 }
 
@@ -79,7 +85,7 @@ bool read_word(std::string_view text, SchemeWord& word) {
   }
   while (dash != std::string_view::npos) {
     const std::size_t next = text.find('-', dash + 1);
-    if (!read_suffix(text.substr(dash + 1, next == std::string_view::npos ? next : next - dash - 1), word))
+    if (!read_suffix(text, text.substr(dash + 1, next == std::string_view::npos ? next : next - dash - 1), word))
       return false;
     dash = next;
   }
@@ -96,20 +102,25 @@ void read_settings(const WriteOptions& options, std::span<const std::string_view
   if (const auto bits = look("bits")) {
     const std::string base = *bits + "bit";
     if (!word.base.empty() && word.base != base)
-      throw Error(ErrorKind::unsupported, "--set bits=" + *bits + " and --scheme " + options.scheme + " disagree");
+      throw OptionError("--set bits=" + *bits + " and --scheme " + options.scheme + " disagree");
     if (!read_word(base, word)) refuse("--set bits=" + *bits, bases, layout);
   }
   if (const auto size = look("group_size")) {
     const auto number = whole_number(*size);
     if (*size != "-1" && (!number || *number == 0))
-      throw Error(ErrorKind::unsupported, "group_size=" + *size + ": expected -1 or a number of inputs");
-    word.extent = *size == "-1" ? Extent::row : Extent::group;
+      throw OptionError("--set group_size=" + *size + ": expected -1 or a number of inputs");
+    const Extent extent = *size == "-1" ? Extent::row : Extent::group;
+    if (word.extent != Extent::unsaid && (word.extent != extent || word.group != number.value_or(0)))
+      throw OptionError("--set group_size=" + *size + " and --scheme " + options.scheme + " disagree");
+    word.extent = extent;
     word.group = number.value_or(0);
   }
   if (const auto sym = look("sym")) {
-    if (*sym != "true" && *sym != "false")
-      throw Error(ErrorKind::unsupported, "sym=" + *sym + ": expected true or false");
-    word.symmetric = *sym == "true";
+    if (*sym != "true" && *sym != "false") throw OptionError("--set sym=" + *sym + ": expected true or false");
+    const bool symmetric = *sym == "true";
+    if (word.symmetric.value_or(symmetric) != symmetric)
+      throw OptionError("--set sym=" + *sym + " and --scheme " + options.scheme + " disagree");
+    word.symmetric = symmetric;
   }
 }
 
@@ -118,7 +129,7 @@ bool matches(const std::string& name, const std::string& pattern, const char* op
   try {
     return std::regex_search(name, std::regex(pattern, std::regex::ECMAScript));
   } catch (const std::regex_error&) {
-    throw Error(ErrorKind::unsupported, std::string(option) + " '" + pattern + "': no regular expression");
+    throw OptionError(std::string(option) + " '" + pattern + "': no regular expression");
   }
 }
 

@@ -30,7 +30,7 @@ struct SchemeWord {
   bool named = false;  // the user asked for something: codes are kept in this form only
 };
 
-/// Throws unsupported, listing `bases`, for words that the layout does not have. f32, f16 and bf16 say nothing.
+/// Throws OptionError, listing `bases`, for words that the layout does not have. f32, f16 and bf16 say nothing.
 [[nodiscard]] SchemeWord scheme_word(const WriteOptions& options, std::span<const std::string_view> bases,
                                      std::string_view layout);
 /// "f32", "f16", "bf16": matrices stay plain.
@@ -47,7 +47,7 @@ struct Customs {
 [[nodiscard]] bool may_round(const tensor::Tensor& source, const std::string& file_name, const tensor::Model& model,
                              const WriteOptions& options, bool named, Customs customs = {});
 
-/// --keep and --quantize. Throw unsupported for what is no regular expression.
+/// --keep and --quantize. Throw OptionError for what is no regular expression.
 [[nodiscard]] bool is_kept_by_user(const std::string& name, const WriteOptions& options);
 [[nodiscard]] bool is_quantized_by_user(const std::string& name, const WriteOptions& options);
 

@@ -56,11 +56,13 @@ void inspect_tensor(const tensor::Model& model, const InspectOptions& options, C
 }
 
 void run_inspect(const InspectOptions& options, Console& console) {
-  tensor::Model model = convert::read_model(options.model, options.from);
-  console.note_findings(model.findings);
-  if (!options.tensor.empty()) return inspect_tensor(model, options, console);
   OverviewFacts facts;
   facts.layout = options.from.empty() ? std::string(convert::detect_layout(options.model).name) : options.from;
+  tensor::Model model = convert::read_model(options.model, facts.layout);
+  if (!options.tensor.empty()) {
+    console.note_findings(model.findings);
+    return inspect_tensor(model, options, console);
+  }
   if (facts.layout == "ingot") facts.file = container::facts(options.model);
   facts.fingerprint = recorded_fingerprint(model);
   if (options.fingerprint) {

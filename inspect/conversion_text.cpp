@@ -140,13 +140,17 @@ struct ClassErrors {
   }
 };
 
-/// One row per class. Errors in steps and ulp have columns where there are any.
+/// One row per class. Errors in steps and ulp have columns where there are any; of values rounded to few codes, units of
+/// the last place say nothing.
 TextTable proof_table(const convert::ConversionReport& report) {
   const bool lossy = std::any_of(report.proofs.begin(), report.proofs.end(),
                                  [](const auto& proof) { return proof.reached != ProofClass::exact; });
   std::vector<TextTable::Column> columns = {
       {"REACHED", Align::left}, {"TENSORS", Align::right}, {"WORST ERROR", Align::right}, {"IN STEPS", Align::right}};
-  if (lossy) columns.insert(columns.end(), {{"RMS", Align::right}, {"IN ULP", Align::right}, {"RMS", Align::right}});
+  const bool has_codes = std::any_of(report.proofs.begin(), report.proofs.end(),
+                                     [](const auto& proof) { return proof.reached == ProofClass::codes; });
+  if (lossy) columns.push_back({"RMS", Align::right});
+  if (has_codes) columns.insert(columns.end(), {{"IN ULP", Align::right}, {"RMS", Align::right}});
   columns.push_back({"WORST TENSOR", Align::left, Elide::front});
   TextTable table(std::move(columns));
   for (const ProofClass reached : {ProofClass::exact, ProofClass::codes, ProofClass::requantized}) {
@@ -161,15 +165,15 @@ TextTable proof_table(const convert::ConversionReport& report) {
     }
     if (count == 0) continue;
     const bool exact = reached == ProofClass::exact;
+    if (reached == ProofClass::requantized) errors.worst_ulp = errors.squared_ulp = 0;
     const auto number = [&](double value) {
       return exact ? std::string("0") : value > 0 ? three_significant(value) : std::string("-");
     };
     std::vector<TextTable::Cell> row = {class_cell(reached), with_separators(count),
                                         three_significant(worst->worst_error), number(errors.worst_steps)};
-    if (lossy) {
-      for (const double value : {errors.rms(errors.squared_steps), errors.worst_ulp, errors.rms(errors.squared_ulp)})
-        row.emplace_back(number(value));
-    }
+    if (lossy) row.emplace_back(number(errors.rms(errors.squared_steps)));
+    if (has_codes)
+      for (const double value : {errors.worst_ulp, errors.rms(errors.squared_ulp)}) row.emplace_back(number(value));
     row.emplace_back(exact ? "" : printable(worst->name));
     table.add_row(std::move(row));
   }

@@ -284,6 +284,8 @@ std::vector<SchemeTotal> totals_by_scheme(const tensor::Model& model) {
 std::string overview_text(const Model& model, const OverviewFacts& facts, bool fold, const TextStyle& style) {
   std::string text = paint(printable(model.path.string()), Ink::strong, style) + "\n";
   text += header_text(model, facts, style);
+  if (!model.findings.empty()) text += "\n" + paint("Findings", Ink::strong, style) + "\n";
+  for (const std::string& finding : model.findings) text += wrap("- " + printable(finding), style.width, 2) + "\n";
   if (!model.tensors.empty()) text += "\n" + tensors_text(model, fold, style) + "\n" + totals_text(model, style);
   return text;
 }

@@ -135,6 +135,9 @@ Json overview_json(const tensor::Model& model, const OverviewFacts& facts) {
   if (facts.file) json.set("file", file_json(*facts.file));
   if (model.source) json.set("source", source_json(*model.source));
   if (facts.fingerprint) json.set("fingerprint", facts.fingerprint->hex());
+  Json findings(JsonArray{});
+  for (const std::string& finding : model.findings) findings.push_back(to_valid_utf8(finding));
+  json.set("findings", std::move(findings));
   json.set("aliases", strings_json(model.aliases));
   json.set("attachments", attachments_json(model));
   json.set("totals", totals_json(model));

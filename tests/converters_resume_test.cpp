@@ -385,12 +385,25 @@ TEST_CASE("join_refuses_missing_unfinished_and_foreign_parts") {
   write_part(1, 40000);
   write_part(3, 40000);
   CHECK(std::string(error_of_join().what()).find("missing: 2/3") != std::string::npos);
-  write_part(2, 30000);
+  // A part of another conversion is refused before it writes: its files would stay among those of the others.
+  const std::optional<Error> foreign = test::error_of([&] { write_part(2, 30000); });
+  REQUIRE(foreign.has_value());
+  CHECK(foreign->kind == ErrorKind::mismatch);
+  CHECK(std::string(foreign->what()).find("--shard-size") != std::string::npos);
+  write_part(2, 40000);
+  const fs::path journal = directory.path() / ".out.ingot.partial" / "journal-2-of-3";
+  const std::vector<std::byte> own = test::read_bytes(journal);
+  const test::TemporaryDirectory elsewhere;
+  {
+    convert::ConvertOptions options = options_to("ingot", 30000);
+    options.write.part = convert::Part{2, 3};
+    (void)convert::convert(model, elsewhere / "out.ingot", options);
+  }
+  test::write_bytes(journal, test::read_bytes(elsewhere.path() / ".out.ingot.partial" / "journal-2-of-3"));
   CHECK(error_of_join().kind == ErrorKind::mismatch);
   CHECK(std::string(error_of_join().what()).find("--shard-size") != std::string::npos);
   CHECK(!fs::exists(directory / "out.ingot"));
-  write_part(2, 40000);
-  const fs::path journal = directory.path() / ".out.ingot.partial" / "journal-2-of-3";
+  test::write_bytes(journal, own);
   const std::vector<std::byte> whole = test::read_bytes(journal);
   test::write_bytes(journal, Bytes(whole).first(whole.size() - 5));
   CHECK(std::string(error_of_join().what()).find("2/3 (not finished)") != std::string::npos);

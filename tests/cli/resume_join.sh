@@ -1,6 +1,7 @@
 # --resume without anything to resume converts; parts are joined and end with the bytes of one conversion; the disk is
 # looked at first.
-ingot convert "$DATA/tiny-llama" -o whole.ingot --to ingot --shard-size 500KB --resume | tail -n 1
+ingot convert "$DATA/tiny-llama" -o whole.ingot --to ingot --shard-size 500KB --resume 2> note.txt | tail -n 1
+cat note.txt
 mkdir parts
 for part in 3 1 2; do
   ingot convert "$DATA/tiny-llama" -o parts/whole.ingot --to ingot --shard-size 500KB --part $part/3 | tail -n 1
@@ -13,3 +14,10 @@ ingot join parts/whole.ingot 2>&1 || echo "exit $?"
 ingot convert "$DATA/tiny-llama" --to gguf --dry-run | grep -c '^Needs: '
 ingot convert "$DATA/tiny-llama" --to gguf --dry-run --json | grep -oE '"(disk_bytes|peak_memory_bytes)"'
 ingot convert "$DATA/tiny-llama" -o x.ingot --to ingot --part 4/3 2>&1 | head -n 1
+# The same of floats that are written as codes again.
+ingot convert "$DATA/tiny-llama" -o coded --to gptq --scheme 4bit-g64 --allow requantize > report.txt
+ingot convert coded -o floats --to hf --scheme f32 > report.txt
+ingot convert floats -o recovered --to gptq --recover --shard-size 300KB > report.txt
+for part in 2 1; do ingot convert floats -o parts/recovered --to gptq --recover --shard-size 300KB --part $part/2 > report.txt; done
+ingot join parts/recovered | grep -c equal
+diff -r recovered parts/recovered

@@ -17,3 +17,5 @@ for refused in unsupported__os_system unsupported__several_states; do
   ingot inspect "$refused.pt" 2>&1 || echo "exit status $?"
 done
 ls executed 2> /dev/null || echo "nothing was executed"
+ingot inspect "$torch/nested.pt" | sed -n "/Findings/,/^$/p"
+ingot inspect "$torch/nested.pt" --json | grep -A2 findings

@@ -14,6 +14,19 @@ code ingot edit file.ingot
 code ingot edit file.ingot --set novalue
 code ingot run "$DATA/tiny-llama" --system text -p text
 code ingot convert "$DATA/tiny-llama" -o x --to gptq --scheme 4bit-g64 --allow requantize --quantize embed
+for scheme in 4bit-g64-sym-asym 4bit-g0 4bit-row-g32 q9_9 4bit-g 9bit; do
+  code ingot convert "$DATA/tiny-llama" -o x --to gptq --scheme $scheme --allow requantize
+done
+code ingot convert "$DATA/tiny-llama" -o x --to gguf --scheme q9_9
+code ingot convert "$DATA/tiny-llama" -o x --to ingot --scheme q8_0
+code ingot convert "$DATA/tiny-llama" -o x --to mlx --scheme 4bit-g48 --allow requantize
+code ingot convert "$DATA/tiny-llama" -o x --to gptq --scheme 4bit-g64 --set group_size=32 --allow requantize
+code ingot convert "$DATA/tiny-llama" -o x --to gptq --set unknown=1
+code ingot convert "$DATA/tiny-llama" -o x --to gptq --keep '(' --allow requantize
+cp -r "$DATA/../golden/foreign/torch/lora" lora
+code ingot convert lora -o x --to gguf
+rm -r lora
+code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep no_such --quantize 'no_such|norm' --dry-run
 code ingot inspect absent
 code ingot verify absent
 code ingot restore absent -o out
