@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "converters/option_error.h"
 #include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
 
@@ -17,7 +18,7 @@ using tensor::Tensor;
 constexpr std::string_view kWeight = ".weight";
 using Extent = SchemeWord::Extent;
 
-constexpr Block kDeepSeekBlock = {128, 128};
+constexpr Block kDeepSeekBlock = {128, 128}, kRowBlock = {1, 0};
 constexpr Block kMxBlock = {1, 32}, kNvBlock = {1, 16};
 
 bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
@@ -29,9 +30,9 @@ bool is_matrix(const Tensor& source, const std::string& file_name) {
 Block block_of(const SchemeWord& word) {
   if (word.extent == Extent::block) return kDeepSeekBlock;
   if (word.extent == Extent::tensor) return {0, 0};
-  if (word.extent == Extent::row) return {1, 0};
-  throw Error(ErrorKind::unsupported, "--scheme fp8-g" + std::to_string(word.group) +
-                                          ": the fp8 layout has scales by -tensor, -row and -block (128 x 128)");
+  if (word.extent == Extent::row) return kRowBlock;
+  throw OptionError("--scheme fp8-g" + std::to_string(word.group) +
+                    ": the fp8 layout has scales by -tensor, -row and -block (128 x 128)");
 }
 
 StoredForm fp8_form(DType scale_type, Block block) {
@@ -47,7 +48,7 @@ std::vector<StoredForm> fp8_forms(const Tensor& source, const SchemeWord& word) 
   if (scheme.codes.type != DType::e4m3 || scheme.scales.size() != 1 || !is_number(scheme.scales[0].type)) return {};
   const tensor::Level& level = scheme.scales[0];
   if (word.extent != Extent::unsaid) return {fp8_form(level.type, block_of(word))};
-  if (level.block != kDeepSeekBlock && level.block != Block{1, 0} && level.block != Block{0, 0}) return {};
+  if (level.block != kDeepSeekBlock && level.block != kRowBlock && level.block != Block{0, 0}) return {};
   return {fp8_form(level.type, level.block)};
 }
 
@@ -72,6 +73,21 @@ Json method(std::string_view name) {
   return json;
 }
 
+/// weight_block_size as transformers understands it: rows are blocks of 1 x at least all inputs, one scale for a tensor is null. There is
+/// one for the whole model; where forms are mixed, blocks win over rows, because its loader on the CPU looks at the scales alone.
+Json block_size_of(const std::vector<CodedOutput>& outputs) {
+  bool blocks = false;
+  std::uint64_t inputs = 0;  // of the widest weight with scales by row
+  for (const CodedOutput& output : outputs) {
+    if (output.plan == nullptr) continue;
+    const Block block = output.plan->tensor.scheme.scales[0].block;
+    blocks |= block == kDeepSeekBlock;
+    if (block == kRowBlock) inputs = std::max(inputs, output.plan->tensor.shape[1]);
+  }
+  if (blocks) return JsonArray{Json(kDeepSeekBlock.rows), Json(kDeepSeekBlock.cols)};
+  return inputs > 0 ? Json(JsonArray{Json(1), Json(inputs)}) : Json();
+}
+
 }  // namespace
 
 const std::vector<std::string_view>& fp8_schemes() noexcept {
@@ -90,27 +106,22 @@ CodedPlan plan_fp8(const Tensor& source, const std::string& file_name, const ten
   auto plan = planned(keep_or_round(source, forms, word.named, options), word.named, options, "fp8");
   if (!plan) return {};
   const tensor::Level& level = plan->tensor.scheme.scales[0];
-  const bool blocks = level.block == kDeepSeekBlock, rows = level.block == Block{1, 0};
   tensor::Shape scales;
-  if (blocks) scales = {ceil_div(source.shape[0], kDeepSeekBlock.rows), ceil_div(source.shape[1], kDeepSeekBlock.cols)};
-  if (rows) scales = {source.shape[0], 1};
+  if (level.block == kDeepSeekBlock)
+    scales = {ceil_div(source.shape[0], kDeepSeekBlock.rows), ceil_div(source.shape[1], kDeepSeekBlock.cols)};
+  if (level.block == kRowBlock) scales = {source.shape[0], 1};
   plan->items = {{file_name, DType::e4m3, source.shape, "codes"},
-                 {file_name + (blocks ? "_scale_inv" : "_scale"), level.type, scales, "scales"}};
+                 {file_name + "_scale_inv", level.type, scales, "scales"}};
   return std::move(*plan);
 }
 
 void configure_fp8(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&, Json& config,
                    std::map<std::string, std::string>&) {
   if (!any_coded(outputs)) return;
-  const bool blocks = std::any_of(outputs.begin(), outputs.end(), [](const CodedOutput& output) {
-    return output.plan != nullptr && output.plan->tensor.scheme.scales[0].block == kDeepSeekBlock;
-  });
   Json json = method("fp8");
   json.set("fmt", "e4m3");
   json.set("activation_scheme", "dynamic");
-  if (blocks)
-    json.set("weight_block_size",
-             Json(JsonArray{Json(std::uint64_t{kDeepSeekBlock.rows}), Json(std::uint64_t{kDeepSeekBlock.cols})}));
+  json.set("weight_block_size", block_size_of(outputs));
   json.set("modules_to_not_convert", plain_modules(outputs));
   config.set("quantization_config", std::move(json));
 }

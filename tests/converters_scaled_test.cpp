@@ -332,6 +332,34 @@ TEST_CASE("fp8_mxfp4_and_nvfp4_are_written_from_the_same") {
   check_written(kFolder / "compressed_tensors/naive", "fp8", {"fp8"});
 }
 
+TEST_CASE("fp8_is_written_as_transformers_loads_it") {
+  // Its FP8 linear layer (5.23): one scale without block size, else as many scales as blocks of that size fit.
+  const TemporaryDirectory directory, scratch;
+  const std::vector<FilePart> parts = {{"a.weight", DType::f32, {20, 40}}, {"b.weight", DType::f32, {30, 50}}};
+  const tensor::Model source = read_model(make_checkpoint(directory, parts, "{}"));
+  for (const auto& [scheme, size, shape] : {std::tuple{"fp8-tensor", "null", tensor::Shape{}},
+                                            {"fp8-row", "[1,50]", {20, 1}},
+                                            {"fp8-block", "[128,128]", {1, 1}}}) {
+    INFO(scheme);
+    ConvertOptions options;
+    options.to = "fp8";
+    options.write.scheme = scheme;
+    options.allow = ProofClass::requantized;
+    options.write.sync = false;
+    (void)ingot::convert::convert(source, scratch / scheme, options);
+    const fs::path written = scratch / scheme;
+    const Json config = parse_json(test::file_text(written / "config.json"), "config.json");
+    CHECK(canonical_json(config.at("quantization_config", "").at("weight_block_size", "")) == size);
+    const HfDirectory files = open_hf_directory(written);
+    const auto& entries = files.weights.at(0).entries;
+    const auto scale = std::find_if(entries.begin(), entries.end(),
+                                    [](const WeightEntry& entry) { return entry.name == "a.weight_scale_inv"; });
+    REQUIRE(scale != entries.end());
+    CHECK(scale->shape == shape);
+    CHECK(read_model(written).findings.empty());
+  }
+}
+
 TEST_CASE("a_real_compressed_tensors_checkpoint_decodes_and_restores") {
   const fs::path directory = kReal / "ct-w4a16-g128-sym";
   if (!fs::exists(directory)) return test::skip("no real checkpoints beside the repository");
