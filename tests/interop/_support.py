@@ -32,6 +32,15 @@ def gguf_files():
     return sorted(pathlib.Path(TEST_MODELS).glob("*.gguf")) if TEST_MODELS else []
 
 
+def float_sources(program, work):
+    """Name and directory of the float models that writers are tried on: tiny-llama and, where it is at hand, SmolLM2-135M, of whose
+    GGUF file exact float32 weights are made in `work`."""
+    yield "tiny-llama", TINY_LLAMA
+    for path in gguf_files():
+        if "SmolLM2" in path.name:
+            yield "SmolLM2-135M", convert(program, path, pathlib.Path(work) / "SmolLM2-135M", "hf", "--scheme", "f32")
+
+
 def ingot(program, *arguments):
     """Exit status, standard output, standard error."""
     done = subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True)

@@ -9,17 +9,19 @@ values those decode.
   -> gptq (v1 and v2)      every module loads into TorchLinear, dequantize_weight gives the source's values
   -> awq gemm              dequantize_gemm gives the source's values
   -> awq gemv, gemv_fast   every tensor equals what from_linear makes of the source's values, scales and zero points
-tests/data/tiny-llama, rounded to GPTQ and AWQ: the modules give the values that we decode, and transformers talks with them.
+tests/data/tiny-llama and SmolLM2-135M (of INGOT_TEST_MODELS), rounded to GPTQ and AWQ: the modules give the values that we decode, and
+transformers with GPTQModel's modules in it, or AutoAWQ's values, says what it says with ours.
 Exit status 77: a package is missing.
 """
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/golden/foreign" / name) for name in ("gptq", "awq")]
-from _support import SHARED, TINY_LLAMA, convert, figure, skip
+from _support import SHARED, convert, figure, float_sources, greedy_faults, reference_case, skip
 
 try:
     import torch
@@ -39,6 +41,7 @@ except ImportError as error:
 
 FOREIGN = ROOT / "tests/golden/foreign"
 QUANTIZED = SHARED / "models/quantized"
+TOKENS = 24
 # Checkpoint, its expected values, targets.
 ALL = ("gptq", "gptq_v2", "awq")
 SOURCES = [(QUANTIZED / "gptq-w4-g128-sym", "expected_dequant.safetensors", ALL), (QUANTIZED / "awq-gemm-w4-g128", "expected_dequant.safetensors", ALL),
@@ -57,10 +60,10 @@ def of_module(tensors, module):
     return {name.rsplit(".", 1)[1]: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[0] == module}
 
 
-def gptq_values(folder):
-    """Values of every module as GPTQModel reads them, binary16, [out, in]."""
+def gptq_layers(folder):
+    """Every module as GPTQModel has it after loading."""
     tensors, config = load_file(folder / "model.safetensors"), json.loads((folder / "quantize_config.json").read_text())
-    values = {}
+    layers = {}
     for name in modules(tensors):
         parts = of_module(tensors, name)
         setting = lambda key: dynamic_get(config.get("dynamic"), name, key, config[key])
@@ -72,8 +75,13 @@ def gptq_values(folder):
             convert_gptq_v1_to_v2_format_module(layer, bits, torch.int32)
         layer.optimized = True
         layer.post_init()
-        values[name] = layer.dequantize_weight().T
-    return values
+        layers[name] = layer.eval()
+    return layers
+
+
+def gptq_values(folder):
+    """Values of every module as GPTQModel reads them, binary16, [out, in]."""
+    return {name: layer.dequantize_weight().T for name, layer in gptq_layers(folder).items()}
 
 
 def awq_parts(folder):
@@ -116,22 +124,33 @@ def gemm_values(folder):
     return {name: dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"], 4, size(parts)).T for name, parts in gemm.items()}
 
 
-def check_rounded(program, scratch):
-    tokenizer = AutoTokenizer.from_pretrained(TINY_LLAMA)
-    prompt = tokenizer("Once upon a time", return_tensors="pt")
-    for layout, scheme, values_of in (("gptq", "4bit", gptq_values), ("gptq", "8bit-g32-asym", gptq_values), ("awq", "4bit", gemm_values)):
-        folder = convert(program, TINY_LLAMA, scratch / f"{layout}-{scheme}", layout, "--scheme", scheme, "--allow", "requantize")
-        ours = load_file(convert(program, folder, scratch / f"{layout}-{scheme}-f32", "hf", "--scheme", "f32") / "model.safetensors")
-        values = values_of(folder)
-        equal = compare(f"tiny-llama as {layout} {scheme}", values, ours)
-        model = AutoModelForCausalLM.from_pretrained(TINY_LLAMA, dtype=torch.float32)
+@torch.no_grad()
+def check_rounded(program, name, source, scratch):
+    prompt = AutoTokenizer.from_pretrained(source)("Once upon a time")["input_ids"]
+    for layout, scheme, values_of in (("gptq", "4bit-g64", gptq_values), ("gptq", "8bit-g32-asym", gptq_values), ("awq", "4bit-g64", gemm_values)):
+        label = f"{name} rounded to {layout} {scheme}"
+        folder = convert(program, source, scratch / f"{name}-{layout}-{scheme}", layout, "--scheme", scheme, "--allow", "requantize")
+        plain = convert(program, folder, scratch / "plain", "hf", "--scheme", "f32")
+        ours, values = load_file(plain / "model.safetensors"), values_of(folder)
+        equal = compare(label, values, ours)
+        if len(values) != sum(key.endswith("_proj.weight") for key in ours):
+            failures.append(f"{label}: {len(values)} modules")
+        model = AutoModelForCausalLM.from_pretrained(plain, dtype=torch.float32, attn_implementation="eager").eval()
         state = model.state_dict()
-        for name, value in values.items():
-            state[name + ".weight"].copy_(value)
-        text = tokenizer.decode(model.generate(**prompt, max_new_tokens=16, do_sample=False, pad_token_id=0)[0][prompt["input_ids"].shape[1]:])
-        if len(values) != 28 or len(text.strip()) <= 8:
-            failures.append(f"tiny-llama as {layout} {scheme}: {len(values)} modules, text {text!r}")
-        figure(f"tiny-llama rounded to {layout} {scheme}: {equal} of {len(values)} modules decode alike; transformers with them: {text.strip()[:40]!r}")
+        for key in values:
+            state[key + ".weight"].copy_(ours[key + ".weight"].half())  # as the modules round
+        case = reference_case(model, prompt, TOKENS)
+        if layout == "gptq":
+            for key, layer in gptq_layers(folder).items():
+                model.set_submodule(key, layer)
+        else:  # AutoAWQ's own layers compute on GPUs only
+            for key, value in values.items():
+                state[key + ".weight"].copy_(value)
+        faults = greedy_faults(lambda ids: model(torch.tensor([ids])).logits[0].numpy(), case)
+        failures.extend(f"{label}: {fault}" for fault in faults)
+        figure(f"{label}: {equal} of {len(values)} modules decode alike, {TOKENS - len(faults)} of {TOKENS} tokens")
+        for made in (folder, plain):
+            shutil.rmtree(made)
 
 
 def check_awq(program, clean, scratch, expected):
@@ -167,7 +186,8 @@ def main(program):
                     check_source(program, source, values, targets, pathlib.Path(scratch))
                 except RuntimeError as error:
                     failures.append(str(error))
-        check_rounded(program, pathlib.Path(scratch))
+        for name, source in float_sources(program, scratch):
+            check_rounded(program, name, source, pathlib.Path(scratch))
     for failure in failures:
         print("FAILED", failure)
     return 1 if failures else 0
