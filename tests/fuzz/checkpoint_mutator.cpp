@@ -14,11 +14,14 @@ using Random = std::minstd_rand;
 constexpr std::array<std::string_view, 22> kTypes = {
     "BOOL", "F4",  "F6_E2M3", "F6_E3M2", "U8",  "I8",  "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ",
     "I16",  "U16", "F16",     "BF16",    "I32", "U32", "F32",     "C64",     "F64",     "I64",         "U64"};
-constexpr std::array<std::string_view, 18> kExtents = {"0",  "1",  "2",  "3",   "4",   "5",   "7",          "8",         "15",
-                                                       "16", "17", "32", "64",  "127", "128", "4294967296", "2147483648", "9223372036854775807"};
+constexpr std::array<std::string_view, 18> kExtents = {
+    "0",  "1",  "2",  "3",  "4",   "5",   "7",          "8",          "15",
+    "16", "17", "32", "64", "127", "128", "4294967296", "2147483648", "9223372036854775807"};
 constexpr std::array<std::string_view, 24> kWords = {
-    "0",    "1",     "2",    "3",  "4",  "5",  "6",    "7",   "8",                    "16",  "32",       "64",
-    "128",  "-1",    "null", "{}", "[]", "\"\"", "true", "false", "18446744073709551615", "1e308", "\"int\"", "\"float\""};
+    "0",     "1",       "2",        "3",    "4",    "5",     "6",
+    "7",     "8",       "16",       "32",   "64",   "128",   "-1",
+    "null",  "{}",      "[]",       "\"\"", "true", "false", "18446744073709551615",
+    "1e308", "\"int\"", "\"float\""};
 
 std::size_t below(Random& random, std::size_t count) { return count == 0 ? 0 : random() % count; }
 
