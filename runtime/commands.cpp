@@ -259,6 +259,7 @@ void add_commands(CLI::App& app, Console& console) {
       "  echo 'It was a dark night' | ingot run model.ingot --top-p 0.9 --temperature 1");
   verb->callback([command, prompt, &console] { run(*command, prompt->count() > 0, console); });
   add_bench_command(app, console);
+  add_eval_command(app, console);
 }
 
 }  // namespace ingot::runtime

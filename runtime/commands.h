@@ -1,4 +1,4 @@
-// The verbs run and bench of the command line.
+// The verbs run, bench and eval of the command line.
 #pragma once
 
 #include "inspect/console.h"
@@ -7,6 +7,7 @@ namespace ingot::runtime {
 
 /// Both arguments must outlive parsing.
 void add_commands(CLI::App& app, Console& console);
-void add_bench_command(CLI::App& app, Console& console);  // one of them
+void add_bench_command(CLI::App& app, Console& console);  // one of them each
+void add_eval_command(CLI::App& app, Console& console);
 
 }  // namespace ingot::runtime

@@ -141,13 +141,14 @@ class Decoder final : public Network {
     }
   }
 
-  // Of the last row.
+  // Of the last rows, as many as `logits` has room for.
   void score(std::span<float> logits) {
     DecoderState& state = *state_;
-    final_norm_.apply(state.x.data() + (state.count - 1) * config_.hidden, 1, state.normed.data());
+    const std::uint64_t rows = logits.size() / config_.vocab;
+    final_norm_.apply(state.x.data() + (state.count - rows) * config_.hidden, rows, state.normed.data());
     const Product product = {
         head_ ? head_.get() : &embedding_, state.normed.data(), config_.hidden, logits.data(), config_.vocab, nullptr};
-    multiply({&product, 1}, 1, state.scratch);
+    multiply({&product, 1}, rows, state.scratch);
     if (config_.final_softcap == 0) return;
     for (float& logit : logits) logit = config_.final_softcap * std::tanh(logit / config_.final_softcap);
   }

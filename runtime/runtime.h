@@ -69,6 +69,11 @@ class Session {
   /// Appends tokens at the current position; returns the logits of the last one (vocab_size), valid until the next
   /// call. Throws limit_exceeded when the context is full.
   std::span<const float> forward(std::span<const std::uint32_t> tokens);
+  /// Reads tokens likewise and hands out the logits after each of them from index `first` on, some at a time: those
+  /// after tokens[index], tokens[index + 1], ... as the rows of `logits` (n, vocab_size).
+  void score(std::span<const std::uint32_t> tokens, std::uint64_t first,
+             const std::function<void(std::uint64_t index, std::span<const float> logits)>& visit);
+  [[nodiscard]] std::uint64_t vocab_size() const noexcept;
   [[nodiscard]] std::uint64_t position() const noexcept;
   [[nodiscard]] std::uint64_t context() const noexcept;
   void reset() noexcept;

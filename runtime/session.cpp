@@ -10,6 +10,7 @@ namespace ingot::runtime {
 namespace {
 
 constexpr std::uint64_t kDefaultContext = 4096;
+constexpr std::uint64_t kScoredRows = 32;  // logits that are held at a time
 
 void check_kernels() {
   using Outcome = kernels::Selection::Outcome;
@@ -60,11 +61,32 @@ struct Session::Impl {
   std::vector<float> logits;
   std::vector<std::uint32_t> tokens;  // read so far: kept for networks that want them read anew
 
+  /// Appends tokens to the sequence. Throws when one is unknown or there is no room.
+  void take(std::span<const std::uint32_t> added) {
+    if (added.empty()) throw Error(ErrorKind::invalid_value, "forward: expected at least one token");
+    if (added.size() > context - position) {
+      throw Error(ErrorKind::limit_exceeded, "the context of " + std::to_string(context) + " positions is full (" +
+                                                 std::to_string(position) + " used, " + std::to_string(added.size()) +
+                                                 " more wanted)");
+    }
+    for (const std::uint32_t token : added) {
+      if (token >= network->vocab_size()) {
+        throw Error(ErrorKind::invalid_value,
+                    "token id " + std::to_string(token) + ": expected below " + std::to_string(network->vocab_size()));
+      }
+    }
+    tokens.resize(position);
+    tokens.insert(tokens.end(), added.begin(), added.end());
+    if (network->prepare(tokens.size())) position = 0;
+  }
+
+  /// Leaves the logits of the last one in the first row.
   void read(std::span<const std::uint32_t> pieces) {
     while (!pieces.empty()) {
       const std::size_t count = std::min<std::size_t>(pieces.size(), kMaxVectors);
       const bool last = count == pieces.size();
-      network->forward(pieces.first(count), position, last ? std::span<float>(logits) : std::span<float>());
+      network->forward(pieces.first(count), position,
+                       last ? std::span(logits).first(network->vocab_size()) : std::span<float>());
       position += count;
       pieces = pieces.subspan(count);
     }
@@ -83,26 +105,32 @@ Session::Session(const tensor::Model& model, std::uint64_t context, Numerics num
 Session::~Session() = default;
 
 std::span<const float> Session::forward(std::span<const std::uint32_t> tokens) {
-  Impl& impl = *impl_;
-  if (tokens.empty()) throw Error(ErrorKind::invalid_value, "forward: expected at least one token");
-  if (tokens.size() > impl.context - impl.position) {
-    throw Error(ErrorKind::limit_exceeded, "the context of " + std::to_string(impl.context) + " positions is full (" +
-                                               std::to_string(impl.position) + " used, " +
-                                               std::to_string(tokens.size()) + " more wanted)");
-  }
-  for (const std::uint32_t token : tokens) {
-    if (token >= impl.network->vocab_size()) {
-      throw Error(ErrorKind::invalid_value, "token id " + std::to_string(token) + ": expected below " +
-                                                std::to_string(impl.network->vocab_size()));
-    }
-  }
-  impl.tokens.resize(impl.position);
-  impl.tokens.insert(impl.tokens.end(), tokens.begin(), tokens.end());
-  if (impl.network->prepare(impl.tokens.size())) impl.position = 0;
-  impl.read(std::span<const std::uint32_t>(impl.tokens).subspan(impl.position));
-  return impl.logits;
+  impl_->take(tokens);
+  impl_->read(std::span<const std::uint32_t>(impl_->tokens).subspan(impl_->position));
+  return std::span(impl_->logits).first(impl_->network->vocab_size());
 }
 
+void Session::score(std::span<const std::uint32_t> tokens, std::uint64_t first,
+                    const std::function<void(std::uint64_t index, std::span<const float> logits)>& visit) {
+  Impl& impl = *impl_;
+  const std::uint64_t start = impl.position, vocab = impl.network->vocab_size();
+  impl.take(tokens);
+  impl.logits.resize(kScoredRows * vocab);
+  while (impl.position < impl.tokens.size()) {
+    const std::uint64_t left = impl.tokens.size() - impl.position;
+    const std::uint64_t scored_from = start + first;  // positions below it need no logits
+    const bool scores = impl.position >= scored_from;
+    const std::uint64_t count =
+        scores ? std::min(left, kScoredRows) : std::min({left, kMaxVectors, scored_from - impl.position});
+    const std::span<float> logits = scores ? std::span(impl.logits).first(count * vocab) : std::span<float>();
+    impl.network->forward(std::span<const std::uint32_t>(impl.tokens).subspan(impl.position, count), impl.position,
+                          logits);
+    impl.position += count;
+    if (scores) visit(impl.position - count - start, logits);
+  }
+}
+
+std::uint64_t Session::vocab_size() const noexcept { return impl_->network->vocab_size(); }
 std::uint64_t Session::position() const noexcept { return impl_->position; }
 std::uint64_t Session::context() const noexcept { return impl_->context; }
 void Session::reset() noexcept { impl_->position = 0; }

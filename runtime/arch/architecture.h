@@ -17,8 +17,8 @@ class Network {
   /// Announces how long the sequence will be after the next forward() calls. True: what was computed for another length
   /// does not fit this one, and the sequence must be read anew from its beginning.
   [[nodiscard]] virtual bool prepare(std::uint64_t length) = 0;
-  /// Reads `tokens` (1..kMaxVectors ids below vocab_size) at positions [position, position + size). Logits of the last
-  /// one go to `logits` (vocab_size) unless it is empty.
+  /// Reads `tokens` (1..kMaxVectors ids below vocab_size) at positions [position, position + size). Logits of the
+  /// last of them go to `logits`: (n, vocab_size) for the last n, empty for none.
   virtual void forward(std::span<const std::uint32_t> tokens, std::uint64_t position, std::span<float> logits) = 0;
   [[nodiscard]] virtual std::uint64_t vocab_size() const noexcept = 0;
   /// Weights read for one token, as stored.

@@ -114,11 +114,14 @@ class Gpt2 final : public Network {
       mlp_step(layers_[i], count);
     }
     if (logits.empty()) return;
-    layer_norm(x_.data() + (count - 1) * hidden, final_norm_.data(), final_norm_bias_.data(), hidden, config_.epsilon,
-               normed_.data());
+    const std::uint64_t rows = logits.size() / config_.vocab;
+    for (std::uint64_t t = 0; t < rows; ++t) {
+      layer_norm(x_.data() + (count - rows + t) * hidden, final_norm_.data(), final_norm_bias_.data(), hidden,
+                 config_.epsilon, normed_.data() + t * hidden);
+    }
     const Product head = {
         head_ ? head_.get() : &embedding_, normed_.data(), hidden, logits.data(), config_.vocab, nullptr};
-    multiply({&head, 1}, 1, scratch_);
+    multiply({&head, 1}, rows, scratch_);
   }
 
   [[nodiscard]] std::uint64_t vocab_size() const noexcept override { return config_.vocab; }
