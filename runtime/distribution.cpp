@@ -48,12 +48,16 @@ Divergence diverge(const Prediction& reference, std::span<const float> logits) {
   result.most = result.least;
   const auto likeliest = static_cast<std::uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   result.same_likeliest = likeliest == reference.tokens[0];
-  if (reference.tail <= 0) return result;
+  if (reference.tail <= 0) {
+    result.least = result.most = std::max(result.least, 0.0);  // rounding may end below
+    return result;
+  }
   constexpr double kSmallest = 1e-300;  // rounding may leave nothing for the tail
   const double tail = reference.tail;
   const double least_logit = *std::min_element(logits.begin(), logits.end());
   result.least += tail * (std::log(tail) - std::log(std::max(1 - listed, kSmallest)));
   result.most += tail * (reference.log_probabilities.back() - (least_logit - total));
+  result.least = std::max(result.least, 0.0);
   result.most = std::max(result.most, result.least);
   return result;
 }

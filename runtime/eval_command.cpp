@@ -52,10 +52,10 @@ class StateFile {
   [[nodiscard]] Evaluation load() const {
     if (path_.empty() || !std::filesystem::exists(path_)) return {};
     const Json document = parse_json(read_text_file(path_, kMostStateBytes), path_);
-    if (!(document.at("of", path_) == identity_)) {
-      throw Error(ErrorKind::mismatch, path_ + ": the state of another evaluation: expected " +
-                                           canonical_json(identity_) + ", got " +
-                                           canonical_json(document.at("of", path_)));
+    const std::string expected = canonical_json(identity_), got = canonical_json(document.at("of", path_));
+    if (expected != got) {
+      throw Error(ErrorKind::mismatch,
+                  path_ + ": the state of another evaluation: expected " + expected + ", got " + got);
     }
     return evaluation_from_json(document.at("seen", path_), path_);
   }

@@ -63,7 +63,8 @@ void write_bytes(const std::filesystem::path& path, const std::vector<char>& byt
 
 TEST_CASE("perplexity and its error are those of transformers over the same windows") {
   const TinyLlama tiny;
-  const Json expected = parse_json(read_text_file(tiny.directory / "expected_perplexity.json", 1 << 20), "expected");
+  const Json expected = parse_json(
+      read_text_file(test::data_directory() / "evaluation" / "expected_perplexity.json", 1 << 20), "expected");
   const EvaluationText text = evaluation_text(tiny.tokenizer, tiny.sample, 64, 0);
   CHECK(text.tokens.size() == expected.at("tokens", "").as_u64(""));
   CHECK(text.windows == expected.at("windows", "").as_u64(""));

@@ -1,7 +1,7 @@
-# Perplexity of the sample (transformers in float32: expected_perplexity.json), a baseline and a state that serve again.
+# Perplexity of the sample (transformers in float32: data/evaluation), a baseline and a state that serve again.
 sample="$DATA/tiny-llama/sample.txt"
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --exact --json > whole.json
-python3 - "$DATA/tiny-llama/expected_perplexity.json" <<'END'
+python3 - "$DATA/evaluation/expected_perplexity.json" <<'END'
 import json, sys
 got, expected = json.load(open("whole.json")), json.load(open(sys.argv[1]))
 print(abs(got["perplexity"] / expected["perplexity"] - 1) < 1e-5, got["windows"] == expected["windows"])

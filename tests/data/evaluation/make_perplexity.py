@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes expected_perplexity.json: the windows of `ingot eval` over sample.txt, scored by transformers in float32.
+"""Writes expected_perplexity.json: the windows of `ingot eval` over sample.txt of tiny-llama, scored by transformers in float32.
 
     make_perplexity.py        (needs torch and transformers; see tests/interop/requirements.txt)
 
@@ -13,12 +13,13 @@ import torch
 import transformers
 
 HERE = pathlib.Path(__file__).resolve().parent
+MODEL = HERE.parent / "tiny-llama"
 WINDOW = 64
 
 torch.set_grad_enabled(False)
-tokenizer = transformers.AutoTokenizer.from_pretrained(HERE)
-model = transformers.AutoModelForCausalLM.from_pretrained(HERE, dtype=torch.float32)
-tokens = tokenizer((HERE / "sample.txt").read_text())["input_ids"]
+tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL)
+model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+tokens = tokenizer((MODEL / "sample.txt").read_text())["input_ids"]
 adds_beginning = tokens[0] == tokenizer.bos_token_id
 windows = len(tokens) // WINDOW
 first = WINDOW // 2
