@@ -53,7 +53,8 @@ function(ingot_add_layer name)
 endfunction()
 
 # ingot_add_isa_source(target source definition flag...)
-# A file for one x86 instruction-set extension: only this file gets the flags. `definition` tells the rest of the target that it exists.
+# A file for one x86 instruction-set extension: only this file gets the flags. `definition` tells the rest of the target that it exists,
+# or, written file.cpp=definition, that one file.
 function(ingot_add_isa_source target source definition)
   if(NOT INGOT_ISA OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     return()
@@ -67,6 +68,10 @@ function(ingot_add_isa_source target source definition)
   set_source_files_properties(${source} PROPERTIES
     SKIP_PRECOMPILE_HEADERS ON
     COMPILE_OPTIONS "${ARGN};-fno-exceptions;-Wno-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>")
-  target_compile_definitions(${target} PRIVATE ${definition})
+  if(definition MATCHES "^(.+\\.cpp)=(.+)$")
+    set_property(SOURCE ${CMAKE_MATCH_1} APPEND PROPERTY COMPILE_DEFINITIONS ${CMAKE_MATCH_2})
+  else()
+    target_compile_definitions(${target} PRIVATE ${definition})
+  endif()
   set_property(GLOBAL APPEND PROPERTY INGOT_ISA_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/${source})
 endfunction()

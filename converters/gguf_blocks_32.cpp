@@ -1,6 +1,7 @@
 // Split and join of the block types without sub-blocks: Q4_0 to Q8_1, IQ4_NL, MXFP4, NVFP4, Q1_0, Q2_0.
 // Field order inside a block is given above each pair; element order is ggml's (low nibbles first, then high nibbles).
 #include "converters/gguf_block_codecs.h"
+#include "converters/gguf_loops.h"
 #include "format/tensor/float_codes.h"
 
 namespace ingot::convert::gguf {
@@ -15,11 +16,8 @@ void split_q4_0(const std::byte* block, std::uint64_t count, const MutableRowVie
     split_nibbles<16>(block + 2, row.codes + b * 32);
   }
 }
-void join_q4_0(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
-  for (std::uint64_t b = 0; b < count; ++b, block += 18) {
-    copy_bytes(row.parameters[0] + b * kF16Bytes, block, kF16Bytes);
-    join_nibbles<16>(row.codes + b * 32, block + 2);
-  }
+void join_q4_0(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept {
+  block_loops().join_q4_0(row.codes, row.parameters[0], nullptr, count, blocks);
 }
 
 // Q4_1 (20): f16 scale | f16 bias | 16 bytes of nibbles.
@@ -30,12 +28,8 @@ void split_q4_1(const std::byte* block, std::uint64_t count, const MutableRowVie
     split_nibbles<16>(block + 4, row.codes + b * 32);
   }
 }
-void join_q4_1(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
-  for (std::uint64_t b = 0; b < count; ++b, block += 20) {
-    copy_bytes(row.parameters[0] + b * kF16Bytes, block, kF16Bytes);
-    copy_bytes(row.parameters[1] + b * kF16Bytes, block + 2, kF16Bytes);
-    join_nibbles<16>(row.codes + b * 32, block + 4);
-  }
+void join_q4_1(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept {
+  block_loops().join_q4_1(row.codes, row.parameters[0], row.parameters[1], count, blocks);
 }
 
 // Fifth bits: 32 bits, bit j for element j.
@@ -43,12 +37,6 @@ void add_fifth_bits(const std::byte* high, std::uint8_t* codes) noexcept {
   for (std::size_t i = 0; i < 4; ++i) {
     const auto at = reinterpret_cast<std::byte*>(codes + 8 * i);
     store_le(at, load_le<std::uint64_t>(at) | spread_bits(u8(high + i)) << 4);
-  }
-}
-void take_fifth_bits(const std::uint8_t* codes, std::byte* high) noexcept {
-  for (std::size_t i = 0; i < 4; ++i) {
-    const auto eight = load_le<std::uint64_t>(reinterpret_cast<const std::byte*>(codes + 8 * i));
-    high[i] = static_cast<std::byte>(collect_bits((eight >> 4) & 0x0101010101010101u));
   }
 }
 
@@ -60,12 +48,8 @@ void split_q5_0(const std::byte* block, std::uint64_t count, const MutableRowVie
     add_fifth_bits(block + 2, row.codes + b * 32);
   }
 }
-void join_q5_0(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
-  for (std::uint64_t b = 0; b < count; ++b, block += 22) {
-    copy_bytes(row.parameters[0] + b * kF16Bytes, block, kF16Bytes);
-    take_fifth_bits(row.codes + b * 32, block + 2);
-    join_nibbles<16>(row.codes + b * 32, block + 6);
-  }
+void join_q5_0(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept {
+  block_loops().join_q5_0(row.codes, row.parameters[0], nullptr, count, blocks);
 }
 
 // Q5_1 (24): f16 scale | f16 bias | 4 bytes of fifth bits | 16 bytes of nibbles.
@@ -77,13 +61,8 @@ void split_q5_1(const std::byte* block, std::uint64_t count, const MutableRowVie
     add_fifth_bits(block + 4, row.codes + b * 32);
   }
 }
-void join_q5_1(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
-  for (std::uint64_t b = 0; b < count; ++b, block += 24) {
-    copy_bytes(row.parameters[0] + b * kF16Bytes, block, kF16Bytes);
-    copy_bytes(row.parameters[1] + b * kF16Bytes, block + 2, kF16Bytes);
-    take_fifth_bits(row.codes + b * 32, block + 4);
-    join_nibbles<16>(row.codes + b * 32, block + 8);
-  }
+void join_q5_1(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept {
+  block_loops().join_q5_1(row.codes, row.parameters[0], row.parameters[1], count, blocks);
 }
 
 // Q8_0 (34): f16 scale | 32 signed bytes.

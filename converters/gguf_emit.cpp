@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "converters/gguf_encode.h"
 #include "converters/gguf_plan.h"
@@ -18,6 +19,9 @@ using tensor::Tensor;
 using Sink = std::function<void(std::uint64_t, std::span<const std::byte>)>;
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kJoinedElems = std::uint64_t{1} << 18;  // of several tiles, which lie side by side in files
+constexpr std::uint64_t kEncodedElems = std::uint64_t{1}
+                                        << 15;  // decoded at a time: they stay in the second-level cache
 constexpr std::uint64_t kScanElems = std::uint64_t{1} << 16;
 constexpr std::uint64_t kScansAtOnce = 8;
 
@@ -128,15 +132,18 @@ void emit_join(const TensorPlan& plan, const Sink& sink) {
   FileRows view = row_view(plan, false);
   const RowMap map = row_map(plan, view);
   const Tensor& tensor = plan.blocks();
+  const std::uint64_t rows_at_once = kJoinedElems / std::max<std::uint64_t>(view.cols, 1) / tensor::kTileRows;
+  const std::uint64_t step = align_up(std::max<std::uint64_t>(rows_at_once, 1) * tensor::kTileRows, view.group);
+  std::vector<std::optional<RowUnpacker>> unpackers(static_cast<std::size_t>(thread_count()));
   for_pieces(view, tensor::kTileRows, sink,
-             [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int) {
-               RowUnpacker rows(tensor);
-               const std::uint64_t step = std::max<std::uint64_t>(view.group, tensor::kTileRows);
+             [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {
+               std::optional<RowUnpacker>& rows = unpackers[static_cast<std::size_t>(worker)];
+               if (!rows) rows.emplace(tensor);
                for (std::uint64_t begin = first; begin < first + count; begin += step) {
                  const std::uint64_t end = std::min(begin + step, first + count);
-                 rows.load(begin, end);
+                 rows->load(begin, end);
                  for (std::uint64_t r = begin; r < end; ++r) {
-                   plan.type->codec->join(rows.row(map(r)), view.cols / plan.type->block_elems,
+                   plan.type->codec->join(rows->row(map(r)), view.cols / plan.type->block_elems,
                                           bytes.data() + (r - first) * view.row_bytes);
                  }
                }
@@ -148,21 +155,27 @@ void emit_encode(const TensorPlan& plan, const Sink& sink) {
   const Encoder& encoder = *find_encoder(plan.type->name);
   FileRows view = row_view(plan, plan.target_heads > 0 && plan.shape.size() == 1);
   if (plan.target_heads > 0) view.group = view.rows / plan.target_heads;
+  const std::uint64_t rows_at_once = std::max<std::uint64_t>(kEncodedElems / std::max<std::uint64_t>(view.cols, 1), 1);
+  const std::uint64_t step = align_up(align_up(rows_at_once, tensor::kTileRows), view.group);
   tensor::ValueReader reader(*plan.source);
   std::vector<std::vector<float>> buffers(static_cast<std::size_t>(thread_count()));
   const auto work = [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {
     std::vector<float>& values = buffers[static_cast<std::size_t>(worker)];
-    values.resize(count * view.cols);
-    reader.read(first * view.cols, values, worker);
-    if (plan.add_one) {
-      for (float& value : values) value += 1.0f;
-    }
-    if (view.group == 1) {
-      encoder.encode(values.data(), values.size(), bytes.data());
-    } else {
-      for (std::uint64_t r = 0; r < count; ++r) {
+    for (std::uint64_t begin = first; begin < first + count; begin += step) {
+      const std::uint64_t rows = std::min(step, first + count - begin);
+      std::byte* out = bytes.data() + (begin - first) * view.row_bytes;
+      values.resize(rows * view.cols);
+      reader.read(begin * view.cols, values, worker);
+      if (plan.add_one) {
+        for (float& value : values) value += 1.0f;
+      }
+      if (view.group == 1) {
+        encoder.encode(values.data(), values.size(), out);
+        continue;
+      }
+      for (std::uint64_t r = 0; r < rows; ++r) {
         const std::uint64_t from = r / view.group * view.group + to_logical(r % view.group, view.group);
-        encoder.encode(values.data() + from * view.cols, view.cols, bytes.data() + r * view.row_bytes);
+        encoder.encode(values.data() + from * view.cols, view.cols, out + r * view.row_bytes);
       }
     }
     reader.done_with(first * view.cols, (first + count) * view.cols);
@@ -185,12 +198,22 @@ struct ScanBuffers {
   std::vector<std::byte> bytes;
 };
 
-/// Converts every value and back.
+/// Adding one to an exponent of ones sets the top bit.
+bool all_finite(std::span<const float> values) noexcept {
+  constexpr std::uint32_t kExponent = 0x7F800000, kOne = 0x00800000, kTop = 0x80000000;
+  std::uint32_t tops = 0;
+  for (const float value : values) tops |= (std::bit_cast<std::uint32_t>(value) & kExponent) + kOne;
+  return (tops & kTop) == 0;
+}
+
+/// Converts every value and back; once one is known to change, only infinities and NaN are of interest.
 void scan_values(const TensorPlan& plan, const Encoder& encoder, ScanBuffers& buffers, ScanResult& result) {
   const std::vector<float>& values = buffers.values;
+  if (!encoder.holds_non_finite && !all_finite(values)) result.finite = false;
+  if (!result.equal) return;
   if (encoder.all_fit != nullptr && !plan.add_one) {
     if (!encoder.all_fit(values.data(), values.size())) result.equal = false;
-    if (encoder.holds_non_finite) return;
+    return;
   }
   buffers.back.resize(values.size());
   if (plan.add_one) {
@@ -200,13 +223,9 @@ void scan_values(const TensorPlan& plan, const Encoder& encoder, ScanBuffers& bu
     encoder.encode(values.data(), values.size(), buffers.bytes.data());
     encoder.decode(buffers.bytes.data(), values.size(), buffers.back.data());
   }
-  bool equal = true, finite = true;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    equal &= same_value(values[i], buffers.back[i]);
-    finite &= std::isfinite(values[i]);
-  }
+  bool equal = true;
+  for (std::size_t i = 0; i < values.size(); ++i) equal &= same_value(values[i], buffers.back[i]);
   if (!equal) result.equal = false;
-  if (!finite) result.finite = false;
 }
 
 /// Stops early once nothing more can be learnt.

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "converters/gguf_blocks.h"
-#include "converters/requantize_blocks.h"
+#include "converters/gguf_loops.h"
 #include "format/base/byte_reader.h"
 #include "format/tensor/bulk.h"
 #include "format/tensor/float_codes.h"
@@ -16,7 +16,7 @@
 namespace ingot::convert::gguf {
 namespace {
 
-constexpr std::uint64_t kQ8Elems = 32, kQ8Bytes = 34;
+constexpr std::uint64_t kBlockElems = 32, kQ8Bytes = 34;
 
 void encode_f32(const float* values, std::uint64_t count, std::byte* out) noexcept {
   std::memcpy(out, values, count * sizeof(float));
@@ -55,93 +55,31 @@ bool all_fit_bf16(const float* values, std::uint64_t count) noexcept {
   return tensor::bulk().all_fit_bf16(values, count);
 }
 
-// The quantizer of ggml's reference, bit for bit the same blocks: scale = largest / 127, codes = roundf(value / scale).
-
-/// Any values; a scale below 2^-128 has an infinite inverse (and is stored as zero).
-void encode_special_block(const float* values, std::byte* block) noexcept {
-  float largest = 0;
-  for (std::size_t i = 0; i < kQ8Elems; ++i) largest = std::max(largest, std::fabs(values[i]));
-  const float scale = largest / 127.0f;
-  const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
-  store_le(block, tensor::f32_to_f16(scale));
-  for (std::size_t i = 0; i < kQ8Elems; ++i) {
-    const float scaled = std::clamp(values[i] * inverse, -127.5f, 127.49f);
-    block[2 + i] = static_cast<std::byte>(static_cast<int>(std::roundf(scaled == scaled ? scaled : 0.0f)));
-  }
-}
-
-/// No comparisons of floats in the loops, so that compilers vectorize them.
-void encode_q8_0(const float* values, std::uint64_t count, std::byte* block) noexcept {
-  for (std::uint64_t b = 0; b < count / kQ8Elems; ++b, values += kQ8Elems, block += kQ8Bytes) {
-    std::int32_t largest_bits = 0;
-    for (std::size_t i = 0; i < kQ8Elems; ++i)
-      largest_bits = std::max(largest_bits, std::bit_cast<std::int32_t>(values[i]) & 0x7FFFFFFF);
-    const float scale = std::bit_cast<float>(largest_bits) / 127.0f;
-    const float inverse = 1.0f / scale;
-    if (!std::isfinite(scale) || !std::isfinite(inverse)) {
-      encode_special_block(values, block);
-      continue;
-    }
-    store_le(block, tensor::f32_to_f16(scale));
-    std::int8_t codes[kQ8Elems];
-    for (std::size_t i = 0; i < kQ8Elems; ++i) {
-      const float scaled = values[i] * inverse;  // at most 127 apart from the last bits
-      const auto whole = static_cast<std::int32_t>(scaled);
-      const float rest = scaled - static_cast<float>(whole);                                // exact
-      codes[i] = static_cast<std::int8_t>(whole + static_cast<std::int32_t>(rest + rest));  // halves away from zero
-    }
-    std::memcpy(block + 2, codes, kQ8Elems);
-  }
+template <EncodeLoop BlockLoops::*loop>
+void encode_blocks(const float* values, std::uint64_t count, std::byte* out) noexcept {
+  (block_loops().*loop)(values, count / kBlockElems, out);
 }
 
 void decode_q8_0(const std::byte* block, std::uint64_t count, float* values) noexcept {
-  for (std::uint64_t b = 0; b < count / kQ8Elems; ++b, values += kQ8Elems, block += kQ8Bytes) {
+  for (std::uint64_t b = 0; b < count / kBlockElems; ++b, values += kBlockElems, block += kQ8Bytes) {
     const float scale = tensor::f16_to_f32(load_le<std::uint16_t>(block));
-    for (std::size_t i = 0; i < kQ8Elems; ++i)
+    for (std::size_t i = 0; i < kBlockElems; ++i)
       values[i] = scale * static_cast<float>(static_cast<std::int8_t>(block[2 + i]));
   }
 }
 
-// Q4_0, Q4_1, Q5_0, Q5_1: the quantizers of requantize_gguf.cpp, block by block (spec/quantizers.md section 2).
+// Q4_0, Q4_1, Q5_0, Q5_1: codes and parameters by the type's own codec.
 
 struct RoundedType {
   const BlockType* type;
   tensor::Scheme scheme;
-  const quantizers::Quantizer* quantizer;
 };
-RoundedType rounded_type(std::string_view name) {
-  RoundedType result{find_block_type(name), find_block_type(name)->scheme(), nullptr};
-  for (const quantizers::Quantizer& row : quantizers::kGgufQuantizers)
-    if (row.matches(result.scheme)) result.quantizer = &row;
-  return result;
-}
+RoundedType rounded_type(std::string_view name) { return {find_block_type(name), find_block_type(name)->scheme()}; }
 enum Rounded : std::uint8_t { q4_0, q4_1, q5_0, q5_1 };
 const RoundedType& rounded_type(Rounded which) noexcept {
   static const RoundedType kTypes[] = {rounded_type("Q4_0"), rounded_type("Q4_1"), rounded_type("Q5_0"),
                                        rounded_type("Q5_1")};
   return kTypes[which];
-}
-
-constexpr std::uint64_t kBlockElems = 32;
-
-template <Rounded which>
-void encode_rounded(const float* values, std::uint64_t count, std::byte* out) noexcept {
-  const RoundedType& row = rounded_type(which);
-  std::uint8_t codes[kBlockElems];
-  std::byte scale[2], bias[2];
-  for (std::uint64_t b = 0; b < count / kBlockElems; ++b, values += kBlockElems, out += row.type->block_bytes) {
-    quantizers::Extremes extremes{values[0], values[0], values[0]};
-    for (std::uint64_t i = 1; i < kBlockElems; ++i) {
-      extremes.least = std::min(extremes.least, values[i]);
-      extremes.greatest = std::max(extremes.greatest, values[i]);
-      if (std::fabs(values[i]) > std::fabs(extremes.farthest)) extremes.farthest = values[i];
-    }
-    const quantizers::BlockNumbers numbers = row.quantizer->numbers(row.scheme, extremes, true);
-    row.quantizer->codes(row.scheme, numbers, values, kBlockElems, codes);
-    store_le(scale, tensor::f32_to_f16(numbers.scale));
-    store_le(bias, tensor::f32_to_f16(numbers.offset));
-    row.type->codec->join({codes, {scale, bias}}, 1, out);
-  }
 }
 
 template <Rounded which>
@@ -197,11 +135,11 @@ constexpr auto kEncoders = std::to_array<Encoder>({
     {"f32", "F32", encode_f32, decode_f32, all_fit_f32, true},
     {"f16", "F16", encode_halves<tensor::f32_to_f16>, decode_halves<tensor::f16_to_f32>, all_fit_f16, true},
     {"bf16", "BF16", encode_halves<tensor::f32_to_bf16>, decode_halves<tensor::bf16_to_f32>, all_fit_bf16, true},
-    {"q8_0", "Q8_0", encode_q8_0, decode_q8_0, nullptr, false},
-    {"q4_0", "Q4_0", encode_rounded<q4_0>, decode_rounded<q4_0>, nullptr, false},
-    {"q4_1", "Q4_1", encode_rounded<q4_1>, decode_rounded<q4_1>, nullptr, false},
-    {"q5_0", "Q5_0", encode_rounded<q5_0>, decode_rounded<q5_0>, nullptr, false},
-    {"q5_1", "Q5_1", encode_rounded<q5_1>, decode_rounded<q5_1>, nullptr, false},
+    {"q8_0", "Q8_0", encode_blocks<&BlockLoops::encode_q8_0>, decode_q8_0, nullptr, false},
+    {"q4_0", "Q4_0", encode_blocks<&BlockLoops::encode_q4_0>, decode_rounded<q4_0>, nullptr, false},
+    {"q4_1", "Q4_1", encode_blocks<&BlockLoops::encode_q4_1>, decode_rounded<q4_1>, nullptr, false},
+    {"q5_0", "Q5_0", encode_blocks<&BlockLoops::encode_q5_0>, decode_rounded<q5_0>, nullptr, false},
+    {"q5_1", "Q5_1", encode_blocks<&BlockLoops::encode_q5_1>, decode_rounded<q5_1>, nullptr, false},
     {"mxfp4", "MXFP4", encode_mxfp4, decode_mxfp4, nullptr, false},
 });
 

@@ -7,6 +7,7 @@
 
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
+#include "format/tensor/packing.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -20,6 +21,16 @@ constexpr std::array<float, 2> kSignTable = {-1.0f, 1.0f};  // Q1_0: bit 0 and b
 /// A plane of codes, one per element. The indexes of a grid are handled as parameters.
 bool is_code_plane(const PlaneSpec& spec, const tensor::Scheme& scheme) {
   return spec.role.starts_with("codes") && scheme.codes.kind != tensor::CodeKind::grid;
+}
+
+/// Codes of a row, `run_cols` at a time.
+void move_codes(const std::vector<std::uint8_t>& moves, std::uint64_t run_cols,
+                std::span<std::uint8_t> codes) noexcept {
+  for (std::size_t run = 0; run < moves.size() && run * run_cols < codes.size(); ++run) {
+    const std::uint8_t move = moves[run];
+    for (std::uint8_t& code : codes.subspan(run * run_cols, std::min(run_cols, codes.size() - run * run_cols)))
+      code = static_cast<std::uint8_t>(code + move);
+  }
 }
 
 std::uint64_t plain_element_bytes(DType type) { return ceil_div(tensor::bits(type), 8); }
@@ -159,17 +170,24 @@ std::shared_ptr<const tensor::PlaneSource> block_planes(std::shared_ptr<const Ma
 }
 
 RowUnpacker::RowUnpacker(const tensor::Tensor& tensor)
-    : tensor_(tensor), geometry_(tensor.geometry()), specs_(tensor.plane_specs()) {
-  code_bits_ = tensor::bits(tensor.scheme.codes.type);
+    : tensor_(tensor),
+      moved_(recoding::moved_codes(tensor)),
+      geometry_(tensor.geometry()),
+      specs_(tensor.plane_specs()) {
+  const tensor::Tensor& codes = moved_ ? *moved_->source : tensor;
+  code_specs_ = codes.plane_specs();
+  code_bits_ = tensor::bits(codes.scheme.codes.type);
+  for (std::size_t i = 0; i < code_specs_.size(); ++i)
+    if (is_code_plane(code_specs_[i], codes.scheme)) code_planes_.push_back(i);
+  slices_ = code_planes_.size();
+  if (moved_) code_planes_.push_back(moved_->shifts.plane);
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (is_code_plane(specs_[i], tensor.scheme)) {
-      code_planes_.push_back(i);
-    } else if (specs_[i].sliced) {
-      parameters_.push_back({i, specs_[i].cols, plain_element_bytes(specs_[i].type)});
-    }
+    if (is_code_plane(specs_[i], tensor.scheme) || !specs_[i].sliced) continue;
+    parameter_planes_.push_back(i);
+    parameters_.push_back({i, specs_[i].cols, plain_element_bytes(specs_[i].type)});
   }
-  raw_.resize(specs_.size());
-  plane_bytes_.resize(specs_.size());
+  constexpr std::uint64_t kPad = 64;  // rows a power of two apart would share few lines of the first-level cache
+  code_stride_ = slices_ == 0 ? 0 : geometry_.cols + (geometry_.rows_per_unit > 1 ? kPad : 0);
   plain_.resize(parameters_.size());
 }
 
@@ -180,40 +198,64 @@ std::uint64_t RowUnpacker::unit_of(std::uint64_t row) const noexcept {
 void RowUnpacker::load(std::uint64_t row_begin, std::uint64_t row_end) {
   first_unit_ = unit_of(row_begin);
   const std::uint64_t unit_end = unit_of(row_end - 1) + 1;
-  std::vector<std::byte*> wanted(specs_.size(), nullptr);
-  bool any = false;
-  for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (!specs_[i].sliced) continue;
-    if (const auto view = tensor_.planes->view(i)) {
-      plane_bytes_[i] = view->data() + first_unit_ * specs_[i].unit_bytes;
-      continue;
-    }
-    raw_[i].resize((unit_end - first_unit_) * specs_[i].unit_bytes);
-    plane_bytes_[i] = wanted[i] = raw_[i].data();
-    any = true;
-  }
-  if (any) tensor_.planes->read_units(first_unit_, unit_end, wanted);
-  unpack_loaded(unit_end - first_unit_);
+  read_planes(moved_ ? *moved_->source : tensor_, code_planes_, unit_end, raw_codes_, code_bytes_);
+  read_planes(tensor_, parameter_planes_, unit_end, raw_parameters_, parameter_bytes_);
+  if (slices_ != 0) unpack_codes(unit_end - first_unit_);
+  unpack_parameters(unit_end - first_unit_);
 }
 
-void RowUnpacker::unpack_loaded(std::uint64_t unit_count) {
-  codes_.resize(unit_count * geometry_.rows_per_unit * (code_planes_.empty() ? 0 : geometry_.cols));
-  for (std::size_t p = 0; p < parameters_.size(); ++p) {
-    plain_[p].resize(unit_count * geometry_.rows_per_unit * parameters_[p].cols * parameters_[p].element_bytes);
+/// Units [first_unit_, unit_end) of some planes.
+void RowUnpacker::read_planes(const tensor::Tensor& tensor, const std::vector<std::size_t>& planes,
+                              std::uint64_t unit_end, std::vector<std::vector<std::byte>>& raw,
+                              std::vector<const std::byte*>& bytes) {
+  const std::vector<PlaneSpec>& specs = &tensor == &tensor_ ? specs_ : code_specs_;
+  raw.resize(specs.size());
+  bytes.resize(specs.size());
+  std::vector<std::byte*> wanted(specs.size(), nullptr);
+  bool any = false;
+  for (const std::size_t i : planes) {
+    if (const auto view = tensor.planes->view(i)) {
+      bytes[i] = view->data() + first_unit_ * specs[i].unit_bytes;
+      continue;
+    }
+    raw[i].resize((unit_end - first_unit_) * specs[i].unit_bytes);
+    bytes[i] = wanted[i] = raw[i].data();
+    any = true;
   }
+  if (any) tensor.planes->read_units(first_unit_, unit_end, wanted);
+}
+
+void RowUnpacker::unpack_codes(std::uint64_t unit_count) {
+  const std::uint64_t rows = geometry_.rows_per_unit;
+  codes_.resize(unit_count * rows * code_stride_);
   for (std::uint64_t unit = 0; unit < unit_count; ++unit) {
     const std::byte* slices[3] = {};
-    for (std::size_t i = 0; i < code_planes_.size(); ++i)
-      slices[i] = plane_bytes_[code_planes_[i]] + unit * specs_[code_planes_[i]].unit_bytes;
-    if (!code_planes_.empty()) {
-      tensor::unpack_unit(geometry_, code_bits_, slices,
-                          codes_.data() + unit * geometry_.rows_per_unit * geometry_.cols);
+    for (std::size_t i = 0; i < slices_; ++i)
+      slices[i] = code_bytes_[code_planes_[i]] + unit * code_specs_[code_planes_[i]].unit_bytes;
+    std::uint8_t* codes = codes_.data() + unit * rows * code_stride_;
+    if (geometry_.packing == tensor::Packing::rows)
+      tensor::unpack_unit(geometry_, code_bits_, slices, codes);
+    else
+      tensor::unpack_tile(code_bits_, slices, 0, geometry_.cols, codes, code_stride_);
+    if (!moved_) continue;
+    const std::byte* zero_points = code_bytes_[moved_->shifts.plane] + unit * moved_->shifts.tile_bytes;
+    for (std::uint64_t row = 0; row < rows; ++row) {
+      moved_->row(zero_points, row, moves_);
+      move_codes(moves_, moved_->shifts.run_cols, {codes + row * code_stride_, geometry_.cols});
     }
-    for (std::size_t p = 0; p < parameters_.size(); ++p) {
-      const PlaneSpec& spec = specs_[parameters_[p].index];
-      tensor::unpack_parameters(
-          geometry_, spec.type, spec.cols, plane_bytes_[parameters_[p].index] + unit * spec.unit_bytes,
-          plain_[p].data() + unit * geometry_.rows_per_unit * spec.cols * parameters_[p].element_bytes);
+  }
+}
+
+void RowUnpacker::unpack_parameters(std::uint64_t unit_count) {
+  const std::uint64_t rows = geometry_.rows_per_unit;
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    const PlaneSpec& spec = specs_[parameters_[p].index];
+    const std::uint64_t unit_elements = rows * spec.cols * parameters_[p].element_bytes;
+    plain_[p].resize(unit_count * unit_elements);
+    for (std::uint64_t unit = 0; unit < unit_count; ++unit) {
+      tensor::unpack_parameters(geometry_, spec.type, spec.cols,
+                                parameter_bytes_[parameters_[p].index] + unit * spec.unit_bytes,
+                                plain_[p].data() + unit * unit_elements);
     }
   }
 }
@@ -221,7 +263,7 @@ void RowUnpacker::unpack_loaded(std::uint64_t unit_count) {
 RowView RowUnpacker::row(std::uint64_t index) const noexcept {
   const std::uint64_t in_unit = index % geometry_.rows % geometry_.rows_per_unit;
   const std::uint64_t slot = (unit_of(index) - first_unit_) * geometry_.rows_per_unit + in_unit;
-  RowView view{code_planes_.empty() ? nullptr : codes_.data() + slot * geometry_.cols, {}};
+  RowView view{slices_ == 0 ? nullptr : codes_.data() + slot * code_stride_, {}};
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     view.parameters[p] = plain_[p].data() + slot * parameters_[p].cols * parameters_[p].element_bytes;
   }

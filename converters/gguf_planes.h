@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "converters/gguf_blocks.h"
+#include "converters/recode_groups.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/tensor.h"
 
@@ -37,7 +39,10 @@ class RowUnpacker {
 
  private:
   [[nodiscard]] std::uint64_t unit_of(std::uint64_t row) const noexcept;
-  void unpack_loaded(std::uint64_t unit_count);
+  void read_planes(const tensor::Tensor& tensor, const std::vector<std::size_t>& planes, std::uint64_t unit_end,
+                   std::vector<std::vector<std::byte>>& raw, std::vector<const std::byte*>& bytes);
+  void unpack_codes(std::uint64_t unit_count);
+  void unpack_parameters(std::uint64_t unit_count);
 
   struct ParameterPlane {
     std::size_t index;  // in plane_specs order
@@ -45,15 +50,19 @@ class RowUnpacker {
     std::uint64_t element_bytes;  // on the plain side
   };
   const tensor::Tensor& tensor_;
+  std::optional<recoding::MovedCodes> moved_;  // codes come from here
   tensor::Geometry geometry_;
-  std::vector<tensor::PlaneSpec> specs_;
+  std::vector<tensor::PlaneSpec> specs_, code_specs_;
   std::vector<ParameterPlane> parameters_;
-  std::vector<std::size_t> code_planes_;
+  std::vector<std::size_t> code_planes_, parameter_planes_;  // planes that are read
+  std::size_t slices_ = 0;                                   // of codes
   std::uint8_t code_bits_ = 0;
+  std::uint64_t code_stride_ = 0;
   std::uint64_t first_unit_ = 0;
-  std::vector<std::vector<std::byte>> raw_;    // plane bytes of the loaded units where the source has no view
-  std::vector<const std::byte*> plane_bytes_;  // first loaded unit of each plane
-  std::vector<std::uint8_t> codes_;            // (units * rows_per_unit, cols)
+  // Where the source has no view; and the first loaded unit of every plane that is read.
+  std::vector<std::vector<std::byte>> raw_codes_, raw_parameters_;
+  std::vector<const std::byte*> code_bytes_, parameter_bytes_;
+  std::vector<std::uint8_t> codes_, moves_;    // codes_: (units * rows_per_unit, code_stride_)
   std::vector<std::vector<std::byte>> plain_;  // per parameter plane: (units * rows_per_unit, cols) elements
 };
 

@@ -139,26 +139,21 @@ struct Buffers {
   std::vector<std::byte> bytes;
 };
 
+/// Through a buffer even where there is a view: writing from mapped pages costs the kernel a fault for each of them.
 void write_bytes(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                  const std::function<void(std::uint64_t)>& progress) {
   const std::uint64_t total = tensor::dense_bytes(item.type, item.tensor.elements());
-  const std::uint64_t row_bits = item.tensor.geometry().cols * tensor::bits(item.type);
-  const std::optional<Bytes> view = row_bits % 8 == 0 ? item.tensor.planes->view(0) : std::nullopt;
+  const std::uint64_t row_bits = item.tensor.geometry().cols * tensor::bits(item.type), row_bytes = row_bits / 8;
+  const bool has_view = row_bits % 8 == 0 && item.tensor.planes->view(0);
   std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
   parallel_for(ceil_div(total, kPieceBytes), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
+    std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
     for (std::uint64_t piece = piece_begin; piece < piece_end; ++piece) {
-      const std::uint64_t begin = piece * kPieceBytes;
-      const std::uint64_t size = std::min(kPieceBytes, total - begin);
-      if (view) {
-        file.write_at(offset + begin, view->subspan(begin, size));
-        const std::uint64_t row_bytes = row_bits / 8;
-        if (row_bytes > 0) item.tensor.planes->done_with(begin / row_bytes, (begin + size) / row_bytes);
-      } else {
-        std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
-        buffer.resize(size);
-        pack_plain(item.tensor, begin, buffer);
-        file.write_at(offset + begin, buffer);
-      }
+      const std::uint64_t begin = piece * kPieceBytes, size = std::min(kPieceBytes, total - begin);
+      buffer.resize(size);
+      pack_plain(item.tensor, begin, buffer);
+      file.write_at(offset + begin, buffer);
+      if (has_view && row_bytes > 0) item.tensor.planes->done_with(begin / row_bytes, (begin + size) / row_bytes);
       progress(size);
     }
   });

@@ -14,6 +14,7 @@
 namespace ingot::convert {
 namespace {
 
+using recoding::BiasLoss;
 using recoding::Conversion;
 using recoding::Finding;
 using recoding::RowMaker;
@@ -118,6 +119,23 @@ Finding judge_rows(const Conversion& conversion, ProofClass worst, bool& codes_m
   return all;
 }
 
+/// Biases of groups are looked at in bulk; only the first that loses something is put into words.
+Finding judge(Conversion& conversion, ProofClass worst, bool& codes_move) {
+  if (conversion.biases) {
+    const BiasLoss loss =
+        recoding::look_at_biases(conversion.source_tensor, *conversion.biases, worst == ProofClass::exact);
+    if (loss.regular) {
+      Finding finding;
+      if (loss.worst_steps == 0) return finding;
+      RowMaker(conversion, false).make(loss.first_row, &finding);
+      finding.worst_steps = std::max(finding.worst_steps, loss.worst_steps);
+      if (loss.worst_steps <= recoding::kMostSteps) return finding;
+    }
+    conversion.biases.reset();
+  }
+  return judge_rows(conversion, worst, codes_move);
+}
+
 }  // namespace
 
 Recoded recode(const Tensor& source, const StoredForm& wanted, ProofClass worst) {
@@ -142,7 +160,7 @@ Recoded recode(const Tensor& source, const StoredForm& wanted, ProofClass worst)
   make_whole_levels(conversion);
   if (!plan.settled) {
     bool codes_move = false;
-    finding = judge_rows(conversion, worst, codes_move);
+    finding = judge(conversion, worst, codes_move);
     if (finding.proof > worst) return refused(std::move(finding.reason));
     if (!codes_move && conversion.code_rule == recoding::CodeRule::shift &&
         source.scheme.codes.type == wanted.scheme.codes.type)

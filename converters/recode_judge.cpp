@@ -8,7 +8,6 @@ namespace {
 
 using tensor::OffsetKind;
 
-constexpr double kMostSteps = 0.5;  // beyond, other codes would be nearer
 constexpr double kLeastSteps = 0x1p-53;
 
 std::string text(double number) {

@@ -49,8 +49,9 @@ class Planner {
     plan_.refusal = std::move(reason);
     return false;
   }
-  bool plan_sides();
+  void plan_sides();
   bool plan_arithmetic();
+  bool plan_columns();
   bool plan_codes();
   bool make_code_map();
   void plan_shift();
@@ -62,13 +63,17 @@ class Planner {
   Plan plan_;
 };
 
-bool Planner::plan_sides() {
+void Planner::plan_sides() {
   Conversion& c = conversion();
   c.source_tensor = source_tensor_;
   c.source = source_side(source_tensor_);
   const tensor::Shape stored = target_.stored_shape();
   c.wanted = wanted_side(stored, target_.scheme);
   c.rows = RowMap(source_tensor_.transforms, target_.transforms, stored.size() < 2 ? 1 : stored[stored.size() - 2]);
+}
+
+bool Planner::plan_columns() {
+  Conversion& c = conversion();
   for (const Level& level : target_.scheme.scales) {
     if (!level.custom_table) continue;
     if (c.source.scale_table.empty()) return refuse("its scales have no table of their own");
@@ -241,6 +246,13 @@ bool Planner::settled() {
                ? c.least_code + shift >= c.wanted_least_code && c.greatest_code + shift <= c.wanted_greatest_code
                : shift == 0;
   }
+  if (const std::optional<GroupShifts> shifts = group_shifts(c)) {
+    if (!all_groups_fit(c.source_tensor, *shifts)) return false;
+    c.shifts = shifts;
+    if (from.codes.type == to.codes.type) c.code_rule = CodeRule::copy;  // the zero point that fits moves nothing
+    return true;
+  }
+  c.biases = group_biases(c);
   if (from.offset.kind != to.offset.kind || c.source.levels.size() != c.wanted.levels.size()) return false;
   if (integer_zeros(from) != integer_zeros(to) || c.natural_shift != 0) return false;
   if (!(c.wanted_least_code <= c.least_code && c.wanted_greatest_code >= c.greatest_code)) return false;
@@ -251,7 +263,8 @@ bool Planner::settled() {
 }
 
 Plan Planner::plan() {
-  if (plan_sides() && plan_arithmetic() && plan_codes()) plan_.settled = settled();
+  plan_sides();
+  if (plan_arithmetic() && plan_columns() && plan_codes()) plan_.settled = settled();
   return std::move(plan_);
 }
 

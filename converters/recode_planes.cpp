@@ -56,6 +56,10 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   }
   void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override;
   void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override;
+  [[nodiscard]] std::optional<MovedCodes> moved_codes() const {
+    if (!conversion_->shifts) return std::nullopt;
+    return MovedCodes{&conversion_->source_tensor, *conversion_->shifts};
+  }
 
  private:
   /// Buffers of one unit, one element per byte(s).
@@ -65,7 +69,7 @@ class ConvertedPlanes final : public tensor::PlaneSource {
     std::vector<std::byte> unwanted;                 // target of a code slice that nobody asked for
   };
 
-  /// A sliced level whose columns are columns of a level of the source, element for element.
+  /// A sliced level whose columns are columns of a level of the source, element for element; or their biases.
   struct Spread {
     std::size_t from = kNone;            // the source's level
     std::vector<std::uint32_t> columns;  // by wanted column
@@ -75,6 +79,12 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   void pass_codes();
   void pass_levels();
   void spread_level(std::size_t from, std::size_t to);
+  void spread_columns(std::size_t from, std::size_t to);
+  void read_spread(std::size_t plane, std::uint64_t unit_begin, std::uint64_t unit_end,
+                   std::vector<std::byte>& elements) const;
+  [[nodiscard]] std::size_t bias_plane() const noexcept {
+    return conversion_->biases ? wanted().levels.back().plane : kNone;
+  }
   void make_whole_planes();
   [[nodiscard]] bool moves_bytes() const noexcept;
   void move_bytes(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
@@ -131,6 +141,7 @@ void ConvertedPlanes::pass_levels() {
   };
   if (conversion.carry && !conversion.scales_change)
     for (std::size_t i = 0; i < wanted().scale_count; ++i) pass(i, i);
+  if (conversion.biases) return spread_columns(0, wanted().scale_count);
   if (conversion.code_rule == CodeRule::shift || source.scheme.offset.kind != wanted().scheme.offset.kind) return;
   for (std::size_t i = wanted().scale_count; i < wanted().levels.size(); ++i)
     if (wanted().levels.size() == source.levels.size()) pass(i, i);
@@ -182,36 +193,55 @@ void ConvertedPlanes::spread_level(std::size_t from, std::size_t to) {
   if (!a.sliced || !b.sliced || same != b.level || tensor::bits(a.level.type) % 8 != 0 || conversion.columns->flat() ||
       !conversion.rows.identity() || !same_units(conversion.source.geometry, wanted().geometry))
     return;
-  const Pieces& pieces = conversion.columns->first_row();
-  std::vector<std::uint32_t> columns(b.cols, ~std::uint32_t{0});
+  spread_columns(from, to);
+}
+
+void ConvertedPlanes::spread_columns(std::size_t from, std::size_t to) {
+  const LevelPlane& level = wanted().levels[to];
+  const Pieces& pieces = conversion_->columns->first_row();
+  std::vector<std::uint32_t> columns(level.cols, ~std::uint32_t{0});
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     std::uint32_t& column = columns[pieces.wanted[to][i]];
     if (column != ~std::uint32_t{0} && column != pieces.source[from][i]) return;
     column = pieces.source[from][i];
   }
   if (std::find(columns.begin(), columns.end(), ~std::uint32_t{0}) != columns.end()) return;
-  spread_[b.plane] = {from, std::move(columns)};
+  spread_[level.plane] = {from, std::move(columns)};
+}
+
+/// What the columns of a spread plane are taken from: units of the source's level, or the biases of its groups.
+void ConvertedPlanes::read_spread(std::size_t plane, std::uint64_t unit_begin, std::uint64_t unit_end,
+                                  std::vector<std::byte>& elements) const {
+  const Side& source = conversion_->source;
+  const std::uint64_t units = unit_end - unit_begin;
+  std::vector<std::byte*> planes(source.specs.size(), nullptr);
+  const auto read = [&](std::size_t index, std::vector<std::byte>& bytes) {
+    bytes.resize(units * source.specs[index].unit_bytes);
+    planes[index] = bytes.data();
+  };
+  if (plane != bias_plane()) {
+    read(source.levels[spread_[plane].from].plane, elements);
+    return conversion_->source_tensor.planes->read_units(unit_begin, unit_end, planes);
+  }
+  const GroupBiases& biases = *conversion_->biases;
+  std::vector<std::byte> scales, zero_points;
+  read(biases.scale_plane, scales);
+  if (biases.zero_plane) read(*biases.zero_plane, zero_points);
+  conversion_->source_tensor.planes->read_units(unit_begin, unit_end, planes);
+  const std::uint64_t count = scales.size() / 2;
+  elements.resize(count * tensor::bits(biases.bias_type) / 8);
+  biases.make(scales.data(), biases.zero_plane ? zero_points.data() : nullptr, count, elements.data());
 }
 
 void ConvertedPlanes::spread_units(std::uint64_t unit_begin, std::uint64_t unit_end,
                                    const std::vector<std::byte*>& out) const {
-  const tensor::PlaneSource& planes = *conversion_->source_tensor.planes;
+  std::vector<std::byte> elements;
   for (std::size_t i = 0; i < spread_.size(); ++i) {
     if (spread_[i].from == kNone || i >= out.size() || out[i] == nullptr) continue;
-    const LevelPlane& level = conversion_->source.levels[spread_[i].from];
-    const std::uint64_t unit_bytes = conversion_->source.specs[level.plane].unit_bytes;
-    std::vector<std::byte> read;
-    const std::byte* from = nullptr;
-    if (const auto bytes = planes.view(level.plane)) {
-      from = bytes->data() + unit_begin * unit_bytes;
-    } else {
-      read.resize((unit_end - unit_begin) * unit_bytes);
-      std::vector<std::byte*> wanted_planes(conversion_->source.specs.size(), nullptr);
-      wanted_planes[level.plane] = read.data();
-      planes.read_units(unit_begin, unit_end, wanted_planes);
-      from = read.data();
-    }
-    const std::uint64_t column_bytes = level.codec.element_bytes() * wanted().geometry.rows_per_unit;
+    read_spread(i, unit_begin, unit_end, elements);
+    const std::uint64_t unit_bytes = elements.size() / (unit_end - unit_begin);
+    const std::uint64_t column_bytes = wanted().specs[i].unit_bytes / spread_[i].columns.size();
+    const std::byte* from = elements.data();
     std::byte* to = out[i];
     for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit, from += unit_bytes) {
       for (const std::uint32_t column : spread_[i].columns) {
@@ -380,6 +410,11 @@ class MovedRows final : public tensor::PlaneSource {
 
 std::shared_ptr<const tensor::PlaneSource> converted_planes(std::shared_ptr<const Conversion> conversion) {
   return std::make_shared<ConvertedPlanes>(std::move(conversion));
+}
+
+std::optional<MovedCodes> moved_codes(const tensor::Tensor& recoded) {
+  const auto* planes = dynamic_cast<const ConvertedPlanes*>(recoded.planes.get());
+  return planes == nullptr ? std::nullopt : planes->moved_codes();
 }
 
 std::shared_ptr<const tensor::PlaneSource> moved_rows(const tensor::Tensor& source, const RowMap& rows) {

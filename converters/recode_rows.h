@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "converters/layout.h"
+#include "converters/recode_groups.h"
 #include "converters/recode_pieces.h"
 
 namespace ingot::convert::recoding {
@@ -37,7 +38,9 @@ struct Conversion {
   double least_code = 0, greatest_code = 0;                // T of the source
   double wanted_least_code = 0, wanted_greatest_code = 0;  // T' of the wanted type
   double least_zero = 0, greatest_zero = 0;                // of wanted integer zero points
-  double step_slack = 0;  // steps lost because one side rounds every operation and the other does not
+  double step_slack = 0;              // steps lost because one side rounds every operation and the other does not
+  std::optional<GroupShifts> shifts;  // all codes move by groups, and fit
+  std::optional<GroupBiases> biases;  // groups get biases, and all numbers are finite
   /// Of wanted levels in whole planes: parameters of all matrices, before and after rounding; else empty.
   std::vector<std::vector<double>> whole_wanted, whole_rounded;
 };
@@ -156,6 +159,8 @@ template <class NumberOf>
   }
   return scheme.shift == 0 ? scale : std::ldexp(scale, scheme.shift);
 }
+
+constexpr double kMostSteps = 0.5;  // of a loss: beyond, other codes would be nearer
 
 /// All values are alike, whatever the codes.
 [[nodiscard]] inline bool dead(double scale) noexcept { return scale == 0 || std::isnan(scale); }

@@ -141,6 +141,8 @@ void Decoder::read_codes(const Window& window, DecodeScratch& scratch) const {
   }
   const std::uint64_t first_row =
       geometry_.packing == Packing::tiles ? window.row_begin % geometry_.rows % kTileRows : 0;
+  if (geometry_.packing == Packing::tiles && window.rows() == kTileRows)  // then first_row is 0
+    return unpack_tile(code_bits, planes, window.col_begin, window.col_end, scratch.codes.data(), cols);
   for (std::uint64_t row = 0; row < window.rows(); ++row) {
     if (geometry_.packing == Packing::rows) planes[0] = unit_bytes(0, window.row_begin + row, scratch);
     unpack_row(geometry_.packing, code_bits, planes, first_row + row, window.col_begin, window.col_end,

@@ -6,6 +6,7 @@
 
 #include "format/base/byte_reader.h"
 #include "format/base/checked_math.h"
+#include "format/tensor/code_loops.h"
 
 namespace ingot::tensor {
 namespace {
@@ -208,6 +209,26 @@ constexpr TileCodec kTileCodecs[] = {
     {{pack_low<8>}, {unpack_low<8>}},
 };
 
+/// The low slice of a tile as far as the loops of code_loops.h take it; returns the columns done.
+std::uint64_t unpack_low_slice(std::uint8_t slice_bits, const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                               std::uint64_t stride) noexcept {
+  const std::uint64_t whole = cols / kLoopCols * kLoopCols;
+  if (slice_bits == 4)
+    code_loops().rows_of_nibbles(lines, whole, codes, stride);
+  else if (slice_bits == 8)
+    code_loops().rows_of_bytes(lines, whole, codes, stride);
+  else
+    return 0;
+  return whole;
+}
+std::uint64_t pack_low_slice(std::uint8_t slice_bits, const std::uint8_t* codes, std::uint64_t cols,
+                             std::byte* lines) noexcept {
+  if (slice_bits != 4) return 0;
+  const std::uint64_t whole = cols / kLoopCols * kLoopCols;
+  code_loops().nibbles_of_rows(codes, cols, whole, lines);
+  return whole;
+}
+
 // --- Parameters ------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -267,18 +288,35 @@ void pack_unit(const Geometry& geometry, std::uint8_t bits, const std::uint8_t* 
                std::byte* const planes[3]) noexcept {
   if (geometry.packing == Packing::rows) return kPackStream[bits - 1](codes, geometry.cols, planes[0]);
   const CodeSlices slices = code_slices(bits);
-  for (std::uint64_t row = 0; row < kTileRows; ++row) {
-    for (std::size_t i = 0; i < slices.count; ++i) {
-      kTileCodecs[bits - 1].pack[i](codes + row * geometry.cols, geometry.cols, planes[i] + row * 4);
+  for (std::size_t i = 0; i < slices.count; ++i) {
+    const std::uint64_t done = i == 0 ? pack_low_slice(slices.bits[0], codes, geometry.cols, planes[0]) : 0;
+    const std::uint64_t first_line = done * slices.bits[i] / 32;
+    for (std::uint64_t row = 0; row < kTileRows && done < geometry.cols; ++row) {
+      kTileCodecs[bits - 1].pack[i](codes + row * geometry.cols + done, geometry.cols - done,
+                                    planes[i] + first_line * kLineBytes + row * 4);
     }
+  }
+}
+
+void unpack_tile(std::uint8_t bits, const std::byte* const planes[3], std::uint64_t col_begin, std::uint64_t col_end,
+                 std::uint8_t* codes, std::uint64_t stride) noexcept {
+  const std::uint64_t count = col_end - col_begin;
+  const CodeSlices slices = code_slices(bits);
+  for (std::size_t i = 0; i < slices.count; ++i) {
+    const std::byte* lines = planes[i] + col_begin * slices.bits[i] / 32 * kLineBytes;
+    const std::uint64_t done = i == 0 ? unpack_low_slice(slices.bits[0], lines, count, codes, stride) : 0;
+    lines += done * slices.bits[i] / 32 * kLineBytes;
+    for (std::uint64_t row = 0; row < kTileRows && done < count; ++row)
+      kTileCodecs[bits - 1].unpack[i](lines + row * 4, count - done, codes + row * stride + done);
   }
 }
 
 void unpack_unit(const Geometry& geometry, std::uint8_t bits, const std::byte* const planes[3],
                  std::uint8_t* codes) noexcept {
-  for (std::uint64_t row = 0; row < geometry.rows_per_unit; ++row) {
-    unpack_row(geometry.packing, bits, planes, row, 0, geometry.cols, codes + row * geometry.cols);
-  }
+  if (geometry.packing == Packing::rows)
+    unpack_row(Packing::rows, bits, planes, 0, 0, geometry.cols, codes);
+  else
+    unpack_tile(bits, planes, 0, geometry.cols, codes, geometry.cols);
 }
 
 void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plain,
@@ -302,6 +340,7 @@ void unpack_parameters(const Geometry& geometry, DType type, std::uint64_t cols,
                        std::byte* plain) noexcept {
   const std::uint64_t rows = geometry.rows_per_unit;
   const std::uint8_t element_bits = bits(type);
+  if (element_bits == 16 && rows == kTileRows) return code_loops().rows_of_pairs(plane, cols, plain);
   if (element_bits % 8 == 0) return transpose_elements(element_bits / 8u, plane, cols, rows, plain);
   if (element_bits > 8) {  // grid indexes: one row
     for (std::uint64_t i = 0; i < cols; ++i)

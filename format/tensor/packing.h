@@ -18,6 +18,10 @@ inline constexpr std::uint64_t kWindowCols = 32;
 void unpack_row(Packing packing, std::uint8_t bits, const std::byte* const planes[3], std::uint64_t row,
                 std::uint64_t col_begin, std::uint64_t col_end, std::uint8_t* codes) noexcept;
 
+/// The same for all 16 rows of a tile, which begin `stride` apart in `codes`.
+void unpack_tile(std::uint8_t bits, const std::byte* const planes[3], std::uint64_t col_begin, std::uint64_t col_end,
+                 std::uint8_t* codes, std::uint64_t stride) noexcept;
+
 /// `count` dense elements of `bits` <= 8 bits starting at element `first`, one byte each.
 void unpack_dense(std::uint8_t bits, const std::byte* stream, std::uint64_t first, std::uint64_t count,
                   std::uint8_t* elements) noexcept;

@@ -1,0 +1,35 @@
+// Hot loops between tiles of codes (group_layout.h) and rows of one code per byte, in two builds: portable
+// (code_loops.cpp) and AVX2 (code_loops_avx2.cpp), chosen once at run time. Both give the same bytes. An ISA file may
+// include only this header and the intrinsics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ingot::tensor {
+
+inline constexpr std::uint64_t kLoopCols = 32;  // columns that the loops do at once
+
+struct CodeLoops {
+  /// Codes of 4 bits in lines of a tile -> 16 rows of bytes that begin `stride` apart. `cols`: a multiple of kLoopCols.
+  void (*rows_of_nibbles)(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                          std::uint64_t stride) noexcept;
+  /// The same for codes of 8 bits.
+  void (*rows_of_bytes)(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept;
+  /// The way back, low 4 bits of every byte.
+  void (*nibbles_of_rows)(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols,
+                          std::byte* lines) noexcept;
+  /// Elements of 2 bytes: [cols][16] <-> 16 rows of `cols`.
+  void (*rows_of_pairs)(const std::byte* columns, std::uint64_t cols, std::byte* rows) noexcept;
+};
+
+/// The best build for this machine.
+[[nodiscard]] const CodeLoops& code_loops() noexcept;
+
+/// The portable one, on any machine (tests compare the two).
+[[nodiscard]] const CodeLoops& code_loops_portable() noexcept;
+
+/// The only symbol of code_loops_avx2.cpp.
+const CodeLoops& code_loops_avx2() noexcept;
+
+}  // namespace ingot::tensor

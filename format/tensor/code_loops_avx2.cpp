@@ -1,0 +1,115 @@
+// The code loops with AVX2: words of lines are transposed in registers, four by four in each half.
+#include "format/tensor/code_loops.h"
+
+#include <immintrin.h>
+
+namespace ingot::tensor {
+namespace {
+
+constexpr std::uint64_t kLine = 64, kRows = 16, kHalf = 8;
+
+inline __m256i loadu(const void* at) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
+inline void storeu(void* at, __m256i value) noexcept { _mm256_storeu_si256(static_cast<__m256i*>(at), value); }
+
+/// In each half: word j of register i <-> word i of register j.
+inline void transpose4(__m256i& a, __m256i& b, __m256i& c, __m256i& d) noexcept {
+  const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);  // a0 b0 a1 b1
+  const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
+  a = _mm256_unpacklo_epi64(ab_low, cd_low);  // a0 b0 c0 d0
+  b = _mm256_unpackhi_epi64(ab_low, cd_low);
+  c = _mm256_unpacklo_epi64(ab_high, cd_high);
+  d = _mm256_unpackhi_epi64(ab_high, cd_high);
+}
+
+/// The 32 nibbles of two rows, a row in each half, to bytes.
+inline void store_nibbles(__m256i words, std::uint8_t* row, std::uint8_t* other_row) noexcept {
+  const __m256i fifteen = _mm256_set1_epi8(15);
+  const __m256i even = _mm256_and_si256(words, fifteen);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(words, 4), fifteen);
+  const __m256i first = _mm256_unpacklo_epi8(even, odd), second = _mm256_unpackhi_epi8(even, odd);
+  storeu(row, _mm256_permute2x128_si256(first, second, 0x20));
+  storeu(other_row, _mm256_permute2x128_si256(first, second, 0x31));
+}
+
+/// Rows half..half+3 are in the low halves, half+4..half+7 in the high ones.
+void rows_of_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept {
+  for (std::uint64_t col = 0; col < cols; col += kLoopCols, lines += 4 * kLine) {
+    for (std::uint64_t half = 0; half < kRows; half += kHalf) {
+      __m256i r[4];
+      for (std::uint64_t k = 0; k < 4; ++k) r[k] = loadu(lines + k * kLine + half * 4);
+      transpose4(r[0], r[1], r[2], r[3]);
+      for (std::uint64_t i = 0; i < 4; ++i) {
+        std::uint8_t* row = codes + (half + i) * stride + col;
+        store_nibbles(r[i], row, row + 4 * stride);
+      }
+    }
+  }
+}
+
+void rows_of_bytes(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept {
+  for (std::uint64_t col = 0; col < cols; col += kLoopCols, lines += 8 * kLine) {
+    for (std::uint64_t half = 0; half < kRows; half += kHalf) {
+      __m256i r[8];
+      for (std::uint64_t k = 0; k < 8; ++k) r[k] = loadu(lines + k * kLine + half * 4);
+      transpose4(r[0], r[1], r[2], r[3]);
+      transpose4(r[4], r[5], r[6], r[7]);
+      for (std::uint64_t i = 0; i < 4; ++i) {
+        std::uint8_t* row = codes + (half + i) * stride + col;
+        storeu(row, _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
+        storeu(row + 4 * stride, _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
+      }
+    }
+  }
+}
+
+/// 32 bytes of two rows to their nibbles, a row in each half.
+inline __m256i load_nibbles(const std::uint8_t* row, const std::uint8_t* other_row) noexcept {
+  const __m256i fifteen = _mm256_set1_epi8(15), pairs = _mm256_set1_epi16(0x1001);  // first + 16 * second
+  const __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(loadu(row), fifteen), pairs);
+  const __m256i b = _mm256_maddubs_epi16(_mm256_and_si256(loadu(other_row), fifteen), pairs);
+  return _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xD8);
+}
+
+void nibbles_of_rows(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols, std::byte* lines) noexcept {
+  for (std::uint64_t col = 0; col < cols; col += kLoopCols, lines += 4 * kLine) {
+    for (std::uint64_t half = 0; half < kRows; half += kHalf) {
+      __m256i r[4];
+      for (std::uint64_t i = 0; i < 4; ++i) {
+        const std::uint8_t* row = codes + (half + i) * stride + col;
+        r[i] = load_nibbles(row, row + 4 * stride);
+      }
+      transpose4(r[0], r[1], r[2], r[3]);
+      for (std::uint64_t k = 0; k < 4; ++k) storeu(lines + k * kLine + half * 4, r[k]);
+    }
+  }
+}
+
+/// Eight columns of 16 elements: first 8 x 8 in each half (rows 0..7 and 8..15), then stored apart.
+void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows) noexcept {
+  std::uint64_t col = 0;
+  for (; col + 8 <= cols; col += 8) {
+    __m256i r[8], pair[8];
+    for (std::uint64_t i = 0; i < 8; ++i) r[i] = loadu(columns + (col + i) * kRows * 2);
+    for (int i = 0; i < 8; i += 2) {
+      pair[i / 2] = _mm256_unpacklo_epi16(r[i], r[i + 1]);      // rows 0..3 of columns i, i + 1
+      pair[i / 2 + 4] = _mm256_unpackhi_epi16(r[i], r[i + 1]);  // rows 4..7
+    }
+    transpose4(pair[0], pair[1], pair[2], pair[3]);
+    transpose4(pair[4], pair[5], pair[6], pair[7]);
+    for (std::uint64_t row = 0; row < 8; ++row) {
+      std::byte* to = rows + (row * cols + col) * 2;
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(pair[row]));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 8 * cols * 2), _mm256_extracti128_si256(pair[row], 1));
+    }
+  }
+  for (; col < cols; ++col)
+    for (std::uint64_t row = 0; row < kRows; ++row)
+      __builtin_memcpy(rows + (row * cols + col) * 2, columns + (col * kRows + row) * 2, 2);
+}
+
+constexpr CodeLoops kAvx2 = {rows_of_nibbles, rows_of_bytes, nibbles_of_rows, rows_of_pairs};
+
+}  // namespace
+}  // namespace ingot::tensor
+
+const ingot::tensor::CodeLoops& ingot::tensor::code_loops_avx2() noexcept { return ingot::tensor::kAvx2; }

@@ -1,0 +1,162 @@
+// Blocks of 32 elements: every build of the loops gives the bytes of the portable one, whatever the values; and codes that
+// move while they are joined give the blocks that the recoded planes give.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "converters/gguf_loops.h"
+#include "converters/gguf_planes.h"
+#include "tests/recode_checks.h"
+
+namespace ingot::test {
+namespace {
+
+using convert::gguf::BlockLoops;
+using convert::gguf::EncodeLoop;
+using convert::gguf::JoinLoop;
+using namespace convert::recoding;
+
+constexpr std::uint64_t kElems = 32, kMostBlockBytes = 36;
+
+struct EncodeRow {
+  const char* name;
+  EncodeLoop BlockLoops::*loop;
+};
+constexpr EncodeRow kEncodeRows[] = {{"Q8_0", &BlockLoops::encode_q8_0},
+                                     {"Q4_0", &BlockLoops::encode_q4_0},
+                                     {"Q4_1", &BlockLoops::encode_q4_1},
+                                     {"Q5_0", &BlockLoops::encode_q5_0},
+                                     {"Q5_1", &BlockLoops::encode_q5_1}};
+
+/// Blocks of weights, of few distinct values (ties), of tiny and huge numbers, and with special values among them.
+std::vector<float> any_block(int kind, std::mt19937_64& random) {
+  std::normal_distribution<float> normal(0, 0.05f);
+  std::vector<float> values(kElems);
+  for (float& value : values) {
+    value = normal(random);
+    if (kind == 1) value = static_cast<float>(static_cast<int>(random() % 5) - 2) * 0.25f;
+    if (kind == 2) value = std::ldexp(value, static_cast<int>(random() % 300) - 160);
+    if (kind == 3) value = std::fabs(value) * static_cast<float>(random() % 3);
+    if (kind == 4) value = random() % 2 == 0 ? 0.0f : -0.0f;
+    if (kind == 5) value = std::ldexp(value, -140);
+  }
+  constexpr float kSpecial[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                                std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::max(), -0.0f};
+  if (kind == 6) values[random() % kElems] = kSpecial[random() % 5];
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("builds_of_the_block_loops_round_alike") {
+  std::mt19937_64 random(21);
+  for (const EncodeRow& row : kEncodeRows) {
+    for (int i = 0; i < 3500; ++i) {
+      const std::vector<float> values = any_block(i % 7, random);
+      std::vector<std::byte> made(kMostBlockBytes), wanted(kMostBlockBytes);
+      (convert::gguf::block_loops().*row.loop)(values.data(), 1, made.data());
+      (convert::gguf::block_loops_portable().*row.loop)(values.data(), 1, wanted.data());
+      if (made == wanted) continue;
+      CAPTURE(row.name);
+      CAPTURE(i % 7);
+      CAPTURE(values[0]);
+      CHECK(made == wanted);
+    }
+  }
+}
+
+TEST_CASE("builds_of_the_block_loops_join_alike") {
+  std::mt19937_64 random(22);
+  constexpr JoinLoop BlockLoops::*kJoins[] = {&BlockLoops::join_q4_0, &BlockLoops::join_q4_1, &BlockLoops::join_q5_0,
+                                              &BlockLoops::join_q5_1};
+  constexpr std::uint64_t kBlocks = 5;
+  for (const auto join : kJoins) {
+    std::vector<std::uint8_t> codes(kBlocks * kElems);
+    for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(random() & 255);
+    std::vector<std::byte> parameters(4 * kBlocks), made(kBlocks * kMostBlockBytes), wanted(made.size());
+    for (std::byte& byte : parameters) byte = static_cast<std::byte>(random() & 255);
+    const std::byte* biases = parameters.data() + 2 * kBlocks;
+    (convert::gguf::block_loops().*join)(codes.data(), parameters.data(), biases, kBlocks, made.data());
+    (convert::gguf::block_loops_portable().*join)(codes.data(), parameters.data(), biases, kBlocks, wanted.data());
+    CHECK(made == wanted);
+  }
+}
+
+TEST_CASE("codes_that_move_by_groups_give_the_blocks_that_planes_give") {
+  std::mt19937_64 random(23);
+  const convert::gguf::BlockType& q5_0 = *convert::gguf::find_block_type("Q5_0");
+  for (const std::uint32_t cols : {32u, 64u, 0u}) {
+    for (const Shape& shape : {Shape{16, 64}, Shape{33, 192}, Shape{3, 20, 128}}) {
+      const Block block{1, cols};
+      const Scheme from = numbers(DType::u4, {level(DType::f16, block)}, zero_points(DType::u8, block));
+      const Tensor source = as_tensor(checkpoint_like(shape, from, true, random));
+      const convert::Recoded result = convert::recode(streamed(source), {q5_0.scheme(), {}});
+      REQUIRE(result.proof == convert::ProofClass::exact);
+      CHECK(equal_values(source, result.tensor));
+      REQUIRE(moved_codes(result.tensor));
+      const Tensor planes = in_memory(result.tensor);
+      REQUIRE_FALSE(moved_codes(planes));
+      std::vector<std::byte> moved(planes.elements() / kElems * q5_0.block_bytes), joined(moved.size());
+      convert::gguf::pack_blocks(result.tensor, q5_0, 0, moved);
+      convert::gguf::pack_blocks(planes, q5_0, 0, joined);
+      CHECK(moved == joined);
+    }
+  }
+}
+
+TEST_CASE("zero_points_beyond_the_wanted_codes_are_judged_by_the_codes_themselves") {
+  const Block block{1, 32};
+  const Scheme from = numbers(DType::u4, {level(DType::f16, block)}, zero_points(DType::u8, block));
+  std::mt19937_64 random(24);
+  PlainTensor plain = checkpoint_like({20, 64}, from, true, random);
+  for (std::uint64_t& zero_point : plain.levels[1]) zero_point = 8;
+  plain.levels[1][7] = 17;  // codes below 1 would need code -1 of Q5_0
+  for (std::uint64_t& code : plain.codes) code = 5;
+  const Tensor fits = as_tensor(plain);
+  const convert::StoredForm q5_0{convert::gguf::find_block_type("Q5_0")->scheme(), {}};
+  const convert::Recoded kept = convert::recode(fits, q5_0);
+  REQUIRE(kept.proof == convert::ProofClass::exact);
+  CHECK_FALSE(moved_codes(kept.tensor));
+  CHECK(equal_values(fits, kept.tensor));
+  for (std::uint64_t& code : plain.codes) code = 0;
+  const convert::Recoded refused = convert::recode(as_tensor(plain), q5_0);
+  CHECK(refused.proof == convert::ProofClass::refused);
+}
+
+TEST_CASE("biases_of_groups_are_those_of_the_general_way") {
+  std::mt19937_64 random(25);
+  int exact = 0, codes = 0, refused = 0;
+  for (int i = 0; i < 90; ++i) {
+    const Block from_block{1, i % 2 == 0 ? 64u : 0u}, to_block{1, 32};
+    const DType scales = i % 5 == 4 ? DType::bf16 : DType::f16;
+    const DType biases[] = {scales, DType::f32, scales == DType::f16 ? DType::bf16 : DType::f16};
+    const Scheme bytes = numbers(DType::u4, {level(scales, from_block)}, zero_points(DType::u8, from_block));
+    const Scheme nibbles = numbers(DType::u4, {level(scales, from_block)}, zero_points(DType::u4, from_block));
+    PlainTensor plain = checkpoint_like({35, 128}, bytes, i % 3 != 2, random);
+    if (i % 9 == 0) plain.levels[1].assign(plain.levels[1].size(), 8);
+    for (std::uint64_t& zero_point : plain.levels[1]) zero_point %= 16;
+    const Tensor fast = as_tensor(plain);
+    plain.scheme = nibbles;  // zero points of less than a byte go the general way
+    const Tensor general = as_tensor(plain);
+    const convert::StoredForm wanted{numbers(DType::u4, {level(scales, to_block)}, bias(biases[i / 3 % 3], to_block)),
+                                     {}};
+    const convert::Recoded a = convert::recode(streamed(fast), wanted), b = convert::recode(general, wanted);
+    CAPTURE(i);
+    CAPTURE(b.reason);
+    CHECK(a.proof == b.proof);
+    CHECK(a.reason == b.reason);
+    CHECK(a.worst_steps == b.worst_steps);
+    exact += b.proof == convert::ProofClass::exact;
+    codes += b.proof == convert::ProofClass::codes;
+    refused += b.proof == convert::ProofClass::refused;
+    if (a.proof == b.proof && a.proof != convert::ProofClass::refused)
+      CHECK(plane_bytes(a.tensor) == plane_bytes(b.tensor));
+  }
+  CHECK(exact > 5);
+  CHECK(codes > 5);
+  CHECK(refused > 0);
+}
+
+}  // namespace ingot::test
