@@ -3,7 +3,8 @@
 
     make_checkpoint.py DIRECTORY --gigabytes 8 --shard-gigabytes 2 [--sparse]
     make_checkpoint.py DIRECTORY --gigabytes 2 --gguf q4_k     one GGUF file model.gguf of that many gigabytes of BF16, in blocks
-    make_checkpoint.py DIRECTORY --gigabytes 4 --gptq          the layers as GPTQ, 4 bits in groups of 128, random codes and zero points
+    make_checkpoint.py DIRECTORY --gigabytes 4 --gptq          the layers as GPTQ, 4 bits in groups of 128, random codes and zero points;
+                                                               with --symmetric every zero point is 8
 
 --sparse leaves the weights as holes (zeros, no disk space): right for memory, useless for speed. Without it every tensor is filled with
 pseudo-random BF16 numbers of a normal-like spread, so that hashing and compression see realistic bytes. Deterministic.
@@ -61,14 +62,15 @@ def gptq_items(name, shape):
 
 
 def contents(item, fill):
-    """The bytes of a tensor in pieces. `fill`: by element type."""
+    """The bytes of a tensor in pieces. `fill`: by element type, or by the last word of the name."""
     name, dtype, shape = item
     if name.endswith(".g_idx"):
         yield struct.pack(f"<{shape[0]}i", *(i // 128 for i in range(shape[0])))
         return
     left = item_size(item)
+    content = fill.get(name.rsplit(".", 1)[1], fill[dtype])
     while left:
-        yield fill[dtype][: min(left, BLOCK)]
+        yield content[: min(left, BLOCK)]
         left -= min(left, BLOCK)
 
 
@@ -154,6 +156,7 @@ def main():
     parser.add_argument("--sparse", action="store_true")
     parser.add_argument("--gguf", choices=BLOCK_TYPES)
     parser.add_argument("--gptq", action="store_true")
+    parser.add_argument("--symmetric", action="store_true")
     options = parser.parse_args()
     intermediate = options.hidden * 11 // 4
     layers, tensors, size = tensor_list(options.gigabytes * 1e9, options.hidden, intermediate, options.vocabulary)
@@ -170,6 +173,8 @@ def main():
     names = ["model.safetensors"] if len(shards) == 1 else [
         f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     fill = None if options.sparse else {"BF16": random_block(), "F16": random_blocks(2, (0,)), "I32": random_blocks(4, ())}
+    if fill and options.symmetric:
+        fill["qzeros"] = b"\x77" * BLOCK  # the zero point minus one
     for name, shard in zip(names, shards):
         write_shard(os.path.join(options.directory, name), shard, fill)
     if len(shards) > 1:
@@ -182,7 +187,7 @@ def main():
               "vocab_size": options.vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
               "tie_word_embeddings": False, "hidden_act": "silu", "torch_dtype": "bfloat16"}
     if options.gptq:
-        config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False, "desc_act": False,
+        config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": options.symmetric, "desc_act": False,
                                          "checkpoint_format": "gptq"}
     with open(os.path.join(options.directory, "config.json"), "w") as out:
         json.dump(config, out, indent=2)
