@@ -218,8 +218,12 @@ TEST_CASE("the largest pickles take less than 64 MB beyond their bytes") {
   const std::size_t most = kMaxPickleValues - 8;
   const std::string list_of_itself = begin + "]" + repeated("2a", 4'000'000) + ".";
   const std::string cases[] = {begin + repeated("]", most) + repeated("a", most - 1) + ".",
-                               begin + "(" + repeated("](NNNe", most) + "t.", begin + repeated("(", most) + ".",
-                               begin + "Nr" + std::string("\xf0\xff\x0f\x00", 4) + ".", list_of_itself};
+                               begin + "(" + repeated("](NNNe", most) + "t.",
+                               begin + repeated("(", most) + ".",
+                               begin + repeated("]", 4 * most) + ".",
+                               begin + repeated("]0", 4 * most) + "N.",
+                               begin + "Nr" + std::string("\xf0\xff\x0f\x00", 4) + ".",
+                               list_of_itself};
   for (const std::string& bytes : cases) {
     INFO(bytes.substr(2, 20));
     test::reset_memory_peak();
