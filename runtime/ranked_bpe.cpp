@@ -1,6 +1,7 @@
 // Byte-pair encoding by ranked merges, over the byte alphabet (byte_bpe) or over characters (char_bpe). The rules for
 // characters outside the vocabulary (byte tokens, unknown token, fusing) are those of the `tokenizers` library.
 #include <algorithm>
+#include <optional>
 #include <queue>
 
 #include "format/base/error.h"
@@ -36,8 +37,10 @@ std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) noexcept {
 
 class RankedBpe final : public WordModel {
  public:
-  explicit RankedBpe(const tensor::TokenizerSpec& spec) : spec_(spec), vocabulary_(spec) {
+  explicit RankedBpe(const tensor::TokenizerSpec& spec) : spec_(spec), vocabulary_(spec), unknown_(spec.unknown) {
     const bool bytes = spec.kind == tensor::TokenizerKind::byte_bpe;
+    if (bytes && unknown_ && *unknown_ < spec.types.size() && spec.types[*unknown_] != tensor::TokenType::unknown)
+      unknown_.reset();
     if (bytes) {
       for (unsigned byte = 0; byte < 256; ++byte)
         byte_ids_[byte] = vocabulary_.find(byte_character(static_cast<unsigned char>(byte)));
@@ -88,7 +91,7 @@ class RankedBpe final : public WordModel {
       const std::uint32_t id = byte_ids_[static_cast<unsigned char>(c)];
       if (id != Vocabulary::kAbsent) ids.push_back(id);
       const bool unknown = id == Vocabulary::kAbsent && !(spec_.byte_fallback && fall_back(c, ids));
-      if (unknown && spec_.unknown && !(unknown_before && spec_.fuse_unknown)) ids.push_back(*spec_.unknown);
+      if (unknown && unknown_ && !(unknown_before && spec_.fuse_unknown)) ids.push_back(*unknown_);
       unknown_before = unknown;
     }
   }
@@ -106,7 +109,7 @@ class RankedBpe final : public WordModel {
       if (id != Vocabulary::kAbsent) ids.push_back(id);
       const bool unknown =
           id == Vocabulary::kAbsent && !(spec_.byte_fallback && vocabulary_.append_bytes(character, ids));
-      if (unknown && spec_.unknown && !(unknown_before && spec_.fuse_unknown)) ids.push_back(*spec_.unknown);
+      if (unknown && unknown_ && !(unknown_before && spec_.fuse_unknown)) ids.push_back(*unknown_);
       unknown_before = unknown;
     }
   }
@@ -142,6 +145,7 @@ class RankedBpe final : public WordModel {
 
   const tensor::TokenizerSpec& spec_;
   Vocabulary vocabulary_;
+  std::optional<std::uint32_t> unknown_;  // what stands for a character without a token; none: nothing does
   std::uint32_t byte_ids_[256] = {};
   std::unordered_map<std::uint64_t, Merge> merges_;
 };

@@ -3,6 +3,7 @@
 // SentencePiece models (spm_bpe) follow llama.cpp in putting the prefix space after every control token.
 #include <algorithm>
 #include <iterator>
+#include <unordered_map>
 
 #include "format/base/error.h"
 #include "format/base/utf8.h"
@@ -10,6 +11,7 @@
 #include "runtime/pre_tokenizer.h"
 #include "runtime/runtime.h"
 #include "runtime/unicode.h"
+#include "runtime/word_cuts.h"
 #include "runtime/word_model.h"
 
 namespace ingot::runtime {
@@ -22,8 +24,13 @@ constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   if (from.empty()) return;
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
+  std::string result;
+  std::size_t done = 0;
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, done)) {
+    result.append(text, done, at - done).append(to);
+    done = at + from.size();
+  }
+  text = result.append(text, done);
 }
 
 void strip(std::string& text, bool left, bool right) {
@@ -98,16 +105,61 @@ void validate(const tensor::TokenizerSpec& spec) {
   }
 }
 
+// The ids of one text as they grow. Most words of a text come again: theirs are copied.
+class Ids {
+ public:
+  Ids(const WordModel& model, const WordCuts& cuts) : model_(model), cuts_(cuts) {}
+
+  void push(std::uint32_t id) { ids_.push_back(id); }
+  void push_text(std::string_view text) {
+    while (!text.empty()) {
+      const std::size_t size = cuts_.first_piece(text);
+      push_word(text.substr(0, size));
+      text.remove_prefix(size);
+    }
+  }
+  [[nodiscard]] std::vector<std::uint32_t> take() { return std::move(ids_); }
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const noexcept { return std::hash<std::string_view>{}(text); }
+  };
+  static constexpr std::size_t kLongestKept = 64;
+
+  void push_word(std::string_view word) {
+    const std::size_t begin = ids_.size();
+    if (const auto seen = seen_.find(word); seen != seen_.end()) {
+      ids_.resize(begin + seen->second.count);
+      std::copy_n(ids_.begin() + static_cast<std::ptrdiff_t>(seen->second.begin), seen->second.count,
+                  ids_.begin() + static_cast<std::ptrdiff_t>(begin));
+      return;
+    }
+    model_.encode(word, ids_);
+    if (word.size() <= kLongestKept) seen_.emplace(word, Run{begin, ids_.size() - begin});
+  }
+
+  struct Run {
+    std::size_t begin, count;
+  };
+  const WordModel& model_;
+  const WordCuts& cuts_;
+  std::vector<std::uint32_t> ids_;
+  std::unordered_map<std::string, Run, Hash, std::equal_to<>> seen_;  // where the ids of a word stand
+};
+
 }  // namespace
 
 struct Tokenizer::Impl {
   tensor::TokenizerSpec spec;
   std::unique_ptr<WordModel> model;
+  WordCuts cuts;
   PreTokenizer pre_tokenizer;
   AddedTokenMatcher raw_added, normalized_added;
   std::vector<bool> is_added, is_special;  // by id
 
-  explicit Impl(const tensor::TokenizerSpec& source) : spec(source), pre_tokenizer(source.pre_tokenizers) {
+  explicit Impl(const tensor::TokenizerSpec& source)
+      : spec(source), cuts(source), pre_tokenizer(source.pre_tokenizers) {
     validate(spec);
     complete_added(spec);
     model = make_word_model(spec);
@@ -130,25 +182,24 @@ struct Tokenizer::Impl {
   }
 
   // A run of text between added tokens.
-  void encode_text(std::string_view text, bool at_start, bool parse_special, std::vector<std::uint32_t>& ids) const {
+  void encode_text(std::string_view text, bool at_start, bool parse_special, Ids& ids) const {
     const std::string clean = normalized(text);
     bool first = at_start;
     for (const Fragment& fragment : normalized_added.split(clean, parse_special)) {
       if (fragment.id != Fragment::kText) {
-        ids.push_back(fragment.id);
+        ids.push(fragment.id);
       } else {
-        for (const Piece& piece : pre_tokenizer.split(std::string(fragment.text), first))
-          model->encode(piece.text, ids);
+        for (const Piece& piece : pre_tokenizer.split(std::string(fragment.text), first)) ids.push_text(piece.text);
       }
       first = false;
     }
   }
 
-  void encode_sentencepiece(std::string_view text, bool after_special, std::vector<std::uint32_t>& ids) const {
+  void encode_sentencepiece(std::string_view text, bool after_special, Ids& ids) const {
     std::string word = normalized(text);
     if (spec.add_space_prefix && after_special) word.insert(0, " ");
     replace_all(word, " ", kMetaspace);
-    if (!word.empty()) model->encode(word, ids);
+    ids.push_text(word);
   }
 
   std::string bytes_of(std::uint32_t id) const {
@@ -188,13 +239,13 @@ const tensor::TokenizerSpec& Tokenizer::spec() const noexcept { return impl_->sp
 
 std::vector<std::uint32_t> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
   const tensor::TokenizerSpec& spec = impl_->spec;
-  std::vector<std::uint32_t> ids;
-  if (add_special && spec.add_bos && spec.bos) ids.push_back(*spec.bos);
+  Ids ids(*impl_->model, impl_->cuts);
+  if (add_special && spec.add_bos && spec.bos) ids.push(*spec.bos);
   const std::string valid = to_valid_utf8(text);
   bool after_special = true;  // also at the start
   for (const Fragment& fragment : impl_->raw_added.split(valid, parse_special)) {
     if (fragment.id != Fragment::kText) {
-      ids.push_back(fragment.id);
+      ids.push(fragment.id);
       after_special = true;
       continue;
     }
@@ -205,8 +256,8 @@ std::vector<std::uint32_t> Tokenizer::encode(std::string_view text, bool add_spe
     }
     after_special = false;
   }
-  if (add_special && spec.add_eos && spec.eos) ids.push_back(*spec.eos);
-  return ids;
+  if (add_special && spec.add_eos && spec.eos) ids.push(*spec.eos);
+  return ids.take();
 }
 
 std::string Tokenizer::token_bytes(std::uint32_t id, bool show_special) const {

@@ -10,6 +10,7 @@
 #include "runtime/pre_tokenizer.h"
 #include "runtime/runtime.h"
 #include "runtime/unicode.h"
+#include "runtime/word_cuts.h"
 #include "tests/expect_error.h"
 #include "tests/runtime_fixtures.h"
 #include "tests/skip.h"
@@ -184,6 +185,33 @@ TEST_CASE("what the runtime cannot reproduce is refused by name") {
   spec = byte_spec();
   spec.normalizer.push_back({"nfkc", "", ""});
   CHECK(throws_kind(ErrorKind::unsupported, [&] { Tokenizer{spec}; }));
+}
+
+TEST_CASE("a byte without a token is dropped unless the model itself has an unknown token") {
+  tensor::TokenizerSpec spec = byte_spec();
+  spec.tokens.push_back("<unk>");
+  spec.unknown = 3;
+  spec.types.assign(4, tensor::TokenType::normal);
+  spec.types[3] = tensor::TokenType::control;  // SmolLM2 in GGUF
+  CHECK(Tokenizer(spec).encode("abxa", false, false) == std::vector<std::uint32_t>{2, 0});
+  spec.types[3] = tensor::TokenType::unknown;
+  CHECK(Tokenizer(spec).encode("abxa", false, false) == std::vector<std::uint32_t>{2, 3, 0});
+}
+
+TEST_CASE("text is cut at the mark of words only where no token reaches across") {
+  tensor::TokenizerSpec spec = byte_spec();
+  spec.kind = tensor::TokenizerKind::spm_bpe;
+  spec.tokens = {"a", "b", "\u2581", "a\u2581", "\u2581b", "\u2581\u2581"};
+  spec.scores = {0, 0, 0, -1, -2, -3};
+  spec.merges.clear();
+  spec.pre_tokenizers.clear();
+  const ingot::runtime::WordCuts cuts(spec);
+  CHECK(cuts.first_piece("b\u2581a") == 1);
+  CHECK(cuts.first_piece("a\u2581b") == 5);             // "a\u2581" is a token
+  CHECK(cuts.first_piece("\u2581\u2581b\u2581") == 7);  // marks stay together
+  CHECK(Tokenizer(spec).encode("b b  b a b", false, false) == std::vector<std::uint32_t>{1, 4, 2, 4, 2, 3, 1});
+  CHECK(Tokenizer(spec).encode("b b  b a b b  b a b", false, false) ==
+        std::vector<std::uint32_t>{1, 4, 2, 4, 2, 3, 1, 4, 2, 4, 2, 3, 1});
 }
 
 TEST_CASE("contradicting tokenizers are refused") {
