@@ -15,7 +15,8 @@ constexpr std::uint64_t block_bytes(bool has_bias, bool has_fifth) noexcept {
 inline __m256i loadu(const void* at) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
 inline void store_half(void* at, __m128i value) noexcept { _mm_storeu_si128(static_cast<__m128i*>(at), value); }
 inline void store_f16(std::byte* at, float value) noexcept {
-  const auto half = static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+  const __m128i halves = _mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT);
+  const auto half = static_cast<std::uint16_t>(_mm_extract_epi16(halves, 0));
   __builtin_memcpy(at, &half, sizeof half);
 }
 inline bool is_finite(float value) noexcept { return value - value == 0; }
