@@ -2,6 +2,7 @@
 // bounded memory.
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -36,11 +37,16 @@ double error_of(float a, float b) noexcept {
   return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
 }
 
-/// The distance of neighbours at `value` in a float type.
-double spacing(tensor::FloatGrid grid, float value) noexcept {
+/// One over the distance of neighbours at `value` in a float type, a power of two: made of its exponent, because this is
+/// asked for every value that differs.
+double inverse_spacing(tensor::FloatGrid grid, float value) noexcept {
+  constexpr int kBias = 127, kNotFinite = 255, kBiasOfDouble = 1023, kFractionOfDouble = 52;
+  const int field = static_cast<int>(std::bit_cast<std::uint32_t>(value) >> 23 & 255);
   int exponent = grid.min_exponent;
-  if (value != 0 && std::isfinite(value)) exponent = std::max(exponent, std::ilogb(value));
-  return std::ldexp(1.0, exponent - grid.mantissa_bits);
+  if (field != 0 && field != kNotFinite) exponent = std::max(exponent, field - kBias);
+  if (field == 0 && value != 0) exponent = std::max(exponent, std::ilogb(value));
+  const auto inverse = static_cast<std::uint64_t>(kBiasOfDouble + grid.mantissa_bits - exponent);
+  return std::bit_cast<double>(inverse << kFractionOfDouble);
 }
 
 /// Reads blocks of both tensors and of b's steps.
@@ -126,20 +132,28 @@ class Comparison {
     tally.worst_element = begin + i;
   }
 
-  /// Errors in steps and in units of the last place; only where values differ, which is the rare case.
+  /// Errors in steps and in units of the last place; only where values differ.
   void add_relative_errors(Tally& tally, std::size_t count) const {
     constexpr tensor::FloatGrid kBinary32{23, -126};
+    double worst_ulp = tally.worst_ulp, squared_ulp = 0, squared_steps = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const double error = error_of(tally.a[i], tally.b[i]);
       if (error == 0) continue;
-      const double ulp = error / spacing(kBinary32, tally.a[i]);
-      tally.worst_ulp = std::max(tally.worst_ulp, ulp);
-      tally.squared_ulp += ulp * ulp;
-      const double step = steps_  ? std::fabs(static_cast<double>(tally.steps[i]))
-                          : grid_ ? spacing(*grid_, tally.b[i])
-                                  : 0;
-      if (step > 0) tally.squared_steps += error / step * (error / step);
+      const double ulp = error * inverse_spacing(kBinary32, tally.a[i]);
+      worst_ulp = std::max(worst_ulp, ulp);
+      squared_ulp += ulp * ulp;
+      double in_steps = 0;
+      if (steps_) {
+        const double step = std::fabs(static_cast<double>(tally.steps[i]));
+        in_steps = step > 0 ? error / step : 0;
+      } else if (grid_) {
+        in_steps = error * inverse_spacing(*grid_, tally.b[i]);
+      }
+      squared_steps += in_steps * in_steps;
     }
+    tally.worst_ulp = worst_ulp;
+    tally.squared_ulp += squared_ulp;
+    tally.squared_steps += squared_steps;
   }
 
   tensor::ValueReader a_, b_;
