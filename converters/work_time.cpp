@@ -93,7 +93,8 @@ std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout,
   std::uint64_t kept = 0;  // files that travel with the model
   for (const tensor::Attachment& attachment : model.attachments) kept += attachment.bytes.size();
   return kProgramBytes + kBytesPerThread * static_cast<std::uint64_t>(thread_count()) +
-         kBytesPerTensor * model.tensors.size() + kept + (layout.packs_from_views ? largest : 0);
+         kBytesPerTensor * model.tensors.size() + kept +
+         (layout.packs_from_views ? 2 * largest : 0);  // planes, and what is made of them
 }
 
 }  // namespace ingot::convert
