@@ -21,7 +21,7 @@ using tensor::Tensor;
 
 constexpr std::string_view kWeight = ".weight";
 constexpr std::array<std::string_view, 2> kTables = {"nf4", "fp4"};
-constexpr std::uint32_t kLeastBlock = 32, kGreatestBlock = 4096, kUsualBlock = 64;
+constexpr std::uint32_t kLeastBlock = 32, kGreatestBlock = 4096, kUsualBlock = 64, kNestedBlock = 256;
 constexpr std::string_view kRows = "int8";
 
 std::string module_of(const std::string& file_name) { return file_name.substr(0, file_name.size() - kWeight.size()); }
@@ -84,7 +84,7 @@ std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, 
     if (!word.base.empty() && word.base != table) continue;
     if (source.scheme.codes.table != table && source.scheme.codes.table != tensor::kCustomTable) continue;
     if (blocks.nested != 0) forms.push_back({block_scheme(name, source.shape, blocks.size, blocks.nested), {}});
-    forms.push_back({block_scheme(name, source.shape, blocks.size, 0), {}});
+    if (!word.nested) forms.push_back({block_scheme(name, source.shape, blocks.size, 0), {}});
   }
   return forms;
 }
@@ -169,7 +169,8 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   const std::string base = base_for(word, model);
   Forms forms{.kept = forms_for(source, word, base)};
   if (may_round(source, file_name, model, options, word.named)) {
-    forms.rounded = StoredForm{base == kRows ? row_scheme() : block_scheme(base, source.shape, block, 0), {}};
+    const std::uint32_t nested = word.nested ? kNestedBlock : 0;
+    forms.rounded = StoredForm{base == kRows ? row_scheme() : block_scheme(base, source.shape, block, nested), {}};
   }
   if (forms.kept.empty() && !forms.rounded) return plan;
   Recoded recoded = keep_or_round(source, forms, word.named, options);

@@ -159,15 +159,20 @@ void run_convert(ConvertCommand& command, Console& console) {
   options.write.sync = !command.no_sync;
   options.allow = allowed_class(command.allow);
   options.write.progress = console.progress();
-  const tensor::Model model = read_model(command.model, options.from, {options.write.progress, command.trust_config});
+  const ReadOptions read_options{options.write.progress, command.trust_config};
+  const tensor::Model model = options.resume
+                                  ? read_remaining_model(command.model, command.output, options.from, read_options)
+                                  : read_model(command.model, options.from, read_options);
   console.note_findings(model.findings);
   note_unmatched(model, options.write, console);
   if (options.resume && !options.write.part && !is_resumable(command.output))
     console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
   if (command.dry_run) {
     const Forecast result = forecast(model, options);
-    console.json() ? console.print_json(inspect::forecast_json(result))
-                   : console.print(inspect::forecast_text(result, console.style()) + inspect::needs_text(result));
+    const std::uint64_t disk_bytes = needed_disk(model, result, options);
+    console.json()
+        ? console.print_json(inspect::forecast_json(result, disk_bytes))
+        : console.print(inspect::forecast_text(result, console.style()) + inspect::needs_text(result, disk_bytes));
     return;
   }
   if (!console.json())
@@ -234,6 +239,10 @@ void add_convert(CLI::App& app, Console& console) {
           "--part", [&options](const std::string& text) { options.write.part = parse_part(text); },
           "Write only part I of N, e.g. 2/4, on any machine that sees OUT; 'ingot join OUT' ends it")
       ->type_name("I/N");
+  CLI::Option* removal =
+      verb->add_flag("--delete-source-as-read", options.delete_source,
+                     "Remove each file of the source when its tensors are in proven files of OUT (only --to ingot)");
+  for (const char* other : {"--no-proof", "--no-sync", "--part", "--recover"}) removal->excludes(other);
   verb->add_flag(
       "--no-space-check", [&options](std::int64_t) { options.check_space = false; },
       "Begin although the disk has too little room");
@@ -245,13 +254,16 @@ void add_convert(CLI::App& app, Console& console) {
       "names another. Nothing appears under the name OUT before the proof has passed. What a killed\n"
       "conversion has finished stays in the hidden directory .OUT.partial: --resume checks it by its\n"
       "hashes and goes on, without it the work starts anew.\n\n"
+      "--delete-source-as-read removes each file of a checkpoint of several files as soon as all of its\n"
+      "tensors are in files of OUT that are on the disk and proven (--shard-size makes them small); config\n"
+      "and tokenizer go last, when OUT has its name. At any moment --resume goes on without a loss.\n\n"
       "Words of --scheme, for the layouts that know them; -gN, -row, -tensor, -block say what shares a\n"
       "scale, -sym and -asym the zero point (e.g. 4bit-g64-asym); codes that are such already are kept:\n"
       "  gguf                f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 mxfp4; any type for codes that fit it\n"
       "  gptq                2bit 3bit 4bit 8bit (usually 4bit-g128-sym)\n"
       "  awq                 4bit (usually 4bit-g128-asym)\n"
-      "  mlx                 2bit 3bit 4bit 5bit 6bit 8bit (usually 4bit-g64)\n"
-      "  bnb                 nf4 fp4 int8 (usually nf4-g64)\n"
+      "  mlx                 2bit 3bit 4bit 5bit 6bit 8bit mxfp4 mxfp8 nvfp4 (usually 4bit-g64)\n"
+      "  bnb                 nf4 fp4 int8, nf4-dq fp4-dq: double quantization (usually nf4-g64)\n"
       "  compressed-tensors  2bit to 8bit w4a16 w4a16_asym w8a16 int8 fp8 mxfp4 (usually w4a16)\n"
       "  fp8                 fp8 (usually fp8-block)\n\n"
       "Examples:\n"
@@ -263,6 +275,7 @@ void add_convert(CLI::App& app, Console& console) {
       "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB\n"
       "  ingot convert dequantized/ -o model.ingot --to ingot --recover\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --resume\n"
+      "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 4GB --delete-source-as-read\n"
       "  ingot convert model.ingot --to gguf --dry-run");
   verb->callback([command, output, dry_run, &console] {
     if (output->count() == 0 && dry_run->count() == 0) throw CLI::RequiredError("-o OUT (or --dry-run)");

@@ -56,9 +56,16 @@ std::string head_hash(const fs::path& path) {
   return hash128(as_bytes_view(head)).hex();
 }
 
-Json source_json(const tensor::Model& model) {
+/// `removed`: the directory of what stands for files that were removed as they were converted.
+Json source_json(const tensor::Model& model, const fs::path& removed) {
   Json files{JsonObject{}};
-  for (const fs::path& path : source_files(model)) {
+  std::set<fs::path> paths = source_files(model), names;
+  std::error_code status;
+  for (const fs::path& path : paths)
+    if (fs::exists(path, status)) names.insert(path.filename());
+  for (fs::recursive_directory_iterator entry(removed, status), end; entry != end; entry.increment(status))
+    if (entry->is_regular_file(status) && !names.contains(entry->path().filename())) paths.insert(entry->path());
+  for (const fs::path& path : paths) {
     Json file;
     struct stat facts {};
     if (::stat(path.c_str(), &facts) != 0) continue;  // gone: a difference too
@@ -87,7 +94,8 @@ std::string forecast_hash(const tensor::Model& model, const Forecast& forecast) 
 
 }  // namespace
 
-Json identity_of(const tensor::Model& model, const ConvertOptions& options, const Forecast& forecast) {
+Json identity_of(const tensor::Model& model, const ConvertOptions& options, const Forecast& forecast,
+                 const fs::path& removed) {
   Json settings{JsonObject{}};
   for (const auto& [key, value] : options.write.settings) settings.set(key, value);
   Json identity;
@@ -105,7 +113,7 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   identity.set("--recover", options.recover);
   identity.set("--trust-config", options.trust_config);
   identity.set("--part", options.write.part ? options.write.part->count : std::uint64_t{0});
-  identity.set("source file", source_json(model));
+  identity.set("source file", source_json(model, removed));
   identity.set("tensors", forecast_hash(model, forecast));
   return parse_json(canonical_json(identity), "identity");  // members in the order of a journal that is read
 }

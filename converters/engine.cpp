@@ -9,6 +9,7 @@
 #include "converters/proof.h"
 #include "converters/recover.h"
 #include "converters/registry.h"
+#include "converters/source_removal.h"
 #include "converters/staging.h"
 #include "converters/work_time.h"
 #include "format/base/checked_math.h"
@@ -166,6 +167,7 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options,
   Forecast result =
       recovery ? forecast_recovered(*recovery, model, layout, write_options) : layout.forecast(model, write_options);
   estimate_times(written, options.prove, result);
+  if (options.delete_source) require_removable(model, options);
   result.peak_memory_bytes = estimated_memory(written, layout, result);
   return result;
 }
@@ -180,22 +182,23 @@ std::vector<std::filesystem::path> obsolete_files(const std::filesystem::path& o
 }
 
 /// Before hours of work end on a full disk. What an earlier process wrote is there already.
-void check_space(const Forecast& forecast, const ConvertOptions& options, const Staging& staging,
+void check_space(const ConversionReport& report, const ConvertOptions& options, const Staging& staging,
                  const std::filesystem::path& output) {
   if (!options.check_space) return;
   const std::uint64_t parts = options.write.part ? options.write.part->count : 1;
-  const std::uint64_t needed = forecast.output_bytes / parts;
   const std::uint64_t there = options.write.part ? 0 : staging.bytes_on_disk();  // else of all parts
+  const std::uint64_t whole = report.forecast.output_bytes / parts;
+  const std::uint64_t needed = std::min(whole - std::min(whole, there), report.disk_bytes);
   const std::uint64_t free = staging.free_bytes();
-  if (there >= needed || needed - there <= free) return;
-  throw Error(ErrorKind::io, output.string() + ": too little room on the disk: needed " +
-                                 std::to_string(needed - there) + " bytes, available " + std::to_string(free) +
+  if (needed <= free) return;
+  throw Error(ErrorKind::io, output.string() + ": too little room on the disk: needed " + std::to_string(needed) +
+                                 " bytes, available " + std::to_string(free) +
                                  " (--no-space-check tries nevertheless)");
 }
 
 /// Writes `model` into the staging place and, unless it is a part, proves it there.
 void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
-                     const Staging& staging, WriteJournal& journal, ConversionReport& report) {
+                     const Staging& staging, ConversionJournal& journal, ConversionReport& report) {
   Clock::time_point start = Clock::now();
   const tensor::Model& planned = report.recovery ? report.recovery->model : model;
   tensor::Model completed;
@@ -203,36 +206,49 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
       layout.keeps_source ? unhashed_files(planned) : std::vector<std::shared_ptr<const MappedFile>>();
   const bool completes =
       std::any_of(unhashed.begin(), unhashed.end(), [](const auto& file) { return file != nullptr; });
-  if (completes) {
+  const bool settles = options.delete_source || has_settled_patches(journal);
+  if (completes || settles) {
     completed = planned;
-    find_patches(completed);
+    settles ? settle_patches(completed, journal, find_patches) : find_patches(completed);
   }
   PassingHashes source_hashes(unhashed);
-  const tensor::Model& source = completes ? completed : planned;
+  const tensor::Model& source = completes || settles ? completed : planned;
   std::vector<Hash128> source_fingerprints;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
-  write_options.sync = options.write.sync && options.write.part.has_value();  // else staging.publish() syncs once
+  // Else staging.publish() syncs once.
+  write_options.sync = options.write.sync && (options.write.part.has_value() || options.delete_source);
   write_options.prepared = report.forecast.prepared;
   write_options.fingerprints = &source_fingerprints;
   write_options.source_hashes = &source_hashes;
   write_options.journal = &journal;
+  std::map<std::string, TensorProof> known = recorded_proofs(journal);
+  std::optional<SourceRemoval> removal;
+  if (options.delete_source) {
+    removal.emplace(source, staging, journal, source_hashes, options.trust_config);
+    journal.on_file_end([&](const std::filesystem::path& file) {
+      const std::vector<TensorProof> proofs = prove_file(source, layout.read(file, {}), known, options, report);
+      for (const TensorProof& proof : proofs) known.emplace(proof.name, proof);
+      removal->add_proofs(file, proofs);
+    });
+  }
   if (options.write.sync) write_options.progress = with_writeback(options.write.progress, staging);
   layout.write(source, staging.target(), write_options);
+  journal.end_file();
   if (options.write.sync) staging.start_writeback();
   report.write_seconds = seconds_since(start);
   if (!options.prove || options.write.part) return;
   start = Clock::now();
   const tensor::Model written = layout.read(staging.readable(), {});
   if (report.recovery) source_fingerprints.clear();  // the proof is about the floats
-  prove(model, written, source_fingerprints, options, report);
+  prove(model, written, source_fingerprints, known, options, report);
   report.prove_seconds = seconds_since(start);
 }
 
 /// Everything after the consent. `journals` are those of parts.
 void run_staged(const tensor::Model& model, const std::filesystem::path& output, const ConvertOptions& options,
                 const std::vector<std::filesystem::path>& journals, Staging& staging, ConversionReport& report) {
-  const Json identity = identity_of(model, options, report.forecast);
+  const Json identity = identity_of(model, options, report.forecast, staging.removed());
   if (options.write.part && journals.empty())
     for (const auto& [part, path] : staging.part_journals()) require_part_of(path, identity);
   staging.keep();  // the work of another conversion is not thrown away because this one cannot go on with it
@@ -240,7 +256,7 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
   try {
     for (const std::filesystem::path& path : journals) journal.add_records_of(path, identity);
     if (journals.empty()) staging.discard();  // parts are work of others
-    check_space(report.forecast, options, staging, output);
+    check_space(report, options, staging, output);
     ConvertOptions whole = options;
     if (!journals.empty()) whole.write.part.reset();
     write_and_prove(model, target_layout(options), whole, staging, journal, report);
@@ -250,9 +266,12 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
     const Clock::time_point start = Clock::now();
     report.files = staging.publish(options.write.sync,
                                    options.overwrite ? obsolete_files(output) : std::vector<std::filesystem::path>());
+    if (options.delete_source) remove_rest_of_source(model);
     report.write_seconds += seconds_since(start);
   } catch (const Error& error) {
-    if (error.kind == ErrorKind::io && journal.has_records()) staging.keep();
+    std::error_code status;
+    const bool has_removed = std::filesystem::exists(staging.removed(), status);
+    if ((error.kind == ErrorKind::io && journal.has_records()) || has_removed) staging.keep();
     throw Error(error.kind, staging.with_final_paths(error.what()), error.offset);
   } catch (...) {
     if (journal.has_records()) staging.keep();
@@ -267,6 +286,11 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
   return forecast(model, options, recovery);
 }
 
+std::uint64_t needed_disk(const tensor::Model& model, const Forecast& forecast, const ConvertOptions& options) {
+  return options.delete_source ? disk_bytes_with_removal(model, forecast, options.write.shard_bytes)
+                               : forecast.output_bytes;
+}
+
 ConversionReport convert_into(const tensor::Model& model, const std::filesystem::path& output,
                               const ConvertOptions& options, const std::vector<std::filesystem::path>& journals,
                               Staging* staging) {
@@ -276,6 +300,9 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   const Clock::time_point start = Clock::now();
   report.forecast = forecast(model, options, report.recovery);
   report.forecast_seconds = seconds_since(start);
+  report.disk_bytes = options.delete_source && !is_on_the_same_disk(model.path, output)
+                          ? report.forecast.output_bytes
+                          : needed_disk(model, report.forecast, options);
   if (options.on_forecast) options.on_forecast(report.forecast);
   require_consent(report.forecast, options.allow);
 

@@ -265,6 +265,7 @@ ProofClass check_values(const TensorPlan& plan, std::string& reason) {
   reason = plan.add_one                          ? "weight + 1 loses low bits"
            : plan.type->kind == BlockKind::coded ? "values are rounded to " + std::string(plan.type->name)
                                                  : "some values have more bits than " + std::string(plan.type->name);
+  if (!plan.reason.empty()) reason += " (" + plan.reason + ")";
   return ProofClass::requantized;
 }
 

@@ -86,6 +86,9 @@ Arrangement arrangement_of(const std::vector<Transform>& transforms) {
   return result;
 }
 
+/// Of Q8_0, which codes of other layouts are rounded to.
+constexpr std::uint64_t kRoundedElems = 32;
+
 class Planner {
  public:
   Planner(const Model& model, const WriteOptions& options) : model_(model), options_(options) {}
@@ -203,8 +206,9 @@ void Planner::choose_block_form(const Tensor& tensor, TensorPlan& plan) const {
     return;
   }
   plan.reason = "no GGUF type holds the scheme " + tensor::describe(tensor.scheme) + " with rows of " +
-                std::to_string(plan.shape.back()) + (reason.empty() ? "" : " (" + reason + ")") +
-                "; --scheme f32, f16, bf16 or q8_0 converts the values";
+                std::to_string(plan.shape.back()) + (reason.empty() ? "" : " (" + reason + ")");
+  // By consent: what loses least among the types that every program runs.
+  plan.type = type_named(plan.shape.back() % kRoundedElems == 0 ? "Q8_0" : "F16");
 }
 
 void Planner::choose_action(const Tensor& source, TensorPlan& plan) const {

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include "format/base/error.h"
 #include "format/base/mapped_file.h"
@@ -102,6 +103,8 @@ JournalContent read_journal(const fs::path& path) {
       content.identity = json.at("conversion", where);
     } else if (json.find("end") != nullptr) {
       content.has_end = true;
+    } else if (const Json* fact = json.find("fact")) {
+      content.facts[fact->as_string(where)] = json.at("value", where);
     } else {
       content.records[{json.at("file", where).as_string(where), json.at("key", where).as_string(where)}] =
           work_of(json, where);
@@ -127,6 +130,7 @@ ConversionJournal::ConversionJournal(fs::path path, fs::path files, const Json& 
   if (continues) {
     require_same_conversion(content.identity, identity, path_, kWithoutResume);
     records_ = std::move(content.records);
+    facts_ = std::move(content.facts);
   }
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw_io(path_, "cannot create");
@@ -151,14 +155,35 @@ std::string ConversionJournal::file_name(const OutputFile& file) const {
   return to_valid_utf8(file.path().lexically_relative(files_).generic_string());
 }
 
+void ConversionJournal::end_file() const {
+  if (!open_file_.empty() && on_file_end_) on_file_end_(std::exchange(open_file_, {}));
+}
+
+void ConversionJournal::enter(const OutputFile& file) const {
+  if (file.path() == open_file_) return;
+  end_file();
+  open_file_ = file.path();
+}
+
 const FinishedWork* ConversionJournal::find(const OutputFile& file, std::string_view key) const {
+  enter(file);
   const auto found = records_.find({file_name(file), std::string(key)});
   return found != records_.end() ? &found->second : nullptr;
 }
 
 void ConversionJournal::record(const OutputFile& file, std::string_view key, const FinishedWork& work) {
+  enter(file);
   append(record_json(file_name(file), key, work));
   recorded_ = true;
+}
+
+void ConversionJournal::record_fact(const std::string& name, Json value) {
+  Json line;
+  line.set("fact", name);
+  line.set("value", value);
+  append(line);
+  if (::fsync(descriptor_) != 0 && errno != EINVAL && errno != ENOTSUP) throw_io(path_, "cannot sync");
+  facts_[name] = std::move(value);
 }
 
 void ConversionJournal::record_end() {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -18,8 +19,9 @@
 namespace ingot::convert {
 
 /// What makes two conversions the same: source files (size, time, first bytes), options, program, and what the forecast
-/// says of every tensor. Members are named in the words of the command line.
-[[nodiscard]] Json identity_of(const tensor::Model& model, const ConvertOptions& options, const Forecast& forecast);
+/// says of every tensor. Members are named in the words of the command line. `removed`: Staging::removed().
+[[nodiscard]] Json identity_of(const tensor::Model& model, const ConvertOptions& options, const Forecast& forecast,
+                               const std::filesystem::path& removed);
 
 class ConversionJournal final : public WriteJournal {
  public:
@@ -34,6 +36,13 @@ class ConversionJournal final : public WriteJournal {
   void record(const OutputFile& file, std::string_view key, const FinishedWork& work) override;
   void keep(std::uint64_t bytes) override { kept_bytes_ += bytes; }
 
+  /// Calls `done` with each output file after its commit, when the writer goes on to the next one or with end_file().
+  /// For writers that end one file before they begin another.
+  void on_file_end(std::function<void(const std::filesystem::path&)> done) { on_file_end_ = std::move(done); }
+  void end_file() const;
+  /// Whatever else must be known to go on; durable when this returns. A later fact of the same name replaces it.
+  void record_fact(const std::string& name, Json value);
+  [[nodiscard]] const std::map<std::string, Json>& facts() const noexcept { return facts_; }
   /// The last line of a part: all its files are written.
   void record_end();
   /// Takes over the records of the journal of a part. Throws mismatch when it is one of another conversion.
@@ -44,9 +53,13 @@ class ConversionJournal final : public WriteJournal {
  private:
   [[nodiscard]] std::string file_name(const OutputFile& file) const;
   void append(const Json& line);
+  void enter(const OutputFile& file) const;
 
   std::filesystem::path path_, files_;
   std::map<std::pair<std::string, std::string>, FinishedWork> records_;
+  std::map<std::string, Json> facts_;
+  std::function<void(const std::filesystem::path&)> on_file_end_;
+  mutable std::filesystem::path open_file_;  // the one that the writer asked or told about last
   std::uint64_t kept_bytes_ = 0;
   bool recorded_ = false;
   int descriptor_ = -1;
@@ -56,6 +69,7 @@ class ConversionJournal final : public WriteJournal {
 struct JournalContent {
   Json identity;                                                        // null: there is none
   std::map<std::pair<std::string, std::string>, FinishedWork> records;  // by file and key
+  std::map<std::string, Json> facts;
   bool has_end = false;
   std::uint64_t good_bytes = 0;
 };

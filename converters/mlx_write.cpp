@@ -5,6 +5,7 @@
 
 #include "converters/mlx_read.h"
 #include "converters/option_error.h"
+#include "converters/requantize_for.h"
 #include "converters/scheme_choice.h"
 
 namespace ingot::convert::mlx {
@@ -62,8 +63,28 @@ StoredForm affine_form(DType codes, DType type, std::uint32_t group_size) {
   return form;
 }
 
+/// "mxfp4", "mxfp8" and "nvfp4"; null for words of integers.
+const FloatMode* float_mode(const SchemeWord& word) {
+  for (const FloatMode& mode : float_modes())
+    if (mode.mode == word.base) return &mode;
+  return nullptr;
+}
+
+StoredForm float_form(const FloatMode& mode) {
+  StoredForm form;
+  form.scheme.codes.type = mode.code;
+  form.scheme.scales = {{.type = mode.scale, .block = {1, static_cast<std::uint32_t>(mode.group_size)}}};
+  return form;
+}
+
 SchemeWord word_of(const WriteOptions& options) {
   SchemeWord word = scheme_word(options, schemes(), "mlx");
+  if (const FloatMode* mode = float_mode(word)) {
+    if (word.extent != SchemeWord::Extent::unsaid && word.group != mode->group_size)
+      throw Error(ErrorKind::unsupported, "--scheme " + options.scheme + ": " + word.base + " has groups of " +
+                                              std::to_string(mode->group_size) + " inputs");
+    return word;
+  }
   const bool known = std::find(kGroupSizes.begin(), kGroupSizes.end(), word.group) != kGroupSizes.end();
   if (word.extent != SchemeWord::Extent::unsaid && !known)
     throw OptionError("--scheme " + options.scheme + ": mlx has groups of 32, 64 and 128 inputs");
@@ -74,6 +95,8 @@ SchemeWord word_of(const WriteOptions& options) {
 std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& word, std::optional<DType> wanted) {
   const Scheme& from = source.scheme;
   const std::uint64_t inputs = source.shape.back();
+  if (const FloatMode* mode = float_mode(word))
+    return inputs % mode->group_size == 0 ? std::optional(float_form(*mode)) : std::nullopt;
   std::uint8_t bits = word.bits != 0 ? word.bits : kUsualWidth;
   const bool integers = from.codes.kind == tensor::CodeKind::number && !tensor::info(from.codes.type).is_float;
   if (word.bits == 0 && integers)
@@ -93,17 +116,16 @@ std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, 
   const Scheme& from = source.scheme;
   if (from.codes.kind != tensor::CodeKind::number || from.scales.empty()) return forms;
   const std::uint64_t inputs = source.shape.back();
-  if (tensor::info(from.codes.type).is_float && !word.named) {
+  const FloatMode* named_mode = float_mode(word);
+  if (tensor::info(from.codes.type).is_float && (!word.named || named_mode != nullptr)) {
     for (const FloatMode& mode : float_modes()) {
-      if (mode.code != from.codes.type || inputs % mode.group_size != 0) continue;
-      StoredForm form;
-      form.scheme.codes.type = mode.code;
-      form.scheme.scales = {{.type = mode.scale, .block = {1, static_cast<std::uint32_t>(mode.group_size)}}};
-      forms.push_back(std::move(form));
+      const bool wanted_mode = named_mode == nullptr || named_mode->mode == mode.mode;
+      if (wanted_mode && mode.code == from.codes.type && inputs % mode.group_size == 0)
+        forms.push_back(float_form(mode));
     }
     return forms;
   }
-  if (tensor::info(from.codes.type).is_float) return forms;
+  if (tensor::info(from.codes.type).is_float || named_mode != nullptr) return forms;
   const auto codes = word.bits != 0 ? code_type(word.bits) : codes_for(from.codes.type);
   const auto group_size =
       word.extent != SchemeWord::Extent::unsaid ? std::optional(word.group) : group_size_for(from, inputs);
@@ -147,7 +169,8 @@ Json to_json(const Sizes& sizes) {
 }  // namespace
 
 const std::vector<std::string_view>& schemes() noexcept {
-  static const std::vector<std::string_view> words = {"2bit", "3bit", "4bit", "5bit", "6bit", "8bit"};
+  static const std::vector<std::string_view> words = {"2bit", "3bit",  "4bit",  "5bit", "6bit",
+                                                      "8bit", "mxfp4", "mxfp8", "nvfp4"};
   return words;
 }
 
@@ -163,6 +186,7 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   Forms forms{.kept = forms_for(source, word, wanted)};
   if (may_round(source, file_name, model, options, word.named, {.embedding = true, .head = true}))
     forms.rounded = rounding_for(source, word, wanted);
+  forms.round = requantize_for_mlx;
   if (forms.kept.empty() && !forms.rounded) return plan;
   const bool named = word.named || wanted.has_value();
   Recoded recoded = keep_or_round(source, forms, word.named, options);

@@ -21,6 +21,23 @@ struct Verdict {
 
 std::uint64_t opened_bytes(const Tensor& tensor) { return tensor.stored_bytes(); }
 
+std::uint64_t opened_bytes(const tensor::Model& model) {
+  std::uint64_t total = 0;
+  for (const Tensor& tensor : model.tensors) total += opened_bytes(tensor);
+  return total;
+}
+
+std::map<std::string, ProofClass> forecasts_of(const ConversionReport& report) {
+  std::map<std::string, ProofClass> forecasts;
+  for (const TensorOutcome& outcome : report.forecast.tensors) forecasts.emplace(outcome.name, outcome.forecast);
+  return forecasts;
+}
+
+ProofClass forecast_of(const std::map<std::string, ProofClass>& forecasts, const std::string& tensor) {
+  const auto found = forecasts.find(tensor);
+  return found == forecasts.end() ? ProofClass::exact : found->second;
+}
+
 /// Why the proof of a tensor fails whose values are not those that its file recorded.
 std::string damage_of(const Hash128& recorded) {
   return "the source is damaged: its values do not match its recorded fingerprint " + recorded.hex();
@@ -139,16 +156,34 @@ void throw_failures(const std::vector<std::string>& failures) {
 
 }  // namespace
 
-void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<Hash128>& source_fingerprints,
-           const ConvertOptions& options, ConversionReport& report) {
-  std::map<std::string, ProofClass> forecasts;
-  for (const TensorOutcome& outcome : report.forecast.tensors) forecasts.emplace(outcome.name, outcome.forecast);
-  std::uint64_t total_bytes = 0;
-  for (const tensor::Model* model : {&source, &written})
-    for (const Tensor& tensor : model->tensors) total_bytes += opened_bytes(tensor);
+std::vector<TensorProof> prove_file(const tensor::Model& source, const tensor::Model& written_file,
+                                    const std::map<std::string, TensorProof>& known, const ConvertOptions& options,
+                                    const ConversionReport& report) {
+  const std::map<std::string, ProofClass> forecasts = forecasts_of(report);
+  const tensor::TensorIndex index(source);
+  Prover prover(options, report.recovery.get(), 2 * opened_bytes(written_file));
+  std::vector<std::string> failures = unexpected(source, written_file);
+  std::vector<TensorProof> proofs;
+  for (const Tensor& written : written_file.tensors) {
+    const Tensor* tensor = index.find(written.name);
+    if (tensor == nullptr) continue;  // derived, or among the failures
+    if (const auto found = known.find(tensor->name); found != known.end()) {
+      proofs.push_back(found->second);
+      continue;
+    }
+    Verdict verdict = prover.check(*tensor, &written, nullptr, forecast_of(forecasts, tensor->name));
+    if (!verdict.failure.empty()) failures.push_back(tensor->name + ": " + verdict.failure);
+    proofs.push_back(std::move(verdict.proof));
+  }
+  if (!failures.empty()) throw_failures(failures);
+  return proofs;
+}
 
+void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<Hash128>& source_fingerprints,
+           const std::map<std::string, TensorProof>& known, const ConvertOptions& options, ConversionReport& report) {
+  const std::map<std::string, ProofClass> forecasts = forecasts_of(report);
   const tensor::TensorIndex written_index(written);
-  Prover prover(options, report.recovery.get(), total_bytes);
+  Prover prover(options, report.recovery.get(), opened_bytes(source) + opened_bytes(written));
   std::vector<std::string> failures = unexpected(source, written);
   std::vector<Hash128> before;
   std::map<const Tensor*, Hash128> after;
@@ -159,10 +194,15 @@ void prove(const tensor::Model& source, const tensor::Model& written, const std:
       before.push_back(tensor.fingerprint ? *tensor.fingerprint : tensor::fingerprint(tensor));
       continue;
     }
-    const auto forecast = forecasts.find(tensor.name);
-    const Hash128* known = source_fingerprints.size() == source.tensors.size() ? &source_fingerprints[i] : nullptr;
-    Verdict verdict =
-        prover.check(tensor, counterpart, known, forecast == forecasts.end() ? ProofClass::exact : forecast->second);
+    Verdict verdict;
+    if (const auto found = known.find(tensor.name); found != known.end() && counterpart != nullptr) {
+      verdict.proof = found->second;
+      prover.report(opened_bytes(tensor) + opened_bytes(*counterpart));
+    } else {
+      const Hash128* fingerprint =
+          source_fingerprints.size() == source.tensors.size() ? &source_fingerprints[i] : nullptr;
+      verdict = prover.check(tensor, counterpart, fingerprint, forecast_of(forecasts, tensor.name));
+    }
     before.push_back(verdict.proof.before);
     if (!verdict.failure.empty()) failures.push_back(tensor.name + ": " + verdict.failure);
     if (counterpart != nullptr) after[counterpart] = verdict.proof.after;
@@ -171,8 +211,8 @@ void prove(const tensor::Model& source, const tensor::Model& written, const std:
   if (!failures.empty()) throw_failures(failures);
   std::vector<Hash128> after_in_order;
   for (const Tensor& tensor : written.tensors) {
-    const auto known = after.find(&tensor);
-    after_in_order.push_back(known != after.end() ? known->second : tensor::fingerprint(tensor));
+    const auto found = after.find(&tensor);
+    after_in_order.push_back(found != after.end() ? found->second : tensor::fingerprint(tensor));
   }
   report.model_before = tensor::model_fingerprint(source, before);
   report.model_after = tensor::model_fingerprint(written, after_in_order);

@@ -70,7 +70,7 @@ void RowMaker::judge(Finding& finding) {
     any = true;
     finding.add(ProofClass::codes, steps, row_, [&] { return misfit(a); });
   }
-  if (!any) {
+  if (!any && !conversion_.inverts) {
     finding.add(ProofClass::codes, std::max(kLeastSteps, conversion_.step_slack), row_,
                 [] { return std::string("products lose bits beyond the last of binary32"); });
   }

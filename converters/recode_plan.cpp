@@ -95,8 +95,11 @@ bool Planner::plan_arithmetic() {
   const Scheme &from = c.source.scheme, &to = c.wanted.scheme;
   bool same = from.scales.size() == to.scales.size() && from.rounded_scale == to.rounded_scale &&
               from.scale_offset == to.scale_offset && from.shift == to.shift;
-  for (std::size_t i = 0; same && i < to.scales.size(); ++i) same = from.scales[i].divide == to.scales[i].divide;
-  c.carry = same;
+  bool divides_alike = true;
+  for (std::size_t i = 0; same && i < to.scales.size(); ++i)
+    divides_alike &= from.scales[i].divide == to.scales[i].divide;
+  c.carry = same && divides_alike;
+  c.inverts = same && !divides_alike && to.rounded_scale && !to.scale_offset;
   const bool float_offset = to.offset.kind == OffsetKind::bias || to.offset.kind == OffsetKind::minimum;
   c.scales_change = !float_offset && (from.offset.kind == OffsetKind::bias || from.offset.kind == OffsetKind::minimum);
   if (from.rounded_steps != to.rounded_steps && !(steps_do_not_matter(from) && steps_do_not_matter(to))) {

@@ -292,6 +292,14 @@ void RowMaker::want_scales() {
     for (std::size_t i = 0; i < wanted.scale_count; ++i) wanted_[i] = levels_[i];
     return;
   }
+  if (conversion_.inverts) {
+    for (std::size_t i = 0; i < wanted.scale_count; ++i) {
+      wanted_[i] = levels_[i];
+      if (wanted.scheme.scales[i].divide == conversion_.source.scheme.scales[i].divide) continue;
+      for (double& number : wanted_[i]) number = 1 / number;
+    }
+    return;
+  }
   if (wanted.scale_count == 0) {
     for (const double scale : scale_)
       if (scale != std::ldexp(1.0, wanted.scheme.shift)) inexact_ = true;

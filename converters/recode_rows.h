@@ -30,6 +30,7 @@ struct Conversion {
   RowMap rows;
   std::optional<ColumnMap> columns;  // refers to the sides and rows
   bool carry = false;                // every scale level becomes the level of the same rank
+  bool inverts = false;              // the same, but one of the two multiplies by the number that the other divides by
   bool scales_change = false;        // some scale may become another number although carried
   CodeRule code_rule = CodeRule::copy;
   std::array<std::int16_t, 256> code_map{};  // rule map: -1 where no code has the number

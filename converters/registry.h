@@ -21,6 +21,11 @@ struct Recovery;  // recover.h
 [[nodiscard]] tensor::Model read_model(const std::filesystem::path& path, std::string_view from = {},
                                        const ReadOptions& options = {});
 
+/// The same for a conversion into `output` that is to be resumed: files that an earlier run removed after converting
+/// them are taken as it left them (source_removal.h).
+[[nodiscard]] tensor::Model read_remaining_model(const std::filesystem::path& path, const std::filesystem::path& output,
+                                                 std::string_view from, const ReadOptions& options);
+
 // --- convert (engine.cpp) ------------------------------------------------------------------------------------------
 struct ConvertOptions {
   std::string from, to;  // layout names; from may be empty
@@ -31,6 +36,7 @@ struct ConvertOptions {
   bool resume = false;                   // go on with what an ended process left of the same conversion
   bool recover = false;                  // floats that lie on a quantization grid are written as codes (recover.h)
   bool trust_config = false;             // how the model was read, for join()
+  bool delete_source = false;            // remove the files of the source as they are converted (source_removal.h)
   bool check_space = true;               // refuse before writing where the disk has too little room
   /// Called with the finished forecast before the consent check, so that a person sees it first.
   std::function<void(const Forecast&)> on_forecast;
@@ -54,6 +60,7 @@ struct ConversionReport {
   std::vector<TensorProof> proofs;
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;
+  std::uint64_t disk_bytes = 0;  // as needed_disk() said before
   std::uint64_t kept_bytes = 0;  // of written_bytes: finished by an earlier process and confirmed by their hashes
   double forecast_seconds = 0, write_seconds = 0, prove_seconds = 0;
   std::vector<std::filesystem::path> files;  // OUT and its members, or those that OUT was split into; none of a part
@@ -62,6 +69,10 @@ struct ConversionReport {
 
 /// The forecast alone (`--dry-run`).
 [[nodiscard]] Forecast forecast(const tensor::Model& model, const ConvertOptions& options);
+/// The most that the conversion takes on the disk at a time, beside what stands at the output and less what it has
+/// removed of the source until then.
+[[nodiscard]] std::uint64_t needed_disk(const tensor::Model& model, const Forecast& forecast,
+                                        const ConvertOptions& options);
 /// Forecast, consent check (throws mismatch naming the tensors when the class is worse than `allow`), write, proof by
 /// an independent read. Throws mismatch, and leaves nothing under the final name, when the proof does not reach the
 /// forecast. The result is written into a staging directory beside `output`, proven there, made durable and then
@@ -82,8 +93,8 @@ struct ValueComparison {
   Hash128 fingerprint_a, fingerprint_b;
   std::uint64_t elements = 0, differing = 0;
   double worst_error = 0;  // largest |b - a|; infinite where only one of the two is NaN
-  /// The largest |b - a| in units of b's scale (integer codes) or of the last place of b's type (floats); 0 for tables
-  /// and grids, which have no uniform step.
+  /// The largest |b - a| in units of b's scale (integer codes), of the smallest distance of two entries (tables and
+  /// e2m1) or of the last place of b's type (floats); 0 for grids and coded floats of 8 bits, which have no step.
   double worst_error_steps = 0;
   double rms_error_steps = 0;
   double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of a's values as binary32

@@ -9,6 +9,8 @@
 #include "converters/recode_elements.h"
 #include "converters/recode_pieces.h"
 #include "converters/requantize_blocks.h"
+#include "converters/requantize_for.h"
+#include "converters/requantize_nested.h"
 #include "format/base/checked_math.h"
 #include "format/base/error.h"
 #include "format/base/parallel.h"
@@ -20,16 +22,21 @@ namespace {
 using quantizers::BlockNumbers;
 using quantizers::Extremes;
 using quantizers::Quantizer;
+using tensor::DType;
 using tensor::Geometry;
 using tensor::Scheme;
 using tensor::Tensor;
 using tensor::TransformKind;
 
+const Quantizer* find_in(std::span<const Quantizer> rows, const Scheme& scheme) noexcept {
+  const auto found = std::find_if(rows.begin(), rows.end(), [&](const Quantizer& row) { return row.matches(scheme); });
+  return found != rows.end() ? &*found : nullptr;
+}
+
 const Quantizer* find_quantizer(const Scheme& scheme) noexcept {
   for (const auto& rows : {quantizers::kGgufQuantizers, quantizers::kMlxQuantizers, quantizers::kTableQuantizers,
                            quantizers::kCompressedTensorsQuantizers})
-    for (const Quantizer& row : rows)
-      if (row.matches(scheme)) return &row;
+    if (const Quantizer* row = find_in(rows, scheme)) return row;
   return nullptr;
 }
 
@@ -232,17 +239,8 @@ void QuantizedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
     make_unit(index, index - unit_begin, reader, unit, wanted);
 }
 
-}  // namespace
-
-bool can_requantize(const Scheme& wanted) noexcept { return find_quantizer(wanted) != nullptr; }
-
-Tensor requantize(const Tensor& source, const StoredForm& wanted) {
-  tensor::validate(wanted.scheme, "wanted scheme");
-  const Quantizer* quantizer = find_quantizer(wanted.scheme);
-  if (quantizer == nullptr) {
-    throw Error(ErrorKind::unsupported,
-                "tensor " + source.name + ": nothing rounds values to " + tensor::describe(wanted.scheme));
-  }
+/// Throws unsupported for transforms that quantized values cannot be stored with.
+void check_transforms(const Tensor& source, const StoredForm& wanted) {
   for (const tensor::Transform& transform : wanted.transforms) {
     const bool rows = transform.kind == TransformKind::rope_interleave && transform.heads > 0 &&
                       source.shape.size() == 2 && source.shape[0] % (2 * transform.heads) == 0 &&
@@ -251,15 +249,52 @@ Tensor requantize(const Tensor& source, const StoredForm& wanted) {
     throw Error(ErrorKind::unsupported, "tensor " + source.name + ": quantized values cannot be stored with " +
                                             std::string(tensor::name(transform.kind)));
   }
-  if (source.scheme.codes.kind == tensor::CodeKind::opaque)
-    throw Error(ErrorKind::unsupported, "tensor " + source.name + ": has no values to round");
+}
+
+/// `source` in the form `wanted`, without planes.
+Tensor without_planes(const Tensor& source, const StoredForm& wanted) {
   Tensor target = source;
   target.scheme = wanted.scheme;
   target.transforms = wanted.transforms;
   target.packing = tensor::canonical_packing(target.stored_shape(), wanted.scheme);
   target.fingerprint.reset();
+  target.planes = nullptr;
+  return target;
+}
+
+Tensor quantized(const Tensor& source, const StoredForm& wanted, const Quantizer* quantizer) {
+  if (quantizer == nullptr) {
+    throw Error(ErrorKind::unsupported,
+                "tensor " + source.name + ": nothing rounds values to " + tensor::describe(wanted.scheme));
+  }
+  check_transforms(source, wanted);
+  if (source.scheme.codes.kind == tensor::CodeKind::opaque)
+    throw Error(ErrorKind::unsupported, "tensor " + source.name + ": has no values to round");
+  Tensor target = without_planes(source, wanted);
   target.planes = std::make_shared<QuantizedPlanes>(source, target, *quantizer);
   return target;
+}
+
+}  // namespace
+
+bool can_requantize(const Scheme& wanted) noexcept {
+  return quantizers::is_nested(wanted) || find_quantizer(wanted) != nullptr;
+}
+
+Tensor requantize(const Tensor& source, const StoredForm& wanted) {
+  tensor::validate(wanted.scheme, "wanted scheme");
+  if (!quantizers::is_nested(wanted.scheme)) return quantized(source, wanted, find_quantizer(wanted.scheme));
+  const StoredForm single{quantizers::without_nesting(wanted.scheme), wanted.transforms};
+  Tensor target = without_planes(source, wanted);
+  target.planes = quantizers::nested_planes(quantized(source, single, find_quantizer(single.scheme)), target);
+  return target;
+}
+
+Tensor requantize_for_mlx(const Tensor& source, const StoredForm& wanted) {
+  tensor::validate(wanted.scheme, "wanted scheme");
+  const DType type = source.scheme.is_plain() ? source.scheme.codes.type : DType::f32;
+  const Quantizer* own = find_in(quantizers::mlx_float_quantizers(type), wanted.scheme);
+  return own != nullptr ? quantized(source, wanted, own) : requantize(source, wanted);
 }
 
 }  // namespace ingot::convert

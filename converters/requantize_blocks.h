@@ -33,8 +33,11 @@ struct Quantizer {
   float whole_scale = 0;  // the one number of a second level of scales
 };
 
-extern const std::span<const Quantizer> kGgufQuantizers;               // requantize_gguf.cpp
-extern const std::span<const Quantizer> kMlxQuantizers;                // requantize_mlx.cpp
+extern const std::span<const Quantizer> kGgufQuantizers;  // requantize_gguf.cpp
+extern const std::span<const Quantizer> kMlxQuantizers;   // requantize_mlx.cpp
+/// mxfp4, mxfp8 and nvfp4, for values of this type: the library computes in it. Others own these schemes too.
+[[nodiscard]] std::span<const Quantizer> mlx_float_quantizers(
+    tensor::DType type) noexcept;                                      // requantize_mlx_floats.cpp
 extern const std::span<const Quantizer> kTableQuantizers;              // requantize_table.cpp
 extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requantize_compressed_tensors.cpp
 
@@ -46,6 +49,9 @@ extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requan
   if (type == tensor::DType::bf16) return tensor::bf16_to_f32(tensor::f32_to_bf16(value));
   return value;
 }
+
+/// To e4m3, to the nearest, ties to even; beyond the range the largest number, as a cast of torch.
+[[nodiscard]] std::uint8_t to_e4m3(float value) noexcept;  // requantize_compressed_tensors.cpp
 
 /// NaN becomes the least.
 [[nodiscard]] inline float clamped(float value, float least, float greatest) noexcept {

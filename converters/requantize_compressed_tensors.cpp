@@ -98,7 +98,6 @@ std::uint8_t to_small_float(float value, int exponent_bits, int mantissa_bits, f
 }
 
 constexpr float kGreatestE4m3 = 448, kGreatestE5m2 = 57344;
-std::uint8_t to_e4m3(float value) noexcept { return to_small_float(value, 4, 3, kGreatestE4m3, 0x7E); }
 std::uint8_t to_e5m2(float value) noexcept { return to_small_float(value, 5, 2, kGreatestE5m2, 0x7C); }
 
 bool is_e4m3(const Scheme& scheme) noexcept {
@@ -163,6 +162,8 @@ constexpr Quantizer kRows[] = {{is_symmetric, symmetric, codes_integer, true},
                                {is_mxfp4, mxfp4, codes_mxfp4, false}};
 
 }  // namespace
+
+std::uint8_t to_e4m3(float value) noexcept { return to_small_float(value, 4, 3, kGreatestE4m3, 0x7E); }
 
 const std::span<const Quantizer> kCompressedTensorsQuantizers = kRows;
 

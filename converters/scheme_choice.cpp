@@ -59,6 +59,10 @@ bool read_suffix(std::string_view text, std::string_view suffix, SchemeWord& wor
     word.symmetric = suffix == "sym";
     return true;
   }
+  if (suffix == "dq") {
+    word.nested = true;
+    return word.base == "nf4" || word.base == "fp4";
+  }
   constexpr std::array<std::pair<std::string_view, Extent>, 3> kExtents = {
       {{"row", Extent::row}, {"tensor", Extent::tensor}, {"block", Extent::block}}};
   const auto named =
@@ -187,7 +191,7 @@ Recoded rounded(const Tensor& source, const Forms& forms, const Recoded& kept) {
     result.reason = "infinities or NaN cannot be rounded to " + tensor::describe(forms.rounded->scheme);
     return result;
   }
-  result.tensor = requantize(source, *forms.rounded);
+  result.tensor = forms.round(source, *forms.rounded);
   if (forms.stored) {
     Recoded stored = recode(result.tensor, *forms.stored);
     if (stored.proof > ProofClass::codes) {

@@ -18,6 +18,7 @@ namespace ingot::convert {
 /// What --scheme says, or --set bits, group_size and sym. The same words for all layouts:
 ///   <n>bit   integers of n bits        nf4, fp4  tables of bitsandbytes      int8  bytes, one scale for a row
 ///   fp8      e4m3                      mxfp4, nvfp4
+///   mxfp8                     nf4-dq, fp4-dq  with double quantization
 /// and after it, in any order: -g<n> a scale for n inputs, -row, -tensor, -block (128 x 128), -sym, -asym.
 /// w4a16, w4a16_asym and w8a16 are 4bit-g128-sym, 4bit-g128-asym and 8bit-row-sym.
 struct SchemeWord {
@@ -27,7 +28,8 @@ struct SchemeWord {
   Extent extent = Extent::unsaid;
   std::uint32_t group = 0;  // extent group: inputs (of nf4 and fp4: elements) that share a scale
   std::optional<bool> symmetric;
-  bool named = false;  // the user asked for something: codes are kept in this form only
+  bool nested = false;  // -dq: scales are quantized themselves (of nf4 and fp4)
+  bool named = false;   // the user asked for something: codes are kept in this form only
 };
 
 /// Throws OptionError, listing `bases`, for words that the layout does not have. f32, f16 and bf16 say nothing.
@@ -55,6 +57,8 @@ struct Forms {
   std::vector<StoredForm> kept;         // that could hold the codes of the source, in order of preference
   std::optional<StoredForm> rounded{};  // that a quantizer makes
   std::optional<StoredForm> stored{};   // the layout's form of `rounded`, where it is another
+  /// Which library's algorithm makes `rounded` where several own its scheme.
+  tensor::Tensor (*round)(const tensor::Tensor& source, const StoredForm& wanted) = requantize;
   /// What the layout demands beyond the scheme of what recode() has made of the source: why it cannot hold the tensor;
   /// empty: it can. Null: nothing.
   std::string (*problem)(const tensor::Tensor& recoded) = nullptr;

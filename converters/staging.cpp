@@ -151,7 +151,12 @@ Staging::Staging(fs::path output, const StagingOptions& options) : output_(std::
   try {
     if (!options_.part) with_file_errors([&] { undo_torn_publication(); });
     if (!options_.overwrite) refuse_taken(output_);
-    if (!options_.part && !options_.resume) remove_leftovers();
+    if (!options_.part && !options_.resume) {
+      if (fs::exists(removed(), status))
+        throw Error(ErrorKind::io, output_.string() + ": files of the source were converted into it and removed; " +
+                                       "only --resume goes on (" + place_.string() + " holds what was made of them)");
+      remove_leftovers();
+    }
     with_file_errors([&] { fs::create_directories(files_); });
   } catch (...) {
     ::close(lock_);

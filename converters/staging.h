@@ -22,10 +22,13 @@ struct StagingOptions {
 ///     .OUT.partial/lock, journal     the place: locked while a process works in it
 ///     .OUT.partial/files/OUT         what is being written, under its final names
 ///     .OUT.partial/replaced/OUT      what stood there, while the new files get its names
+///     .OUT.partial/removed/FILE      skeletons of source files that were converted and removed
 class Staging {
  public:
-  /// Throws io when `output` cannot be written beside, exists and `overwrite` is not set, or another process is
-  /// writing it. Undoes a publication that was cut short.
+  static constexpr std::string_view kRemovedDirectory = "removed";
+
+  /// Throws io when `output` cannot be written beside, exists and `overwrite` is not set, another process is
+  /// writing it, or files of the source were removed for it and it is not to be resumed. Undoes a publication that was cut short.
   Staging(std::filesystem::path output, const StagingOptions& options);
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -39,6 +42,9 @@ class Staging {
   [[nodiscard]] std::filesystem::path journal_path() const;
   /// Journals of parts, by number; those that are missing are not listed.
   [[nodiscard]] std::vector<std::pair<Part, std::filesystem::path>> part_journals() const;
+
+  /// What an earlier run left of source files that it removed (source_removal.h).
+  [[nodiscard]] std::filesystem::path removed() const { return place_ / kRemovedDirectory; }
 
   /// Where the writer writes: the final file name inside the staging directory.
   [[nodiscard]] std::filesystem::path target() const { return files_ / output_.filename(); }

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "format/tensor/tables.h"
+
 namespace ingot::convert {
 namespace {
 
@@ -15,12 +17,16 @@ using tensor::PlaneSpec;
 using tensor::Scheme;
 using tensor::Tensor;
 
+constexpr std::string_view kTableRole = "table";
+
 bool is_code_role(std::string_view role) noexcept { return role.starts_with("codes"); }
 
-/// The planes of a quantized tensor with every code replaced by 1 and the offset's planes left out.
+/// The planes of a quantized tensor with every code replaced by 1 and the offset's planes left out. `table`: in place
+/// of the table's own entries.
 class StepSource final : public tensor::PlaneSource {
  public:
-  StepSource(const Tensor& tensor, const Scheme& step_scheme) : inner_(tensor.planes) {
+  StepSource(const Tensor& tensor, const Scheme& step_scheme, std::vector<float> table)
+      : inner_(tensor.planes), table_(std::move(table)) {
     const tensor::Geometry geometry = tensor.geometry();
     const std::vector<PlaneSpec> inner_specs = tensor.plane_specs();
     inner_count_ = inner_specs.size();
@@ -39,14 +45,14 @@ class StepSource final : public tensor::PlaneSource {
 
   [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
     if (is_code_role(specs_[index].role)) return std::nullopt;
-    return inner_->view(inner_index_[index]);
+    return is_table(index) ? std::optional(whole(index)) : inner_->view(inner_index_[index]);
   }
 
   void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override {
     std::vector<std::byte*> inner_out(inner_count_, nullptr);
     bool any = false;
     for (std::size_t i = 0; i < specs_.size(); ++i) {
-      if (out[i] == nullptr) continue;
+      if (out[i] == nullptr || is_table(i)) continue;
       if (is_code_role(specs_[i].role)) {
         for (std::uint64_t unit = 0; unit < unit_end - unit_begin; ++unit)
           std::memcpy(out[i] + unit * specs_[i].unit_bytes, unit_of_ones_[i].data(), specs_[i].unit_bytes);
@@ -58,10 +64,15 @@ class StepSource final : public tensor::PlaneSource {
     if (any) inner_->read_units(unit_begin, unit_end, inner_out);
   }
 
-  [[nodiscard]] Bytes whole(std::size_t index) const override { return inner_->whole(inner_index_[index]); }
+  [[nodiscard]] Bytes whole(std::size_t index) const override {
+    return is_table(index) ? std::as_bytes(std::span(table_)) : inner_->whole(inner_index_[index]);
+  }
 
  private:
+  [[nodiscard]] bool is_table(std::size_t index) const noexcept { return specs_[index].role == kTableRole; }
+
   std::shared_ptr<const tensor::PlaneSource> inner_;
+  std::vector<float> table_;
   std::size_t inner_count_ = 0;
   std::vector<PlaneSpec> specs_;
   std::vector<std::size_t> inner_index_;
@@ -78,17 +89,48 @@ constexpr std::array<std::pair<DType, FloatGrid>, 8> kFloatGrids = {{{DType::f64
                                                                      {DType::e4m3fnuz, {3, -7}},
                                                                      {DType::e5m2fnuz, {2, -15}}}};
 
+std::vector<float> table_of(const Tensor& tensor) {
+  if (const tensor::CodeTable* known = tensor::find_code_table(tensor.scheme.codes.table))
+    return {known->entries.begin(), known->entries.end()};
+  const std::vector<PlaneSpec> specs = tensor.plane_specs();
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].role != kTableRole) continue;
+    std::vector<float> entries(specs[i].total_bytes / sizeof(float));
+    std::memcpy(entries.data(), tensor.planes->whole(i).data(), specs[i].total_bytes);
+    return entries;
+  }
+  return {};
+}
+
+/// The smallest distance of two entries; 0 where all are equal.
+float least_gap(std::vector<float> entries) {
+  std::sort(entries.begin(), entries.end());
+  float least = 0;
+  for (std::size_t i = 1; i < entries.size(); ++i) {
+    const float gap = entries[i] - entries[i - 1];
+    if (gap > 0 && (least == 0 || gap < least)) least = gap;
+  }
+  return least;
+}
+
 }  // namespace
 
 std::optional<Tensor> step_tensor(const Tensor& tensor) {
   const Scheme& scheme = tensor.scheme;
-  const bool coded_integers = scheme.codes.kind == CodeKind::number && !tensor::info(scheme.codes.type).is_float &&
-                              tensor::bits(scheme.codes.type) <= 8 && !scheme.scales.empty();
-  if (!coded_integers) return std::nullopt;
+  if (scheme.scales.empty() || tensor::bits(scheme.codes.type) > 8) return std::nullopt;
+  const bool integers = scheme.codes.kind == CodeKind::number && !tensor::info(scheme.codes.type).is_float;
+  const bool small_floats = scheme.codes.kind == CodeKind::number && scheme.codes.type == DType::e2m1;
+  std::vector<float> table;
+  if (scheme.codes.kind == CodeKind::table) table = table_of(tensor);
+  if (!integers && !small_floats && table.empty()) return std::nullopt;
   Tensor steps = tensor;
   steps.fingerprint.reset();
   steps.scheme.offset = {};
-  steps.planes = std::make_shared<StepSource>(tensor, steps.scheme);
+  if (!table.empty()) {
+    steps.scheme.codes.table = tensor::kCustomTable;
+    std::fill(table.begin(), table.end(), least_gap(table));
+  }
+  steps.planes = std::make_shared<StepSource>(tensor, steps.scheme, std::move(table));
   return steps;
 }
 

@@ -8,8 +8,9 @@
 
 namespace ingot::convert {
 
-/// For integer codes with scales: a tensor of the same shape whose values are the scales (every code 1, no offset).
-/// Borrows nothing; shares the planes. Empty for floats, tables and grids.
+/// For integer codes with scales: a tensor of the same shape whose values are the scales (every code 1, no offset). For
+/// tables and e2m1: the scales times the smallest distance of two entries.
+/// Borrows nothing; shares the planes. Empty for other floats and grids.
 [[nodiscard]] std::optional<tensor::Tensor> step_tensor(const tensor::Tensor& tensor);
 
 /// Empty unless the scheme is a plain float type.

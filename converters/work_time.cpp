@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 
+#include "converters/source_removal.h"
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
@@ -65,7 +66,7 @@ void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) 
   for (const TensorOutcome& outcome : forecast.tensors) {
     const tensor::Tensor* tensor = index.find(outcome.name);
     tensors.push_back(tensor);
-    if (tensor == nullptr) continue;
+    if (tensor == nullptr || is_removed(*tensor)) continue;
     const tensor::Tensor*& best = largest[outcome.source_scheme];
     if (best == nullptr || tensor->elements() > best->elements()) best = tensor;
   }

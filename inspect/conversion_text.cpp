@@ -216,8 +216,12 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
   return paint("Forecast", Ink::strong, style) + "\n" + table.render(style) + reasons_text(forecast, style);
 }
 
-std::string needs_text(const convert::Forecast& forecast) {
-  return "Needs: " + human_bytes(forecast.output_bytes) + " of disk beside what stands at the output, about " +
+std::string needs_text(const convert::Forecast& forecast, std::uint64_t disk_bytes) {
+  std::string saved;
+  if (disk_bytes < forecast.output_bytes)
+    saved = " (" + human_bytes(forecast.output_bytes - disk_bytes) +
+            " less, because the source goes while the output grows)";
+  return "Needs: " + human_bytes(disk_bytes) + " of disk beside what stands at the output" + saved + ", about " +
          human_bytes(forecast.peak_memory_bytes) + " of memory\n";
 }
 
@@ -239,7 +243,7 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
   return text + "\n";
 }
 
-Json forecast_json(const convert::Forecast& forecast) {
+Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes) {
   Json tensors(JsonArray{});
   for (const TensorOutcome& outcome : forecast.tensors) {
     Json entry;
@@ -255,7 +259,7 @@ Json forecast_json(const convert::Forecast& forecast) {
   }
   Json json;
   json.set("output_bytes", forecast.output_bytes);
-  json.set("disk_bytes", forecast.output_bytes);
+  json.set("disk_bytes", disk_bytes);
   json.set("peak_memory_bytes", forecast.peak_memory_bytes);
   json.set("tensors", std::move(tensors));
   return json;
@@ -263,7 +267,7 @@ Json forecast_json(const convert::Forecast& forecast) {
 
 Json report_json(const convert::ConversionReport& report) {
   Json json;
-  json.set("forecast", forecast_json(report.forecast));
+  json.set("forecast", forecast_json(report.forecast, report.disk_bytes));
   json.set("proven", report.proven);
   if (report.proven) {
     Json proofs(JsonArray{});

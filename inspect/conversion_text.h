@@ -14,8 +14,8 @@ namespace ingot::inspect {
 [[nodiscard]] std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style);
 /// What the conversion needs: all of its output is staged beside the final place, which keeps what stands there until
 /// the end.
-[[nodiscard]] std::string needs_text(const convert::Forecast& forecast);
-[[nodiscard]] Json forecast_json(const convert::Forecast& forecast);
+[[nodiscard]] std::string needs_text(const convert::Forecast& forecast, std::uint64_t disk_bytes);
+[[nodiscard]] Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes);
 
 /// Counts and worst errors by class, the fingerprints before and after, times and rates.
 [[nodiscard]] std::string proof_text(const convert::ConversionReport& report, const TextStyle& style);

@@ -1,6 +1,8 @@
 // Chains of conversions: the fingerprint of the model is the same at every hop, and codes are still codes at the end.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "converters/registry.h"
 #include "format/tensor/fingerprint.h"
 #include "temporary_directory.h"
@@ -92,6 +94,106 @@ TEST_CASE("fp8_by_tensor_becomes_rows_and_blocks") {
   const test::TemporaryDirectory scratch;
   const std::filesystem::path source = rounded(scratch, "fp8", "fp8-tensor");
   follow(source, {{"compressed-tensors", {}, "fp8-row"}, {"fp8", {}, "fp8-block"}}, true);
+}
+
+TEST_CASE("double_quantization_and_small_floats_are_words_of_their_layouts") {
+  const test::TemporaryDirectory scratch;
+  const auto nested = [](const tensor::Model& model) {
+    return std::count_if(model.tensors.begin(), model.tensors.end(),
+                         [](const tensor::Tensor& tensor) { return tensor.scheme.scale_offset; });
+  };
+  for (const char* scheme : {"nf4-dq", "fp4-dq-g128"}) {
+    const std::filesystem::path source = rounded(scratch, "bnb", scheme);
+    CHECK(nested(read_model(source)) > 0);
+    follow(source, {{"bnb"}, {"ingot"}}, true);
+    CHECK(nested(read_model(source)) == static_cast<std::ptrdiff_t>(coded(read_model(source))));
+  }
+  for (const char* scheme : {"mxfp4", "mxfp8", "nvfp4"})
+    follow(rounded(scratch, "mlx", scheme), {{"ingot"}, {"mlx"}}, true);
+  follow(scratch / "mlx-mxfp4", {{"gguf"}, {"compressed-tensors"}}, false);  // where embeddings are plain
+  const tensor::Model model = read_model(INGOT_TEST_DATA "/data/tiny-llama");
+  for (const auto& [layout, scheme] : std::map<std::string, std::string>{{"mlx", "nvfp4-g32"}, {"gptq", "4bit-dq"}}) {
+    ConvertOptions options;
+    options.to = layout;
+    options.write.scheme = scheme;
+    CHECK_THROWS_AS((void)forecast(model, options), Error);
+  }
+}
+
+TEST_CASE("nvfp4_global_scales_that_divide_become_ones_that_multiply") {
+  const test::TemporaryDirectory scratch;
+  ConvertOptions options;
+  options.allow = ProofClass::codes;
+  options.write.sync = false;
+  const std::filesystem::path modelopt = INGOT_TEST_DATA "/golden/foreign/fp8/modelopt_nvfp4";
+  options.to = "compressed-tensors";
+  const ConversionReport there = convert(read_model(modelopt), scratch / "there", options);
+  options.to = "nvfp4";
+  const ConversionReport back = convert(read_model(scratch / "there"), scratch / "back", options);
+  for (const ConversionReport* report : {&there, &back}) {
+    std::size_t codes = 0;
+    for (const TensorOutcome& outcome : report->forecast.tensors) {
+      CHECK(outcome.forecast <= ProofClass::codes);
+      codes += outcome.target_scheme.find("nvfp4") != std::string::npos;
+    }
+    CHECK(codes == 2);
+    for (const TensorProof& proof : report->proofs) CHECK(proof.worst_error_steps < 1e-5);
+  }
+}
+
+TEST_CASE("codes_without_a_gguf_type_are_rounded_to_q8_0_by_consent") {
+  const test::TemporaryDirectory scratch;
+  for (const auto& [layout, scheme] :
+       std::map<std::string, std::string>{{"bnb", "nf4"}, {"fp8", "fp8-row"}, {"mlx", "mxfp8"}}) {
+    CAPTURE(layout);
+    const tensor::Model model = read_model(rounded(scratch, layout, scheme));
+    ConvertOptions options;
+    options.to = "gguf";
+    options.write.sync = false;
+    std::size_t lossy = 0;
+    for (const TensorOutcome& outcome : forecast(model, options).tensors) {
+      if (outcome.forecast != ProofClass::requantized) continue;
+      ++lossy;
+      CHECK(outcome.target_scheme == "Q8_0");
+      CHECK(outcome.reason.find("no GGUF type holds") != std::string::npos);
+    }
+    CHECK(lossy == coded(model));
+    CHECK_THROWS_AS((void)convert(model, scratch / "never.gguf", options), Error);
+    options.allow = ProofClass::requantized;
+    CHECK(convert(model, scratch.path() / (layout + ".gguf"), options).proven);
+  }
+}
+
+TEST_CASE("wide_sub_scales_of_iq4_xs_keep_their_codes_in_iq4_nl") {
+  const test::TemporaryDirectory scratch;
+  tensor::Model model;
+  model.config.architecture = "llama";
+  model.layout = "gguf";
+  tensor::Tensor tensor;
+  tensor.name = "model.layers.0.mlp.up_proj.weight";
+  tensor.shape = {16, 256};
+  tensor.scheme.codes = {tensor::CodeKind::table, tensor::DType::u4, "iq4nl"};
+  tensor.scheme.scales = {{.type = tensor::DType::i8, .block = {1, 32}},
+                          {.type = tensor::DType::f16, .block = {1, 256}}};
+  tensor.packing = tensor::canonical_packing(tensor.shape, tensor.scheme);
+  std::vector<std::vector<std::byte>> planes;
+  for (const tensor::PlaneSpec& spec : tensor.plane_specs()) {
+    std::vector<std::byte>& plane = planes.emplace_back();
+    for (std::uint64_t i = 0; i < spec.total_bytes; ++i)  // scales of 0x3555 or so: eleven bits, times up to six
+      plane.push_back(static_cast<std::byte>(spec.role == "scales_1" ? (i % 2 == 0 ? 0x55 : 0x35) : i * 37 + 11));
+  }
+  tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor.packing);
+  model.tensors.push_back(tensor);
+  ConvertOptions options;
+  options.to = "gguf";
+  options.write.scheme = "iq4_nl";
+  options.write.sync = false;
+  options.allow = ProofClass::codes;
+  const ConversionReport report = convert(model, scratch / "out.gguf", options);
+  REQUIRE(report.proofs.size() == 1);
+  CHECK(report.forecast.tensors[0].forecast == ProofClass::codes);
+  CHECK(report.proofs[0].reached == ProofClass::codes);
+  CHECK(report.proofs[0].worst_error_steps > 0);
 }
 
 TEST_CASE("a_named_scheme_wins_over_kept_codes_and_needs_consent") {

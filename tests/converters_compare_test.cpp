@@ -68,6 +68,30 @@ TEST_CASE("compare_measures_errors_in_steps_of_the_scale") {
   CHECK(comparison.fingerprint_a != comparison.fingerprint_b);
 }
 
+TEST_CASE("compare_measures_errors_of_tables_in_their_smallest_distance") {
+  const auto row_of = [](const tensor::Codes& codes, float scale) {
+    tensor::Tensor tensor;
+    tensor.name = "t";
+    tensor.shape = {1, 16};
+    tensor.scheme.codes = codes;
+    tensor.scheme.scales.push_back({tensor::DType::f32, {1, 0}});
+    std::vector<std::vector<std::byte>> planes(2);
+    for (int i = 0; i < 8; ++i) planes[0].push_back(static_cast<std::byte>(2 * i | (2 * i + 1) << 4));
+    planes[1].resize(sizeof scale);
+    std::memcpy(planes[1].data(), &scale, sizeof scale);
+    tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor::Packing::rows);
+    return tensor;
+  };
+  const tensor::Codes table{tensor::CodeKind::table, tensor::DType::u4, "iq4nl"};  // -127 .. 113, -10 and 1 are closest
+  const convert::ValueComparison tables = convert::compare_values(row_of(table, 1.0f), row_of(table, 1.03125f));
+  CHECK(tables.worst_error == 127.0 / 32);
+  CHECK(tables.worst_error_steps == doctest::Approx(127.0 / 32 / (11 * 1.03125)));
+  const tensor::Codes e2m1{tensor::CodeKind::number, tensor::DType::e2m1, {}};  // 0, 0.5, .. 6
+  const convert::ValueComparison floats = convert::compare_values(row_of(e2m1, 1.0f), row_of(e2m1, 1.03125f));
+  CHECK(floats.worst_error == 6.0 / 32);
+  CHECK(floats.worst_error_steps == doctest::Approx(6.0 / 32 / (0.5 * 1.03125)));
+}
+
 TEST_CASE("compare_measures_floats_in_units_of_the_last_place") {
   const float one_up = std::nextafterf(1.0f, 2.0f);
   const convert::ValueComparison comparison =

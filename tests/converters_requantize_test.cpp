@@ -9,10 +9,12 @@
 
 #include "converters/gguf_encode.h"
 #include "converters/recode.h"
+#include "converters/requantize_for.h"
 #include "converters/safetensors.h"
 #include "expect_error.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/decode.h"
+#include "format/tensor/float_codes.h"
 
 namespace ingot::convert {
 namespace {
@@ -132,12 +134,10 @@ float number_of(DType type, const std::byte* element) {
   return value;
 }
 
-void check_case(const Cases& cases, const std::string& name, const Scheme& scheme, const std::string& input) {
+/// `made` against the codes and numbers of a case.
+void check_made(const Cases& cases, const std::string& name, const Tensor& made) {
   CAPTURE(name);
-  REQUIRE(can_requantize(scheme));
-  const Shape shape = cases.shape(input);
-  const Tensor made = requantize(plain(shape, cases.get<float>(input)), {scheme, {}});
-  CHECK(made.packing == tensor::canonical_packing(shape, scheme));
+  const Scheme& scheme = made.scheme;
   const Unpacked unpacked = unpack(made);
   const std::vector<std::uint8_t> codes = cases.get<std::uint8_t>(name + ".codes");
   REQUIRE(unpacked.codes.size() == codes.size());
@@ -162,6 +162,32 @@ void check_case(const Cases& cases, const std::string& name, const Scheme& schem
       CHECK(std::bit_cast<std::uint32_t>(number) == std::bit_cast<std::uint32_t>(expected[j]));
     }
   }
+}
+
+void check_case(const Cases& cases, const std::string& name, const Scheme& scheme, const std::string& input) {
+  CAPTURE(name);
+  REQUIRE(can_requantize(scheme));
+  const Shape shape = cases.shape(input);
+  const Tensor made = requantize(plain(shape, cases.get<float>(input)), {scheme, {}});
+  CHECK(made.packing == tensor::canonical_packing(shape, scheme));
+  check_made(cases, name, made);
+}
+
+/// A tensor of binary32 in a narrower type.
+Tensor cast(const Tensor& source, DType type) {
+  if (type == DType::f32) return source;
+  std::vector<float> values(source.elements());
+  tensor::decode_logical(source, values);
+  std::vector<std::vector<std::byte>> planes(1);
+  for (const float value : values) {
+    const std::uint16_t bits = type == DType::f16 ? tensor::f32_to_f16(value) : tensor::f32_to_bf16(value);
+    planes[0].push_back(static_cast<std::byte>(bits & 255));
+    planes[0].push_back(static_cast<std::byte>(bits >> 8));
+  }
+  Tensor tensor = source;
+  tensor.scheme = Scheme::plain(type);
+  tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor.packing);
+  return tensor;
 }
 
 DType type_named(const std::string& name) { return *tensor::dtype_from_name(name); }
@@ -216,6 +242,84 @@ TEST_CASE("requantize_makes_the_blocks_of_bitsandbytes") {
   rows.scales.push_back(level(DType::f32, {0, 0}));
   rows.rounded_steps = true;
   check_case(cases, "bnb_int8", rows, "values");
+}
+
+namespace {
+
+/// What bitsandbytes has for nested.<name>: values, or the rule that make.py computes them by.
+std::vector<float> nested_values(const Cases& cases, const std::string& name, const Shape& shape) {
+  if (cases.has("nested." + name + ".values")) return cases.get<float>("nested." + name + ".values");
+  std::vector<float> values(shape[0] * shape[1]);
+  for (std::uint32_t i = 0; i < values.size(); ++i)
+    values[i] = (static_cast<float>((i * 2654435761u >> 7) % 65521u) - 32760) / 65536;
+  return values;
+}
+
+void check_nested(const Cases& cases, const std::string& name, const std::string& kind, const Shape& shape,
+                  const Scheme& scheme) {
+  const std::string prefix = "nested." + name + "." + kind;
+  CAPTURE(prefix);
+  REQUIRE(can_requantize(scheme));
+  const Tensor made = requantize(plain(shape, nested_values(cases, name, shape)), {scheme, {}});
+  const Unpacked unpacked = unpack(made);
+  if (cases.has(prefix + ".codes")) {
+    const std::vector<std::uint8_t> packed = cases.get<std::uint8_t>(prefix + ".codes");
+    REQUIRE(unpacked.codes.size() == 2 * packed.size());
+    std::size_t differing = 0;
+    for (std::size_t i = 0; i < unpacked.codes.size(); ++i)
+      differing += unpacked.codes[i] != (i % 2 == 0 ? packed[i / 2] >> 4 : packed[i / 2] & 15);
+    CHECK(differing == 0);
+  }
+  const std::vector<std::byte> scales = cases.get<std::byte>(prefix + ".scales_0");
+  CHECK(std::equal(scales.begin(), scales.end(), unpacked.levels[0].begin(), unpacked.levels[0].end()));
+  CHECK(unpacked.levels[1] == cases.get<std::byte>(prefix + ".scales_1"));
+  CHECK(unpacked.levels[2] == cases.get<std::byte>("nested.table"));
+  CHECK(unpacked.levels[3] == cases.get<std::byte>(prefix + ".offset"));
+}
+
+}  // namespace
+
+TEST_CASE("requantize_makes_the_double_quantization_of_bitsandbytes") {
+  const Cases cases;
+  const auto scheme = [](const std::string& kind, std::uint32_t block, Block outer, std::uint32_t flat = 0) {
+    Scheme result = table(kind.c_str(), {1, block}, flat);
+    result.scales[0].type = DType::u8;
+    result.scales[0].custom_table = true;
+    result.scales.push_back(level(DType::f32, outer));
+    result.rounded_scale = result.scale_offset = true;
+    return result;
+  };
+  for (const std::string kind : {"nf4", "fp4"}) {
+    check_nested(cases, "matrix", kind, {32, 512}, scheme(kind, 64, {32, 0}));
+    check_nested(cases, "long", kind, {2, 16384}, scheme(kind, 32, {1, 8192}));
+    check_nested(cases, "flat", kind, {37, 100}, scheme(kind, 0, {256, 0}, 64));
+    check_nested(cases, "many", kind, {64, 5120}, scheme(kind, 0, {256, 0}, 32));
+  }
+  const Tensor source = plain({32, 512}, cases.get<float>("nested.matrix.values"));
+  const StoredForm other{scheme("nf4", 64, {16, 0}), {}};  // 128 scales share one
+  CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)requantize(source, other); }));
+}
+
+TEST_CASE("requantize_for_mlx_makes_its_groups_of_small_floats") {
+  const Cases cases;
+  struct Mode {
+    const char* name;
+    DType codes, scales;
+    std::uint32_t group;
+  };
+  for (const Mode& mode : {Mode{"mxfp4", DType::e2m1, DType::e8m0, 32}, Mode{"mxfp8", DType::e4m3, DType::e8m0, 32},
+                           Mode{"nvfp4", DType::e2m1, DType::e4m3, 16}}) {
+    const Scheme scheme = numbers(mode.codes, {mode.scales, {1, mode.group}});
+    for (const char* kind : {"f32", "f16", "bf16"}) {
+      const std::string name = std::string("mlx_") + mode.name + "_" + kind;
+      CAPTURE(name);
+      const Tensor source = cast(plain(cases.shape("values"), cases.get<float>("values")), type_named(kind));
+      check_made(cases, name, requantize_for_mlx(source, {scheme, {}}));
+    }
+  }
+  const Tensor source = plain(cases.shape("values"), cases.get<float>("values"));
+  const Level half{DType::f16, {1, 64}};
+  check_made(cases, "mlx_4_f16", requantize_for_mlx(source, {numbers(DType::u4, half, bias(half)), {}}));
 }
 
 TEST_CASE("requantize_makes_the_integers_of_compressed_tensors") {

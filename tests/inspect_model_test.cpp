@@ -183,7 +183,7 @@ TEST_CASE("forecast_is_grouped_and_gives_reasons") {
   const std::string text = forecast_text(forecast, {});
   CHECK(text.find("bf16  F32   exact              2   2.00 kB    4.00 kB") != std::string::npos);
   CHECK(text.find("requantized: w2: because") != std::string::npos);
-  CHECK(parse_json(pretty_json(forecast_json(forecast)), "forecast").at("tensors", "").as_array("").size() == 3);
+  CHECK(parse_json(pretty_json(forecast_json(forecast, 0)), "forecast").at("tensors", "").as_array("").size() == 3);
 }
 
 TEST_CASE("forecast_of_many_tensors_stays_short") {
@@ -215,7 +215,7 @@ TEST_CASE("forecast_of_many_tensors_stays_short") {
                 "0 is not whole\n") != std::string::npos);
   CHECK(text.find("codes: layers.0.q_proj.weight_3 and 299 more: the same for all: q4_0\n") != std::string::npos);
   CHECK(text.find("and 7 other reasons for 7 tensors (--json lists every tensor)\n") != std::string::npos);
-  const Json json = forecast_json(forecast);
+  const Json json = forecast_json(forecast, 0);
   CHECK(json.at("tensors", "").as_array("").size() == 910);
   CHECK(json.at("tensors", "").as_array("")[898].at("reason", "").as_string("").find("row 296") != std::string::npos);
 }

@@ -105,6 +105,44 @@ def add_mlx():
             add(f"mlx_{bits}_{kind}", dense(np.array(packed), bits), *numbers)
 
 
+def add_mlx_floats():
+    for mode, group, bits in [("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]:
+        for kind in ["f32", "f16", "bf16"]:
+            weights = mx.array(VALUES).astype(MLX[kind])
+            with mx.stream(mx.cpu):
+                packed, scales = mx.quantize(weights, group_size=group, bits=bits, mode=mode)
+                codes, scales = np.array(packed), np.array(scales)
+            e4m3 = torch.from_numpy(scales).view(torch.float8_e4m3fn).float().numpy()
+            numbers = e4m3 if mode == "nvfp4" else np.ldexp(np.float32(1), scales.astype(np.int32) - 127)
+            add(f"mlx_{mode}_{kind}", dense(codes, bits), numbers)
+
+
+def add_nested():
+    """Double quantization: a matrix, one with a long row of scales, a flat one, and one of many scales."""
+    torch.set_num_threads(1)  # the mean of the scales is summed in the order of one thread
+    random = np.random.default_rng(4)
+    for name, shape, block in [("matrix", (32, 512), 64), ("long", (2, 16384), 32), ("flat", (37, 100), 64),
+                               ("many", (64, 5120), 32)]:  # fmt: skip
+        values = (random.standard_normal(shape) * random.uniform(0.5, 2, (shape[0], 1)) * 0.02).astype(np.float32)
+        if name == "many":  # computed by the test, too
+            at = np.arange(np.prod(shape), dtype=np.uint32)
+            numbers = (at * np.uint32(2654435761) >> np.uint32(7)) % np.uint32(65521)
+            values = ((numbers.astype(np.float32) - 32760) / 65536).astype(np.float32).reshape(shape)
+        else:
+            out[f"nested.{name}.values"] = values
+        for kind in ["nf4", "fp4"]:
+            packed, state = bnb.quantize_4bit(
+                torch.from_numpy(values), blocksize=block, quant_type=kind, compress_statistics=True
+            )
+            prefix = f"nested.{name}.{kind}"
+            if name != "many":
+                out[prefix + ".codes"] = packed.numpy().reshape(-1)
+            out[prefix + ".scales_0"] = state.absmax.numpy()
+            out[prefix + ".scales_1"] = state.state2.absmax.numpy()
+            out[prefix + ".offset"] = state.offset.numpy().reshape(1)
+            out["nested.table"] = state.state2.code.numpy()
+
+
 def add_bitsandbytes():
     for kind in ["nf4", "fp4"]:
         packed, state = bnb.quantize_4bit(torch.from_numpy(VALUES), blocksize=64, quant_type=kind)
@@ -175,7 +213,8 @@ def add_casts():
 
 
 def main():
-    for make in [add_gguf, add_mlx, add_bitsandbytes, add_compressed_tensors, add_mxfp4, add_casts]:
+    for make in [add_gguf, add_mlx, add_mlx_floats, add_bitsandbytes, add_nested, add_compressed_tensors, add_mxfp4,
+                 add_casts]:
         make()
     save_file(out, sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "cases.safetensors")
 
