@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "format/base/checked_math.h"
+#include "format/tensor/tile_loops.h"
 
 namespace ingot::convert::awq {
 namespace {
@@ -13,34 +14,17 @@ using tensor::kLineBytes;
 using tensor::kTileRows;
 
 constexpr std::uint64_t kWordCodes = 8;
-constexpr std::array<unsigned, kWordCodes> kSlotOfOutput = {0, 4, 1, 5, 2, 6, 3, 7};
-using Square = std::array<std::uint32_t, kWordCodes>;  // 8 x 8 nibbles
+constexpr std::array<std::uint32_t, kWordCodes> kSlotOfOutput = {0, 4, 1, 5, 2, 6, 3, 7};
+constexpr std::array<std::uint32_t, kWordCodes> kOutputOfSlot = {0, 2, 4, 6, 1, 3, 5, 7};
 
 std::uint64_t outputs_of_tile(std::uint64_t tile, std::uint64_t outputs) noexcept {
   return std::min(kTileRows, outputs - tile * kTileRows);
 }
 
-/// nibble j of word i <-> nibble i of word j, for `lanes` squares side by side: words[i][lane].
-template <std::size_t lanes>
-void transpose_nibbles(std::array<std::array<std::uint32_t, lanes>, kWordCodes>& words) noexcept {
-  constexpr std::array<std::uint32_t, 3> kLow = {0x0f0f0f0f, 0x00ff00ff, 0x0000ffff};
-  for (unsigned step = 0; step < 3; ++step) {
-    const unsigned distance = 1u << step, shift = 4u << step;
-    for (unsigned i = 0; i < kWordCodes; ++i) {
-      if ((i & distance) != 0) continue;
-      auto& low = words[i];
-      auto& high = words[i + distance];
-      for (std::size_t lane = 0; lane < lanes; ++lane) {
-        const std::uint32_t swapped = ((low[lane] >> shift) ^ high[lane]) & kLow[step];
-        high[lane] ^= swapped;
-        low[lane] ^= swapped << shift;
-      }
-    }
-  }
-}
+constexpr std::uint64_t kWords = 8, kTiles = kWords / 2;  // of GEMM handled at once: 64 outputs, 4 tiles
+using Squares = std::array<std::uint32_t, kWords * kWordCodes>;
 
-constexpr std::size_t kLanes = 8;  // words of GEMM handled at once: 64 outputs, 4 tiles
-using Lanes = std::array<std::array<std::uint32_t, kLanes>, kWordCodes>;
+std::byte* bytes_of(Squares& squares) noexcept { return reinterpret_cast<std::byte*>(squares.data()); }
 
 /// 4 nibbles of each of 4 u16 words, transposed.
 std::uint64_t transpose_4x4(std::uint64_t x) noexcept {
@@ -55,56 +39,75 @@ std::uint64_t transpose_4x4(std::uint64_t x) noexcept {
 // --- GEMM -------------------------------------------------------------------------------------------------------------------
 void GemmWords::load(std::uint64_t begin, std::uint64_t end, std::byte* lines,
                      std::uint64_t stride_bytes) const noexcept {
-  const std::uint64_t row_words = outputs / kWordCodes, word_end = std::min(end * 2, row_words);
-  for (std::uint64_t block = 0; block * kWordCodes < inputs; ++block) {
+  const std::uint64_t row_words = outputs / kWordCodes, row_bytes = row_words * 4;
+  const std::uint64_t word_end = std::min(end * 2, row_words), blocks = ceil_div(inputs, kWordCodes);
+  const tensor::TileLoops& loops = tensor::tile_loops();
+  for (std::uint64_t block = 0; block < blocks; ++block) {
     const std::uint64_t rows = std::min(kWordCodes, inputs - block * kWordCodes);
-    const std::byte* from = data + block * kWordCodes * row_words * 4;
-    for (std::uint64_t word = begin * 2; word < end * 2; word += kLanes) {
-      Lanes squares{};
-      const std::uint64_t count = word < word_end ? std::min<std::uint64_t>(kLanes, word_end - word) : 0;
-      for (std::uint64_t row = 0; row < rows; ++row)
-        std::memcpy(squares[row].data(), from + (row * row_words + word) * 4, count * 4);
-      transpose_nibbles(squares);
-      for (std::uint64_t lane = 0; lane < std::min<std::uint64_t>(kLanes, end * 2 - word); lane += 2) {
-        std::array<std::uint32_t, kTileRows> line;
-        for (std::size_t output = 0; output < kWordCodes; ++output) {
-          line[output] = squares[kSlotOfOutput[output]][lane];
-          line[output + kWordCodes] = squares[kSlotOfOutput[output]][lane + 1];
-        }
-        std::memcpy(lines + ((word + lane) / 2 - begin) * stride_bytes + block * kLineBytes, line.data(), sizeof line);
+    const std::byte* from = data + block * kWordCodes * row_bytes;
+    const std::uint64_t ahead = block + 1 < blocks ? kWordCodes * row_bytes : 0;
+    for (std::uint64_t word = begin * 2; word < end * 2; word += kWords) {
+      const std::uint64_t count = word < word_end ? std::min(kWords, word_end - word) : 0;
+      Squares squares;
+      if (rows == kWordCodes && count == kWords) {
+        for (std::uint64_t row = 0; row < kWordCodes; ++row)  // rows are too far apart for the hardware to foresee them
+          __builtin_prefetch(from + ahead + row * row_bytes + word * 4);
+        loops.squares_of_rows(from + word * 4, row_bytes, kSlotOfOutput.data(), bytes_of(squares));
+      } else {
+        Squares padded{};
+        for (std::uint64_t row = 0; row < rows; ++row)
+          std::memcpy(&padded[row * kWords], from + row * row_bytes + word * 4, count * 4);
+        loops.squares_of_rows(bytes_of(padded), kWords * 4, kSlotOfOutput.data(), bytes_of(squares));
       }
+      std::byte* line = lines + (word / 2 - begin) * stride_bytes + block * kLineBytes;
+      const std::uint64_t tiles = std::min(kTiles, end - word / 2);
+      for (std::uint64_t i = 0; i < tiles; ++i, line += stride_bytes)
+        std::memcpy(line, bytes_of(squares) + i * kLineBytes, kLineBytes);
     }
   }
 }
+
+namespace {
+
+/// Eight inputs of four tiles: rows of words, at their place or, where the range or the matrix ends, through a buffer.
+void store_squares(Squares& squares, std::uint64_t first_row, std::uint64_t rows, std::uint64_t row_bytes,
+                   std::uint64_t tile, std::uint64_t words, const PartRange& range) noexcept {
+  const tensor::TileLoops& loops = tensor::tile_loops();
+  const std::uint64_t offset = first_row * row_bytes + tile * 8;
+  std::byte* place =
+      rows == kWordCodes && words == kWords ? range.place(offset, (kWordCodes - 1) * row_bytes + kWords * 4) : nullptr;
+  if (place != nullptr) return loops.rows_of_squares(bytes_of(squares), kOutputOfSlot.data(), place, row_bytes);
+  Squares turned;
+  loops.rows_of_squares(bytes_of(squares), kOutputOfSlot.data(), bytes_of(turned), kWords * 4);
+  for (std::uint64_t row = 0; row < rows; ++row)
+    range.put(offset + row * row_bytes, bytes_of(turned) + row * kWords * 4, words * 4);
+}
+
+}  // namespace
 
 void store_gemm(const LinearView& view, const PartRange& range) {
   const std::uint64_t row_words = view.outputs() / kWordCodes, row_bytes = row_words * 4;
   const std::uint64_t begin = range.begin() / row_bytes;
   const std::uint64_t end = std::min(ceil_div(range.end(), row_bytes), view.inputs());
   if (begin >= end) return;
-  const std::uint64_t block_begin = begin / kWordCodes, block_end = ceil_div(end, kWordCodes);
-  constexpr std::uint64_t kTiles = kLanes / 2;
+  constexpr std::uint64_t kStrip = 8;  // blocks: their rows stay in the cache until all tiles have been there
   std::array<std::vector<std::byte>, kTiles> scratch;
-  for (std::uint64_t tile = 0; tile < view.tiles(); tile += kTiles) {
-    const std::uint64_t tiles = std::min(kTiles, view.tiles() - tile);
-    std::array<const std::byte*, kTiles> lines{};
-    for (std::uint64_t i = 0; i < tiles; ++i) lines[i] = view.lines(tile + i, block_begin, block_end, scratch[i]);
-    const std::uint64_t words = std::min(tiles * 2, row_words - tile * 2);
-    for (std::uint64_t block = block_begin; block < block_end; ++block) {
-      Lanes squares{};
-      for (std::uint64_t i = 0; i < tiles; ++i) {
-        std::array<std::uint32_t, kTileRows> line;
-        std::memcpy(line.data(), lines[i] + (block - block_begin) * kLineBytes, sizeof line);
-        for (std::size_t output = 0; output < kWordCodes; ++output) {
-          squares[kSlotOfOutput[output]][i * 2] = line[output];
-          squares[kSlotOfOutput[output]][i * 2 + 1] = line[output + kWordCodes];
-        }
+  const std::uint64_t last = ceil_div(end, kWordCodes);
+  for (std::uint64_t strip = begin / kWordCodes; strip < last; strip += kStrip) {
+    const std::uint64_t strip_end = std::min(strip + kStrip, last);
+    for (std::uint64_t tile = 0; tile < view.tiles(); tile += kTiles) {
+      const std::uint64_t tiles = std::min(kTiles, view.tiles() - tile);
+      std::array<const std::byte*, kTiles> lines{};
+      for (std::uint64_t i = 0; i < tiles; ++i) lines[i] = view.lines(tile + i, strip, strip_end, scratch[i]);
+      const std::uint64_t words = std::min(tiles * 2, row_words - tile * 2);
+      for (std::uint64_t block = strip; block < strip_end; ++block) {
+        Squares squares;
+        for (std::uint64_t i = 0; i < kTiles; ++i)
+          std::memcpy(&squares[i * kTileRows], lines[std::min(i, tiles - 1)] + (block - strip) * kLineBytes,
+                      kLineBytes);
+        const std::uint64_t rows = std::min(end - block * kWordCodes, kWordCodes);
+        store_squares(squares, block * kWordCodes, rows, row_bytes, tile, words, range);
       }
-      transpose_nibbles(squares);
-      const std::uint64_t rows = std::min(end, (block + 1) * kWordCodes) - block * kWordCodes;
-      for (std::uint64_t row = 0; row < rows; ++row)
-        range.put((block * kWordCodes + row) * row_bytes + tile * 8,
-                  reinterpret_cast<const std::byte*>(squares[row].data()), words * 4);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "format/base/checked_math.h"
@@ -157,6 +158,34 @@ RunWords encode_zeros(RunCodes zeros, std::uint8_t bits, ZeroCoding coding) noex
   return words;
 }
 
+// Nibbles in whole words, which is what nearly every file has.
+bool in_plain_nibbles(const ZeroWords& zeros) noexcept { return zeros.bits == 4 && zeros.coding != ZeroCoding::planar; }
+
+/// The eight nibbles of a word, one per byte.
+std::uint64_t spread_nibbles(std::uint32_t word) noexcept {
+  std::uint64_t x = word;
+  x = (x | x << 16) & 0x0000ffff0000ffffu;
+  x = (x | x << 8) & 0x00ff00ff00ff00ffu;
+  return (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
+}
+
+/// Zero points of eight outputs, one per byte.
+std::uint64_t decode_zero_nibbles(std::uint32_t word, ZeroCoding coding) noexcept {
+  if (coding == ZeroCoding::minus_one_words) word += 0x11111111u;
+  const std::uint64_t zeros = spread_nibbles(word);
+  if (coding != ZeroCoding::minus_one) return zeros;
+  return (zeros + 0x0101010101010101u) & 0x0f0f0f0f0f0f0f0fu;
+}
+
+void look_at_nibbles(std::uint32_t word, ZeroEvidence& evidence) noexcept {
+  evidence.all_middle &= word == 0x88888888u;
+  evidence.all_below_middle &= word == 0x77777777u;
+  std::uint32_t ones = word & word >> 1;
+  ones &= ones >> 2 & 0x11111111u;
+  evidence.all_ones += static_cast<std::uint64_t>(std::popcount(ones));
+  evidence.spellings_differ |= (ones & 0x01111111u) != 0;  // the carry out of the last field is lost
+}
+
 /// Words of outputs [32 * run, 32 * run + 32) of a row; beyond its end zero.
 RunWords load_run(const std::byte* row, std::uint64_t row_bytes, std::uint64_t run, std::uint8_t bits) noexcept {
   RunWords words{};
@@ -165,20 +194,32 @@ RunWords load_run(const std::byte* row, std::uint64_t row_bytes, std::uint64_t r
   return words;
 }
 
+/// Pieces of 64 bytes of every row. A row is a page or more away from the next, so that only we know what comes next.
+void load_lines(const std::byte* data, std::uint64_t row_bytes, std::uint64_t line_count, std::uint64_t begin,
+                std::uint64_t end, std::byte* lines, std::uint64_t stride_bytes) noexcept {
+  constexpr std::uint64_t kAhead = 6;  // rows
+  const std::uint64_t whole_end = std::min(end, row_bytes / kLineBytes);
+  for (std::uint64_t k = 0; k < line_count; ++k) {
+    const std::byte* row = data + k * row_bytes;
+    const std::byte* next = data + std::min(k + kAhead, line_count - 1) * row_bytes;
+    std::byte* line = lines + k * kLineBytes;
+    for (std::uint64_t tile = begin; tile < whole_end; ++tile, line += stride_bytes) {
+      __builtin_prefetch(next + tile * kLineBytes);
+      std::memcpy(line, row + tile * kLineBytes, kLineBytes);
+    }
+    if (whole_end == end) continue;
+    const std::uint64_t present = row_bytes - whole_end * kLineBytes;  // the last tile's
+    std::memcpy(line, row + whole_end * kLineBytes, present);
+    std::fill_n(line + present, kLineBytes - present, std::byte{0});
+  }
+}
+
 }  // namespace
 
 void CodeWords::load(std::uint64_t begin, std::uint64_t end, std::byte* lines, std::uint64_t stride_bytes) const {
   const std::uint64_t line_count = lines_of(inputs, bits), row_bytes = outputs * (word_bits / 8);
   if (word_bits == 32) {
-    for (std::uint64_t k = 0; k < line_count; ++k) {
-      const std::byte* row = data + k * row_bytes + begin * kLineBytes;
-      for (std::uint64_t tile = begin; tile < end; ++tile, row += kLineBytes) {
-        std::byte* line = lines + (tile - begin) * stride_bytes + k * kLineBytes;
-        const std::uint64_t present = outputs_of_tile(tile, outputs) * 4;
-        std::memcpy(line, row, present);
-        if (present < kLineBytes) std::fill_n(line + present, kLineBytes - present, std::byte{0});
-      }
-    }
+    load_lines(data, row_bytes, line_count, begin, end, lines, stride_bytes);
   } else {
     for (std::uint64_t tile = begin; tile < end; ++tile)
       std::fill_n(lines + (tile - begin) * stride_bytes, line_count * kLineBytes, std::byte{0});
@@ -226,6 +267,14 @@ std::uint64_t row_bytes_of_words(std::uint64_t count, std::uint8_t bits, std::ui
 
 void ZeroWords::load(std::uint64_t tile, std::byte* parameters) const noexcept {
   const std::uint64_t present = outputs_of_tile(tile, outputs), skipped = tile * kTileRows % kRun;
+  if (in_plain_nibbles(*this) && present == kTileRows) {
+    const std::byte* from = data + tile * kTileRows / 2;
+    for (std::uint64_t group = 0; group < groups; ++group, parameters += kTileRows, from += row_bytes) {
+      store_le(parameters, decode_zero_nibbles(load_le<std::uint32_t>(from), coding));
+      store_le(parameters + 8, decode_zero_nibbles(load_le<std::uint32_t>(from + 4), coding));
+    }
+    return;
+  }
   for (std::uint64_t group = 0; group < groups; ++group, parameters += kTileRows) {
     const RunWords words = load_run(data + group * row_bytes, row_bytes, tile * kTileRows / kRun, bits);
     const RunCodes zeros = decode_zeros(words, bits, coding);
@@ -265,8 +314,12 @@ ZeroEvidence look_at_zeros(const ZeroWords& zeros) {
   const std::uint8_t middle = static_cast<std::uint8_t>(1u << (zeros.bits - 1));
   const std::uint8_t ones = static_cast<std::uint8_t>((1u << zeros.bits) - 1);
   const ZeroCoding stored = zeros.coding == ZeroCoding::planar ? ZeroCoding::planar : ZeroCoding::plain;
+  const std::uint64_t whole_runs = in_plain_nibbles(zeros) ? zeros.outputs / kRun : 0;
   for (std::uint64_t group = 0; group < zeros.groups; ++group) {
-    for (std::uint64_t run = 0; run * kRun < zeros.outputs; ++run) {
+    const std::byte* row = zeros.data + group * zeros.row_bytes;
+    for (std::uint64_t at = 0; at < whole_runs * kRun / 2; at += 4)
+      look_at_nibbles(load_le<std::uint32_t>(row + at), evidence);
+    for (std::uint64_t run = whole_runs; run * kRun < zeros.outputs; ++run) {
       const RunWords words = load_run(zeros.data + group * zeros.row_bytes, zeros.row_bytes, run, zeros.bits);
       const RunCodes fields = decode_zeros(words, zeros.bits, stored);
       const std::uint64_t count = std::min(kRun, zeros.outputs - run * kRun);

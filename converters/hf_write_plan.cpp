@@ -367,7 +367,7 @@ void HfItemWriter::write(const HfItem& item, JournaledRange& file, std::uint64_t
     case HfItem::Form::transposed: write_transposed(item, file, offset, advance); break;
     case HfItem::Form::given: return write_given(item, file, offset, advance);
     case HfItem::Form::packed:
-      if (viewed_plan_ != item.coded) viewed_ = with_views(item.coded->tensor);
+      if (viewed_plan_ != item.coded) viewed_ = with_views(item.coded->tensor, buffers_);
       viewed_plan_ = item.coded;
       return write_packed(item, viewed_, *codec_, file, offset, advance);
     case HfItem::Form::refused:

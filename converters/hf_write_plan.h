@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "converters/hf_codec.h"
+#include "converters/with_views.h"
 #include "format/base/write_journal.h"
 
 namespace ingot::convert {
@@ -61,6 +62,7 @@ class HfItemWriter {
   const HfCodec* codec_;
   std::shared_ptr<const CodedPlan> viewed_plan_;
   tensor::Tensor viewed_;  // of viewed_plan_, with views
+  PlaneBuffers buffers_;   // of its planes
 };
 
 }  // namespace ingot::convert

@@ -16,6 +16,10 @@ class PartRange {
   [[nodiscard]] std::uint64_t end() const noexcept { return begin_ + out_.size(); }
   /// Bytes [offset, offset + count) of the part; what lies outside the range is skipped.
   void put(std::uint64_t offset, const std::byte* bytes, std::uint64_t count) const noexcept;
+  /// Where bytes [offset, offset + count) of the part go; null where some of them lie outside the range.
+  [[nodiscard]] std::byte* place(std::uint64_t offset, std::uint64_t count) const noexcept {
+    return offset >= begin_ && offset + count <= end() ? out_.data() + (offset - begin_) : nullptr;
+  }
 
  private:
   std::uint64_t begin_;

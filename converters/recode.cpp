@@ -158,7 +158,9 @@ Recoded recode(const Tensor& source, const StoredForm& wanted, ProofClass worst)
   Conversion& conversion = *plan.conversion;
   Finding finding;
   make_whole_levels(conversion);
-  if (!plan.settled) {
+  const bool in_bulk = plan.settled || conversion.biases.has_value();
+  const auto biases = in_bulk ? nullptr : recoding::ZerosIntoBiases::of(plan.conversion);
+  if (!plan.settled && biases == nullptr) {
     bool codes_move = false;
     finding = judge(conversion, worst, codes_move);
     if (finding.proof > worst) return refused(std::move(finding.reason));
@@ -166,7 +168,7 @@ Recoded recode(const Tensor& source, const StoredForm& wanted, ProofClass worst)
         source.scheme.codes.type == wanted.scheme.codes.type)
       conversion.code_rule = recoding::CodeRule::copy;
   }
-  target.planes = recoding::converted_planes(plan.conversion);
+  target.planes = recoding::converted_planes(plan.conversion, biases);
   // Scales that change lose nothing where all codes that they scale mean 0.
   if (finding.proof == ProofClass::codes && have_equal_values(source, target)) finding = {};
   if (finding.proof != ProofClass::exact) target.fingerprint.reset();

@@ -38,7 +38,8 @@ bool same_parameter_columns(const Conversion& conversion, std::size_t from, std:
 
 class ConvertedPlanes final : public tensor::PlaneSource {
  public:
-  explicit ConvertedPlanes(std::shared_ptr<const Conversion> conversion) : conversion_(std::move(conversion)) {
+  ConvertedPlanes(std::shared_ptr<const Conversion> conversion, std::shared_ptr<const ZerosIntoBiases> biases)
+      : conversion_(std::move(conversion)), biases_(std::move(biases)) {
     through_.assign(wanted().specs.size(), kNone);
     spread_.resize(wanted().specs.size());
     pass_codes();
@@ -87,6 +88,11 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   }
   void make_whole_planes();
   [[nodiscard]] bool moves_bytes() const noexcept;
+  /// Parameters that biases_ makes.
+  [[nodiscard]] bool is_made_by_units(std::size_t plane) const noexcept {
+    return biases_ != nullptr && plane >= wanted().code_planes && through_[plane] == kNone &&
+           spread_[plane].from == kNone;
+  }
   void move_bytes(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
   void spread_units(std::uint64_t unit_begin, std::uint64_t unit_end, const std::vector<std::byte*>& out) const;
   void make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
@@ -113,9 +119,10 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   }
 
   std::shared_ptr<const Conversion> conversion_;
-  std::vector<std::size_t> through_;           // by plane: the source's plane; kNone: computed
-  std::vector<Spread> spread_;                 // by plane
-  std::vector<std::vector<std::byte>> whole_;  // by plane: computed whole planes
+  std::shared_ptr<const ZerosIntoBiases> biases_;  // null: parameters are made row by row
+  std::vector<std::size_t> through_;               // by plane: the source's plane; kNone: computed
+  std::vector<Spread> spread_;                     // by plane
+  std::vector<std::vector<std::byte>> whole_;      // by plane: computed whole planes
   // At most one maker per thread that ever read at the same time: without codes, and with.
   mutable std::mutex mutex_;
   mutable std::array<std::vector<std::unique_ptr<RowMaker>>, 2> idle_;
@@ -294,7 +301,7 @@ void ConvertedPlanes::make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffer
   const std::uint64_t count = rows_in(unit), first = first_row(unit);
   const auto is_made = [&](std::size_t plane) {
     return out[plane] != nullptr && through_[plane] == kNone && spread_[plane].from == kNone &&
-           !(plane == 0 && moves_bytes());
+           !is_made_by_units(plane) && !(plane == 0 && moves_bytes());
   };
   bool codes = false;
   for (std::size_t i = 0; i < side.code_planes; ++i) codes |= is_made(i);
@@ -332,7 +339,7 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
   bool pass = false, make = false, codes = false;
   for (std::size_t i = 0; i < side.specs.size(); ++i) {
     if (i >= out.size() || out[i] == nullptr || !side.specs[i].sliced) continue;
-    if (spread_[i].from != kNone) continue;
+    if (spread_[i].from != kNone || is_made_by_units(i)) continue;
     if (i == 0 && moves_bytes()) {
       move_bytes(unit_begin, unit_end, out[0]);
     } else if (through_[i] == kNone) {
@@ -345,6 +352,11 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
   }
   if (pass) conversion_->source_tensor.planes->read_units(unit_begin, unit_end, passed);
   spread_units(unit_begin, unit_end, out);
+  if (biases_ != nullptr) {
+    const auto target = [&](std::size_t plane) { return is_made_by_units(plane) ? out[plane] : nullptr; };
+    std::byte *scales = target(side.levels[0].plane), *biases = target(side.levels[1].plane);
+    if (scales != nullptr || biases != nullptr) biases_->make(unit_begin, unit_end, scales, biases);
+  }
   if (!make) return;
   Unit buffers;
   buffers.codes.resize(codes ? side.geometry.rows_per_unit * side.geometry.cols : 0);
@@ -408,8 +420,9 @@ class MovedRows final : public tensor::PlaneSource {
 
 }  // namespace
 
-std::shared_ptr<const tensor::PlaneSource> converted_planes(std::shared_ptr<const Conversion> conversion) {
-  return std::make_shared<ConvertedPlanes>(std::move(conversion));
+std::shared_ptr<const tensor::PlaneSource> converted_planes(std::shared_ptr<const Conversion> conversion,
+                                                            std::shared_ptr<const ZerosIntoBiases> biases) {
+  return std::make_shared<ConvertedPlanes>(std::move(conversion), std::move(biases));
 }
 
 std::optional<MovedCodes> moved_codes(const tensor::Tensor& recoded) {

@@ -4,12 +4,15 @@
 
 #include <memory>
 
+#include "converters/recode_biases.h"
 #include "converters/recode_rows.h"
 
 namespace ingot::convert::recoding {
 
 /// Planes of the wanted side of a conversion. Those that equal a plane of the source byte for byte pass through.
-[[nodiscard]] std::shared_ptr<const tensor::PlaneSource> converted_planes(std::shared_ptr<const Conversion> conversion);
+/// `biases`: what makes its parameters many at a time; null: nothing.
+[[nodiscard]] std::shared_ptr<const tensor::PlaneSource> converted_planes(
+    std::shared_ptr<const Conversion> conversion, std::shared_ptr<const ZerosIntoBiases> biases);
 
 /// The same planes with rows in another order; packing rows, all planes with rows sliced. `rows` gives the source's
 /// row of every row.

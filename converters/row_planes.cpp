@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "format/base/checked_math.h"
+#include "format/tensor/tile_loops.h"
 
 namespace ingot::convert {
 namespace {
@@ -33,6 +34,7 @@ void copy_codes(const std::byte* from, std::uint64_t count, bool swapped, std::b
 template <class Element>
 void interleave(const std::byte* from, std::uint64_t stride, std::uint64_t rows, std::uint64_t count,
                 std::byte* to) noexcept {
+  if (sizeof(Element) == 4 && rows == kTileRows) return tensor::tile_loops().lines_of_rows(from, stride, count, to);
   if (rows < kTileRows) std::fill_n(to, count * kTileRows * sizeof(Element), std::byte{0});
   for (std::uint64_t run = 0; run < count; run += kRunWords) {
     const std::uint64_t end = std::min(run + kRunWords, count);
@@ -47,6 +49,7 @@ void interleave(const std::byte* from, std::uint64_t stride, std::uint64_t rows,
 template <class Element>
 void separate(const std::byte* from, std::uint64_t stride, std::uint64_t rows, std::uint64_t count,
               std::byte* to) noexcept {
+  if (sizeof(Element) == 4 && rows == kTileRows) return tensor::tile_loops().rows_of_lines(from, count, to, stride);
   for (std::uint64_t run = 0; run < count; run += kRunWords) {
     const std::uint64_t end = std::min(run + kRunWords, count);
     for (std::uint64_t row = 0; row < rows; ++row) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "format/base/checked_math.h"
 #include "format/base/parallel.h"
 #include "format/container/kept_tensor.h"
 #include "format/tensor/decode.h"
@@ -11,8 +12,8 @@ namespace ingot::container {
 namespace {
 
 constexpr std::uint64_t kBufferBytes = std::uint64_t{16} << 20;
-constexpr std::uint64_t kPieceBytes = std::uint64_t{32} << 20;       // of a view, between two done_with()
-constexpr std::uint64_t kReadGrainBytes = std::uint64_t{256} << 10;  // one read_units() of a thread
+constexpr std::uint64_t kPieceBytes = std::uint64_t{32} << 20;     // of a view, between two done_with()
+constexpr std::uint64_t kReadGrainBytes = std::uint64_t{2} << 20;  // one read_units() of a thread: long pieces of rows
 
 /// Is the order of the stored bytes the order of the logical values, one fixed number of bytes each?
 bool is_in_logical_order(const tensor::Tensor& tensor) {
@@ -20,6 +21,11 @@ bool is_in_logical_order(const tensor::Tensor& tensor) {
   return tensor.packing == tensor::Packing::rows && tensor.transforms.empty() && tensor.scheme.is_plain() &&
          tensor.scheme.flat == 0 && tensor.scheme.codes.kind == tensor::CodeKind::number && type.decodable &&
          type.bits % 8 == 0;
+}
+
+template <class Owners, class T>
+void forget(Owners& owners, const T* wanted) {
+  std::erase_if(owners, [&](const auto& one) { return one.get() == wanted; });
 }
 
 std::uint32_t shuffle_width(const tensor::PlaneSpec& spec) {
@@ -112,17 +118,20 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
     plane.unit_bytes = spec.unit_bytes;
     streamed.push_back(std::move(plane));
     if (blobs_.is_compressing())
-      add_units(tensor, std::exchange(streamed, {}));  // file order: one plane after the other
+      add_units(tensor, std::exchange(streamed, {}), nullptr);  // file order: one plane after the other
   }
-  if (!streamed.empty()) add_units(tensor, std::move(streamed));
-  blobs_.after_flush([this, &tensor, number, reuse, in_passing, blob_numbers] {
+  tensor::UnitFingerprint* of_units = nullptr;
+  if (!reuse && streamed.size() == specs.size() && tensor::UnitFingerprint::takes(tensor))
+    of_units = unit_fingerprints_.emplace_back(std::make_unique<tensor::UnitFingerprint>(tensor)).get();
+  if (!streamed.empty()) add_units(tensor, std::move(streamed), of_units);
+  blobs_.after_flush([this, &tensor, number, reuse, in_passing, of_units, blob_numbers] {
     fingerprints_[number] = reuse                   ? *tensor.fingerprint
                             : in_passing != nullptr ? in_passing->finish()
+                            : of_units != nullptr   ? of_units->finish()
                                                     : tensor::fingerprint(tensor);
     record_tensor(journal_, blobs_, tensor.name, blob_numbers, fingerprints_[number]);
-    if (in_passing != nullptr) {
-      std::erase_if(in_passing_, [&](const std::unique_ptr<InPassing>& one) { return one.get() == in_passing; });
-    }
+    forget(in_passing_, in_passing);
+    forget(unit_fingerprints_, of_units);
   });
   blobs_.release_after_flush([&tensor] { tensor.planes->done_with(0, tensor.geometry().units); });
   return blob_numbers;
@@ -182,7 +191,29 @@ void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<Streame
   });
 }
 
-void TensorWriter::add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes) {
+/// Shares the blocks of a window out among the chunks that its codes fill, so that one thread hashes values while the
+/// other writes. Null where they fill none: then the blocks are done.
+const ChunkTask* TensorWriter::window_task(tensor::UnitFingerprint& fingerprint,
+                                           const std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
+                                           std::uint64_t unit_end, std::uint64_t code_bytes) {
+  std::vector<Bytes> bytes;
+  for (const StreamedPlane& plane : planes)
+    bytes.emplace_back(plane.region + plane.carry.size(), (unit_end - unit_begin) * plane.unit_bytes);
+  tensor::UnitFingerprint::Window& window = fingerprint.open(unit_begin, unit_end, std::move(bytes));
+  const std::uint64_t first = planes[0].next_chunk, count = ceil_div(code_bytes, kChunkBytes);
+  if (count == 0) {
+    window.add(0, window.block_count());
+    return nullptr;
+  }
+  const auto share = [&window, count](std::uint64_t chunk) { return window.block_count() * chunk / count; };
+  window_tasks_.push_back(std::make_unique<const ChunkTask>([&window, first, share](std::uint64_t chunk, int) {
+    window.add(share(chunk - first), share(chunk - first + 1));
+  }));
+  return window_tasks_.back().get();
+}
+
+void TensorWriter::add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes,
+                             tensor::UnitFingerprint* fingerprint) {
   const std::uint64_t units = tensor.geometry().units;
   std::uint64_t unit_bytes = 0;
   for (const StreamedPlane& plane : planes) unit_bytes += plane.unit_bytes;
@@ -192,13 +223,21 @@ void TensorWriter::add_units(const tensor::Tensor& tensor, std::vector<StreamedP
   for (std::uint64_t begin = 0; begin < units; begin += window_units) {
     const std::uint64_t end = std::min(units, begin + window_units);
     read_window(tensor, planes, begin, end);
-    for (StreamedPlane& plane : planes) {
+    std::vector<std::uint64_t> whole_chunks;  // bytes of planes that fill chunks
+    for (const StreamedPlane& plane : planes) {
       const std::uint64_t size = plane.carry.size() + (end - begin) * plane.unit_bytes;
-      const std::uint64_t whole_chunks = end == units ? size : size / kChunkBytes * kChunkBytes;
-      blobs_.add_chunks(plane.blob, plane.next_chunk, Bytes(plane.region, whole_chunks));
-      plane.next_chunk += whole_chunks / kChunkBytes;
-      plane.carry.assign(plane.region + whole_chunks, plane.region + size);
+      whole_chunks.push_back(end == units ? size : size / kChunkBytes * kChunkBytes);
     }
+    const ChunkTask* task =
+        fingerprint != nullptr ? window_task(*fingerprint, planes, begin, end, whole_chunks[0]) : nullptr;
+    for (std::size_t i = 0; i < planes.size(); ++i) {
+      StreamedPlane& plane = planes[i];
+      const std::uint64_t size = plane.carry.size() + (end - begin) * plane.unit_bytes;
+      blobs_.add_chunks(plane.blob, plane.next_chunk, Bytes(plane.region, whole_chunks[i]), i == 0 ? task : nullptr);
+      plane.next_chunk += whole_chunks[i] / kChunkBytes;
+      plane.carry.assign(plane.region + whole_chunks[i], plane.region + size);
+    }
+    if (task != nullptr) blobs_.after_flush([this, task] { forget(window_tasks_, task); });
     blobs_.release_after_flush([&tensor, begin, end] { tensor.planes->done_with(begin, end); });
   }
 }

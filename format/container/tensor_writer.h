@@ -10,6 +10,7 @@
 #include "format/container/blob_writer.h"
 #include "format/tensor/fingerprint.h"
 #include "format/tensor/tensor.h"
+#include "format/tensor/unit_fingerprint.h"
 
 namespace ingot::container {
 
@@ -38,7 +39,11 @@ class TensorWriter {
 
   void add_bytes(const tensor::Tensor& tensor, const tensor::PlaneSpec& spec, std::size_t blob, Bytes bytes,
                  const ChunkTask* task);
-  void add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes);
+  /// `fingerprint` (or null) gets the values of the units.
+  void add_units(const tensor::Tensor& tensor, std::vector<StreamedPlane> planes, tensor::UnitFingerprint* fingerprint);
+  [[nodiscard]] const ChunkTask* window_task(tensor::UnitFingerprint& fingerprint,
+                                             const std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
+                                             std::uint64_t unit_end, std::uint64_t code_bytes);
   void read_window(const tensor::Tensor& tensor, std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
                    std::uint64_t unit_end);
   [[nodiscard]] std::byte* take_buffer(std::uint64_t bytes);
@@ -48,6 +53,8 @@ class TensorWriter {
   bool reuse_fingerprints_;
   WriteJournal* journal_;
   std::deque<std::unique_ptr<InPassing>> in_passing_;
+  std::deque<std::unique_ptr<tensor::UnitFingerprint>> unit_fingerprints_;
+  std::deque<std::unique_ptr<const ChunkTask>> window_tasks_;
   std::vector<std::vector<float>> values_;  // by worker
   std::vector<std::byte> buffer_;
   std::uint64_t buffer_used_ = 0;

@@ -5,6 +5,7 @@
 
 #include "format/base/error.h"
 #include "format/base/parallel.h"
+#include "format/tensor/canonical_tiles.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/logical_decoder.h"
 
@@ -124,6 +125,19 @@ void hash_decoded(const Tensor& tensor, std::vector<Hash128>& blocks) {
   });
 }
 
+void hash_tiles(const Tensor& tensor, std::vector<Hash128>& blocks) {
+  const CanonicalTiles tiles(tensor);
+  const std::uint64_t elements = tensor.elements();
+  std::vector<CanonicalTiles::Scratch> scratches(static_cast<std::size_t>(thread_count()));
+  for_each_block(elements, [&](std::uint64_t first, std::uint64_t last, int worker) {
+    tiles.hash(first * kFingerprintBlockElems, kFingerprintBlockElems, std::span(blocks).subspan(first, last - first),
+               scratches[static_cast<std::size_t>(worker)]);
+    const auto [unit_begin, unit_end] =
+        tiles.units_ending_in(first * kFingerprintBlockElems, std::min(elements, last * kFingerprintBlockElems));
+    if (unit_begin < unit_end) tensor.planes->done_with(unit_begin, unit_end);
+  });
+}
+
 Hash128 fingerprint_opaque(const Tensor& tensor) {
   const std::vector<PlaneSpec> specs = tensor.plane_specs();
   const std::uint64_t total = specs[0].total_bytes;
@@ -170,6 +184,8 @@ Hash128 fingerprint_values(const Tensor& tensor) {
   const std::uint64_t element_bytes = bits(tensor.scheme.codes.type) / 8u;
   if (view && view->size() == tensor.elements() * element_bytes) {
     hash_direct(*view, element_bytes, bulk().*direct->canonicalize, tensor, blocks);
+  } else if (CanonicalTiles::takes(tensor)) {
+    hash_tiles(tensor, blocks);
   } else {
     hash_decoded(tensor, blocks);
   }
@@ -206,6 +222,8 @@ void FingerprintBuilder::add_block(std::uint64_t block, DType type, Bytes bytes)
   const std::uint64_t count = bytes.size() / element_bytes;
   blocks_[checked(block, count)] = hash_canonical(bytes.data(), element_bytes, bulk().*direct->canonicalize, count);
 }
+
+void FingerprintBuilder::add_hash(std::uint64_t block, const Hash128& hash) { blocks_[checked(block, 0)] = hash; }
 
 std::uint64_t FingerprintBuilder::checked(std::uint64_t block, std::uint64_t count) const {
   if (block < blocks_.size() && count <= kFingerprintBlockElems) return block;

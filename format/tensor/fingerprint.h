@@ -28,6 +28,8 @@ class FingerprintBuilder {
   /// The same from stored elements of a type that takes_bytes_of() (f32, f16, bf16), without a detour through floats.
   void add_block(std::uint64_t block, DType type, Bytes bytes);
   [[nodiscard]] static bool takes_bytes_of(DType type) noexcept;
+  /// The same for a block whose values have been hashed.
+  void add_hash(std::uint64_t block, const Hash128& hash);
   [[nodiscard]] Hash128 finish() const;
 
  private:

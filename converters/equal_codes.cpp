@@ -1,0 +1,174 @@
+#include "converters/equal_codes.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "format/base/parallel.h"
+#include "format/tensor/float_codes.h"
+#include "format/tensor/unit_fingerprint.h"
+
+namespace ingot::convert {
+namespace {
+
+using tensor::DType;
+using tensor::kTileRows;
+using tensor::OffsetKind;
+using tensor::Tensor;
+
+constexpr std::size_t kCodes = 0, kScales = 1, kOffsets = 2;  // planes of such tensors
+constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 20;
+
+/// Some units of a tensor, in memory.
+class Units {
+ public:
+  explicit Units(const Tensor& tensor) : tensor_(tensor), specs_(tensor.plane_specs()), buffers_(specs_.size()) {}
+
+  void read(std::uint64_t begin, std::uint64_t end) {
+    std::vector<std::byte*> out(specs_.size(), nullptr);
+    bool any = false;
+    planes_.clear();
+    for (std::size_t i = 0; i < specs_.size(); ++i) {
+      const std::uint64_t bytes = (end - begin) * specs_[i].unit_bytes;
+      if (const std::optional<Bytes> view = tensor_.planes->view(i)) {
+        planes_.push_back(view->subspan(begin * specs_[i].unit_bytes, bytes));
+        continue;
+      }
+      if (buffers_[i].size() < bytes) buffers_[i].resize(bytes);
+      out[i] = buffers_[i].data();
+      planes_.push_back(Bytes(buffers_[i]).first(bytes));
+      any = true;
+    }
+    if (any) tensor_.planes->read_units(begin, end, out);
+  }
+  [[nodiscard]] const std::vector<Bytes>& planes() const noexcept { return planes_; }
+  [[nodiscard]] const Tensor& tensor() const noexcept { return tensor_; }
+  [[nodiscard]] std::uint64_t groups() const noexcept { return specs_[kScales].cols; }
+
+ private:
+  const Tensor& tensor_;
+  std::vector<tensor::PlaneSpec> specs_;
+  std::vector<std::vector<std::byte>> buffers_;
+  std::vector<Bytes> planes_;
+};
+
+void widen(DType type, Bytes bytes, std::vector<float>& numbers) {
+  numbers.resize(bytes.size() * 8 / tensor::bits(type));
+  const auto* halves = reinterpret_cast<const std::uint16_t*>(bytes.data());
+  if (type == DType::f16) {
+    tensor::f16_to_f32(halves, numbers.data(), numbers.size());
+  } else if (type == DType::bf16) {
+    tensor::bf16_to_f32(halves, numbers.data(), numbers.size());
+  } else {
+    std::memcpy(numbers.data(), bytes.data(), bytes.size());
+  }
+}
+
+/// Every value is  scale * code + constant; both parameters of all groups and rows: (units, groups, 16).
+struct Lines {
+  std::vector<float> scales;
+  std::vector<double> constants;  // exact: a product of 24 and 8 bits
+};
+
+void find_lines(const Units& units, Lines& lines) {
+  const tensor::Scheme& scheme = units.tensor().scheme;
+  widen(scheme.scales[0].type, units.planes()[kScales], lines.scales);
+  lines.constants.resize(lines.scales.size());
+  if (scheme.offset.kind == OffsetKind::bias) {
+    std::vector<float> biases;
+    widen(scheme.offset.levels[0].type, units.planes()[kOffsets], biases);
+    std::copy(biases.begin(), biases.end(), lines.constants.begin());
+    return;
+  }
+  for (std::size_t i = 0; i < lines.scales.size(); ++i) {
+    const double zero = scheme.offset.kind == OffsetKind::zero_points
+                            ? std::to_integer<std::uint8_t>(units.planes()[kOffsets][i])
+                            : scheme.offset.zero;
+    lines.constants[i] = -(static_cast<double>(lines.scales[i]) * zero);
+  }
+}
+
+/// Numbers of `count` units with `groups` groups each against others; a NaN is equal to nothing.
+template <class Number>
+bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const std::vector<Number>& b,
+                  std::uint64_t groups_b, std::uint64_t count) {
+  const std::uint64_t groups = std::max(groups_a, groups_b);
+  bool same = true;
+  for (std::uint64_t unit = 0; unit < count; ++unit) {
+    for (std::uint64_t group = 0; group < groups; ++group) {
+      const Number* x = a.data() + (unit * groups_a + group * groups_a / groups) * kTileRows;
+      const Number* y = b.data() + (unit * groups_b + group * groups_b / groups) * kTileRows;
+      for (std::uint64_t row = 0; row < kTileRows; ++row) same &= x[row] == y[row];
+    }
+  }
+  return same;
+}
+
+bool equal_units(const Units& a, const Units& b, std::uint64_t count) {
+  const auto same_bytes = [&](std::size_t plane) {
+    return std::memcmp(a.planes()[plane].data(), b.planes()[plane].data(), a.planes()[plane].size()) == 0;
+  };
+  if (!same_bytes(kCodes)) return false;
+  if (a.tensor().scheme == b.tensor().scheme)
+    return same_bytes(kScales) && (a.planes().size() <= kOffsets || same_bytes(kOffsets));
+  Lines lines_a, lines_b;
+  find_lines(a, lines_a);
+  find_lines(b, lines_b);
+  return same_numbers(lines_a.scales, a.groups(), lines_b.scales, b.groups(), count) &&
+         same_numbers(lines_a.constants, a.groups(), lines_b.constants, b.groups(), count);
+}
+
+/// Groups of one kind are parts of those of the other.
+bool groups_match(const Tensor& a, const Tensor& b) {
+  const std::uint64_t cols = a.geometry().cols;
+  const auto width = [&](const Tensor& tensor) -> std::uint64_t {
+    const std::uint32_t block = tensor.scheme.scales[0].block.cols;
+    return block == 0 ? cols : block;
+  };
+  const std::uint64_t wide = std::max(width(a), width(b)), narrow = std::min(width(a), width(b));
+  return wide == narrow || (wide % narrow == 0 && cols % wide == 0);
+}
+
+/// Units that are read at once: so many that no block of values lies across a border, where that is not too many.
+std::uint64_t window_units(const Tensor& tensor) {
+  const std::uint64_t unit_elems = kTileRows * tensor.geometry().cols;
+  const std::uint64_t some = std::max<std::uint64_t>(2 * kWindowBytes / unit_elems, 1);
+  const std::uint64_t step = tensor::kFingerprintBlockElems / std::gcd(tensor::kFingerprintBlockElems, unit_elems);
+  return step <= 4 * some ? (some + step - 1) / step * step : some;
+}
+
+}  // namespace
+
+std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor& b) {
+  if (!tensor::UnitFingerprint::takes(a) || !tensor::UnitFingerprint::takes(b) || a.shape != b.shape ||
+      a.scheme.codes != b.scheme.codes || !groups_match(a, b))
+    return std::nullopt;
+  tensor::UnitFingerprint fingerprint(a);
+  std::atomic<bool> equal{true};
+  struct Worker {
+    std::optional<Units> a, b;
+  };
+  std::vector<Worker> workers(static_cast<std::size_t>(thread_count()));
+  parallel_for(a.geometry().units, window_units(a), [&](std::uint64_t begin, std::uint64_t end, int worker) {
+    if (!equal.load(std::memory_order_relaxed)) return;
+    Worker& own = workers[static_cast<std::size_t>(worker)];
+    if (!own.a) {
+      own.a.emplace(a);
+      own.b.emplace(b);
+    }
+    Units &units_a = *own.a, &units_b = *own.b;
+    units_a.read(begin, end);
+    units_b.read(begin, end);
+    if (!equal_units(units_a, units_b, end - begin)) {
+      equal = false;
+      return;
+    }
+    tensor::UnitFingerprint::Window& window = fingerprint.open(begin, end, units_a.planes());
+    window.add(0, window.block_count());
+  });
+  return equal ? std::optional(fingerprint.finish()) : std::nullopt;
+}
+
+}  // namespace ingot::convert

@@ -1,0 +1,136 @@
+// The proof without values: equal codes and parameters have the fingerprint of their values, and whatever differs is left
+// to the values. Biases made of zero points many at a time: the numbers of the formula, or none.
+#include "converters/equal_codes.h"
+
+#include "format/tensor/float_codes.h"
+#include "recode_checks.h"
+
+namespace ingot::convert::recoding {
+namespace {
+
+Scheme with_zero_points(DType scale, std::uint32_t cols) {
+  return numbers(DType::u4, {level(scale, group(cols))}, zero_points(DType::u8, group(cols)));
+}
+Scheme with_biases(DType type, std::uint32_t cols) {
+  return numbers(DType::u4, {level(type, group(cols))}, bias(type, group(cols)));
+}
+
+constexpr Shape::value_type kRows = 90, kCols = 2304;  // several blocks of the fingerprint, which tiles do not divide
+
+PlainTensor any_zero_points(DType scale, std::uint32_t cols, std::mt19937_64& random) {
+  PlainTensor plain = test::random_tensor({kRows, kCols}, with_zero_points(scale, cols), Packing::tiles, true, random);
+  for (std::uint64_t& zero : plain.levels[1]) zero = random() % 17;
+  return plain;
+}
+
+/// The same tensor with groups of half the size.
+PlainTensor split(const PlainTensor& plain) {
+  PlainTensor result = plain;
+  const std::uint32_t cols = plain.scheme.scales[0].block.cols / 2;
+  result.scheme = with_zero_points(plain.scheme.scales[0].type, cols);
+  for (auto& numbers_of_level : result.levels) {
+    std::vector<std::uint64_t> twice;
+    for (const std::uint64_t number : numbers_of_level) twice.insert(twice.end(), 2, number);
+    numbers_of_level = std::move(twice);
+  }
+  return result;
+}
+
+Tensor biased(const Tensor& tensor, DType type, std::uint32_t cols) {
+  Recoded recoded = recode(tensor, {with_biases(type, cols), {}});
+  REQUIRE(recoded.proof == ProofClass::exact);
+  return recoded.tensor;
+}
+
+}  // namespace
+
+TEST_CASE("equal_codes_and_parameters_have_the_fingerprint_of_their_values") {
+  std::mt19937_64 random(11);
+  for (const DType scale : {DType::f16, DType::bf16, DType::f32}) {
+    const PlainTensor plain = any_zero_points(scale, 128, random);
+    const Tensor tensor = test::as_tensor(plain);
+    const std::string expected = tensor::fingerprint(tensor).hex();
+    CHECK(fingerprint_if_equal_codes(tensor, test::as_tensor(plain)).value().hex() == expected);
+    CHECK(fingerprint_if_equal_codes(tensor, test::as_tensor(split(plain))).value().hex() == expected);
+    CHECK(fingerprint_if_equal_codes(test::as_tensor(split(plain)), tensor).value().hex() == expected);
+    if (scale == DType::f32) continue;
+    CHECK(fingerprint_if_equal_codes(tensor, biased(tensor, DType::f32, 128)).value().hex() == expected);
+    CHECK(fingerprint_if_equal_codes(tensor, biased(tensor, DType::f32, 32)).value().hex() == expected);
+  }
+}
+
+TEST_CASE("one_code_scale_or_zero_point_that_differs_is_seen") {
+  std::mt19937_64 random(12);
+  const PlainTensor plain = any_zero_points(DType::f16, 128, random);
+  const Tensor tensor = test::as_tensor(plain);
+  for (const bool halved : {false, true}) {
+    for (int i = 0; i < 20; ++i) {
+      PlainTensor other = halved ? split(plain) : plain;
+      const std::uint64_t at = random();
+      if (i % 3 == 0) other.codes[at % other.codes.size()] ^= 1u << at % 4;
+      if (i % 3 == 1) other.levels[0][at % other.levels[0].size()] ^= 1;
+      if (i % 3 == 2) other.levels[1][at % other.levels[1].size()] ^= 1;
+      CAPTURE(i);
+      CHECK_FALSE(fingerprint_if_equal_codes(tensor, test::as_tensor(other)).has_value());
+      CHECK_FALSE(fingerprint_if_equal_codes(test::as_tensor(other), tensor).has_value());
+    }
+  }
+}
+
+TEST_CASE("what_only_values_can_tell_is_left_to_them") {
+  std::mt19937_64 random(13);
+  PlainTensor plain = any_zero_points(DType::f16, 128, random);
+  const Tensor tensor = test::as_tensor(plain);
+  const Tensor other_groups = test::as_tensor(any_zero_points(DType::f16, 96, random));
+  CHECK_FALSE(fingerprint_if_equal_codes(tensor, other_groups).has_value());
+  PlainTensor wide = plain;
+  wide.scheme.codes.type = DType::u8;
+  CHECK_FALSE(fingerprint_if_equal_codes(tensor, test::as_tensor(wide)).has_value());
+  plain.levels[0][5] = 0x7E00;  // NaN: the bytes are equal, and so are the values
+  const Tensor with_nan = test::as_tensor(plain);
+  CHECK(fingerprint_if_equal_codes(with_nan, with_nan).value().hex() == tensor::fingerprint(with_nan).hex());
+}
+
+TEST_CASE("biases_made_of_zero_points_are_minus_scale_times_zero") {
+  std::mt19937_64 random(14);
+  const PlainTensor plain = any_zero_points(DType::f16, 128, random);
+  const Tensor made = biased(test::as_tensor(plain), DType::f32, 64);
+  CHECK(tensor::fingerprint(made).hex() == tensor::fingerprint(test::as_tensor(plain)).hex());
+  const std::vector<tensor::PlaneSpec> specs = made.plane_specs();
+  std::vector<std::vector<std::byte>> planes(specs.size());
+  std::vector<std::byte*> out;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    planes[i].resize(specs[i].total_bytes);
+    out.push_back(planes[i].data());
+  }
+  made.planes->read_units(0, made.geometry().units, out);
+  for (std::uint64_t row = 0; row < kRows; ++row) {
+    for (std::uint64_t half = 0; half < kCols / 64; ++half) {
+      const std::uint64_t from = row * (kCols / 128) + half / 2;
+      const double scale = tensor::f16_to_f32(static_cast<std::uint16_t>(plain.levels[0][from]));
+      const std::uint64_t at = row / 16 * specs[2].unit_bytes + (half * 16 + row % 16) * 4;
+      float stored_scale = 0, stored_bias = 0;
+      std::memcpy(&stored_scale, planes[1].data() + at, 4);
+      std::memcpy(&stored_bias, planes[2].data() + at, 4);
+      CHECK(static_cast<double>(stored_scale) == scale);
+      CHECK(static_cast<double>(stored_bias) == -scale * static_cast<double>(plain.levels[1][from]));
+    }
+  }
+}
+
+TEST_CASE("biases_that_do_not_fit_their_type_are_not_made") {
+  std::mt19937_64 random(15);
+  PlainTensor plain = any_zero_points(DType::f16, 128, random);
+  for (std::uint64_t& scale : plain.levels[0]) scale = 0x2C00;  // a power of two
+  CHECK(recode(test::as_tensor(plain), {with_biases(DType::f16, 128), {}}).proof == ProofClass::exact);
+  plain.levels[0][200] = 0x2C01;
+  plain.levels[1][200] = 13;  // 11 bits times 4
+  CHECK(recode(test::as_tensor(plain), {with_biases(DType::f16, 128), {}}).proof != ProofClass::exact);
+  plain.levels[0][200] = 0x7C00;  // infinity times 0
+  plain.levels[1][200] = 0;
+  const Recoded recoded = recode(test::as_tensor(plain), {with_biases(DType::f32, 128), {}});
+  if (recoded.proof == ProofClass::exact)
+    CHECK(tensor::fingerprint(recoded.tensor).hex() == tensor::fingerprint(test::as_tensor(plain)).hex());
+}
+
+}  // namespace ingot::convert::recoding
