@@ -131,6 +131,12 @@ TEST_CASE("biases_that_do_not_fit_their_type_are_not_made") {
   const Recoded recoded = recode(test::as_tensor(plain), {with_biases(DType::f32, 128), {}});
   if (recoded.proof == ProofClass::exact)
     CHECK(tensor::fingerprint(recoded.tensor).hex() == tensor::fingerprint(test::as_tensor(plain)).hex());
+  PlainTensor wide = any_zero_points(DType::f32, 128, random);
+  for (std::uint64_t& scale : wide.levels[0]) scale = 0x3F800000;
+  CHECK(recode(test::as_tensor(wide), {with_biases(DType::f32, 128), {}}).proof == ProofClass::exact);
+  wide.levels[0][200] = 0x3F800001;  // 24 bits times 4
+  wide.levels[1][200] = 13;
+  CHECK(recode(test::as_tensor(wide), {with_biases(DType::f32, 128), {}}).proof != ProofClass::exact);
 }
 
 }  // namespace ingot::convert::recoding
