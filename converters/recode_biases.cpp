@@ -27,6 +27,7 @@ bool is_plain(const LevelPlane& plane, std::uint64_t cols) {
 
 bool is_such(const Conversion& conversion) {
   const Side &from = conversion.source, &to = conversion.wanted;
+  if (from.scheme.order != tensor::Order::identity || to.scheme.order != tensor::Order::identity) return false;
   const bool one_matrix_form = from.geometry.packing == tensor::Packing::tiles && from.scheme.flat == 0 &&
                                to.geometry.packing == tensor::Packing::tiles && to.scheme.flat == 0 &&
                                conversion.rows.identity() && conversion.columns->codes_stay();
