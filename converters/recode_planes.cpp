@@ -115,7 +115,14 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   }
   void give_back(std::unique_ptr<RowMaker> maker, bool codes) const {
     const std::scoped_lock lock(mutex_);
-    idle_[codes].push_back(std::move(maker));
+    if (!ended_) idle_[codes].push_back(std::move(maker));
+  }
+  /// Tensors live as long as the conversion: what each would keep after its last unit adds up.
+  void keep_makers(bool keep) const {
+    const std::scoped_lock lock(mutex_);
+    ended_ = !keep;
+    if (ended_)
+      for (auto& makers : idle_) makers.clear();
   }
 
   std::shared_ptr<const Conversion> conversion_;
@@ -123,9 +130,10 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   std::vector<std::size_t> through_;               // by plane: the source's plane; kNone: computed
   std::vector<Spread> spread_;                     // by plane
   std::vector<std::vector<std::byte>> whole_;      // by plane: computed whole planes
-  // At most one maker per thread that ever read at the same time: without codes, and with.
+  // At most one maker per thread that ever read at the same time: without codes, and with. From the first unit to the last.
   mutable std::mutex mutex_;
   mutable std::array<std::vector<std::unique_ptr<RowMaker>>, 2> idle_;
+  mutable bool ended_ = false;
 };
 
 void ConvertedPlanes::pass_codes() {
@@ -365,6 +373,7 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
         plane.sliced ? side.geometry.rows_per_unit * plane.cols * plane.codec.element_bytes() : 0);
   for (std::size_t i = 0; i < side.code_planes; ++i)
     buffers.unwanted.resize(std::max<std::size_t>(buffers.unwanted.size(), side.specs[i].unit_bytes));
+  if (unit_begin == 0) keep_makers(true);
   std::unique_ptr<RowMaker> rows = take_maker(codes);
   if (rows == nullptr) rows = std::make_unique<RowMaker>(*conversion_, codes);
   for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit)
@@ -374,6 +383,7 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
 
 void ConvertedPlanes::done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const {
   const Geometry &to = wanted().geometry, &from = conversion_->source.geometry;
+  if (unit_end == to.units) keep_makers(false);
   if (unit_begin >= unit_end || from.rows == 0 || from.cols == 0) return;
   const tensor::PlaneSource& planes = *conversion_->source_tensor.planes;
   if (unit_begin == 0 && unit_end == to.units) return planes.done_with(0, from.units);

@@ -43,6 +43,7 @@ void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSp
                    if (specs[i].sliced) out[i] = planes[i].data() + begin * specs[i].unit_bytes;
                  tensor.planes->read_units(begin, end, out);
                });
+  tensor.planes->done_with(0, units);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "format/tensor/float_codes.h"
+#include "tests/counted_memory.h"
 #include "tests/recode_checks.h"
 
 namespace ingot::convert {
@@ -34,6 +35,23 @@ bool has_constant_zero_form(const PlainTensor& source, double scale, double zero
 double half(std::uint64_t bits) { return tensor::f16_to_f32(static_cast<std::uint16_t>(bits)); }
 
 }  // namespace
+
+TEST_CASE("recoded_planes_keep_nothing_after_their_last_unit") {
+  const Scheme from = numbers(DType::u4, {level(DType::f16, group(32))}, zero_points(DType::u4, group(32)));
+  const Scheme to = numbers(DType::u5, {level(DType::f16, group(32))}, zero(16));
+  std::mt19937_64 random(9);
+  const Tensor source = test::as_tensor(checkpoint_like({160, 2048}, from, true, random));
+  const Recoded recoded = recode(source, {to, {}});
+  REQUIRE(recoded.proof == ProofClass::exact);
+  const std::int64_t before = test::memory_in_use();
+  (void)plane_bytes(recoded.tensor);
+  const std::int64_t kept = test::memory_in_use() - before;
+  CHECK(kept > 0);  // between reads, for the next one
+  recoded.tensor.planes->done_with(0, recoded.tensor.geometry().units);
+  CHECK(test::memory_in_use() - before < kept / 100);  // an empty list
+  (void)plane_bytes(recoded.tensor);                   // a second pass works as the first
+  CHECK(test::memory_in_use() - before > kept / 2);
+}
 
 TEST_CASE("recode_refuses_a_constant_zero_only_where_no_codes_have_the_same_values") {
   const Scheme from = numbers(DType::u4, {level(DType::f16, group(4))}, zero_points(DType::u5, group(4)));
