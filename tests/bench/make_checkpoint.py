@@ -6,8 +6,9 @@
     make_checkpoint.py DIRECTORY --gigabytes 4 --gptq          the layers as GPTQ, 4 bits in groups of 128, random codes and zero points;
                                                                with --symmetric every zero point is 8
 
---sparse leaves the weights as holes (zeros, no disk space): right for memory, useless for speed. Without it every tensor is filled with
-pseudo-random BF16 numbers of a normal-like spread, so that hashing and compression see realistic bytes. Deterministic.
+--sparse leaves the weights as holes (zeros, no disk space), but for the first --filled layers: right for memory, useless for speed. Without
+it every tensor is filled with pseudo-random BF16 numbers of a normal-like spread, so that hashing and compression see realistic bytes.
+Deterministic.
 """
 import argparse
 import json
@@ -74,7 +75,7 @@ def contents(item, fill):
         left -= min(left, BLOCK)
 
 
-def write_shard(path, items, fill):
+def write_shard(path, items, fill, is_hole):
     header, at = {"__metadata__": {"format": "pt"}}, 0
     for item in items:
         name, dtype, shape = item
@@ -84,12 +85,13 @@ def write_shard(path, items, fill):
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
-        if fill is None:
-            out.truncate(8 + len(text) + at)
-            return
         for item in items:
+            if is_hole(item[0]):
+                out.seek(item_size(item), os.SEEK_CUR)
+                continue
             for piece in contents(item, fill):
                 out.write(piece)
+        out.truncate(8 + len(text) + at)
 
 
 # ggml type: number, elements and bytes of a block, positions of its binary16 fields
@@ -116,7 +118,7 @@ def random_blocks(block_bytes, half_positions):
     return bytes(raw)
 
 
-def write_gguf(path, tensors, type_name, options, layers):
+def write_gguf(path, tensors, type_name, options, layers, is_hole):
     number, block_elems, block_bytes, half_positions = BLOCK_TYPES[type_name]
 
     def text(value):
@@ -132,18 +134,21 @@ def write_gguf(path, tensors, type_name, options, layers):
     for name, shape in tensors:
         elements = shape[0] * (shape[1] if len(shape) > 1 else 1)
         coded = len(shape) > 1
-        sizes.append((coded, elements // block_elems * block_bytes if coded else 4 * elements))
+        sizes.append((name, coded, elements // block_elems * block_bytes if coded else 4 * elements))
         head += text(gguf_name(name)) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", e) for e in reversed(shape))
         head += struct.pack("<IQ", number if coded else 0, at)
-        at += -(-sizes[-1][1] // 32) * 32
+        at += -(-sizes[-1][2] // 32) * 32
     blocks, ones = random_blocks(block_bytes, half_positions), struct.pack("<f", 1) * (BLOCK // 4)
     with open(path, "wb") as out:
         out.write(head + b"\0" * (-len(head) % 32))
-        for coded, size in sizes:
+        for name, coded, size in sizes:
             fill = blocks if coded else ones
-            for begin in range(0, size, len(fill)):
+            if is_hole(name):
+                out.seek(size, os.SEEK_CUR)
+            for begin in range(0, 0 if is_hole(name) else size, len(fill)):
                 out.write(fill[: min(len(fill), size - begin)])
-            out.write(b"\0" * (-size % 32))
+            out.seek(-size % 32, os.SEEK_CUR)
+        out.truncate()
 
 
 def main():
@@ -154,15 +159,18 @@ def main():
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--sparse", action="store_true")
+    parser.add_argument("--filled", type=int, default=0)
     parser.add_argument("--gguf", choices=BLOCK_TYPES)
     parser.add_argument("--gptq", action="store_true")
     parser.add_argument("--symmetric", action="store_true")
     options = parser.parse_args()
     intermediate = options.hidden * 11 // 4
     layers, tensors, size = tensor_list(options.gigabytes * 1e9, options.hidden, intermediate, options.vocabulary)
+    filled = tuple(f"model.layers.{n}." for n in range(options.filled))
+    is_hole = lambda name: options.sparse and not name.startswith(filled) and not name.endswith(".g_idx")
     os.makedirs(options.directory, exist_ok=True)
     if options.gguf:
-        write_gguf(os.path.join(options.directory, "model.gguf"), tensors, options.gguf, options, layers)
+        write_gguf(os.path.join(options.directory, "model.gguf"), tensors, options.gguf, options, layers, is_hole)
         return
     items = [item for name, shape in tensors for item in (gptq_items(name, shape) if options.gptq else [(name, "BF16", shape)])]
     shards, room = [[]], options.shard_gigabytes * 1e9
@@ -172,11 +180,11 @@ def main():
         shards[-1].append(item)
     names = ["model.safetensors"] if len(shards) == 1 else [
         f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-    fill = None if options.sparse else {"BF16": random_block(), "F16": random_blocks(2, (0,)), "I32": random_blocks(4, ())}
-    if fill and options.symmetric:
+    fill = {"BF16": random_block(), "F16": random_blocks(2, (0,)), "I32": random_blocks(4, ())}
+    if options.symmetric:
         fill["qzeros"] = b"\x77" * BLOCK  # the zero point minus one
     for name, shard in zip(names, shards):
-        write_shard(os.path.join(options.directory, name), shard, fill)
+        write_shard(os.path.join(options.directory, name), shard, fill, is_hole)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(map(item_size, items))},
                  "weight_map": {item[0]: name for name, shard in zip(names, shards) for item in shard}}
