@@ -1,6 +1,7 @@
 // AVX2 + FMA + F16C. A word of a line holds the codes of one output, so a 32-bit lane collects the sum of one output:
 // `and` and shifts take four codes of each out of their words, vpmaddubsw multiplies them by four inputs that are the
-// same for all.
+// same for all. First come the integer sums of some segments, then what their parameters make of them: together they
+// need more registers than there are.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
@@ -11,6 +12,7 @@
 namespace ingot::kernels {
 
 const IntegerKernels& avx2_integer_kernels() noexcept;
+RoundInput* avx2_round_input() noexcept;
 
 namespace {
 
@@ -19,7 +21,7 @@ using u32 = std::uint32_t;
 
 constexpr u64 kRows = 16, kHalf = 8;
 // How far ahead codes are fetched, in bytes: the processor's own prefetching ends with each page.
-constexpr u64 kAhead = 2048;
+constexpr u64 kAhead = 4096;
 
 __m256i load_words(const u32* at) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
 __m256i four_inputs(const std::int8_t* at) noexcept {
@@ -48,11 +50,13 @@ Run run_at(const IntegerTile& tile, u64 run) noexcept {
   return result;
 }
 
-// p bits of every byte, from bit `from`.
-__m256i bits_of(const u32* words, u32 p, u32 from) noexcept {
-  if (p == 8) return load_words(words);
-  return _mm256_and_si256(_mm256_srli_epi32(load_words(words), static_cast<int>(from)),
-                          _mm256_set1_epi8(static_cast<char>((1u << p) - 1)));
+// p bits of every byte, from bit `from` to bit `to`.
+__m256i bits_of(const u32* words, u32 p, u32 from, u32 to) noexcept {
+  const __m256i word = load_words(words);
+  if (p == 8) return word;
+  const __m256i moved = from >= to ? _mm256_srli_epi32(word, static_cast<int>(from - to))
+                                   : _mm256_slli_epi32(word, static_cast<int>(to - from));
+  return _mm256_and_si256(moved, _mm256_set1_epi8(static_cast<char>(((1u << p) - 1) << to)));
 }
 
 // Four codes of each of eight outputs: field n (0..7) of the run. `n` is a constant once the loop around is unrolled.
@@ -61,15 +65,14 @@ template <u32 kBits, bool kFlip>
 __m256i field(const Run& run, u32 n, u64 half) noexcept {
   using S = Slices<kBits>;
   constexpr u32 kPerLow = 8 / S::low;
-  __m256i codes = bits_of(run.slices[0] + n / kPerLow * kRows + half, S::low, n % kPerLow * S::low);
+  __m256i codes = bits_of(run.slices[0] + n / kPerLow * kRows + half, S::low, n % kPerLow * S::low, 0);
   if constexpr (S::middle != 0) {
     constexpr u32 kPer = 8 / S::middle;
-    const __m256i high = bits_of(run.slices[1] + n / kPer * kRows + half, S::middle, n % kPer * S::middle);
-    codes = _mm256_or_si256(codes, _mm256_slli_epi32(high, S::low));
+    const u32* const words = run.slices[1] + n / kPer * kRows + half;
+    codes = _mm256_or_si256(codes, bits_of(words, S::middle, n % kPer * S::middle, S::low));
   }
   if constexpr (S::top != 0) {
-    const __m256i high = bits_of(run.slices[2] + half, S::top, n);
-    codes = _mm256_or_si256(codes, _mm256_slli_epi32(high, S::low + S::middle));
+    codes = _mm256_or_si256(codes, bits_of(run.slices[2] + half, S::top, n, S::low + S::middle));
   }
   if constexpr (kFlip) codes = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(1u << (kBits - 1))));
   return codes;
@@ -95,103 +98,58 @@ constexpr u32 kBatch = kBits <= 4   ? 8
 
 __m256i four_sums(__m256i sums_of_two) noexcept { return _mm256_madd_epi16(sums_of_two, _mm256_set1_epi16(1)); }
 
-// Integer sums of a tile, (vector, half).
-template <int kVectors>
+// Without it g++ makes all products of a batch before it adds the first two, and stores them meanwhile.
+inline __attribute__((always_inline)) void keep_order(__m256i& value) noexcept { asm("" : "+x"(value)); }
+
+// Integer sums of kTiles tiles and kVectors inputs, (tile or vector, half). One of the counts is 1.
+template <int kTiles, int kVectors>
 struct Sums {
-  __m256i of[kVectors][2];
+  __m256i of[kTiles * kVectors][2];
 };
 
 // Adds kFields fields from kFirst on, or starts the sums with them. inputs[v] points at the first input of the run.
-template <u32 kBits, bool kFlip, bool kStart, u32 kFirst, u32 kFields, int kVectors>
-inline __attribute__((always_inline)) void add_fields(const Run& run, const std::int8_t* const* inputs,
-                                                      Sums<kVectors>& sums) noexcept {
+template <u32 kBits, bool kFlip, bool kStart, u32 kFirst, u32 kFields, int kTiles, int kVectors>
+inline __attribute__((always_inline)) void add_fields(const Run* runs, const std::int8_t* const* inputs,
+                                                      Sums<kTiles, kVectors>& sums) noexcept {
   constexpr u32 kStep = kBatch<kBits> < kFields ? kBatch<kBits> : kFields;
+  constexpr int kSums = kTiles * kVectors;
 #pragma GCC unroll 8
   for (u32 begin = kFirst; begin < kFirst + kFields; begin += kStep) {
-    __m256i batch[kVectors][2];
+    __m256i batch[kSums][2];
 #pragma GCC unroll 8
     for (u32 n = begin; n < begin + kStep; ++n) {
-      const __m256i low = field<kBits, kFlip>(run, n, 0), high = field<kBits, kFlip>(run, n, kHalf);
+      __m256i codes[kTiles][2], four[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const __m256i four = four_inputs(inputs[v] + 4 * n);
-        const __m256i a = pairs<kBits>(low, four), b = pairs<kBits>(high, four);
-        batch[v][0] = n == begin ? a : _mm256_add_epi16(batch[v][0], a);
-        batch[v][1] = n == begin ? b : _mm256_add_epi16(batch[v][1], b);
+      for (int v = 0; v < kVectors; ++v) four[v] = four_inputs(inputs[v] + 4 * n);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTiles; ++t) {
+        codes[t][0] = field<kBits, kFlip>(runs[t], n, 0);
+        codes[t][1] = field<kBits, kFlip>(runs[t], n, kHalf);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kSums; ++i) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          const __m256i added = pairs<kBits>(codes[kTiles == 1 ? 0 : i][half], four[kVectors == 1 ? 0 : i]);
+          batch[i][half] = n == begin ? added : _mm256_add_epi16(batch[i][half], added);
+          keep_order(batch[i][half]);
+        }
       }
     }
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
+    for (int i = 0; i < kSums; ++i) {
       for (int half = 0; half < 2; ++half) {
-        const __m256i added = four_sums(batch[v][half]);
-        sums.of[v][half] = kStart && begin == kFirst ? added : _mm256_add_epi32(sums.of[v][half], added);
+        const __m256i added = four_sums(batch[i][half]);
+        sums.of[i][half] = kStart && begin == kFirst ? added : _mm256_add_epi32(sums.of[i][half], added);
       }
     }
   }
 }
 
-// --- parameters ------------------------------------------------------------------------------------------------------
-__m256i eight_bytes(const std::uint8_t* at) noexcept {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
-}
-__m256i eight_half_bytes(const std::uint8_t* at) noexcept {
-  std::uint32_t word;
-  __builtin_memcpy(&word, at, sizeof word);
-  const __m128i both = _mm_cvtsi32_si128(static_cast<int>(word));
-  const __m128i split = _mm_unpacklo_epi8(both, _mm_srli_epi16(both, 4));
-  return _mm256_cvtepu8_epi32(_mm_and_si128(split, _mm_set1_epi8(15)));
-}
-__m128i eight_halves(const std::uint8_t* at) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)); }
-// Elements [first, first + count) as binary32; both multiples of 8.
-void widen(const TileParameters& parameters, u64 first, u64 count, float* out) noexcept {
-  const auto* bytes = static_cast<const std::uint8_t*>(parameters.elements);
-  const auto each = [&](auto&& eight) {
-    for (u64 i = 0; i < count; i += kHalf) _mm256_store_ps(out + i, eight(first + i));
-  };
-  switch (parameters.type) {
-    case ParameterType::constant: return each([&](u64) { return _mm256_set1_ps(parameters.constant); });
-    case ParameterType::f32:
-      return each([&](u64 i) { return _mm256_loadu_ps(reinterpret_cast<const float*>(bytes) + i); });
-    case ParameterType::f16: return each([&](u64 i) { return _mm256_cvtph_ps(eight_halves(bytes + 2 * i)); });
-    case ParameterType::bf16:
-      return each([&](u64 i) {
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight_halves(bytes + 2 * i)), 16));
-      });
-    case ParameterType::u4: return each([&](u64 i) { return _mm256_cvtepi32_ps(eight_half_bytes(bytes + i / 2)); });
-    case ParameterType::u8: return each([&](u64 i) { return _mm256_cvtepi32_ps(eight_bytes(bytes + i)); });
-    case ParameterType::i8:
-      return each([&](u64 i) {
-        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + i))));
-      });
-  }
-}
-
-bool is_bias(ParameterType type) noexcept {
-  return type == ParameterType::f32 || type == ParameterType::f16 || type == ParameterType::bf16;
-}
-
-// The parameters of some groups of a tile as scale * code + bias, for codes as field() yields them.
-constexpr u64 kGroupsAtOnce = 16;
-struct Widened {
-  alignas(32) float scales[kGroupsAtOnce * kRows], biases[kGroupsAtOnce * kRows];
-
-  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift) noexcept {
-    widen(tile.scales, first * kRows, groups * kRows, scales);
-    widen(tile.offsets, first * kRows, groups * kRows, biases);
-    const __m256 moved = _mm256_set1_ps(-shift);
-    const bool bias = is_bias(tile.offsets.type);
-    if (bias && shift == 0) return;
-    for (u64 i = 0; i < groups * kRows; i += kHalf) {
-      const __m256 scale = _mm256_load_ps(scales + i), offset = _mm256_load_ps(biases + i);
-      const __m256 value =
-          bias ? _mm256_fmadd_ps(scale, moved, offset) : _mm256_mul_ps(scale, _mm256_sub_ps(moved, offset));
-      _mm256_store_ps(biases + i, value);
-    }
-  }
-};
-
-// --- products --------------------------------------------------------------------------------------------------------
-enum class Step : std::uint8_t { half_run, run, runs };
+// --- integer sums ----------------------------------------------------------------------------------------------------
+// Segments whose sums are made before their parameters are applied: a loop for each keeps its values in registers.
+constexpr u64 kSegmentsAtOnce = 16;
+using BlockSums = std::int32_t[kSegmentsAtOnce][kRows];
 
 // Asks for the lines of the low slice that are kAhead bytes after those of `step` inputs.
 template <u32 kBits>
@@ -201,178 +159,339 @@ void fetch(const Run& run, u64 step) noexcept {
   for (u64 i = 0; i < bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
 }
 
-// Integer sums of one segment.
-template <u32 kBits, bool kFlip, Step kStep, int kVectors>
-inline __attribute__((always_inline)) void add_codes(const IntegerTile& tile, u64 col, u64 step,
-                                                     const IntegerInput* inputs, Sums<kVectors>& sums) noexcept {
-  const std::int8_t* at[kVectors];
-  u64 run = col / kIntegerRun;
-  if constexpr (kVectors == 1) fetch<kBits>(run_at<kBits>(tile, run), step);
-  for (int v = 0; v < kVectors; ++v) at[v] = inputs[v].codes + run * kIntegerRun;
-  if constexpr (kStep == Step::half_run) {
-    if (col % kIntegerRun == 0) {
-      add_fields<kBits, kFlip, true, 0, 4>(run_at<kBits>(tile, run), at, sums);
-    } else {
-      add_fields<kBits, kFlip, true, 4, 4>(run_at<kBits>(tile, run), at, sums);
-    }
-  } else {
-    add_fields<kBits, kFlip, true, 0, 8>(run_at<kBits>(tile, run), at, sums);
-    if constexpr (kStep == Step::run) return;
-    while (++run * kIntegerRun < col + step) {
-      for (int v = 0; v < kVectors; ++v) at[v] += kIntegerRun;
-      add_fields<kBits, kFlip, false, 0, 8>(run_at<kBits>(tile, run), at, sums);
-    }
-  }
-}
+enum class Step : std::uint8_t { half_run, run, runs };
 
-// Adds the segments [begin, end) of one group to the totals.
-template <u32 kBits, bool kFlip, Step kStep, int kVectors>
-inline __attribute__((always_inline)) void add_group(const IntegerTile& tile, u64 step, u64 begin, u64 end,
-                                                     const float* scales, const float* biases,
-                                                     const IntegerInput* inputs,
-                                                     __m256 (&totals)[kVectors][2]) noexcept {
-  for (u64 segment = begin; segment < end; ++segment) {
-    Sums<kVectors> sums;
-    add_codes<kBits, kFlip, kStep, kVectors>(tile, segment * step, step, inputs, sums);
-#pragma GCC unroll 2
-    for (u64 half = 0; half < 2; ++half) {
-      const __m256 scale = _mm256_load_ps(scales + half * kHalf), bias = _mm256_load_ps(biases + half * kHalf);
+// Sums of `count` segments from `first` on: of kTiles tiles times one input, or of one tile times kVectors inputs.
+template <u32 kBits, bool kFlip, Step kStep, int kTiles, int kVectors>
+void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const IntegerInput* inputs,
+                BlockSums* out) noexcept {
+  for (u64 segment = first; segment < first + count; ++segment) {
+    const u64 col = segment * step, end = col + step;
+    Sums<kTiles, kVectors> sums;
+    const std::int8_t* at[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const __m256 factor = _mm256_mul_ps(scale, _mm256_broadcast_ss(inputs[v].scales + segment));
-        totals[v][half] = _mm256_fmadd_ps(bias, _mm256_broadcast_ss(inputs[v].sums + segment), totals[v][half]);
-        totals[v][half] = _mm256_fmadd_ps(factor, _mm256_cvtepi32_ps(sums.of[v][half]), totals[v][half]);
+    for (int v = 0; v < kVectors; ++v) at[v] = inputs[v].codes + col / kIntegerRun * kIntegerRun;
+    u64 run = col / kIntegerRun;
+    Run runs[kTiles];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t) {
+      runs[t] = run_at<kBits>(tiles[t], run);
+      if constexpr (kVectors == 1) fetch<kBits>(runs[t], step);
+    }
+    if constexpr (kStep == Step::half_run) {
+      if (col % kIntegerRun == 0) {
+        add_fields<kBits, kFlip, true, 0, 4>(runs, at, sums);
+      } else {
+        add_fields<kBits, kFlip, true, 4, 4>(runs, at, sums);
+      }
+    } else {
+      add_fields<kBits, kFlip, true, 0, 8>(runs, at, sums);
+      while (kStep == Step::runs && ++run * kIntegerRun < end) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) at[v] += kIntegerRun;
+#pragma GCC unroll 4
+        for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
+        add_fields<kBits, kFlip, false, 0, 8>(runs, at, sums);
       }
     }
-  }
-}
-
-template <u32 kBits, bool kFlip, Step kStep, int kVectors>
-void one_tile(const IntegerTile& tile, u64 step, const IntegerInput* inputs, float* out, u64 out_stride) noexcept {
-  const u64 segments = tile.cols / step;
-  const u64 per_group = tile.group_cols >= tile.cols ? segments : tile.group_cols / step;
-  const u64 groups = (segments + per_group - 1) / per_group;
-  const float shift = kFlip ? shift_of<kBits>(tile.is_signed) : 0;
-  Widened parameters;
-  __m256 totals[kVectors][2];
-  for (auto& vector : totals) vector[0] = vector[1] = _mm256_setzero_ps();
-  for (u64 first = 0; first < groups; first += kGroupsAtOnce) {
-    const u64 count = groups - first < kGroupsAtOnce ? groups - first : kGroupsAtOnce;
-    parameters.fill(tile, first, count, shift);
-    __m256 sums[kVectors][2];  // live in registers between the calls of fill()
-    for (int v = 0; v < kVectors; ++v) sums[v][0] = totals[v][0], sums[v][1] = totals[v][1];
-    for (u64 group = 0; group < count; ++group) {
-      const u64 begin = (first + group) * per_group;
-      const u64 end = begin + per_group < segments ? begin + per_group : segments;
-      add_group<kBits, kFlip, kStep, kVectors>(tile, step, begin, end, parameters.scales + group * kRows,
-                                               parameters.biases + group * kRows, inputs, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < kTiles * kVectors; ++i) {
+      auto* const to = reinterpret_cast<__m256i*>(out[i][segment - first]);
+      _mm256_store_si256(to, sums.of[i][0]);
+      _mm256_store_si256(to + 1, sums.of[i][1]);
     }
-    for (int v = 0; v < kVectors; ++v) totals[v][0] = sums[v][0], totals[v][1] = sums[v][1];
-  }
-  for (int v = 0; v < kVectors; ++v) {
-    _mm256_storeu_ps(out + static_cast<u64>(v) * out_stride, totals[v][0]);
-    _mm256_storeu_ps(out + static_cast<u64>(v) * out_stride + kHalf, totals[v][1]);
   }
 }
 
-constexpr u64 kVectorsAtOnce = 4;
+// --- parameters ------------------------------------------------------------------------------------------------------
+// How eight integers of 4 to 8 bits come out of the eight bytes that begin `skip` bytes before the first of them.
+struct Lanes {
+  __m256i bytes, shifts, mask, sign;
+};
+Lanes lanes_of(u32 bits, bool is_signed, u32 skip) noexcept {
+  const __m256i position =
+      _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(static_cast<int>(bits)));
+  const __m256i byte = _mm256_add_epi32(_mm256_srli_epi32(position, 3), _mm256_set1_epi32(static_cast<int>(skip)));
+  const __m256i next = _mm256_add_epi32(byte, _mm256_set1_epi32(1));
+  Lanes lanes;
+  lanes.bytes = _mm256_or_si256(_mm256_or_si256(byte, _mm256_slli_epi32(next, 8)),
+                                _mm256_set1_epi32(static_cast<int>(0x80800000u)));
+  lanes.shifts = _mm256_and_si256(position, _mm256_set1_epi32(7));
+  lanes.mask = _mm256_set1_epi32((1 << bits) - 1);
+  lanes.sign = _mm256_set1_epi32(is_signed ? 1 << (bits - 1) : 0);
+  return lanes;
+}
+__m256 eight_integers(const std::uint8_t* at, const Lanes& lanes) noexcept {
+  const __m256i both = _mm256_broadcastq_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+  const __m256i codes =
+      _mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi8(both, lanes.bytes), lanes.shifts), lanes.mask);
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_xor_si256(codes, lanes.sign), lanes.sign));
+}
+// The same for integers of any width, one after the other.
+float one_integer(const std::uint8_t* stream, u32 bits, bool is_signed, u64 index) noexcept {
+  const u64 bit = index * bits;
+  u32 window = stream[bit / 8];
+  if (bit % 8 + bits > 8) window |= static_cast<u32>(stream[bit / 8 + 1]) << 8;
+  const int code = static_cast<int>(window >> bit % 8 & ((1u << bits) - 1)), sign = is_signed ? 1 << (bits - 1) : 0;
+  return static_cast<float>((code ^ sign) - sign);
+}
+
+__m128i eight_halves(const void* elements, u64 index) noexcept {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(static_cast<const std::uint16_t*>(elements) + index));
+}
+
+struct Sixteen {
+  __m256 low, high;
+};
+
+// Stores what load(group) yields for the 16 outputs of some groups, times the steps if there are any.
+template <class Load>
+void store_groups(const TileParameters& parameters, u64 first, u64 groups, float* out, const Load& load) noexcept {
+  const __m256 sign = _mm256_set1_ps(parameters.negated ? -1.0f : 1.0f);
+  for (u64 group = first, end = first + groups; group < end;) {
+    u64 stop = end;
+    Sixteen step = {sign, sign};
+    if (parameters.steps != nullptr) {
+      const u64 index = group / parameters.groups_per_step;
+      if ((index + 1) * parameters.groups_per_step < end) stop = (index + 1) * parameters.groups_per_step;
+      step.low = _mm256_mul_ps(sign, _mm256_cvtph_ps(eight_halves(parameters.steps, index * kRows)));
+      step.high = _mm256_mul_ps(sign, _mm256_cvtph_ps(eight_halves(parameters.steps, index * kRows + kHalf)));
+    }
+    for (; group < stop; ++group, out += kRows) {
+      const Sixteen elements = load(group);
+      _mm256_store_ps(out, _mm256_mul_ps(elements.low, step.low));
+      _mm256_store_ps(out + kHalf, _mm256_mul_ps(elements.high, step.high));
+    }
+  }
+}
+
+void widen_integers(const TileParameters& parameters, u64 first, u64 groups, float* out) noexcept {
+  const auto* stream = static_cast<const std::uint8_t*>(parameters.elements);
+  const u32 bits = parameters.bits;
+  if (bits < 4) {  // sixteen are less than eight bytes
+    return store_groups(parameters, first, groups, out, [&](u64 group) {
+      alignas(32) float values[kRows];
+      for (u64 i = 0; i < kRows; ++i) values[i] = one_integer(stream, bits, parameters.is_signed, group * kRows + i);
+      return Sixteen{_mm256_load_ps(values), _mm256_load_ps(values + kHalf)};
+    });
+  }
+  const u32 skip = 8 - bits;  // the last eight bytes of sixteen integers begin that much before the ninth
+  const Lanes low = lanes_of(bits, parameters.is_signed, 0), high = lanes_of(bits, parameters.is_signed, skip);
+  store_groups(parameters, first, groups, out, [&](u64 group) {
+    const std::uint8_t* const at = stream + group * 2 * bits;
+    return Sixteen{eight_integers(at, low), eight_integers(at + bits - skip, high)};
+  });
+}
+
+// The parameters of groups [first, first + groups) as binary32.
+void widen(const TileParameters& parameters, u64 first, u64 groups, float* out) noexcept {
+  const void* const elements = parameters.elements;
+  const auto store = [&](auto&& eight) {
+    store_groups(parameters, first, groups, out, [&](u64 group) {
+      return Sixteen{eight(group * kRows), eight(group * kRows + kHalf)};
+    });
+  };
+  switch (parameters.type) {
+    case ParameterType::constant: return store([&](u64) { return _mm256_set1_ps(parameters.constant); });
+    case ParameterType::f32:
+      return store([&](u64 i) { return _mm256_loadu_ps(static_cast<const float*>(elements) + i); });
+    case ParameterType::f16: return store([&](u64 i) { return _mm256_cvtph_ps(eight_halves(elements, i)); });
+    case ParameterType::bf16:
+      return store([&](u64 i) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight_halves(elements, i)), 16));
+      });
+    case ParameterType::integer: return widen_integers(parameters, first, groups, out);
+  }
+}
+
+// The parameters of a block as sums of codes meet them: scale * (code - zero), with a bias to add or without.
+struct Widened {
+  alignas(32) float scales[kSegmentsAtOnce * kRows], offsets[kSegmentsAtOnce * kRows];
+  const std::uint16_t* halves;  // the scales where they lie, binary16; null: `scales`
+  float zero;                   // of all, where offsets are no zero points
+
+  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift) noexcept {
+    halves = nullptr;
+    if (tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated) {
+      halves = static_cast<const std::uint16_t*>(tile.scales.elements) + first * kRows;
+    } else {
+      widen(tile.scales, first, groups, scales);
+    }
+    zero = shift;
+    if (tile.offset == OffsetKind::none) return;
+    if (tile.offset == OffsetKind::zero_point && tile.offsets.type == ParameterType::constant) {
+      zero += tile.offsets.constant;
+      return;
+    }
+    widen(tile.offsets, first, groups, offsets);
+    if (tile.offset == OffsetKind::zero_point && shift != 0) {
+      const __m256 moved = _mm256_set1_ps(shift);
+      for (u64 i = 0; i < groups * kRows; i += kHalf)
+        _mm256_store_ps(offsets + i, _mm256_add_ps(_mm256_load_ps(offsets + i), moved));
+    }
+  }
+};
+
+// Which parameters a block has beside its scales.
+enum class Beside : std::uint8_t { one_zero, zeros, biases };
+
+// Adds to the totals of one tile and one input what the segments [first, first + count) yield.
+template <Beside kBeside, bool kHalves>
+void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const IntegerInput& input,
+           const std::int32_t (*sums)[kRows], float* totals) noexcept {
+  __m256 low = _mm256_loadu_ps(totals), high = _mm256_loadu_ps(totals + kHalf);
+  const u64 first_group = first / per_group;
+  const __m256 zero = _mm256_set1_ps(parameters.zero);
+  u64 segment = first;
+  for (u64 group = first_group; segment < first + count; ++group) {
+    const u64 place = (group - first_group) * kRows;
+    Sixteen scales;
+    if constexpr (kHalves) {
+      _mm_prefetch(parameters.halves + place + kAhead / 2, _MM_HINT_T0);
+      scales = {_mm256_cvtph_ps(eight_halves(parameters.halves, place)),
+                _mm256_cvtph_ps(eight_halves(parameters.halves, place + kHalf))};
+    } else {
+      scales = {_mm256_load_ps(parameters.scales + place), _mm256_load_ps(parameters.scales + place + kHalf)};
+    }
+    const float* const offsets = parameters.offsets + place;
+    const u64 end = (group + 1) * per_group < first + count ? (group + 1) * per_group : first + count;
+    for (; segment < end; ++segment) {
+      const __m256 scale = _mm256_broadcast_ss(input.scales + segment), sum = _mm256_broadcast_ss(input.sums + segment);
+      const __m256 moved = _mm256_mul_ps(zero, sum);
+      const auto half = [&](u64 at, __m256 scales_of_half, __m256 total) {
+        const __m256 codes =
+            _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[segment - first] + at)));
+        const __m256 value = kBeside == Beside::zeros
+                                 ? _mm256_fnmadd_ps(_mm256_load_ps(offsets + at), sum, _mm256_mul_ps(codes, scale))
+                                 : _mm256_fmsub_ps(codes, scale, moved);
+        if constexpr (kBeside == Beside::biases) total = _mm256_fmadd_ps(_mm256_load_ps(offsets + at), sum, total);
+        return _mm256_fmadd_ps(scales_of_half, value, total);
+      };
+      low = half(0, scales.low, low);
+      high = half(kHalf, scales.high, high);
+    }
+  }
+  _mm256_storeu_ps(totals, low);
+  _mm256_storeu_ps(totals + kHalf, high);
+}
+
+// --- products --------------------------------------------------------------------------------------------------------
+using SumsOf = void (*)(const IntegerTile*, u64, u64, u64, const IntegerInput*, BlockSums*) noexcept;
+
+constexpr int kVectorsAtOnce = 4, kTilesAtOnce = 2;
+
+// The sums of codes of one width: of one tile and input, of some tiles, of some inputs.
+struct SumKernels {
+  SumsOf one, tiles, vectors;
+  float shift;  // that the codes in the sums are greater by
+};
 
 template <u32 kBits, bool kFlip, Step kStep>
-void tile_product(const IntegerTile& tile, u64 step, const IntegerInput* inputs, u64 vectors, float* out,
-                  u64 out_stride) noexcept {
-  u64 v = 0;
-  for (; v + kVectorsAtOnce <= vectors; v += kVectorsAtOnce)
-    one_tile<kBits, kFlip, kStep, kVectorsAtOnce>(tile, step, inputs + v, out + v * out_stride, out_stride);
-  for (; v < vectors; ++v) one_tile<kBits, kFlip, kStep, 1>(tile, step, inputs + v, out + v * out_stride, out_stride);
+constexpr SumKernels sum_kernels(bool is_signed) noexcept {
+  return {block_sums<kBits, kFlip, kStep, 1, 1>, block_sums<kBits, kFlip, kStep, kTilesAtOnce, 1>,
+          block_sums<kBits, kFlip, kStep, 1, kVectorsAtOnce>, kFlip ? shift_of<kBits>(is_signed) : 0};
 }
-
-using TileProduct = void (*)(const IntegerTile&, u64, const IntegerInput*, u64, float*, u64) noexcept;
-
 template <u32 kBits, bool kFlip>
-TileProduct product_of(u64 step) noexcept {
-  if (step < kIntegerRun) return tile_product<kBits, kFlip, Step::half_run>;
-  return step == kIntegerRun ? tile_product<kBits, kFlip, Step::run> : tile_product<kBits, kFlip, Step::runs>;
+SumKernels sum_kernels(bool is_signed, u64 step) noexcept {
+  if (step < kIntegerRun) return sum_kernels<kBits, kFlip, Step::half_run>(is_signed);
+  return step == kIntegerRun ? sum_kernels<kBits, kFlip, Step::run>(is_signed)
+                             : sum_kernels<kBits, kFlip, Step::runs>(is_signed);
 }
 template <u32 kBits>
-TileProduct product_of(bool flip, u64 step) noexcept {
-  return flip ? product_of<kBits, true>(step) : product_of<kBits, false>(step);
+SumKernels sum_kernels_of(bool is_signed, u64 step) noexcept {
+  const bool flip = (kBits == 8) != is_signed;
+  return flip ? sum_kernels<kBits, true>(is_signed, step) : sum_kernels<kBits, false>(is_signed, step);
+}
+
+// What is the same for all blocks of a product.
+struct Plan {
+  SumKernels kernels;
+  u64 step, segments, per_group;
+  Beside beside;
+
+  Plan(const IntegerTile& tile, u64 segment) noexcept {
+    using Choose = SumKernels (*)(bool, u64) noexcept;
+    static constexpr Choose kWidths[9] = {nullptr,           sum_kernels_of<1>, sum_kernels_of<2>,
+                                          sum_kernels_of<3>, sum_kernels_of<4>, sum_kernels_of<5>,
+                                          sum_kernels_of<6>, sum_kernels_of<7>, sum_kernels_of<8>};
+    kernels = kWidths[tile.bits](tile.is_signed, segment);
+    step = segment;
+    segments = tile.cols / step;
+    per_group = tile.group_cols >= tile.cols ? segments : tile.group_cols / step;
+    const bool constant = tile.offsets.type == ParameterType::constant;
+    beside = tile.offset == OffsetKind::bias                      ? Beside::biases
+             : tile.offset == OffsetKind::zero_point && !constant ? Beside::zeros
+                                                                  : Beside::one_zero;
+  }
+
+  void fill(const IntegerTile& tile, u64 first, u64 count, Widened& parameters) const noexcept {
+    const u64 group = first / per_group, end = (first + count - 1) / per_group + 1;
+    parameters.fill(tile, group, end - group, kernels.shift);
+  }
+  void add(const Widened& parameters, u64 first, u64 count, const IntegerInput& input, const BlockSums& sums,
+           float* totals) const noexcept {
+    constexpr decltype(&apply<Beside::zeros, true>) kApply[2][3] = {
+        {apply<Beside::one_zero, false>, apply<Beside::zeros, false>, apply<Beside::biases, false>},
+        {apply<Beside::one_zero, true>, apply<Beside::zeros, true>, apply<Beside::biases, true>}};
+    kApply[parameters.halves != nullptr][static_cast<int>(beside)](parameters, per_group, first, count, input, sums,
+                                                                   totals);
+  }
+};
+
+// One tile times all inputs: a block of its codes stays in the first-level cache meanwhile.
+void tile_product(const Plan& plan, const IntegerTile& tile, const IntegerInput* inputs, u64 vectors, float* out,
+                  u64 out_stride) noexcept {
+  Widened parameters;
+  alignas(32) BlockSums sums[kVectorsAtOnce];
+  for (u64 first = 0; first < plan.segments; first += kSegmentsAtOnce) {
+    const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
+    plan.fill(tile, first, count, parameters);
+    for (u64 v = 0; v < vectors;) {
+      const bool some = v + kVectorsAtOnce <= vectors;
+      (some ? plan.kernels.vectors : plan.kernels.one)(&tile, plan.step, first, count, inputs + v, sums);
+      for (const u64 end = some ? v + kVectorsAtOnce : v + 1, begin = v; v < end; ++v)
+        plan.add(parameters, first, count, inputs[v], sums[v - begin], out + v * out_stride);
+    }
+  }
+}
+
+// Some tiles times one input: several streams of codes at once.
+void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, const IntegerInput& input,
+                   float* out) noexcept {
+  Widened parameters;
+  alignas(32) BlockSums sums[kTilesAtOnce];
+  for (u64 first = 0; first < plan.segments; first += kSegmentsAtOnce) {
+    const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
+    (tile_count == kTilesAtOnce ? plan.kernels.tiles : plan.kernels.one)(tiles, plan.step, first, count, &input, sums);
+    for (int t = 0; t < tile_count; ++t) {
+      plan.fill(tiles[t], first, count, parameters);
+      plan.add(parameters, first, count, input, sums[t], out + static_cast<u64>(t) * kRows);
+    }
+  }
 }
 
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
-  using Choose = TileProduct (*)(bool, u64) noexcept;
-  static constexpr Choose kWidths[9] = {nullptr,       product_of<1>, product_of<2>, product_of<3>, product_of<4>,
-                                        product_of<5>, product_of<6>, product_of<7>, product_of<8>};
-  const bool flip = (tiles[0].bits == 8) != tiles[0].is_signed;
-  const TileProduct product = kWidths[tiles[0].bits](flip, layout.segment);
-  for (int t = 0; t < tile_count; ++t)
-    product(tiles[t], layout.segment, inputs, vectors, out + static_cast<u64>(t) * kRows, out_stride);
-}
-
-// --- inputs ----------------------------------------------------------------------------------------------------------
-float greatest_of(__m256 v) noexcept {
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
-
-// Sixteen inputs as bytes, in their own order.
-__m128i rounded(const float* x, __m256 inverse) noexcept {
-  const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
-  const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + kHalf), inverse));
-  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
-  return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-}
-
-// How the bytes of 16 inputs are ordered; a run of width 1 spans 32 of them and is woven from two.
-__m128i order_of(u32 low_bits) noexcept {
-  if (low_bits == 8) return _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  if (low_bits == 4) return _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-  if (low_bits == 2) return _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
-}
-
-void round_input(const float* x, u64 cols, IntegerLayout layout, std::int8_t* codes, float* scales,
-                 float* sums) noexcept {
-  const __m128i order = order_of(layout.low_bits);
-  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
-  const __m256 limit = _mm256_castsi256_ps(_mm256_set1_epi32(0x7F7FFFFF));  // the greatest finite number
-  for (u64 first = 0, segment = 0; first < cols; first += layout.segment, ++segment) {
-    __m256 greatest = _mm256_setzero_ps(), finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
-    for (u64 i = first; i < first + layout.segment; i += kHalf) {
-      const __m256 size = _mm256_and_ps(_mm256_loadu_ps(x + i), magnitude);
-      finite = _mm256_and_ps(finite, _mm256_cmp_ps(size, limit, _CMP_LE_OQ));
-      greatest = _mm256_max_ps(size, greatest);
+  const Plan plan(tiles[0], layout.segment);
+  for (u64 v = 0; v < vectors; ++v) {
+    for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[v * out_stride + r] = 0;
+  }
+  for (int t = 0; t < tile_count;) {
+    const int some = vectors == 1 && t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;
+    float* const to = out + static_cast<u64>(t) * kRows;
+    if (vectors == 1) {
+      input_product(plan, tiles + t, some, inputs[0], to);
+    } else {
+      tile_product(plan, tiles[t], inputs, vectors, to, out_stride);
     }
-    const bool usable = _mm256_movemask_ps(finite) == 0xFF;
-    const float most = greatest_of(greatest);
-    float inverse = usable && most > 0 ? static_cast<float>(kInputLimit) / most : 0;
-    if (!(inverse <= 0x1.fffffep127f)) inverse = 0;  // `most` is subnormal: all codes are zero
-    __m128i total = _mm_setzero_si128();
-    for (u64 i = first; i < first + layout.segment; i += kRows) {
-      const __m128i bytes = usable ? rounded(x + i, _mm256_set1_ps(inverse)) : _mm_setzero_si128();
-      // Sums of unsigned bytes: with 128 added to each.
-      total = _mm_add_epi64(total, _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128()));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i), _mm_shuffle_epi8(bytes, order));
-    }
-    if (layout.low_bits == 1) {  // each field of four takes two bytes from either half of its run
-      for (u64 i = first; i < first + layout.segment; i += kIntegerRun) {
-        __m128i* const run = reinterpret_cast<__m128i*>(codes + i);
-        const __m128i low = _mm_loadu_si128(run), high = _mm_loadu_si128(run + 1);
-        _mm_storeu_si128(run, _mm_unpacklo_epi16(low, high));
-        _mm_storeu_si128(run + 1, _mm_unpackhi_epi16(low, high));
-      }
-    }
-    const std::int64_t biased = _mm_cvtsi128_si64(total) + _mm_extract_epi64(total, 1);
-    scales[segment] = usable ? most / static_cast<float>(kInputLimit) : __builtin_nanf("");
-    sums[segment] = scales[segment] * static_cast<float>(biased - 128 * static_cast<std::int64_t>(layout.segment));
+    t += some;
   }
 }
 
 }  // namespace
 
 const IntegerKernels& avx2_integer_kernels() noexcept {
-  static constexpr IntegerKernels kernels = {round_input, multiply};
+  static const IntegerKernels kernels = {avx2_round_input(), multiply};
   return kernels;
 }
 

@@ -14,26 +14,36 @@ inline constexpr std::uint64_t kIntegerRun = 32;  // columns are a multiple of t
 inline constexpr int kMaxIntegerTiles = 4;        // that one call takes
 inline constexpr std::int32_t kInputLimit = 127;  // of the magnitude of a rounded input
 
-enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, u4, u8, i8 };
+enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, integer };
 
-/// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, 4-bit ones two in a
-/// byte with the low half first; or the same constant for all.
+/// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, element 0 of a stream of
+/// integers in the lowest bits; or the same constant for all. With `steps`, a number is element * step, rounded to
+/// binary32. `negated` turns the sign of all.
 struct TileParameters {
   ParameterType type = ParameterType::constant;
+  std::uint8_t bits = 0;   // 1..8, of integers
+  bool is_signed = false;  // two's complement integers
+  bool negated = false;
   const void* elements = nullptr;  // aligned to 4 bytes; null: `constant`
   float constant = 0;
+  const std::uint16_t* steps = nullptr;  // binary16, (ceil(groups / groups_per_step), 16); null: none
+  std::uint64_t groups_per_step = 1;
 };
+
+/// What makes a value of a code: scale * code, scale * (code - zero point) or scale * code + bias.
+enum class OffsetKind : std::uint8_t { none, zero_point, bias };
 
 /// One tile (16 outputs) of codes in the canonical packing (spec/planes.md section 4) with its parameters as stored.
 /// Borrowed; valid during the call.
 struct IntegerTile {
   const std::uint32_t* slices[3];  // low slice first; unused ones null
-  TileParameters scales;           // f32, f16, bf16 or constant
-  TileParameters offsets;          // integers and constants are zero points, floats are biases
-  std::uint64_t cols;              // a multiple of 32
-  std::uint64_t group_cols;        // inputs that share parameters: a multiple of the segment, or at least cols
-  std::uint8_t bits;               // 1..8
-  bool is_signed;                  // two's complement codes
+  TileParameters scales;           // floats, constant, or integers with steps
+  TileParameters offsets;          // zero points: integers without steps or constant; biases: as scales
+  OffsetKind offset;
+  std::uint64_t cols;        // a multiple of 32
+  std::uint64_t group_cols;  // inputs that share parameters: a multiple of the segment, or at least cols
+  std::uint8_t bits;         // 1..8
+  bool is_signed;            // two's complement codes
 };
 
 /// How inputs are cut and ordered for a tile: the width of the low slice decides where the bytes of a word come from.
@@ -51,10 +61,12 @@ struct IntegerInput {
   const float* sums;         // (cols / segment): of the codes, times the scale
 };
 
+/// Rounds x (cols) to nearest, ties to even.
+using RoundInput = void(const float* x, std::uint64_t cols, IntegerLayout layout, std::int8_t* codes, float* scales,
+                        float* sums) noexcept;
+
 struct IntegerKernels {
-  /// Rounds x (cols) to nearest, ties to even.
-  void (*round_input)(const float* x, std::uint64_t cols, IntegerLayout layout, std::int8_t* codes, float* scales,
-                      float* sums) noexcept;
+  RoundInput* round_input;
   /// out[v*out_stride + 16*t + r] for `tile_count` (1..kMaxIntegerTiles) tiles of one matrix, which differ in their
   /// planes only, and `vectors` inputs.
   void (*multiply)(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs,

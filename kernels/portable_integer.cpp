@@ -43,22 +43,34 @@ void round_input(const float* x, std::uint64_t cols, IntegerLayout layout, std::
   }
 }
 
+// Element `index` of a dense stream of integers.
+float integer_at(const TileParameters& parameters, std::uint64_t index) noexcept {
+  const auto* stream = static_cast<const std::uint8_t*>(parameters.elements);
+  const std::uint64_t bit = index * parameters.bits;
+  std::uint32_t window = stream[bit / 8];
+  if (bit % 8 + parameters.bits > 8) window |= static_cast<std::uint32_t>(stream[bit / 8 + 1]) << 8;
+  const auto code = static_cast<std::int32_t>(window >> bit % 8 & ((1u << parameters.bits) - 1));
+  const std::int32_t sign = parameters.is_signed ? 1 << (parameters.bits - 1) : 0;
+  return static_cast<float>((code ^ sign) - sign);
+}
+
 float element(const TileParameters& parameters, std::uint64_t index) noexcept {
-  const auto* bytes = static_cast<const std::uint8_t*>(parameters.elements);
   switch (parameters.type) {
     case ParameterType::constant: return parameters.constant;
     case ParameterType::f32: return static_cast<const float*>(parameters.elements)[index];
     case ParameterType::f16: return widen_f16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
     case ParameterType::bf16: return widen_bf16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
-    case ParameterType::u4: return static_cast<float>(bytes[index / 2] >> 4 * (index % 2) & 15);
-    case ParameterType::u8: return static_cast<float>(bytes[index]);
-    case ParameterType::i8: return static_cast<float>(static_cast<std::int8_t>(bytes[index]));
+    case ParameterType::integer: return integer_at(parameters, index);
   }
   return 0;
 }
 
-bool is_bias(ParameterType type) noexcept {
-  return type == ParameterType::f32 || type == ParameterType::f16 || type == ParameterType::bf16;
+// The parameter of a group and an output.
+float parameter(const TileParameters& parameters, std::uint64_t group, std::uint64_t row) noexcept {
+  const float value = element(parameters, group * kTileOutputs + row);
+  if (parameters.steps == nullptr) return parameters.negated ? -value : value;
+  const float product = value * widen_f16(parameters.steps[group / parameters.groups_per_step * kTileOutputs + row]);
+  return parameters.negated ? -product : product;
 }
 
 float one_output(const IntegerTile& tile, IntegerLayout layout, const IntegerInput& input, std::uint64_t row) noexcept {
@@ -71,9 +83,9 @@ float one_output(const IntegerTile& tile, IntegerLayout layout, const IntegerInp
     }
     const std::uint64_t segment = first / layout.segment;
     const std::uint64_t group = tile.group_cols >= tile.cols ? 0 : first / tile.group_cols;
-    const float scale = element(tile.scales, group * kTileOutputs + row);
-    const float offset = element(tile.offsets, group * kTileOutputs + row);
-    const float bias = is_bias(tile.offsets.type) ? offset : -scale * offset;
+    const float scale = parameter(tile.scales, group, row);
+    const float offset = tile.offset == OffsetKind::none ? 0 : parameter(tile.offsets, group, row);
+    const float bias = tile.offset == OffsetKind::bias ? offset : -scale * offset;
     total = std::fma(scale * input.scales[segment], static_cast<float>(sum), total);
     total = std::fma(bias, input.sums[segment], total);
   }

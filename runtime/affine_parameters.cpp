@@ -255,26 +255,31 @@ std::optional<kernels::IntegerLayout> AffineParameters::integer_layout() const n
   return std::nullopt;
 }
 
-std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vector<Factor>& factors, float absent,
+// A factor of its own, or an integer one times binary16 steps that some of its groups share.
+std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vector<Factor>& factors,
                                                                   std::uint64_t tile) const noexcept {
   using kernels::ParameterType;
-  if (factors.empty()) return kernels::TileParameters{ParameterType::constant, nullptr, absent};
   const Factor& factor = factors[0];
-  if (factors.size() > 1) return std::nullopt;
-  if (factor.plane == nullptr) return kernels::TileParameters{ParameterType::constant, nullptr, factor.constant};
+  kernels::TileParameters result;
+  result.constant = factor.constant;
+  if (factor.plane == nullptr) return factors.size() > 1 ? std::nullopt : std::optional(result);
   if (factor.groups != groups_ || factor.multiply != 1 || factor.add != 0) return std::nullopt;
-  const auto in = [&](ParameterType type) {
-    return kernels::TileParameters{type, factor.plane + tile * factor.unit_bytes, 0};
-  };
+  result.elements = factor.plane + tile * factor.unit_bytes;
   switch (factor.type) {
-    case DType::f32: return in(ParameterType::f32);
-    case DType::f16: return in(ParameterType::f16);
-    case DType::bf16: return in(ParameterType::bf16);
-    case DType::u4: return in(ParameterType::u4);
-    case DType::u8: return in(ParameterType::u8);
-    case DType::i8: return in(ParameterType::i8);
-    default: return std::nullopt;
+    case DType::f32: result.type = ParameterType::f32; break;
+    case DType::f16: result.type = ParameterType::f16; break;
+    case DType::bf16: result.type = ParameterType::bf16; break;
+    default:
+      result.type = ParameterType::integer;
+      result.bits = static_cast<std::uint8_t>(tensor::bits(factor.type));
+      result.is_signed = tensor::info(factor.type).is_signed;
   }
+  if (factors.size() == 1) return result;
+  const Factor& steps = factors[1];
+  if (steps.plane == nullptr || steps.type != DType::f16 || steps.multiply != 1 || steps.add != 0) return std::nullopt;
+  result.steps = reinterpret_cast<const std::uint16_t*>(steps.plane + tile * steps.unit_bytes);
+  result.groups_per_step = steps.groups == 1 ? groups_ : steps.group_cols / group_cols_;
+  return result;
 }
 
 kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* scratch) const noexcept {
@@ -286,12 +291,16 @@ kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* s
   result.group_cols = group_cols_;
   result.bits = static_cast<std::uint8_t>(bits_);
   result.is_signed = is_signed_;
-  const auto scales_in_place = in_place(scales_, 1, tile), offsets_in_place = in_place(offsets_, 0, tile);
-  const bool constant_bias = offsets_in_place && offsets_in_place->type == kernels::ParameterType::constant &&
-                             !subtract_ && !offsets_.empty();  // would be taken for a zero point
-  if (scales_in_place && offsets_in_place && !negate_ && !constant_bias) {
+  result.offset = offsets_.empty() ? kernels::OffsetKind::none
+                  : subtract_      ? kernels::OffsetKind::zero_point
+                                   : kernels::OffsetKind::bias;
+  result.scales.constant = 1;
+  const auto scales_in_place = scales_.empty() ? std::optional(result.scales) : in_place(scales_, tile);
+  const auto offsets_in_place = offsets_.empty() ? std::optional(result.offsets) : in_place(offsets_, tile);
+  if (scales_in_place && offsets_in_place) {
     result.scales = *scales_in_place;
     result.offsets = *offsets_in_place;
+    result.offsets.negated = negate_;
     return result;
   }
   float* const scales = scratch;
@@ -299,9 +308,16 @@ kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* s
   multiplied_out(tile, scales, offsets, offsets + groups_ * kRows);
   if (subtract_) {
     for (std::uint64_t i = 0; i < groups_ * kRows; ++i) offsets[i] *= -scales[i];
+    result.offset = kernels::OffsetKind::bias;
   }
-  result.scales = {kernels::ParameterType::f32, scales, 0};
-  result.offsets = {kernels::ParameterType::f32, offsets, 0};
+  const auto multiplied = [](const float* values) {
+    kernels::TileParameters parameters;
+    parameters.type = kernels::ParameterType::f32;
+    parameters.elements = values;
+    return parameters;
+  };
+  result.scales = multiplied(scales);
+  if (result.offset != kernels::OffsetKind::none) result.offsets = multiplied(offsets);
   return result;
 }
 

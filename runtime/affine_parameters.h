@@ -27,8 +27,8 @@ class AffineParameters {
   /// How inputs are to be rounded for products of codes; null where there are none: columns that are no multiple of 32,
   /// groups that are no multiple of 16.
   [[nodiscard]] std::optional<kernels::IntegerLayout> integer_layout() const noexcept;
-  /// The tile for products of codes. Parameters with one level are read in place, others are multiplied out in
-  /// `scratch`.
+  /// The tile for products of codes. Parameters of one level, and integers with binary16 steps, are read in place;
+  /// others are multiplied out in `scratch`.
   [[nodiscard]] kernels::IntegerTile integer_tile(std::uint64_t tile, float* scratch) const noexcept;
 
  private:
@@ -48,7 +48,7 @@ class AffineParameters {
                                 std::vector<Factor>& factors);
   [[nodiscard]] bool add_scales(const tensor::Tensor& tensor);
   [[nodiscard]] bool add_offset(const tensor::Tensor& tensor);
-  [[nodiscard]] std::optional<kernels::TileParameters> in_place(const std::vector<Factor>& factors, float absent,
+  [[nodiscard]] std::optional<kernels::TileParameters> in_place(const std::vector<Factor>& factors,
                                                                 std::uint64_t tile) const noexcept;
   void multiplied_out(std::uint64_t tile, float* scales, float* offsets, float* spare) const noexcept;
   void widen(const Factor& factor, std::uint64_t tile, float* out) const noexcept;

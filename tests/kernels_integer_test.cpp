@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <limits>
 #include <random>
 #include <utility>
@@ -90,57 +91,90 @@ void check_unusual_inputs(const KernelTable& table, IntegerLayout layout) {
   CHECK(std::isfinite(got.scales[384 / layout.segment]));
 }
 
+// How parameters are stored.
+struct Stored {
+  ParameterType type;
+  std::uint8_t bits = 0;
+  bool is_signed = false;
+  std::uint64_t groups_per_step = 0;  // 0: no steps
+  bool negated = false;
+};
+
 // Elements of a type as bytes, and the numbers that they are.
 struct Parameters {
   std::vector<std::uint32_t> words;
+  std::vector<std::uint16_t> steps;
   std::vector<float> values;
   TileParameters view;
 };
 
-Parameters random_parameters(std::mt19937_64& random, ParameterType type, std::uint64_t count) {
-  Parameters result;
-  result.words.resize(count);
-  result.values.resize(count);
-  auto* bytes = reinterpret_cast<std::uint8_t*>(result.words.data());
-  const auto constant = static_cast<float>(random() % 16);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const std::uint64_t draw = random();
-    const auto half = static_cast<std::uint16_t>(draw % 2 << 15 | (12 + draw / 2 % 5) << 10 | draw / 16 % 1024);
-    float& value = result.values[i];
-    switch (type) {
-      case ParameterType::constant: value = constant; break;
-      case ParameterType::f32:
-        value = static_cast<float>(draw % 4001) / 2000 - 1;
-        reinterpret_cast<float*>(bytes)[i] = value;
-        break;
-      case ParameterType::f16:
-        value = std::ldexp(static_cast<float>(1024 + draw / 16 % 1024), static_cast<int>(12 + draw / 2 % 5) - 25) *
-                (draw % 2 == 0 ? 1.0f : -1.0f);
-        reinterpret_cast<std::uint16_t*>(bytes)[i] = half;
-        break;
-      case ParameterType::bf16:
-        value = static_cast<float>(static_cast<int>(draw % 255) - 127) / 64;
-        reinterpret_cast<std::uint16_t*>(bytes)[i] =
-            static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
-        break;
-      case ParameterType::u4:
-        bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] | (draw & 15) << 4 * (i % 2));
-        value = static_cast<float>(draw & 15);
-        break;
-      case ParameterType::u8:
-      case ParameterType::i8:
-        bytes[i] = static_cast<std::uint8_t>(draw);
-        value = static_cast<float>(static_cast<int>(draw & 255) -
-                                   (type == ParameterType::i8 && (draw & 128) != 0 ? 256 : 0));
-        break;
-    }
-  }
-  result.view = {type, type == ParameterType::constant ? nullptr : bytes, constant};
-  return result;
+std::pair<std::uint16_t, float> random_half(std::mt19937_64& random) {
+  const std::uint64_t draw = random(), exponent = 12 + draw / 2 % 5, fraction = draw / 16 % 1024;
+  const float magnitude = std::ldexp(static_cast<float>(1024 + fraction), static_cast<int>(exponent) - 25);
+  return {static_cast<std::uint16_t>(draw % 2 << 15 | exponent << 10 | fraction),
+          draw % 2 == 0 ? magnitude : -magnitude};
 }
 
-bool is_bias(ParameterType type) {
-  return type == ParameterType::f32 || type == ParameterType::f16 || type == ParameterType::bf16;
+// The number of element `i`, which is put there.
+float random_element(std::mt19937_64& random, const Stored& stored, std::uint64_t i, std::uint8_t* bytes) {
+  const std::uint64_t draw = random();
+  switch (stored.type) {
+    case ParameterType::constant: break;
+    case ParameterType::f32: return reinterpret_cast<float*>(bytes)[i] = static_cast<float>(draw % 4001) / 2000 - 1;
+    case ParameterType::f16: {
+      const auto [half, value] = random_half(random);
+      reinterpret_cast<std::uint16_t*>(bytes)[i] = half;
+      return value;
+    }
+    case ParameterType::bf16: {
+      const float value = static_cast<float>(static_cast<int>(draw % 255) - 127) / 64;
+      reinterpret_cast<std::uint16_t*>(bytes)[i] =
+          static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
+      return value;
+    }
+    case ParameterType::integer: {
+      const std::uint64_t code = draw & ((1u << stored.bits) - 1);
+      for (std::uint64_t k = 0, bit = i * stored.bits; k < stored.bits; ++k, ++bit)
+        bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] | (code >> k & 1) << bit % 8);
+      const bool negative = stored.is_signed && (code >> (stored.bits - 1)) != 0;
+      return static_cast<float>(static_cast<int>(code) - (negative ? 1 << stored.bits : 0));
+    }
+  }
+  return 0;
+}
+
+Parameters random_parameters(std::mt19937_64& random, const Stored& stored, std::uint64_t groups) {
+  Parameters result;
+  const std::uint64_t count = groups * 16;
+  // Not a byte more than the elements take: reading beyond them is a fault that sanitizers see.
+  const std::uint64_t bits = stored.type == ParameterType::f32       ? 32
+                             : stored.type == ParameterType::integer ? stored.bits
+                                                                     : 16;
+  result.words.resize((count * bits + 31) / 32);
+  auto* bytes = reinterpret_cast<std::uint8_t*>(result.words.data());
+  const auto constant = static_cast<float>(random() % 16);
+  for (std::uint64_t i = 0; i < count; ++i)
+    result.values.push_back(stored.type == ParameterType::constant ? constant
+                                                                   : random_element(random, stored, i, bytes));
+  result.view.type = stored.type;
+  result.view.bits = stored.bits, result.view.is_signed = stored.is_signed, result.view.negated = stored.negated;
+  result.view.elements = stored.type == ParameterType::constant ? nullptr : bytes;
+  result.view.constant = constant;
+  if (stored.groups_per_step > 0) {
+    result.view.groups_per_step = stored.groups_per_step;
+    std::vector<float> steps;
+    for (std::uint64_t i = 0; i < (groups + stored.groups_per_step - 1) / stored.groups_per_step * 16; ++i) {
+      const auto [half, value] = random_half(random);
+      result.steps.push_back(half);
+      steps.push_back(value);
+    }
+    result.view.steps = result.steps.data();
+    for (std::uint64_t i = 0; i < count; ++i) result.values[i] *= steps[i / 16 / stored.groups_per_step * 16 + i % 16];
+  }
+  if (stored.negated) {
+    for (float& value : result.values) value = -value;
+  }
+  return result;
 }
 
 struct Form {
@@ -148,7 +182,9 @@ struct Form {
   bool is_signed;
   std::uint64_t cols, group;
   std::uint8_t segment;
-  ParameterType scales, offsets;
+  Stored scales;
+  OffsetKind offset;
+  Stored offsets;
 };
 
 struct CodedTile {
@@ -164,10 +200,10 @@ struct CodedTile {
     if (random() % 4 == 0) std::fill(codes.begin(), codes.end(), least);  // the greatest sums
     slices = packed_codes(codes, form.bits, form.cols);
     const std::uint64_t groups = (form.cols + form.group - 1) / form.group;
-    scales = random_parameters(random, form.scales, groups * 16);
-    offsets = random_parameters(random, form.offsets, groups * 16);
+    scales = random_parameters(random, form.scales, groups);
+    offsets = random_parameters(random, form.offsets, groups);
     for (std::size_t s = 0; s < slices.size(); ++s) view.slices[s] = slices[s].data();
-    view.scales = scales.view, view.offsets = offsets.view;
+    view.scales = scales.view, view.offsets = offsets.view, view.offset = form.offset;
     view.cols = form.cols, view.group_cols = form.group;
     view.bits = static_cast<std::uint8_t>(form.bits), view.is_signed = form.is_signed;
   }
@@ -179,15 +215,17 @@ std::pair<double, double> expected(const CodedTile& tile, const Form& form, cons
   double total = 0, magnitude = 0;
   for (std::uint64_t col = 0; col < form.cols; ++col) {
     const std::uint64_t parameter = col / form.group * 16 + row;
-    const double scale = tile.scales.values[parameter], offset = tile.offsets.values[parameter];
+    const bool bias = form.offset == OffsetKind::bias;
+    const double scale = tile.scales.values[parameter];
+    const double offset = form.offset == OffsetKind::none ? 0 : tile.offsets.values[parameter];
     const double code = tile.codes[row * form.cols + col];
     const double x =
         static_cast<double>(input.codes[place_of(col, layout.low_bits)]) * input.scales[col / layout.segment];
-    const double value = is_bias(form.offsets) ? scale * code + offset : scale * (code - offset);
+    const double value = bias ? scale * code + offset : scale * (code - offset);
     total += value * x;
     // A kernel may move the codes by half their range, and the offset with them.
     const double moved = std::fabs(code) + std::ldexp(1.0, static_cast<int>(form.bits) - 1);
-    magnitude += (std::fabs(scale) * moved + std::fabs(is_bias(form.offsets) ? offset : scale * offset)) * std::fabs(x);
+    magnitude += (std::fabs(scale) * moved + std::fabs(bias ? offset : scale * offset)) * std::fabs(x);
   }
   return {total, magnitude};
 }
@@ -217,15 +255,16 @@ void check_products(const KernelTable& table, std::mt19937_64& random, const For
   for (std::uint64_t v = 0; v < vectors; ++v) {
     for (std::uint64_t at = 0; at + 3 < stride; ++at) {
       CodedTile& tile = tiles[at / 16];
-      if (form.offsets == ParameterType::constant)
+      if (form.offsets.type == ParameterType::constant)
         std::fill(tile.offsets.values.begin(), tile.offsets.values.end(), constant);
       const auto [total, magnitude] = expected(tile, form, inputs[v], layout, at % 16);
-      // Per segment: scale * input scale, the bias, the sum of inputs, two additions; all segments added up.
+      // Per segment: the sum and the zero point times the input scale, the bias, the additions; all segments added up.
       const double segments = static_cast<double>(form.cols) / form.segment;
       const double bound = (2 * segments + 6) * kEpsilon * magnitude + 1e-38;
       INFO("bits " << form.bits << ", signed " << form.is_signed << ", cols " << form.cols << ", group " << form.group
-                   << ", segment " << int(form.segment) << ", scales " << int(form.scales) << ", offsets "
-                   << int(form.offsets) << ", vector " << v << ", output " << at);
+                   << ", segment " << int(form.segment) << ", scales " << int(form.scales.type) << ", offsets "
+                   << int(form.offset) << ' ' << int(form.offsets.type) << ' ' << int(form.offsets.bits) << ", vector "
+                   << v << ", output " << at);
       REQUIRE(std::fabs(out[v * stride + at] - total) <= bound);
     }
     for (std::uint64_t at = stride - 3; at < stride; ++at) REQUIRE(out[v * stride + at] == -7);
@@ -246,20 +285,37 @@ void check_variant(const char* name) {
     }
   }
   std::mt19937_64 random(6);
-  constexpr ParameterType kScales[] = {ParameterType::f16, ParameterType::bf16, ParameterType::f32,
-                                       ParameterType::constant};
-  constexpr ParameterType kOffsets[] = {ParameterType::constant, ParameterType::u4,  ParameterType::f16,
-                                        ParameterType::u8,       ParameterType::f32, ParameterType::i8,
-                                        ParameterType::bf16};
+  using Type = ParameterType;
+  constexpr Stored kScales[] = {{Type::f16},
+                                {Type::bf16},
+                                {Type::integer, 6, false, 2},
+                                {Type::f32},
+                                {Type::constant},
+                                {Type::integer, 8, true, 16},
+                                {Type::integer, 4, false, 1}};
+  constexpr std::pair<OffsetKind, Stored> kOffsets[] = {
+      {OffsetKind::zero_point, {Type::constant}},
+      {OffsetKind::zero_point, {Type::integer, 4}},
+      {OffsetKind::bias, {Type::f16}},
+      {OffsetKind::zero_point, {Type::integer, 8}},
+      {OffsetKind::bias, {Type::integer, 6, false, 2, true}},
+      {OffsetKind::none, {Type::constant}},
+      {OffsetKind::bias, {Type::f32}},
+      {OffsetKind::zero_point, {Type::integer, 3}},
+      {OffsetKind::zero_point, {Type::integer, 8, true}},
+      {OffsetKind::bias, {Type::bf16, 0, false, 0, true}},
+      {OffsetKind::zero_point, {Type::integer, 5}},
+  };
   int turn = 0;
   for (std::uint32_t bits = 1; bits <= 8; ++bits) {
     for (const bool is_signed : {false, true}) {
       for (const std::uint8_t segment : kSegments) {
         if (bits == 1 && segment == 16) continue;
         for (const std::uint64_t group : {std::uint64_t{segment}, 2 * std::uint64_t{segment}, std::uint64_t{10000}}) {
-          for (const std::uint64_t cols : {128, 384}) {
+          for (const std::uint64_t cols : {128, 1152}) {
             check_products(*table, random,
-                           {bits, is_signed, cols, group, segment, kScales[turn % 4], kOffsets[turn % 7]});
+                           {bits, is_signed, cols, group, segment, kScales[turn % std::size(kScales)],
+                            kOffsets[turn % std::size(kOffsets)].first, kOffsets[turn % std::size(kOffsets)].second});
             ++turn;
           }
         }

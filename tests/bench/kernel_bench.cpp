@@ -66,13 +66,16 @@ void bench_integer(bench::Report& report, const KernelTable& table, const Worklo
               IntegerTile tiles[kMaxIntegerTiles];
               for (std::uint64_t k = 0; k < kMaxIntegerTiles; ++k) {
                 const std::uint32_t* at = work.words.data() + (t + k) * kCols / 32 * bits * 16;
-                tiles[k] = {{at, at, at},
-                            {ParameterType::f16, work.parameters.data()},
-                            {ParameterType::u4, work.parameters.data()},
-                            kCols,
-                            group,
-                            static_cast<std::uint8_t>(bits),
-                            false};
+                tiles[k] = {};
+                for (const std::uint32_t*& slice : tiles[k].slices) slice = at;
+                tiles[k].scales.type = ParameterType::f16;
+                tiles[k].scales.elements = work.parameters.data();
+                tiles[k].offset = OffsetKind::zero_point;
+                tiles[k].offsets.type = ParameterType::integer;
+                tiles[k].offsets.bits = 4;
+                tiles[k].offsets.elements = work.parameters.data();
+                tiles[k].cols = kCols, tiles[k].group_cols = group;
+                tiles[k].bits = static_cast<std::uint8_t>(bits);
               }
               table.integer.multiply(tiles, kMaxIntegerTiles, layout, inputs.data(), vectors, out.data(), 64);
               bench::keep(out[0]);
