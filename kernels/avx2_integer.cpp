@@ -220,9 +220,10 @@ struct Widened {
   const std::uint16_t* halves;  // the scales where they lie, binary16; null: `scales`
   float zero;                   // of all, where offsets are no zero points
 
-  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift) noexcept {
+  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift,
+                                      bool used_once) noexcept {
     halves = nullptr;
-    if (tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated) {
+    if (used_once && tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated) {
       halves = static_cast<const std::uint16_t*>(tile.scales.elements) + first * kRows;
     } else {
       avx2_widen_parameters(tile.scales, first, groups, scales);
@@ -245,50 +246,70 @@ struct Widened {
 // Which parameters a block has beside its scales.
 enum class Beside : std::uint8_t { one_zero, zeros, biases };
 
-// Adds to the totals of one tile and one input what the segments [first, first + count) yield.
-template <Beside kBeside, bool kHalves>
-void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const IntegerInput& input,
-           const std::int32_t (*sums)[kRows], float* totals) noexcept {
-  __m256 low = _mm256_loadu_ps(totals), high = _mm256_loadu_ps(totals + kHalf);
+// How scales are read: by one input from where they lie, or from the widened block by one or more inputs.
+enum class Reads : std::uint8_t { halves, once, often };
+constexpr int kVectorsAtOnce = 4, kTilesAtOnce = 2;
+
+template <Reads kReads>
+Sixteen scales_at(const Widened& parameters, u64 place) noexcept {
+  if constexpr (kReads != Reads::halves)
+    return {_mm256_load_ps(parameters.scales + place), _mm256_load_ps(parameters.scales + place + kHalf)};
+  _mm_prefetch(parameters.halves + place + kAhead / 2, _MM_HINT_T0);
+  return {_mm256_cvtph_ps(eight_halves(parameters.halves, place)),
+          _mm256_cvtph_ps(eight_halves(parameters.halves, place + kHalf))};
+}
+
+// The total of eight outputs with what one segment of an input adds to it.
+template <Beside kBeside>
+__m256 with_segment(__m256 total, const std::int32_t* sums, __m256 scales, const float* offsets, __m256 input_scale,
+                    __m256 input_sum, __m256 moved) noexcept {
+  const __m256 codes = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums)));
+  if constexpr (kBeside == Beside::biases) total = _mm256_fmadd_ps(_mm256_load_ps(offsets), input_sum, total);
+  const __m256 value = kBeside == Beside::zeros
+                           ? _mm256_fnmadd_ps(_mm256_load_ps(offsets), input_sum, _mm256_mul_ps(codes, input_scale))
+                           : _mm256_fmsub_ps(codes, input_scale, moved);
+  return _mm256_fmadd_ps(scales, value, total);
+}
+
+// Adds what the segments [first, first + count) yield to the totals of one tile and one input, or kVectorsAtOnce of them.
+template <Beside kBeside, Reads kReads>
+void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const IntegerInput* inputs,
+           const BlockSums* sums, float* totals, u64 stride) noexcept {
+  constexpr int kVectors = kReads == Reads::often ? kVectorsAtOnce : 1;
+  __m256 low[kVectors], high[kVectors];
+#pragma GCC unroll 4
+  for (u64 v = 0; v < kVectors; ++v) {
+    low[v] = _mm256_loadu_ps(totals + v * stride);
+    high[v] = _mm256_loadu_ps(totals + v * stride + kHalf);
+  }
   const u64 first_group = first / per_group;
   const __m256 zero = _mm256_set1_ps(parameters.zero);
   u64 segment = first;
   for (u64 group = first_group; segment < first + count; ++group) {
     const u64 place = (group - first_group) * kRows;
-    Sixteen scales;
-    if constexpr (kHalves) {
-      _mm_prefetch(parameters.halves + place + kAhead / 2, _MM_HINT_T0);
-      scales = {_mm256_cvtph_ps(eight_halves(parameters.halves, place)),
-                _mm256_cvtph_ps(eight_halves(parameters.halves, place + kHalf))};
-    } else {
-      scales = {_mm256_load_ps(parameters.scales + place), _mm256_load_ps(parameters.scales + place + kHalf)};
-    }
+    const Sixteen scales = scales_at<kReads>(parameters, place);
     const float* const offsets = parameters.offsets + place;
     const u64 end = (group + 1) * per_group < first + count ? (group + 1) * per_group : first + count;
     for (; segment < end; ++segment) {
-      const __m256 scale = _mm256_broadcast_ss(input.scales + segment), sum = _mm256_broadcast_ss(input.sums + segment);
-      const __m256 moved = _mm256_mul_ps(zero, sum);
-      const auto half = [&](u64 at, __m256 scales_of_half, __m256 total) {
-        const __m256 codes =
-            _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[segment - first] + at)));
-        const __m256 value = kBeside == Beside::zeros
-                                 ? _mm256_fnmadd_ps(_mm256_load_ps(offsets + at), sum, _mm256_mul_ps(codes, scale))
-                                 : _mm256_fmsub_ps(codes, scale, moved);
-        if constexpr (kBeside == Beside::biases) total = _mm256_fmadd_ps(_mm256_load_ps(offsets + at), sum, total);
-        return _mm256_fmadd_ps(scales_of_half, value, total);
-      };
-      low = half(0, scales.low, low);
-      high = half(kHalf, scales.high, high);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        const __m256 scale = _mm256_broadcast_ss(inputs[v].scales + segment);
+        const __m256 sum = _mm256_broadcast_ss(inputs[v].sums + segment), moved = _mm256_mul_ps(zero, sum);
+        const std::int32_t* const at = sums[v][segment - first];
+        low[v] = with_segment<kBeside>(low[v], at, scales.low, offsets, scale, sum, moved);
+        high[v] = with_segment<kBeside>(high[v], at + kHalf, scales.high, offsets + kHalf, scale, sum, moved);
+      }
     }
   }
-  _mm256_storeu_ps(totals, low);
-  _mm256_storeu_ps(totals + kHalf, high);
+#pragma GCC unroll 4
+  for (u64 v = 0; v < kVectors; ++v) {
+    _mm256_storeu_ps(totals + v * stride, low[v]);
+    _mm256_storeu_ps(totals + v * stride + kHalf, high[v]);
+  }
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
 using SumsOf = void (*)(const IntegerTile*, u64, u64, u64, const IntegerInput*, BlockSums*) noexcept;
-
-constexpr int kVectorsAtOnce = 4, kTilesAtOnce = 2;
 
 // The sums of codes of one width: of one tile and input, of some tiles, of some inputs.
 struct SumKernels {
@@ -334,18 +355,24 @@ struct Plan {
                                                                   : Beside::one_zero;
   }
 
-  void fill(const IntegerTile& tile, u64 first, u64 count, Widened& parameters) const noexcept {
+  void fill(const IntegerTile& tile, u64 first, u64 count, bool used_once, Widened& parameters) const noexcept {
     const u64 group = first / per_group, end = (first + count - 1) / per_group + 1;
-    parameters.fill(tile, group, end - group, kernels.shift);
+    parameters.fill(tile, group, end - group, kernels.shift, used_once);
   }
-  void add(const Widened& parameters, u64 first, u64 count, const IntegerInput& input, const BlockSums& sums,
-           float* totals) const noexcept {
-    constexpr decltype(&apply<Beside::zeros, true>) kApply[2][3] = {
-        {apply<Beside::one_zero, false>, apply<Beside::zeros, false>, apply<Beside::biases, false>},
-        {apply<Beside::one_zero, true>, apply<Beside::zeros, true>, apply<Beside::biases, true>}};
-    kApply[parameters.halves != nullptr][static_cast<int>(beside)](parameters, per_group, first, count, input, sums,
-                                                                   totals);
+  // `often`: for kVectorsAtOnce inputs.
+  void add(const Widened& parameters, u64 first, u64 count, bool often, const IntegerInput* inputs,
+           const BlockSums* sums, float* totals, u64 stride) const noexcept {
+    const Reads reads = parameters.halves != nullptr ? Reads::halves : often ? Reads::often : Reads::once;
+    kApply[static_cast<int>(beside)][static_cast<int>(reads)](parameters, per_group, first, count, inputs, sums, totals,
+                                                              stride);
   }
+
+ private:
+  template <Beside kBeside>
+  static constexpr decltype(&apply<kBeside, Reads::once>) kReadings[3] = {
+      apply<kBeside, Reads::halves>, apply<kBeside, Reads::once>, apply<kBeside, Reads::often>};
+  static constexpr decltype(&kReadings<Beside::zeros>[0]) kApply[3] = {
+      kReadings<Beside::one_zero>, kReadings<Beside::zeros>, kReadings<Beside::biases>};
 };
 
 // One tile times all inputs: a block of its codes stays in the first-level cache meanwhile.
@@ -355,12 +382,12 @@ void tile_product(const Plan& plan, const IntegerTile& tile, const IntegerInput*
   alignas(32) BlockSums sums[kVectorsAtOnce];
   for (u64 first = 0; first < plan.segments; first += kSegmentsAtOnce) {
     const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
-    plan.fill(tile, first, count, parameters);
+    plan.fill(tile, first, count, false, parameters);
     for (u64 v = 0; v < vectors;) {
       const bool some = v + kVectorsAtOnce <= vectors;
       (some ? plan.kernels.vectors : plan.kernels.one)(&tile, plan.step, first, count, inputs + v, sums);
-      for (const u64 end = some ? v + kVectorsAtOnce : v + 1, begin = v; v < end; ++v)
-        plan.add(parameters, first, count, inputs[v], sums[v - begin], out + v * out_stride);
+      plan.add(parameters, first, count, some, inputs + v, sums, out + v * out_stride, out_stride);
+      v += some ? kVectorsAtOnce : 1;
     }
   }
 }
@@ -374,8 +401,8 @@ void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, c
     const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
     (tile_count == kTilesAtOnce ? plan.kernels.tiles : plan.kernels.one)(tiles, plan.step, first, count, &input, sums);
     for (int t = 0; t < tile_count; ++t) {
-      plan.fill(tiles[t], first, count, parameters);
-      plan.add(parameters, first, count, input, sums[t], out + static_cast<u64>(t) * kRows);
+      plan.fill(tiles[t], first, count, true, parameters);
+      plan.add(parameters, first, count, false, &input, sums + t, out + static_cast<u64>(t) * kRows, 0);
     }
   }
 }
