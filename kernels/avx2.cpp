@@ -58,11 +58,37 @@ float dot(const Element* w, const float* x, u64 n) noexcept {
 }
 
 float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
-float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept {
-  return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n);
+
+// Four rows at once: as many streams of weights, and every loaded input serves them all.
+template <__m256 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept>
+void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
+  constexpr u64 kStreams = 4;
+  u64 r = 0;
+  for (; r + kStreams <= count; r += kStreams, w += kStreams * w_stride) {
+    __m256 even[kStreams], odd[kStreams];
+    for (u64 k = 0; k < kStreams; ++k) even[k] = odd[k] = _mm256_setzero_ps();
+    u64 i = 0;
+    for (; i + 2 * kLanes <= cols; i += 2 * kLanes) {
+      const __m256 first = loadu(x + i), second = loadu(x + i + kLanes);
+      for (u64 k = 0; k < kStreams; ++k) {
+        even[k] = _mm256_fmadd_ps(kLoad(w + k * w_stride + i), first, even[k]);
+        odd[k] = _mm256_fmadd_ps(kLoad(w + k * w_stride + i + kLanes), second, odd[k]);
+      }
+    }
+    for (u64 k = 0; k < kStreams; ++k) {
+      float total = sum(_mm256_add_ps(even[k], odd[k]));
+      for (u64 rest = i; rest < cols; ++rest) total += kOne(w[k * w_stride + rest]) * x[rest];
+      out[r + k] = total;
+    }
+  }
+  for (; r < count; ++r, w += w_stride) out[r] = dot<std::uint16_t, kLoad, kOne>(w, x, cols);
 }
-float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept {
-  return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n);
+
+void rows_f16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
+  rows<widen_f16, widen_one_f16>(w, w_stride, count, x, cols, out);
+}
+void rows_bf16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
+  rows<widen_bf16, widen_one_bf16>(w, w_stride, count, x, cols, out);
 }
 
 void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
@@ -103,11 +129,11 @@ void rows_dot(const float* w, u64 w_stride, u64 rows, const float* x, u64 x_stri
   u64 r = 0;
   for (; r + 4 <= rows; r += 4) {
     u64 t = 0;
-    for (; t + 2 <= vectors; t += 2) {
-      rows_block<4, 2>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+    for (; t + 3 <= vectors; t += 3) {
+      rows_block<4, 3>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
                        out_stride);
     }
-    if (t < vectors)
+    for (; t < vectors; ++t)
       rows_block<4, 1>(w + r * w_stride, w_stride, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
                        out_stride);
   }
@@ -405,7 +431,7 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 }  // namespace
 
 const KernelTable& avx2_table() noexcept {
-  static const KernelTable table = {"avx2",      dot_f32,    dot_f16,     dot_bf16,        f16_to_f32,
+  static const KernelTable table = {"avx2",      dot_f32,    rows_f16,    rows_bf16,       f16_to_f32,
                                     bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, axpy_f32,
                                     rows_dot,    tile_dot,   tile_decode, panel_dot,       avx2_integer_kernels()};
   return table;

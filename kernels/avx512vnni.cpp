@@ -61,11 +61,37 @@ float dot(const Element* w, const float* x, u64 n) noexcept {
 }
 
 float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
-float dot_f16(const std::uint16_t* w, const float* x, u64 n) noexcept {
-  return dot<std::uint16_t, widen_f16, widen_one_f16>(w, x, n);
+
+// Four rows at once: as many streams of weights, and every loaded input serves them all.
+template <__m512 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept>
+void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
+  constexpr u64 kStreams = 4;
+  u64 r = 0;
+  for (; r + kStreams <= count; r += kStreams, w += kStreams * w_stride) {
+    __m512 even[kStreams], odd[kStreams];
+    for (u64 k = 0; k < kStreams; ++k) even[k] = odd[k] = _mm512_setzero_ps();
+    u64 i = 0;
+    for (; i + 2 * kLanes <= cols; i += 2 * kLanes) {
+      const __m512 first = loadu(x + i), second = loadu(x + i + kLanes);
+      for (u64 k = 0; k < kStreams; ++k) {
+        even[k] = _mm512_fmadd_ps(kLoad(w + k * w_stride + i), first, even[k]);
+        odd[k] = _mm512_fmadd_ps(kLoad(w + k * w_stride + i + kLanes), second, odd[k]);
+      }
+    }
+    for (u64 k = 0; k < kStreams; ++k) {
+      float total = sum(_mm512_add_ps(even[k], odd[k]));
+      for (u64 rest = i; rest < cols; ++rest) total += kOne(w[k * w_stride + rest]) * x[rest];
+      out[r + k] = total;
+    }
+  }
+  for (; r < count; ++r, w += w_stride) out[r] = dot<std::uint16_t, kLoad, kOne>(w, x, cols);
 }
-float dot_bf16(const std::uint16_t* w, const float* x, u64 n) noexcept {
-  return dot<std::uint16_t, widen_bf16, widen_one_bf16>(w, x, n);
+
+void rows_f16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
+  rows<widen_f16, widen_one_f16>(w, w_stride, count, x, cols, out);
+}
+void rows_bf16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
+  rows<widen_bf16, widen_one_bf16>(w, w_stride, count, x, cols, out);
 }
 
 void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
@@ -335,7 +361,7 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 }  // namespace
 
 const KernelTable& avx512vnni_table() noexcept {
-  static constexpr KernelTable table = {"avx512vnni", dot_f32,    dot_f16,     dot_bf16,  f16_to_f32,
+  static constexpr KernelTable table = {"avx512vnni", dot_f32,    rows_f16,    rows_bf16, f16_to_f32,
                                         bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   axpy_f32,
                                         rows_dot,     tile_dot,   tile_decode, panel_dot, {}};
   return table;

@@ -48,11 +48,13 @@ float from_f16(std::uint16_t bits) { return widen_f16(bits); }
 float from_bf16(std::uint16_t bits) { return widen_bf16(bits); }
 
 float dot_f32(const float* w, const float* x, std::uint64_t n) noexcept { return dot<float, same>(w, x, n); }
-float dot_f16(const std::uint16_t* w, const float* x, std::uint64_t n) noexcept {
-  return dot<std::uint16_t, from_f16>(w, x, n);
+void rows_f16(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x, std::uint64_t cols,
+              float* out) noexcept {
+  for (std::uint64_t r = 0; r < count; ++r) out[r] = dot<std::uint16_t, from_f16>(w + r * w_stride, x, cols);
 }
-float dot_bf16(const std::uint16_t* w, const float* x, std::uint64_t n) noexcept {
-  return dot<std::uint16_t, from_bf16>(w, x, n);
+void rows_bf16(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x, std::uint64_t cols,
+               float* out) noexcept {
+  for (std::uint64_t r = 0; r < count; ++r) out[r] = dot<std::uint16_t, from_bf16>(w + r * w_stride, x, cols);
 }
 
 void f16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t n) noexcept {
@@ -128,7 +130,7 @@ void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint
 }  // namespace
 
 const KernelTable& portable_table() noexcept {
-  static const KernelTable table = {"portable",  dot_f32,    dot_f16,     dot_bf16,        f16_to_f32,
+  static const KernelTable table = {"portable",  dot_f32,    rows_f16,    rows_bf16,       f16_to_f32,
                                     bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, axpy_f32,
                                     rows_dot,    tile_dot,   tile_decode, panel_dot,       portable_integer_kernels()};
   return table;

@@ -35,8 +35,8 @@ void inherit(Entry& entry, Entry next) noexcept {
 KernelTable completed(const KernelTable& table, const KernelTable& next) noexcept {
   KernelTable result = table;
   inherit(result.dot_f32, next.dot_f32);
-  inherit(result.dot_f16, next.dot_f16);
-  inherit(result.dot_bf16, next.dot_bf16);
+  inherit(result.rows_f16, next.rows_f16);
+  inherit(result.rows_bf16, next.rows_bf16);
   inherit(result.f16_to_f32, next.f16_to_f32);
   inherit(result.bf16_to_f32, next.bf16_to_f32);
   inherit(result.f32_to_f16, next.f32_to_f16);

@@ -146,10 +146,9 @@ void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x
     return;
   }
   if (vectors == 1 && (form_ == Form::f16_rows || form_ == Form::bf16_rows)) {
-    const auto dot = form_ == Form::f16_rows ? kernels_->dot_f16 : kernels_->dot_bf16;
+    const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
     const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
-    for (std::uint64_t r = 0; r < rows; ++r) out[first + r] = dot(weights + r * cols_, x, cols_);
-    return;
+    return products(weights, cols_, rows, x, cols_, out + first);
   }
   const float* weights = float_rows(block, scratch);
   kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);

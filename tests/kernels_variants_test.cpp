@@ -74,21 +74,40 @@ void check_dots(const kernels::KernelTable& table) {
       const std::vector<float> w_block = random_floats(random, n + pad), x_block = random_floats(random, n + pad);
       const std::vector<float> x(x_block.begin() + static_cast<std::ptrdiff_t>(pad), x_block.end());
       const std::vector<float> w(w_block.begin() + static_cast<std::ptrdiff_t>(pad), w_block.end());
-      std::vector<std::uint16_t> half(n), brain(n);
-      for (std::uint64_t i = 0; i < n; ++i) {
-        half[i] = static_cast<std::uint16_t>((random() & 0x83FF) | (10 + random() % 6) << 10);
-        brain[i] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(w[i]) >> 16);
-      }
       check_dot(
           table.dot_f32, w, x, n, [](float v) { return v; }, "dot_f32");
-      check_dot(table.dot_f16, half, x, n, f16_value, "dot_f16");
-      check_dot(table.dot_bf16, brain, x, n, bf16, "dot_bf16");
-
       std::vector<float> out = w_block;
       table.axpy_f32(0.75f, x_block.data() + pad, out.data() + pad, n);
       for (std::uint64_t i = 0; i < n; ++i) {
         check_sum(out[pad + i], w[i] + 0.75 * x[i], std::abs(w[i]) + std::abs(0.75 * x[i]), 1, "axpy_f32");
       }
+    }
+  }
+}
+
+template <class Rows, class Widen>
+void check_rows(Rows rows, const std::vector<std::uint16_t>& w, std::uint64_t stride, std::uint64_t count,
+                const std::vector<float>& x, Widen widen, const char* what) {
+  std::vector<float> out(count + 1, -7);
+  rows(w.data(), stride, count, x.data(), x.size(), out.data());
+  CHECK(out[count] == -7);
+  for (std::uint64_t r = 0; r < count; ++r) {
+    const std::vector<std::uint16_t> row(w.begin() + static_cast<std::ptrdiff_t>(r * stride), w.end());
+    check_dot([&](auto, auto, auto) { return out[r]; }, row, x, x.size(), widen, what);
+  }
+}
+
+void check_rows_of_halves(const kernels::KernelTable& table) {
+  std::mt19937_64 random(9);
+  for (const std::uint64_t n : kLengths) {
+    for (const std::uint64_t count : {1, 3, 4, 5, 8, 16}) {
+      const std::uint64_t stride = n + random() % 9;
+      const std::vector<float> x = random_floats(random, n);
+      std::vector<std::uint16_t> half(count * stride), brain(count * stride);
+      for (std::uint16_t& h : half) h = static_cast<std::uint16_t>((random() & 0x83FF) | (10 + random() % 6) << 10);
+      for (std::uint16_t& b : brain) b = static_cast<std::uint16_t>((random() & 0x807F) | (120 + random() % 8) << 7);
+      check_rows(table.rows_f16, half, stride, count, x, f16_value, "rows_f16");
+      check_rows(table.rows_bf16, brain, stride, count, x, bf16, "rows_bf16");
     }
   }
 }
@@ -291,6 +310,7 @@ void check_variant(const char* name) {
   if (table == nullptr) return;
   CHECK(table->name == std::string(name));
   check_dots(*table);
+  check_rows_of_halves(*table);
   check_rows_dot(*table);
   check_conversions(*table);
   check_integers(*table);
