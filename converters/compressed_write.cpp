@@ -4,6 +4,8 @@
 
 #include "converters/hf_names.h"
 #include "converters/linear_write.h"
+#include "converters/option_error.h"
+#include "converters/requantize_for.h"
 #include "converters/scaled_write.h"
 #include "converters/scheme_choice.h"
 #include "format/base/checked_math.h"
@@ -24,7 +26,8 @@ constexpr DType kCodeTypes[] = {DType::u1, DType::u1, DType::u2, DType::u3, DTyp
 
 constexpr std::uint8_t kUsualWidth = 4;
 constexpr std::uint32_t kUsualGroup = 128;
-constexpr tensor::Block kFp8Block = {128, 128}, kMxBlock = {1, 32};
+constexpr tensor::Block kFp8Block = {128, 128}, kMxBlock = {1, 32}, kNvBlock = {1, 16};
+const Level kNvWhole = {.type = DType::f32, .block = {0, 0}, .divide = true};
 
 using Extent = SchemeWord::Extent;
 
@@ -91,11 +94,11 @@ std::vector<StoredForm> float_forms(const Scheme& source) {
   form.scheme.scales = {finest};
   const bool groups = finest.block.rows == 1 && finest.block.cols != 0;
   if (source.codes.type == DType::e2m1 && finest.type == DType::e8m0) {
-    form.scheme.scales[0].block = {1, 32};
+    form.scheme.scales[0].block = kMxBlock;
     return {form};
   }
-  if (source.codes.type == DType::e2m1 && finest.type == DType::e4m3 && finest.block == tensor::Block{1, 16}) {
-    form.scheme.scales.push_back({.type = DType::f32, .block = {0, 0}, .divide = true});
+  if (source.codes.type == DType::e2m1 && finest.type == DType::e4m3 && finest.block == kNvBlock) {
+    form.scheme.scales.push_back(kNvWhole);
     form.scheme.rounded_scale = true;
     return {form};
   }
@@ -105,18 +108,29 @@ std::vector<StoredForm> float_forms(const Scheme& source) {
                                                                             : std::vector<StoredForm>{};
 }
 
+/// Throws OptionError for another group than the one that a word of small floats stands for.
+void check_groups(const SchemeWord& word, const WriteOptions& options) {
+  const bool is_mx = word.base == "mxfp4" || word.base == "mxfp8";
+  if ((!is_mx && word.base != "nvfp4") || word.extent == Extent::unsaid) return;
+  const std::uint32_t group = is_mx ? kMxBlock.cols : kNvBlock.cols;
+  if (word.extent == Extent::group && word.group == group) return;
+  throw OptionError("--scheme " + options.scheme + ": " + word.base + " has groups of " + std::to_string(group) +
+                    " inputs");
+}
+
 /// Forms of the word that could hold the codes of the source.
 std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word) {
-  const bool wants_floats = word.base == "fp8" || word.base == "mxfp4" || word.base == "nvfp4";
+  const bool wants_floats = word.base == "fp8" || word.base == "mxfp4" || word.base == "mxfp8" || word.base == "nvfp4";
   const bool is_float = tensor::info(source.scheme.codes.type).is_float;
   if (word.named && (is_float ? !wants_floats : wants_floats)) return {};
   if (!is_float) return integer_forms(source, word);
-  const bool same = word.base == "fp8" ? source.scheme.codes.type == DType::e4m3
-                                       : (word.base == "mxfp4") == (source.scheme.scales[0].type == DType::e8m0);
-  if (word.named && !same) return {};
+  const bool wants_bytes = word.base == "fp8" || word.base == "mxfp8";
+  const bool wants_powers = word.base == "mxfp4" || word.base == "mxfp8";
+  const bool has_powers = source.scheme.scales[0].type == DType::e8m0;
+  if (word.named && (wants_bytes != (source.scheme.codes.type == DType::e4m3) || wants_powers != has_powers)) return {};
   std::vector<StoredForm> forms = float_forms(source.scheme);
   for (StoredForm& form : forms)
-    if (word.extent != Extent::unsaid) form.scheme.scales[0].block = fp8_block(word);
+    if (word.base == "fp8" && word.extent != Extent::unsaid) form.scheme.scales[0].block = fp8_block(word);
   return forms;
 }
 
@@ -126,13 +140,19 @@ std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& w
   const DType type = from.is_plain() && is_number(from.codes.type) ? from.codes.type : DType::f16;
   const std::uint64_t inputs = source.shape.back();
   StoredForm form;
-  if (word.base == "mxfp4") {
+  if (word.base == "mxfp4" || word.base == "mxfp8") {
     if (inputs % kMxBlock.cols != 0) return std::nullopt;
-    form.scheme.codes.type = DType::e2m1;
+    form.scheme.codes.type = word.base == "mxfp4" ? DType::e2m1 : DType::e4m3;
     form.scheme.scales = {{.type = DType::e8m0, .block = kMxBlock}};
     return form;
   }
-  if (word.base == "nvfp4") return std::nullopt;
+  if (word.base == "nvfp4") {
+    if (inputs % kNvBlock.cols != 0) return std::nullopt;
+    form.scheme.codes.type = DType::e2m1;
+    form.scheme.scales = {{.type = DType::e4m3, .block = kNvBlock}, kNvWhole};
+    form.scheme.rounded_scale = true;
+    return form;
+  }
   if (word.base == "fp8" || word.base == "int8") {
     form.scheme.codes.type = word.base == "fp8" ? DType::e4m3 : DType::i8;
     form.scheme.scales = {{.type = type, .block = fp8_block(word)}};
@@ -255,8 +275,8 @@ std::vector<ModuleGroup> groups_of(const std::vector<CodedOutput>& outputs) {
 }  // namespace
 
 const std::vector<std::string_view>& compressed_schemes() noexcept {
-  static const std::vector<std::string_view> words = {"4bit", "2bit", "3bit", "5bit",  "6bit", "7bit",
-                                                      "8bit", "int8", "fp8",  "mxfp4", "nvfp4"};
+  static const std::vector<std::string_view> words = {"4bit", "2bit", "3bit", "5bit",  "6bit",  "7bit",
+                                                      "8bit", "int8", "fp8",  "mxfp4", "mxfp8", "nvfp4"};
   return words;
 }
 
@@ -265,8 +285,10 @@ CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, co
   CodedPlan plan;
   if (is_float_word(options.scheme)) return plan;
   const SchemeWord word = scheme_word(options, compressed_schemes(), "compressed-tensors");
+  check_groups(word, options);
   Forms forms;
   forms.problem = zero_points_problem;
+  forms.round = requantize_for_compressed_tensors;
   if (is_eligible(source, file_name, model)) forms.kept = forms_for(source, word);
   if (may_round(source, file_name, model, options, word.named)) forms.rounded = rounding_for(source, word);
   if (forms.kept.empty() && !forms.rounded) return plan;

@@ -37,7 +37,7 @@ const Quantizer* find_quantizer(const Scheme& scheme) noexcept {
   for (const auto& rows : {quantizers::kGgufQuantizers, quantizers::kMlxQuantizers, quantizers::kTableQuantizers,
                            quantizers::kCompressedTensorsQuantizers})
     if (const Quantizer* row = find_in(rows, scheme)) return row;
-  return nullptr;
+  return find_in(quantizers::compressed_float_quantizers(DType::f32), scheme);
 }
 
 void widen(Extremes& extremes, const float* values, std::uint64_t count) noexcept {
@@ -47,7 +47,7 @@ void widen(Extremes& extremes, const float* values, std::uint64_t count) noexcep
     if (std::fabs(values[i]) > std::fabs(extremes.farthest)) extremes.farthest = values[i];
   }
 }
-Extremes starting_at(float value) noexcept { return {value, value, value}; }
+Extremes starting_at(float value) noexcept { return {value, value, value, 0}; }
 
 /// Values of the source in stored rows of the target.
 class RowValues {
@@ -112,6 +112,7 @@ class QuantizedPlanes final : public tensor::PlaneSource {
     if (!quantizer_.casts_values || target_.scheme.scales.empty()) return;
     for (float& value : values) value = quantizers::rounded(target_.scheme.scales[0].type, value);
   }
+  [[nodiscard]] float farthest_value() const;
   void find_whole_numbers();
   void add_whole_scale();
   void quantize_row(std::uint64_t row, std::uint64_t in_unit, RowValues& reader, Unit& unit) const;
@@ -125,16 +126,37 @@ class QuantizedPlanes final : public tensor::PlaneSource {
   std::vector<recoding::ElementCodec> codecs_;  // by level
   std::size_t code_planes_ = 0;
   tensor::Block block_{1, 0};
+  float whole_scale_ = 0;
   std::vector<BlockNumbers> whole_numbers_;    // (matrices, parameter rows, columns), where blocks span rows
   std::vector<std::vector<std::byte>> whole_;  // by level
 };
 
+/// Of the largest magnitude in the tensor.
+float QuantizedPlanes::farthest_value() const {
+  Extremes all;
+  std::mutex mutex;
+  parallel_for(geometry_.matrices * geometry_.rows, 64, [&](std::uint64_t begin, std::uint64_t end, int) {
+    RowValues reader(source_, target_);
+    std::vector<float> values;
+    Extremes own;
+    for (std::uint64_t row = begin; row < end; ++row) {
+      const std::uint64_t count = reader.read(row, values);
+      widen(own, values.data(), count);
+    }
+    const std::scoped_lock lock(mutex);
+    widen(all, &own.farthest, 1);
+  });
+  return all.farthest;
+}
+
 /// Scales of rows that share a number for the tensor.
 void QuantizedPlanes::add_whole_scale() {
+  whole_scale_ = quantizer_.whole_scale;
+  if (quantizer_.find_whole_scale != nullptr) whole_scale_ = quantizer_.find_whole_scale(starting_at(farthest_value()));
   for (std::size_t level = 0; level < codecs_.size(); ++level) {
     const tensor::PlaneSpec& spec = specs_[code_planes_ + level];
     whole_.emplace_back(spec.sliced ? 0 : spec.total_bytes);
-    const double number = quantizer_.whole_scale;
+    const double number = whole_scale_;
     if (!spec.sliced) codecs_[level].encode(&number, 1, whole_.back().data());
   }
 }
@@ -186,6 +208,7 @@ void QuantizedPlanes::quantize_row(std::uint64_t row, std::uint64_t in_unit, Row
     if (whole_numbers_.empty()) {
       Extremes extremes = starting_at(unit.values[from]);
       widen(extremes, unit.values.data() + from, length);
+      extremes.whole_scale = whole_scale_;
       numbers = quantizer_.numbers(target_.scheme, extremes, length == group_cols());
       const double stored[] = {numbers.scale, numbers.offset};
       for (std::size_t level = 0; level < unit.numbers.size(); ++level)
@@ -288,6 +311,13 @@ Tensor requantize(const Tensor& source, const StoredForm& wanted) {
   Tensor target = without_planes(source, wanted);
   target.planes = quantizers::nested_planes(quantized(source, single, find_quantizer(single.scheme)), target);
   return target;
+}
+
+Tensor requantize_for_compressed_tensors(const Tensor& source, const StoredForm& wanted) {
+  tensor::validate(wanted.scheme, "wanted scheme");
+  const DType type = source.scheme.is_plain() ? source.scheme.codes.type : DType::f32;
+  const Quantizer* own = find_in(quantizers::compressed_float_quantizers(type), wanted.scheme);
+  return own != nullptr ? quantized(source, wanted, own) : requantize(source, wanted);
 }
 
 Tensor requantize_for_mlx(const Tensor& source, const StoredForm& wanted) {

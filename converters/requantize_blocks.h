@@ -13,7 +13,8 @@ namespace ingot::convert::quantizers {
 
 struct Extremes {
   float least = 0, greatest = 0;
-  float farthest = 0;  // of the largest magnitude, the first such
+  float farthest = 0;     // of the largest magnitude, the first such
+  float whole_scale = 0;  // of the tensor's second level of scales, where it has one number
 };
 
 /// What a block's codes are made with, and what is stored of it (already numbers of the scheme's types).
@@ -31,6 +32,8 @@ struct Quantizer {
                 std::uint8_t* codes) noexcept;
   bool casts_values;      // values are rounded to the type of the scales first
   float whole_scale = 0;  // the one number of a second level of scales
+  /// That number where it follows from the values, of which only `farthest` is given. Null: whole_scale.
+  float (*find_whole_scale)(const Extremes& all) noexcept = nullptr;
 };
 
 extern const std::span<const Quantizer> kGgufQuantizers;  // requantize_gguf.cpp
@@ -40,6 +43,9 @@ extern const std::span<const Quantizer> kMlxQuantizers;   // requantize_mlx.cpp
     tensor::DType type) noexcept;                                      // requantize_mlx_floats.cpp
 extern const std::span<const Quantizer> kTableQuantizers;              // requantize_table.cpp
 extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requantize_compressed_tensors.cpp
+/// mxfp8 and nvfp4 of compressed-tensors, for values of this type.
+[[nodiscard]] std::span<const Quantizer> compressed_float_quantizers(
+    tensor::DType type) noexcept;  // requantize_compressed_floats.cpp
 
 // --- Shared pieces ---------------------------------------------------------------------------------------------------
 
@@ -52,6 +58,8 @@ extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requan
 
 /// To e4m3, to the nearest, ties to even; beyond the range the largest number, as a cast of torch.
 [[nodiscard]] std::uint8_t to_e4m3(float value) noexcept;  // requantize_compressed_tensors.cpp
+/// To e2m1, to the nearest, ties to even, at most 6; values below zero keep their sign.
+[[nodiscard]] std::uint8_t to_e2m1(float value) noexcept;  // requantize_compressed_tensors.cpp
 
 /// NaN becomes the least.
 [[nodiscard]] inline float clamped(float value, float least, float greatest) noexcept {

@@ -147,12 +147,7 @@ BlockNumbers mxfp4(const Scheme&, const Extremes& extremes, bool) noexcept {
 }
 void codes_mxfp4(const Scheme&, const BlockNumbers& block, const float* values, std::uint64_t count,
                  std::uint8_t* codes) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const float scaled = clamped(values[i] / block.work_scale + 0.0f, -6, 6), magnitude = std::fabs(scaled);
-    const int code = (magnitude > 0.25f) + (magnitude >= 0.75f) + (magnitude > 1.25f) + (magnitude >= 1.75f) +
-                     (magnitude > 2.5f) + (magnitude >= 3.5f) + (magnitude > 5.0f);
-    codes[i] = static_cast<std::uint8_t>(scaled < 0 ? code | 8 : code);
-  }
+  for (std::uint64_t i = 0; i < count; ++i) codes[i] = to_e2m1(values[i] / block.work_scale);
 }
 
 constexpr Quantizer kRows[] = {{is_symmetric, symmetric, codes_integer, true},
@@ -164,6 +159,13 @@ constexpr Quantizer kRows[] = {{is_symmetric, symmetric, codes_integer, true},
 }  // namespace
 
 std::uint8_t to_e4m3(float value) noexcept { return to_small_float(value, 4, 3, kGreatestE4m3, 0x7E); }
+
+std::uint8_t to_e2m1(float value) noexcept {
+  const float magnitude = std::fabs(clamped(value, -6, 6));
+  const int code = (magnitude > 0.25f) + (magnitude >= 0.75f) + (magnitude > 1.25f) + (magnitude >= 1.75f) +
+                   (magnitude > 2.5f) + (magnitude >= 3.5f) + (magnitude > 5.0f);
+  return static_cast<std::uint8_t>(value < 0 ? code | 8 : code);
+}
 
 const std::span<const Quantizer> kCompressedTensorsQuantizers = kRows;
 

@@ -35,6 +35,12 @@ Block block_of(const SchemeWord& word) {
                     ": the fp8 layout has scales by -tensor, -row and -block (128 x 128)");
 }
 
+/// What values are rounded to where the user does not say: transformers loads blocks of whole extents only.
+Block usual_block(const Tensor& source) {
+  const bool whole = source.shape[0] % kDeepSeekBlock.rows == 0 && source.shape[1] % kDeepSeekBlock.cols == 0;
+  return whole ? kDeepSeekBlock : kRowBlock;
+}
+
 StoredForm fp8_form(DType scale_type, Block block) {
   StoredForm form;
   form.scheme.codes.type = DType::e4m3;
@@ -101,7 +107,7 @@ CodedPlan plan_fp8(const Tensor& source, const std::string& file_name, const ten
   const SchemeWord word = scheme_word(options, fp8_schemes(), "fp8");
   Forms forms{.kept = fp8_forms(source, word)};
   if (may_round(source, file_name, model, options, word.named))
-    forms.rounded = fp8_form(DType::f32, word.extent == Extent::unsaid ? kDeepSeekBlock : block_of(word));
+    forms.rounded = fp8_form(DType::f32, word.extent == Extent::unsaid ? usual_block(source) : block_of(word));
   if (forms.kept.empty() && !forms.rounded) return {};
   auto plan = planned(keep_or_round(source, forms, word.named, options), word.named, options, "fp8");
   if (!plan) return {};

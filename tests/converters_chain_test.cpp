@@ -110,9 +110,12 @@ TEST_CASE("double_quantization_and_small_floats_are_words_of_their_layouts") {
   }
   for (const char* scheme : {"mxfp4", "mxfp8", "nvfp4"})
     follow(rounded(scratch, "mlx", scheme), {{"ingot"}, {"mlx"}}, true);
+  for (const char* scheme : {"mxfp4", "mxfp8", "nvfp4"})
+    follow(rounded(scratch, "compressed-tensors", scheme), {{"ingot"}, {"compressed-tensors"}}, true);
   follow(scratch / "mlx-mxfp4", {{"gguf"}, {"compressed-tensors"}}, false);  // where embeddings are plain
   const tensor::Model model = read_model(INGOT_TEST_DATA "/data/tiny-llama");
-  for (const auto& [layout, scheme] : std::map<std::string, std::string>{{"mlx", "nvfp4-g32"}, {"gptq", "4bit-dq"}}) {
+  for (const auto& [layout, scheme] : std::map<std::string, std::string>{
+           {"mlx", "nvfp4-g32"}, {"compressed-tensors", "mxfp8-g64"}, {"gptq", "4bit-dq"}}) {
     ConvertOptions options;
     options.to = layout;
     options.write.scheme = scheme;

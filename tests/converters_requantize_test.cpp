@@ -364,6 +364,26 @@ TEST_CASE("requantize_makes_the_floats_of_compressed_tensors_and_torch") {
   check_case(cases, "cast_e5m2", Scheme::plain(DType::e5m2), "cast.values");
 }
 
+TEST_CASE("requantize_for_compressed_tensors_makes_its_mxfp8_and_nvfp4") {
+  const Cases cases;
+  Scheme nvfp4 = numbers(DType::e2m1, level(DType::e4m3, {1, 16}));
+  nvfp4.scales.push_back({.type = DType::f32, .block = {0, 0}, .divide = true});
+  nvfp4.rounded_scale = true;
+  const Scheme mxfp8 = numbers(DType::e4m3, level(DType::e8m0, {1, 32}));
+  for (const char* kind : {"f32", "bf16"}) {
+    CAPTURE(kind);
+    const Tensor source = cast(plain(cases.shape("values"), cases.get<float>("values")), type_named(kind));
+    check_made(cases, std::string("ct_mxfp8_") + kind, requantize_for_compressed_tensors(source, {mxfp8, {}}));
+    check_made(cases, std::string("ct_nvfp4_") + kind, requantize_for_compressed_tensors(source, {nvfp4, {}}));
+  }
+  check_case(cases, "ct_nvfp4_f32", nvfp4, "values");
+  const std::vector<float> zeros(64);
+  const Tensor empty = requantize(plain({2, 32}, zeros), {nvfp4, {}});
+  std::vector<float> values(64, 1);
+  tensor::decode_logical(empty, values);
+  CHECK(values == zeros);
+}
+
 TEST_CASE("requantize_moves_rows_as_asked_and_refuses_the_rest") {
   const Cases cases;
   const std::vector<float> values = cases.get<float>("values");

@@ -94,7 +94,8 @@ FORMS = {
     "mlx 4-bit": ("mlx", "4bit", load_mlx), "mlx 8-bit": ("mlx", "8bit-g32", load_mlx),
     "ct w4a16": ("compressed-tensors", "4bit-g64-sym", load_compressed), "ct w4a16_asym": ("compressed-tensors", "4bit-g64-asym", load_compressed),
     "ct int8": ("compressed-tensors", "int8", load_compressed), "ct fp8": ("compressed-tensors", "fp8-row", load_compressed),
-    "ct mxfp4": ("compressed-tensors", "mxfp4", load_compressed),
+    "ct mxfp4": ("compressed-tensors", "mxfp4", load_compressed), "ct mxfp8": ("compressed-tensors", "mxfp8", load_compressed),
+    "ct nvfp4": ("compressed-tensors", "nvfp4", load_compressed), "fp8": ("fp8", "fp8", of_transformers),
     "fp8 row": ("fp8", "fp8-row", of_transformers), "fp8 tensor": ("fp8", "fp8-tensor", of_transformers),
     "gguf q8_0": ("gguf", "q8_0", load_gguf), "gguf q4_0": ("gguf", "q4_0", load_gguf), "gguf q4_1": ("gguf", "q4_1", load_gguf),
     "gguf mxfp4": ("gguf", "mxfp4", load_gguf),
@@ -105,7 +106,8 @@ LOOSE = {"bnb int8"} | {form for form in FORMS if form.startswith("gguf")}
 def last_rounding(ours, theirs, stored, key):
     """Libraries decode into the type of the scales or of the weight they make."""
     scale = stored.get(f"{key}_scale")
-    kind = scale.dtype if scale is not None and scale.dtype in (torch.float16, torch.bfloat16) else theirs.dtype
+    small = scale is not None and scale.dtype in (torch.uint8, torch.float8_e4m3fn)  # compressed-tensors decodes these to bfloat16
+    kind = torch.bfloat16 if small else scale.dtype if scale is not None and scale.dtype in (torch.float16, torch.bfloat16) else theirs.dtype
     return ours.to(kind).float(), theirs.to(kind).float()
 
 

@@ -17,9 +17,10 @@ import gguf
 import mlx.core as mx
 import numpy as np
 import torch
-from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.compressors.nvfp4 import NVFP4PackedCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import quantize
-from compressed_tensors.quantization.utils import calculate_qparams
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 from safetensors.numpy import save_file
 
 ROWS, COLS = 20, 128
@@ -204,6 +205,27 @@ def add_mxfp4():
     add("ct_mxfp4", codes, scales.numpy())
 
 
+def add_compressed_floats():
+    """mxfp8; nvfp4 as the library packs it, with the global scale of its observers."""
+    args = QuantizationArgs(num_bits=8, type="float", symmetric=True, strategy="group", group_size=32,
+                            scale_dtype=torch.uint8, zp_dtype=torch.uint8)  # fmt: skip
+    for kind in ["f32", "bf16"]:
+        weights = cast(VALUES, kind)
+        scales, zeros = calculate_qparams(*extremes(weights, 32), args)
+        codes = quantize(weights, scales, zeros, args, dtype=torch.float8_e4m3fn)
+        add(f"ct_mxfp8_{kind}", codes.view(torch.uint8).numpy(), scales.float().numpy())
+    args = QuantizationArgs(num_bits=4, type="float", symmetric=True, strategy="tensor_group", group_size=16,
+                            scale_dtype=torch.float8_e4m3fn, zp_dtype=torch.float8_e4m3fn)  # fmt: skip
+    for kind in ["f32", "bf16"]:
+        weights = cast(VALUES, kind)
+        whole = generate_gparam(weights.amin(), weights.amax())
+        scales, _ = calculate_qparams(*extremes(weights, 16), args, global_scale=whole)
+        state = {"weight": weights, "weight_scale": scales, "weight_global_scale": whole}
+        packed = NVFP4PackedCompressor.compress(state, QuantizationScheme(targets=["Linear"], weights=args))
+        add(f"ct_nvfp4_{kind}", dense(packed["weight_packed"].numpy(), 4), packed["weight_scale"].float().numpy())
+        out[f"ct_nvfp4_{kind}.scales_1"] = whole.numpy()
+
+
 def add_casts():
     values = np.concatenate([VALUES, VALUES * 1e4, np.sign(VALUES) * 2.0 ** np.arange(-20, 12)[None, :].repeat(4, 1)])
     out["cast.values"] = values = values.astype(np.float32)
@@ -214,7 +236,7 @@ def add_casts():
 
 def main():
     for make in [add_gguf, add_mlx, add_mlx_floats, add_bitsandbytes, add_nested, add_compressed_tensors, add_mxfp4,
-                 add_casts]:
+                 add_compressed_floats, add_casts]:
         make()
     save_file(out, sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "cases.safetensors")
 
