@@ -181,7 +181,12 @@ void Staging::lock() {
 
 Staging::~Staging() {
   std::error_code ignored;
-  if (!keeps_ && !options_.part) fs::remove_all(place_, ignored);
+  if (!keeps_ && !options_.part) {
+    // The marker last: with it, whoever comes after a kill here knows whose the output is.
+    for (const fs::path& entry : entries_of(place_))
+      if (entry.filename() != kMarker && entry.filename() != "lock") fs::remove_all(entry, ignored);
+    fs::remove_all(place_, ignored);
+  }
   ::close(lock_);
   if (part_lock_ >= 0) ::close(part_lock_);
 }
@@ -205,13 +210,14 @@ std::vector<std::pair<Part, fs::path>> Staging::part_journals() const {
 }
 
 /// A process that ended while it renamed files: the new ones come back here and the old ones return, unless all new ones
-/// have got their names.
+/// have got their names. They come back then, too, where the conversion is resumed: what remains to be done is a last look.
 void Staging::undo_torn_publication() const {
   const fs::path marker = place_ / kMarker;
   std::error_code status;
   if (!fs::exists(marker, status)) return;
   std::ifstream names(marker);
-  const bool is_complete = entries_of(files_).empty();
+  const bool is_complete = entries_of(files_).empty() && !options_.resume;
+  fs::create_directories(files_);
   for (std::string name; !is_complete && std::getline(names, name);) {
     const fs::path staged = files_ / name;
     if (!is_taken(staged) && is_taken(final_path(staged))) fs::rename(final_path(staged), staged);
@@ -318,6 +324,7 @@ std::vector<fs::path> Staging::publish(bool sync, const std::vector<fs::path>& o
   }
   if (sync) sync_path(parent_of(output_), O_DIRECTORY);
   renames.accept();
+  container::guarded_step();
   std::stable_partition(staged.begin(), staged.end(), [&](const fs::path& entry) { return entry == target(); });
   std::vector<fs::path> published;
   for (const fs::path& entry : staged) published.push_back(output_.parent_path() / entry.filename());

@@ -174,6 +174,25 @@ TEST_CASE("a_conversion_killed_at_any_moment_and_resumed_gives_the_same_bytes") 
   }
 }
 
+TEST_CASE("a_conversion_killed_after_its_last_rename_is_resumed_to_the_same_bytes") {
+  const test::WithThreads one_thread(1);
+  for (const Case& one : cases()) {
+    CAPTURE(one.name);
+    const test::TemporaryDirectory whole, directory;
+    std::uint64_t steps = 0;
+    convert_in_steps(
+        one, whole.path(), [&] { ++steps; }, false);
+    const Files expected = files_in(whole.path());
+    REQUIRE(killed_at(steps - 1, one, directory.path(), false));
+    for (const auto& [name, bytes] : expected) REQUIRE(test::read_bytes(directory.path() / name) == bytes);
+    REQUIRE(fs::exists(place(directory.path(), one)));
+    const convert::ConversionReport report = resumed(one, directory.path());
+    CHECK(report.proven);
+    CHECK(report.kept_bytes > 0);
+    CHECK(files_in(directory.path()) == expected);
+  }
+}
+
 TEST_CASE("resume_keeps_only_bytes_that_their_hashes_confirm") {
   const test::WithThreads one_thread(1);
   for (const Case& one : cases()) {
