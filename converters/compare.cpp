@@ -2,7 +2,6 @@
 // bounded memory.
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -24,29 +23,27 @@ using tensor::Tensor;
 /// What one worker has seen.
 struct Tally {
   std::uint64_t differing = 0;
-  double worst_error = 0, worst_steps = 0, squared_error = 0, squared_value = 0;
-  double squared_steps = 0, worst_ulp = 0, squared_ulp = 0;
+  double squared_error = 0, squared_value = 0, squared_steps = 0, squared_ulp = 0;
+  double worst_error = 0, worst_steps = 0, worst_ulp = 0;
   std::uint64_t worst_element = 0;
   std::vector<float> a, b, steps;
 };
+
+double total(const double (&lanes)[tensor::Differences::kLanes]) noexcept {
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+double largest(const double (&lanes)[tensor::Differences::kLanes]) noexcept {
+  return *std::max_element(std::begin(lanes), std::end(lanes));
+}
 
 /// |b - a| as tensor::Differences means it; 0 where the two are the same value.
 double error_of(float a, float b) noexcept {
   if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
   const double error = std::fabs(static_cast<double>(b) - a);
   return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
-}
-
-/// One over the distance of neighbours at `value` in a float type, a power of two: made of its exponent, because this is
-/// asked for every value that differs.
-double inverse_spacing(tensor::FloatGrid grid, float value) noexcept {
-  constexpr int kBias = 127, kNotFinite = 255, kBiasOfDouble = 1023, kFractionOfDouble = 52;
-  const int field = static_cast<int>(std::bit_cast<std::uint32_t>(value) >> 23 & 255);
-  int exponent = grid.min_exponent;
-  if (field != 0 && field != kNotFinite) exponent = std::max(exponent, field - kBias);
-  if (field == 0 && value != 0) exponent = std::max(exponent, std::ilogb(value));
-  const auto inverse = static_cast<std::uint64_t>(kBiasOfDouble + grid.mantissa_bits - exponent);
-  return std::bit_cast<double>(inverse << kFractionOfDouble);
 }
 
 /// Reads blocks of both tensors and of b's steps.
@@ -59,7 +56,10 @@ class Comparison {
         builder_a_(a.shape),
         builder_b_(b.shape),
         tallies_(static_cast<std::size_t>(thread_count())) {
-    if (const std::optional<Tensor> steps = step_tensor(b)) steps_.emplace(*steps);
+    if (const std::optional<StepSizes> steps = step_sizes(b)) {
+      step_sizes_.emplace(steps->values);
+      run_elems_ = steps->run_elems;
+    }
   }
 
   void add_block(std::uint64_t block, std::uint64_t elements, int worker) {
@@ -73,8 +73,11 @@ class Comparison {
     builder_a_.add_block(block, tally.a);
     builder_b_.add_block(block, tally.b);
     add_differences(tally, begin, count, worker);
-    a_.done_with(begin, begin + count);
-    b_.done_with(begin, begin + count);
+  }
+
+  void done_with(std::uint64_t begin, std::uint64_t end) const {
+    a_.done_with(begin, end);
+    b_.done_with(begin, end);
   }
 
   [[nodiscard]] ValueComparison finish(std::uint64_t elements) const {
@@ -108,56 +111,38 @@ class Comparison {
 
  private:
   void add_differences(Tally& tally, std::uint64_t begin, std::size_t count, int worker) {
-    constexpr tensor::FloatGrid kNoGrid{0, 0};
-    const auto sum_up = [&](const float* steps) {
-      tensor::Differences sum;
-      tensor::bulk().add_differences(tally.a.data(), tally.b.data(), steps, grid_.value_or(kNoGrid), count, sum);
-      return sum;
-    };
-    tensor::Differences sum = sum_up(nullptr);
-    if (steps_ && sum.differing > 0) {
-      tally.steps.resize(count);
-      steps_->read(begin, tally.steps, worker);
-      sum = sum_up(tally.steps.data());
+    tensor::Steps steps;
+    if (grid_) steps.grid = *grid_;
+    if (step_sizes_) {
+      const std::uint64_t first = begin / run_elems_, last = (begin + count - 1) / run_elems_;
+      tally.steps.resize(last - first + 1);
+      step_sizes_->read(first, tally.steps, worker);
+      steps.sizes = tally.steps.data();
+      steps.run_elems = run_elems_;
+      steps.skipped = begin - first * run_elems_;
     }
-    for (const double part : sum.squared_error) tally.squared_error += part;
-    for (const double part : sum.squared_value) tally.squared_value += part;
+    tensor::Differences sum;
+    tensor::bulk().add_differences(tally.a.data(), tally.b.data(), steps, count, sum);
     tally.differing += sum.differing;
-    if (steps_ || grid_) tally.worst_steps = std::max(tally.worst_steps, sum.worst_steps);
-    if (sum.differing > 0) add_relative_errors(tally, count);
-    if (sum.worst_error <= tally.worst_error) return;
-    tally.worst_error = sum.worst_error;
+    tally.squared_error += total(sum.squared_error);
+    tally.squared_value += total(sum.squared_value);
+    tally.squared_ulp += total(sum.squared_places);
+    tally.worst_ulp = std::max(tally.worst_ulp, largest(sum.worst_places));
+    if (step_sizes_ || grid_) {
+      tally.squared_steps += total(sum.squared_steps);
+      tally.worst_steps = std::max(tally.worst_steps, largest(sum.worst_steps));
+    }
+    const double worst_error = largest(sum.worst_error);
+    if (worst_error <= tally.worst_error) return;
+    tally.worst_error = worst_error;
     std::size_t i = 0;
-    while (error_of(tally.a[i], tally.b[i]) != sum.worst_error) ++i;
+    while (error_of(tally.a[i], tally.b[i]) != worst_error) ++i;
     tally.worst_element = begin + i;
   }
 
-  /// Errors in steps and in units of the last place; only where values differ.
-  void add_relative_errors(Tally& tally, std::size_t count) const {
-    constexpr tensor::FloatGrid kBinary32{23, -126};
-    double worst_ulp = tally.worst_ulp, squared_ulp = 0, squared_steps = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      const double error = error_of(tally.a[i], tally.b[i]);
-      if (error == 0) continue;
-      const double ulp = error * inverse_spacing(kBinary32, tally.a[i]);
-      worst_ulp = std::max(worst_ulp, ulp);
-      squared_ulp += ulp * ulp;
-      double in_steps = 0;
-      if (steps_) {
-        const double step = std::fabs(static_cast<double>(tally.steps[i]));
-        in_steps = step > 0 ? error / step : 0;
-      } else if (grid_) {
-        in_steps = error * inverse_spacing(*grid_, tally.b[i]);
-      }
-      squared_steps += in_steps * in_steps;
-    }
-    tally.worst_ulp = worst_ulp;
-    tally.squared_ulp += squared_ulp;
-    tally.squared_steps += squared_steps;
-  }
-
   tensor::ValueReader a_, b_;
-  std::optional<tensor::ValueReader> steps_;
+  std::optional<tensor::ValueReader> step_sizes_;
+  std::uint64_t run_elems_ = 1;
   std::optional<tensor::FloatGrid> grid_;
   tensor::FingerprintBuilder builder_a_, builder_b_;
   std::vector<Tally> tallies_;
@@ -179,6 +164,13 @@ std::string shape_text(const tensor::Shape& shape) {
   std::string text = "[";
   for (const std::uint64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
   return text + "]";
+}
+
+/// So many that pages are given back a few megabytes at a time, each of which stops all threads for a moment, and so few
+/// that all threads have something to do.
+std::uint64_t blocks_at_once(std::uint64_t blocks) noexcept {
+  constexpr std::uint64_t kMost = 16, kRangesPerThread = 4;
+  return std::clamp<std::uint64_t>(blocks / (kRangesPerThread * static_cast<std::uint64_t>(thread_count())), 1, kMost);
 }
 
 /// Elements that have_equal_values() reads at once: so few that a difference is found before much was read.
@@ -229,8 +221,9 @@ ValueComparison compare_values(const Tensor& a, const Tensor& b, const std::func
   std::mutex progress_mutex;
   std::uint64_t done = 0;
   const std::uint64_t blocks = elements / kFingerprintBlockElems + (elements % kFingerprintBlockElems != 0);
-  parallel_for(blocks, 1, [&](std::uint64_t block_begin, std::uint64_t block_end, int worker) {
+  parallel_for(blocks, blocks_at_once(blocks), [&](std::uint64_t block_begin, std::uint64_t block_end, int worker) {
     for (std::uint64_t block = block_begin; block < block_end; ++block) comparison.add_block(block, elements, worker);
+    comparison.done_with(block_begin * kFingerprintBlockElems, std::min(elements, block_end * kFingerprintBlockElems));
     if (!progress) return;
     const std::scoped_lock lock(progress_mutex);
     done += block_end - block_begin;

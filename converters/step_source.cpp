@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "format/tensor/tables.h"
@@ -25,12 +26,13 @@ bool is_code_role(std::string_view role) noexcept { return role.starts_with("cod
 /// of the table's own entries.
 class StepSource final : public tensor::PlaneSource {
  public:
-  StepSource(const Tensor& tensor, const Scheme& step_scheme, std::vector<float> table)
+  /// `steps`: all but its planes.
+  StepSource(const Tensor& tensor, const Tensor& steps, std::vector<float> table)
       : inner_(tensor.planes), table_(std::move(table)) {
-    const tensor::Geometry geometry = tensor.geometry();
+    const tensor::Geometry geometry = steps.geometry();
     const std::vector<PlaneSpec> inner_specs = tensor.plane_specs();
     inner_count_ = inner_specs.size();
-    specs_ = tensor::plane_specs(tensor.stored_shape(), step_scheme, tensor.packing);
+    specs_ = steps.plane_specs();
     for (const PlaneSpec& spec : specs_) {
       const auto same_role =
           std::find_if(inner_specs.begin(), inner_specs.end(), [&](const PlaneSpec& s) { return s.role == spec.role; });
@@ -113,9 +115,29 @@ float least_gap(std::vector<float> entries) {
   return least;
 }
 
+/// Columns that share all scales, where the tensor may be looked at in runs of so many; else 1.
+std::uint64_t run_of(const Tensor& tensor) {
+  const Scheme& scheme = tensor.scheme;
+  const bool in_rows = std::all_of(tensor.transforms.begin(), tensor.transforms.end(), [](const auto& transform) {
+    return transform.kind == tensor::TransformKind::rope_interleave;
+  });
+  if (scheme.order != tensor::Order::identity || scheme.flat != 0 || tensor.shape.size() < 2 || !in_rows) return 1;
+  const std::uint64_t cols = tensor.shape.back();
+  std::uint64_t run = cols;
+  for (const tensor::Level& level : scheme.scales)
+    if (level.block.cols != 0) run = std::gcd(run, std::uint64_t{level.block.cols});
+  return run;
+}
+
+/// The same scales for columns that are `run` times as wide.
+void widen_columns(Tensor& steps, std::uint64_t run) {
+  steps.shape.back() /= run;
+  for (tensor::Level& level : steps.scheme.scales) level.block.cols /= static_cast<std::uint32_t>(run);
+}
+
 }  // namespace
 
-std::optional<Tensor> step_tensor(const Tensor& tensor) {
+std::optional<StepSizes> step_sizes(const Tensor& tensor) {
   const Scheme& scheme = tensor.scheme;
   if (scheme.scales.empty() || tensor::bits(scheme.codes.type) > 8) return std::nullopt;
   const bool integers = scheme.codes.kind == CodeKind::number && !tensor::info(scheme.codes.type).is_float;
@@ -130,8 +152,10 @@ std::optional<Tensor> step_tensor(const Tensor& tensor) {
     steps.scheme.codes.table = tensor::kCustomTable;
     std::fill(table.begin(), table.end(), least_gap(table));
   }
-  steps.planes = std::make_shared<StepSource>(tensor, steps.scheme, std::move(table));
-  return steps;
+  const std::uint64_t run = run_of(tensor);
+  if (run > 1) widen_columns(steps, run);
+  steps.planes = std::make_shared<StepSource>(tensor, steps, std::move(table));
+  return StepSizes{std::move(steps), run};
 }
 
 std::optional<FloatGrid> float_grid(const Scheme& scheme) noexcept {

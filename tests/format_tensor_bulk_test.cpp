@@ -31,34 +31,62 @@ std::vector<float> any_floats(std::size_t count, std::mt19937_64& random) {
 
 bool same(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
+/// The distance of neighbours around a value.
+double place_of(float value, const FloatGrid& grid) {
+  int exponent = grid.min_exponent;
+  if (std::isfinite(value) && value != 0) exponent = std::max(exponent, std::ilogb(value));
+  return std::ldexp(1.0, exponent - grid.mantissa_bits);
+}
+
 /// The definition of bulk.h, one value after the other, with the functions of the C library.
-Differences differences_by_definition(const std::vector<float>& a, const std::vector<float>& b, const float* steps,
-                                      const FloatGrid& grid) {
+Differences differences_by_definition(const std::vector<float>& a, const std::vector<float>& b, const Steps& steps) {
   Differences sum;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (std::isfinite(a[i])) sum.squared_value[i % 4] += static_cast<double>(a[i]) * a[i];
-    if (same(a[i], b[i])) continue;
-    ++sum.differing;
-    double error = std::fabs(static_cast<double>(b[i]) - a[i]);
-    if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
-    sum.squared_error[i % 4] += error * error;
-    sum.worst_error = std::max(sum.worst_error, error);
-    int exponent = grid.min_exponent;
-    if (std::isfinite(a[i]) && a[i] != 0) exponent = std::max(exponent, std::ilogb(a[i]));
-    const double step = steps != nullptr ? std::fabs(steps[i]) : std::ldexp(1.0, exponent - grid.mantissa_bits);
-    sum.worst_steps = std::max(sum.worst_steps, error / step);
+  std::uint64_t end = 0;
+  const float* size = steps.sizes;
+  for (std::uint64_t begin = 0; begin < a.size(); begin = end) {
+    end = size == nullptr ? a.size() : begin + steps.run_elems - (begin == 0 ? steps.skipped : 0);
+    end = std::min<std::uint64_t>(end, a.size());
+    double run_errors[Differences::kLanes] = {};
+    for (std::uint64_t i = begin; i < end; ++i) {
+      const std::uint64_t lane = (i - begin) % Differences::kLanes;
+      if (std::isfinite(a[i])) sum.squared_value[lane] += static_cast<double>(a[i]) * a[i];
+      if (same(a[i], b[i])) continue;
+      ++sum.differing;
+      double error = std::fabs(static_cast<double>(b[i]) - a[i]);
+      if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
+      run_errors[lane] += error * error;
+      sum.worst_error[lane] = std::max(sum.worst_error[lane], error);
+      const double places = error / place_of(a[i], {23, -126});
+      sum.squared_places[lane] += places * places;
+      sum.worst_places[lane] = std::max(sum.worst_places[lane], places);
+      const double in_steps = error / (size == nullptr ? place_of(a[i], steps.grid) : std::fabs(*size));
+      sum.worst_steps[lane] = std::max(sum.worst_steps[lane], in_steps);
+      if (size == nullptr) sum.squared_steps[lane] += in_steps * in_steps;
+    }
+    for (std::size_t lane = 0; lane < Differences::kLanes; ++lane) {
+      sum.squared_error[lane] += run_errors[lane];
+      if (size != nullptr && std::fabs(*size) > 0)
+        sum.squared_steps[lane] += run_errors[lane] / (static_cast<double>(*size) * *size);
+    }
+    if (size != nullptr) ++size;
   }
   return sum;
 }
 
+bool same_lanes(const double (&a)[Differences::kLanes], const double (&b)[Differences::kLanes]) {
+  return std::equal(std::begin(a), std::end(a), b,
+                    [](double x, double y) { return x == y || (std::isnan(x) && std::isnan(y)); });
+}
+
 void check_equal(const Differences& got, const Differences& wanted) {
   CHECK(got.differing == wanted.differing);
-  CHECK(got.worst_error == wanted.worst_error);
-  CHECK(got.worst_steps == wanted.worst_steps);
-  for (std::size_t lane = 0; lane < Differences::kLanes; ++lane) {
-    CHECK(got.squared_error[lane] == wanted.squared_error[lane]);
-    CHECK(got.squared_value[lane] == wanted.squared_value[lane]);
-  }
+  CHECK(same_lanes(got.squared_value, wanted.squared_value));
+  CHECK(same_lanes(got.squared_error, wanted.squared_error));
+  CHECK(same_lanes(got.squared_steps, wanted.squared_steps));
+  CHECK(same_lanes(got.squared_places, wanted.squared_places));
+  CHECK(same_lanes(got.worst_error, wanted.worst_error));
+  CHECK(same_lanes(got.worst_steps, wanted.worst_steps));
+  CHECK(same_lanes(got.worst_places, wanted.worst_places));
 }
 
 TEST_CASE("a_value_fits_16_bits_if_it_comes_back") {
@@ -88,7 +116,7 @@ TEST_CASE("differences_are_those_of_the_definition_in_every_build") {
   for (const std::size_t count : {0, 1, 3, 4, 5, 8, 250, 1003}) {
     for (int kind = 0; kind < 4; ++kind) {
       std::vector<float> a = any_floats(count, random), b = any_floats(count, random);
-      std::vector<float> steps = any_floats(count, random);
+      std::vector<float> steps = any_floats(count + 1, random);  // one more: the first run may be cut
       for (std::size_t i = 0; i < count; ++i) {
         if (kind == 0 || random() % 3 == 0) b[i] = a[i];                                         // mostly equal
         if (kind == 2) a[i] = std::remainder(a[i], 2.0f), b[i] = a[i] * 1.0001f;                 // like weights
@@ -98,14 +126,18 @@ TEST_CASE("differences_are_those_of_the_definition_in_every_build") {
         if (random() % 50 == 0) a[i] = 0, b[i] = random() % 2 == 0 ? -0.0f : 0x1p-149f;
         if (random() % 20 == 0) steps[i] = 0;
       }
-      for (const FloatGrid& grid : grids) {
-        for (const float* with : {static_cast<const float*>(nullptr), static_cast<const float*>(steps.data())}) {
-          const Differences wanted = differences_by_definition(a, b, with, grid);
-          for (const BulkLoops* loops : kBuilds) {
-            Differences got;
-            loops->add_differences(a.data(), b.data(), with, grid, count, got);
-            check_equal(got, wanted);
-          }
+      std::vector<Steps> all;
+      for (const FloatGrid& grid : grids) all.push_back({nullptr, 1, 0, grid});
+      for (const std::uint64_t run : {1, 7, 8, 32, 45}) all.push_back({steps.data(), run, random() % run, {0, 0}});
+      for (const Steps& with : all) {
+        const Differences wanted = differences_by_definition(a, b, with);
+        for (const BulkLoops* loops : kBuilds) {
+          CAPTURE(count);
+          CAPTURE(kind);
+          CAPTURE(with.run_elems);
+          Differences got;
+          loops->add_differences(a.data(), b.data(), with, count, got);
+          check_equal(got, wanted);
         }
       }
     }

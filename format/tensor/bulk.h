@@ -28,13 +28,25 @@ struct FloatGrid {
   int min_exponent;  // of the smallest normal number; at least -149
 };
 
-/// How a run of values b differs from values a. The sums go round robin into lanes, so that every build adds in the
-/// same order.
+/// What errors are measured in.
+struct Steps {
+  const float* sizes = nullptr;  // of runs of elements; null: the last place of a value in `grid`
+  std::uint64_t run_elems = 1;   // that share a size
+  std::uint64_t skipped = 0;     // elements of the first run that lie before the first value; less than run_elems
+  FloatGrid grid{0, 0};
+};
+
+/// How values b differ from values a. Element k of a run goes into lane k % kLanes (without sizes all is one run), so
+/// that every build adds in the same order.
 struct Differences {
-  static constexpr std::size_t kLanes = 4;
-  double squared_error[kLanes] = {}, squared_value[kLanes] = {};  // squared_value: of the finite values of a
-  double worst_error = 0;  // largest |b - a|; infinite where only one of the two is NaN
-  double worst_steps = 0;  // largest |b - a| / |step|
+  static constexpr std::size_t kLanes = 8;
+  double squared_value[kLanes] = {};   // of the finite values of a
+  double squared_error[kLanes] = {};   // a run's sum is added at its end
+  double squared_steps[kLanes] = {};   // the run's sum over the square of its size, where that is not zero
+  double squared_places[kLanes] = {};  // places: of binary32, around a
+  double worst_error[kLanes] = {};     // largest |b - a|; infinite where only one of the two is NaN
+  double worst_steps[kLanes] = {};     // largest |b - a| / |size|
+  double worst_places[kLanes] = {};
   std::uint64_t differing = 0;
 };
 
@@ -49,9 +61,9 @@ struct BulkLoops {
   bool (*all_fit_f16)(const float* values, std::uint64_t count) noexcept;
   bool (*all_fit_bf16)(const float* values, std::uint64_t count) noexcept;
 
-  /// Adds the differences of `count` values. Steps: from `steps` where not null, else the last place of a in `grid`.
-  void (*add_differences)(const float* a, const float* b, const float* steps, const FloatGrid& grid,
-                          std::uint64_t count, Differences& sum) noexcept;
+  /// Adds the differences of `count` values.
+  void (*add_differences)(const float* a, const float* b, const Steps& steps, std::uint64_t count,
+                          Differences& sum) noexcept;
 
   // Canonical bits of the fingerprint (-0 -> +0, NaN -> 0x7FC00000). `src` may be unaligned.
   void (*canonical_f32)(const void* src, std::uint32_t* dst, std::uint64_t count) noexcept;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "format/tensor/bulk.h"
+#include "format/tensor/difference_loops.h"
 #include "format/tensor/float_bits.h"
 
 #ifdef __AVX2__
@@ -106,105 +107,6 @@ bool loop_all_fit_bf16(const float* values, std::uint64_t count) noexcept {
     lost |= bits & is_number;
   }
   return lost == 0;
-}
-
-inline std::uint64_t bits_of(double value) noexcept {
-  std::uint64_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-/// 1 / the distance of neighbouring numbers around a value (as binary64, so that no exponent is subnormal): a power of
-/// two. Infinities and NaN count as zero.
-inline double places_per_unit(double value, const FloatGrid& grid) noexcept {
-  const auto field = static_cast<std::int64_t>(bits_of(value) >> 52 & 2047);
-  const std::int64_t own = field == 2047 ? -1023 : field - 1023;
-  const std::int64_t exponent = own < grid.min_exponent ? grid.min_exponent : own;
-  const std::uint64_t bits = static_cast<std::uint64_t>(1023 + grid.mantissa_bits - exponent) << 52;
-  double places;
-  __builtin_memcpy(&places, &bits, sizeof places);
-  return places;
-}
-
-inline void add_difference(float a, float b, const float* step, const FloatGrid& grid, std::size_t lane,
-                           Differences& sum) noexcept {
-  const double wide = a;
-  sum.squared_value[lane] += (bits_of(a) & 0x7F800000u) == 0x7F800000u ? 0.0 : wide * wide;
-  if (a == b || (a != a && b != b)) return;
-  ++sum.differing;
-  const double distance = __builtin_fabs(static_cast<double>(b) - wide);
-  const double error = distance == distance ? distance : __builtin_inf();
-  sum.squared_error[lane] += error * error;
-  if (error > sum.worst_error) sum.worst_error = error;
-  const double steps =
-      step != nullptr ? error / __builtin_fabs(static_cast<double>(*step)) : error * places_per_unit(wide, grid);
-  if (steps > sum.worst_steps) sum.worst_steps = steps;
-}
-
-#ifdef __AVX2__
-inline __m256d widened(const float* at) noexcept { return _mm256_cvtps_pd(_mm_loadu_ps(at)); }
-inline __m256d magnitude_of(__m256d value) noexcept { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), value); }
-
-inline __m256d places_lanes(__m256d value, const FloatGrid& grid) noexcept {
-  const __m256i field = _mm256_srli_epi64(_mm256_slli_epi64(_mm256_castpd_si256(value), 1), 53);
-  const __m256i special = _mm256_cmpeq_epi64(field, _mm256_set1_epi64x(2047));
-  const __m256i smallest = _mm256_set1_epi64x(grid.min_exponent + 1023);
-  const __m256i below = _mm256_or_si256(special, _mm256_cmpgt_epi64(smallest, field));
-  const __m256i biased = _mm256_blendv_epi8(field, smallest, below);
-  const __m256i places = _mm256_sub_epi64(_mm256_set1_epi64x(1023 + grid.mantissa_bits + 1023), biased);
-  return _mm256_castsi256_pd(_mm256_slli_epi64(places, 52));
-}
-
-inline double largest_lane(__m256d lanes, double largest) noexcept {
-  double each[4];
-  _mm256_storeu_pd(each, lanes);
-  for (const double one : each) largest = one > largest ? one : largest;
-  return largest;
-}
-
-/// Four values at a time, as add_difference() does one; returns how many were done.
-std::uint64_t add_differences_by_four(const float* a, const float* b, const float* steps, const FloatGrid& grid,
-                                      std::uint64_t count, Differences& sum) noexcept {
-  const __m256d infinity = _mm256_set1_pd(__builtin_inf());
-  __m256d squared_error = _mm256_loadu_pd(sum.squared_error), squared_value = _mm256_loadu_pd(sum.squared_value);
-  __m256d worst_error = _mm256_setzero_pd(), worst_steps = _mm256_setzero_pd();
-  std::uint64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    const __m256d from = widened(a + i), to = widened(b + i);
-    const __m256d finite = _mm256_cmp_pd(magnitude_of(from), infinity, _CMP_LT_OQ);
-    squared_value = _mm256_add_pd(squared_value, _mm256_and_pd(finite, _mm256_mul_pd(from, from)));
-    const __m256d both_nan =
-        _mm256_and_pd(_mm256_cmp_pd(from, from, _CMP_UNORD_Q), _mm256_cmp_pd(to, to, _CMP_UNORD_Q));
-    const __m256d differs = _mm256_andnot_pd(both_nan, _mm256_cmp_pd(from, to, _CMP_NEQ_UQ));
-    const int mask = _mm256_movemask_pd(differs);
-    if (mask == 0) continue;
-    sum.differing += static_cast<std::uint64_t>(__builtin_popcount(static_cast<unsigned>(mask)));
-    const __m256d distance = magnitude_of(_mm256_sub_pd(to, from));
-    const __m256d nan = _mm256_cmp_pd(distance, distance, _CMP_UNORD_Q);
-    const __m256d error = _mm256_and_pd(differs, _mm256_blendv_pd(distance, infinity, nan));
-    squared_error = _mm256_add_pd(squared_error, _mm256_mul_pd(error, error));
-    worst_error = _mm256_max_pd(error, worst_error);
-    const __m256d in_steps = steps != nullptr ? _mm256_div_pd(error, magnitude_of(widened(steps + i)))
-                                              : _mm256_mul_pd(error, places_lanes(from, grid));
-    worst_steps = _mm256_max_pd(_mm256_and_pd(differs, in_steps), worst_steps);  // a NaN is not larger
-  }
-  _mm256_storeu_pd(sum.squared_error, squared_error);
-  _mm256_storeu_pd(sum.squared_value, squared_value);
-  sum.worst_error = largest_lane(worst_error, sum.worst_error);
-  sum.worst_steps = largest_lane(worst_steps, sum.worst_steps);
-  return i;
-}
-#endif
-
-void loop_add_differences(const float* a, const float* b, const float* steps, const FloatGrid& grid,
-                          std::uint64_t count, Differences& sum) noexcept {
-  std::uint64_t i = 0;
-#ifdef __AVX2__
-  i = add_differences_by_four(a, b, steps, grid, count, sum);
-#endif
-  for (; i < count; ++i) {
-    add_difference(a[i], b[i], steps == nullptr ? nullptr : steps + i, grid, i % Differences::kLanes, sum);
-  }
 }
 
 #ifdef __AVX2__
