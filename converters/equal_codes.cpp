@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -18,13 +19,14 @@ using tensor::kTileRows;
 using tensor::OffsetKind;
 using tensor::Tensor;
 
-constexpr std::size_t kCodes = 0, kScales = 1, kOffsets = 2;  // planes of such tensors
-constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 20;
+constexpr std::size_t kCodes = 0, kScales = 1, kOffsets = 2;    // planes of such tensors
+constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 19;  // of codes: both tensors' stay in the cache
 
 /// Some units of a tensor, in memory.
 class Units {
  public:
-  explicit Units(const Tensor& tensor) : tensor_(tensor), specs_(tensor.plane_specs()), buffers_(specs_.size()) {}
+  explicit Units(const Tensor& tensor)
+      : tensor_(tensor), specs_(tensor.plane_specs()), buffers_(specs_.size()), sizes_(specs_.size()) {}
 
   void read(std::uint64_t begin, std::uint64_t end) {
     std::vector<std::byte*> out(specs_.size(), nullptr);
@@ -36,9 +38,9 @@ class Units {
         planes_.push_back(view->subspan(begin * specs_[i].unit_bytes, bytes));
         continue;
       }
-      if (buffers_[i].size() < bytes) buffers_[i].resize(bytes);
-      out[i] = buffers_[i].data();
-      planes_.push_back(Bytes(buffers_[i]).first(bytes));
+      if (sizes_[i] < bytes) buffers_[i] = std::make_unique_for_overwrite<std::byte[]>(sizes_[i] = bytes);
+      out[i] = buffers_[i].get();
+      planes_.push_back(Bytes(buffers_[i].get(), bytes));
       any = true;
     }
     if (any) tensor_.planes->read_units(begin, end, out);
@@ -50,7 +52,8 @@ class Units {
  private:
   const Tensor& tensor_;
   std::vector<tensor::PlaneSpec> specs_;
-  std::vector<std::vector<std::byte>> buffers_;
+  std::vector<std::unique_ptr<std::byte[]>> buffers_;  // not filled with zeros first
+  std::vector<std::uint64_t> sizes_;                   // of the buffers
   std::vector<Bytes> planes_;
 };
 

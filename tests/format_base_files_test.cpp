@@ -112,6 +112,10 @@ TEST_CASE("mapped_file_drop_returns_memory_and_keeps_the_bytes") {
   file.drop(file.bytes().subspan(1, kSize - 1));
   CHECK(touched - resident_bytes() > 60u << 20);
   CHECK(sum() == kSize * 'x');
+  for (std::uint64_t begin = 0; begin < kSize; begin += 1000000)  // no range ends where a page does
+    file.drop(file.bytes().subspan(begin, std::min<std::uint64_t>(1000000, kSize - begin)));
+  CHECK(touched - resident_bytes() > 60u << 20);
+  CHECK(sum() == kSize * 'x');
   file.drop({});
   file.will_need({});
   file.drop(file.bytes().subspan(10, 20));  // less than a page: nothing to drop

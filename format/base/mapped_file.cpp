@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <system_error>
@@ -91,14 +92,15 @@ void MappedFile::will_need(Bytes range) const noexcept {
 
 void MappedFile::drop(Bytes range) const noexcept {
   if (range.empty()) return;
-  // Only pages that lie wholly inside: the edges may still be read by a neighbour. The end of the file counts as a page end.
-  const auto begin = reinterpret_cast<std::uintptr_t>(range.data());
-  const bool reaches_end = range.data() + range.size() == bytes_.data() + bytes_.size();
-  const std::uintptr_t first_page = (begin + page_size() - 1) / page_size() * page_size();
-  const std::uintptr_t end = begin + range.size();
-  const std::uintptr_t end_page =
-      reaches_end ? (end + page_size() - 1) / page_size() * page_size() : end / page_size() * page_size();
-  if (first_page < end_page) ::madvise(reinterpret_cast<void*>(first_page), end_page - first_page, MADV_DONTNEED);
+  // In steps of the kernel's huge pages: to give back a part of one splits it, which interrupts all processors. So a
+  // range leaves its end to the next one, and takes the end that the last one left, which a neighbour may have to map
+  // again. The end of the file counts as the end of a step.
+  constexpr std::uintptr_t kStep = std::uintptr_t{2} << 20;
+  const auto file_begin = reinterpret_cast<std::uintptr_t>(bytes_.data()), file_end = file_begin + bytes_.size();
+  const auto begin = reinterpret_cast<std::uintptr_t>(range.data()), end = begin + range.size();
+  const std::uintptr_t first = std::max(begin / kStep * kStep, file_begin);
+  const std::uintptr_t last = end == file_end ? end : end / kStep * kStep;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {

@@ -16,8 +16,8 @@ constexpr FloatGrid kBinary32{23, -126};
 
 /// Errors of the values that share a step.
 struct RunErrors {
-  double squared[kLanes] = {};
-  double worst[kLanes] = {};
+  double squared[kLanes];
+  double worst[kLanes];
 };
 
 inline std::uint64_t bits_of(double value) noexcept {
@@ -60,17 +60,6 @@ inline void add_difference(float a, float b, const FloatGrid& grid, bool by_grid
   const double steps = error * places_per_unit(wide, grid);
   sum.squared_steps[lane] += steps * steps;
   raise_to(sum.worst_steps[lane], steps);
-}
-
-inline void finish_run(const RunErrors& run, const float* size, Differences& sum) noexcept {
-  const double step = size == nullptr ? 0 : __builtin_fabs(static_cast<double>(*size));
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    sum.squared_error[lane] += run.squared[lane];
-    raise_to(sum.worst_error[lane], run.worst[lane]);
-    if (size == nullptr) continue;
-    if (step > 0) sum.squared_steps[lane] += run.squared[lane] / (step * step);
-    raise_to(sum.worst_steps[lane], run.worst[lane] / step);
-  }
 }
 
 #ifdef __AVX2__
@@ -159,7 +148,45 @@ inline std::uint64_t add_by_eight(const float* a, const float* b, const FloatGri
   }
   return i;
 }
+inline void add_lanes(double* lanes, Wide value) noexcept {
+  const Wide sum = load_wide(lanes);
+  store_wide(lanes, {_mm256_add_pd(sum.low, value.low), _mm256_add_pd(sum.high, value.high)});
+}
+inline void raise_lanes(double* lanes, Wide value) noexcept {
+  Wide largest = load_wide(lanes);
+  raise_to(largest, value);
+  store_wide(lanes, largest);
+}
+inline Wide quotient(Wide value, double divisor) noexcept {
+  const __m256d by = _mm256_set1_pd(divisor);
+  return {_mm256_div_pd(value.low, by), _mm256_div_pd(value.high, by)};
+}
+
+inline void finish_lanes(const RunErrors& run, bool has_step, double step, Differences& sum) noexcept {
+  const Wide squared = load_wide(run.squared), worst = load_wide(run.worst);
+  add_lanes(sum.squared_error, squared);
+  raise_lanes(sum.worst_error, worst);
+  if (!has_step) return;
+  if (step > 0) add_lanes(sum.squared_steps, quotient(squared, step * step));
+  raise_lanes(sum.worst_steps, quotient(worst, step));
+}
 #endif
+
+/// Adds what had to wait for the end of the run, whose size may be null.
+inline void finish_run(const RunErrors& run, const float* size, Differences& sum) noexcept {
+  const double step = size == nullptr ? 0 : __builtin_fabs(static_cast<double>(*size));
+#ifdef __AVX2__
+  finish_lanes(run, size != nullptr, step, sum);
+#else
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    sum.squared_error[lane] += run.squared[lane];
+    raise_to(sum.worst_error[lane], run.worst[lane]);
+    if (size == nullptr) continue;
+    if (step > 0) sum.squared_steps[lane] += run.squared[lane] / (step * step);
+    raise_to(sum.worst_steps[lane], run.worst[lane] / step);
+  }
+#endif
+}
 
 inline void add_run(const float* a, const float* b, const FloatGrid& grid, bool by_grid, std::uint64_t count,
                     RunErrors& run, Differences& sum) noexcept {
@@ -175,6 +202,10 @@ inline void add_run(const float* a, const float* b, const FloatGrid& grid, bool 
   }
 }
 
+inline void clear(RunErrors& run) noexcept {
+  for (std::size_t lane = 0; lane < kLanes; ++lane) run.squared[lane] = run.worst[lane] = 0;
+}
+
 void loop_add_differences(const float* a, const float* b, const Steps& steps, std::uint64_t count,
                           Differences& sum) noexcept {
   const bool by_grid = steps.sizes == nullptr;
@@ -183,6 +214,7 @@ void loop_add_differences(const float* a, const float* b, const Steps& steps, st
   for (std::uint64_t begin = 0; begin < count; begin = end, end += steps.run_elems) {
     if (end > count) end = count;
     RunErrors run;
+    clear(run);
     add_run(a + begin, b + begin, steps.grid, by_grid, end - begin, run, sum);
     finish_run(run, size, sum);
     if (!by_grid) ++size;

@@ -28,21 +28,23 @@ void convert(const std::byte* bytes, std::uint64_t count, Out* out) noexcept {
   for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<Out>(load_le<T>(bytes + i * sizeof(T)));
 }
 
-template <class Out>
-void convert_f16(const std::byte* bytes, std::uint64_t count, Out* out) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) out[i] = f16_to_f32(load_le<std::uint16_t>(bytes + 2 * i));
-}
-template <class Out>
-void convert_bf16(const std::byte* bytes, std::uint64_t count, Out* out) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) out[i] = bf16_to_f32(load_le<std::uint16_t>(bytes + 2 * i));
-}
-
 // The bulk loops take any alignment although their parameter is a pointer to 16-bit numbers.
 void bulk_f16(const std::byte* bytes, std::uint64_t count, float* out) noexcept {
   bulk().f16_to_f32(reinterpret_cast<const std::uint16_t*>(bytes), out, count);
 }
 void bulk_bf16(const std::byte* bytes, std::uint64_t count, float* out) noexcept {
   bulk().bf16_to_f32(reinterpret_cast<const std::uint16_t*>(bytes), out, count);
+}
+/// By way of binary32.
+template <void (*to_values)(const std::byte*, std::uint64_t, float*) noexcept>
+void widen_halves(const std::byte* bytes, std::uint64_t count, double* out) noexcept {
+  constexpr std::uint64_t kAtOnce = 256;
+  float values[kAtOnce];
+  for (std::uint64_t first = 0; first < count; first += kAtOnce) {
+    const std::uint64_t some = std::min(kAtOnce, count - first);
+    to_values(bytes + 2 * first, some, values);
+    std::copy_n(values, some, out + first);
+  }
 }
 void copy_f32(const std::byte* bytes, std::uint64_t count, float* out) noexcept {
   if (count != 0) std::memcpy(out, bytes, count * sizeof(float));
@@ -57,8 +59,8 @@ struct WideRow {
 constexpr WideRow kWideTypes[] = {
     {DType::f64, convert<double, double>, convert<double, float>, {DBL_MAX, -1074, 53}},
     {DType::f32, convert<float, double>, copy_f32, {FLT_MAX, -149, 24}},
-    {DType::f16, convert_f16<double>, bulk_f16, {65504, -24, 11}},
-    {DType::bf16, convert_bf16<double>, bulk_bf16, {FLT_MAX, -133, 8}},
+    {DType::f16, widen_halves<bulk_f16>, bulk_f16, {65504, -24, 11}},
+    {DType::bf16, widen_halves<bulk_bf16>, bulk_bf16, {FLT_MAX, -133, 8}},
     {DType::i64, convert<std::int64_t, double>, convert<std::int64_t, float>, {0x1p63, 0, 63}},
     {DType::i32, convert<std::int32_t, double>, convert<std::int32_t, float>, {0x1p31, 0, 31}},
     {DType::i16, convert<std::int16_t, double>, convert<std::int16_t, float>, {32768, 0, 15}},

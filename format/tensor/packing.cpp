@@ -7,6 +7,7 @@
 #include "format/base/byte_reader.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/code_loops.h"
+#include "format/tensor/tile_loops.h"
 
 namespace ingot::tensor {
 namespace {
@@ -223,9 +224,13 @@ std::uint64_t unpack_low_slice(std::uint8_t slice_bits, const std::byte* lines, 
 }
 std::uint64_t pack_low_slice(std::uint8_t slice_bits, const std::uint8_t* codes, std::uint64_t cols,
                              std::byte* lines) noexcept {
-  if (slice_bits != 4) return 0;
   const std::uint64_t whole = cols / kLoopCols * kLoopCols;
-  code_loops().nibbles_of_rows(codes, cols, whole, lines);
+  if (slice_bits == 4)
+    code_loops().nibbles_of_rows(codes, cols, whole, lines);
+  else if (slice_bits == 8)
+    tile_loops().lines_of_rows(reinterpret_cast<const std::byte*>(codes), cols, whole / 4, lines);
+  else
+    return 0;
   return whole;
 }
 
