@@ -129,6 +129,66 @@ std::uint64_t run_of(const Tensor& tensor) {
   return run;
 }
 
+/// A plane of scales as rows of numbers: [group][16] of tiles turned over.
+class ScaleRows final : public tensor::PlaneSource {
+ public:
+  explicit ScaleRows(const Tensor& tensor) : inner_(tensor.planes), geometry_(tensor.geometry()) {
+    const std::vector<PlaneSpec> specs = tensor.plane_specs();
+    plane_count_ = specs.size();
+    while (specs[plane_].role != kScaleRole) ++plane_;
+    spec_ = specs[plane_];
+    row_bytes_ = spec_.cols * (tensor::bits(spec_.type) / 8u);
+  }
+
+  [[nodiscard]] std::optional<Bytes> view(std::size_t) const override {
+    return geometry_.packing == tensor::Packing::rows ? inner_->view(plane_) : std::nullopt;
+  }
+  void read_units(std::uint64_t row_begin, std::uint64_t row_end, std::vector<std::byte*>& out) const override {
+    if (out[0] == nullptr || row_begin == row_end) return;
+    if (geometry_.packing == tensor::Packing::rows) return read_inner(row_begin, row_end, out[0]);
+    std::vector<std::byte> tile(spec_.unit_bytes), rows(spec_.unit_bytes);
+    for (std::uint64_t row = row_begin; row < row_end;) {
+      const std::uint64_t in_matrix = row % geometry_.rows, first = in_matrix % tensor::kTileRows;
+      const std::uint64_t unit = row / geometry_.rows * geometry_.units_per_matrix + in_matrix / tensor::kTileRows;
+      const std::uint64_t count = std::min({tensor::kTileRows - first, geometry_.rows - in_matrix, row_end - row});
+      read_inner(unit, unit + 1, tile.data());
+      tensor::unpack_parameters(geometry_, spec_.type, spec_.cols, tile.data(), rows.data());
+      std::memcpy(out[0] + (row - row_begin) * row_bytes_, rows.data() + first * row_bytes_, count * row_bytes_);
+      row += count;
+    }
+  }
+  [[nodiscard]] Bytes whole(std::size_t) const override { return {}; }  // the only plane is cut in rows
+
+ private:
+  static constexpr std::string_view kScaleRole = "scales_0";
+
+  void read_inner(std::uint64_t begin, std::uint64_t end, std::byte* out) const {
+    if (const std::optional<Bytes> view = inner_->view(plane_)) {
+      std::memcpy(out, view->data() + begin * spec_.unit_bytes, (end - begin) * spec_.unit_bytes);
+      return;
+    }
+    std::vector<std::byte*> wanted(plane_count_, nullptr);
+    wanted[plane_] = out;
+    inner_->read_units(begin, end, wanted);
+  }
+
+  std::shared_ptr<const tensor::PlaneSource> inner_;
+  tensor::Geometry geometry_;
+  std::size_t plane_count_ = 0, plane_ = 0;
+  PlaneSpec spec_;
+  std::uint64_t row_bytes_ = 0;
+};
+
+/// Are the steps of integer codes the very numbers of a plane, one for `run` columns of a row?
+bool are_plain_scales(const Tensor& tensor, std::uint64_t run) {
+  const Scheme& scheme = tensor.scheme;
+  if (scheme.scales.size() != 1 || scheme.rounded_scale || scheme.scale_offset || scheme.shift != 0) return false;
+  const tensor::Level& level = scheme.scales[0];
+  const bool is_float = level.type == DType::f16 || level.type == DType::bf16 || level.type == DType::f32;
+  return is_float && level.block.rows == 1 && level.block.cols == run && level.multiply == 1 && level.add == 0 &&
+         !level.custom_table && !level.divide;
+}
+
 /// The same scales for columns that are `run` times as wide.
 void widen_columns(Tensor& steps, std::uint64_t run) {
   steps.shape.back() /= run;
@@ -154,6 +214,12 @@ std::optional<StepSizes> step_sizes(const Tensor& tensor) {
   }
   const std::uint64_t run = run_of(tensor);
   if (run > 1) widen_columns(steps, run);
+  if (run > 1 && integers && are_plain_scales(tensor, run)) {
+    steps.scheme = Scheme::plain(scheme.scales[0].type);
+    steps.packing = tensor::Packing::rows;
+    steps.planes = std::make_shared<ScaleRows>(tensor);
+    return StepSizes{std::move(steps), run};
+  }
   steps.planes = std::make_shared<StepSource>(tensor, steps, std::move(table));
   return StepSizes{std::move(steps), run};
 }

@@ -8,7 +8,9 @@
 #include "container_models.h"
 #include "converters/registry.h"
 #include "expect_error.h"
+#include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
+#include "tensor_oracle.h"
 
 using namespace ingot;
 
@@ -66,6 +68,42 @@ TEST_CASE("compare_measures_errors_in_steps_of_the_scale") {
   CHECK(comparison.worst_element == 6);
   CHECK(comparison.rms_error == doctest::Approx(std::sqrt((0.25 + 0.0625) / 8)));
   CHECK(comparison.fingerprint_a != comparison.fingerprint_b);
+}
+
+TEST_CASE("steps_are_the_scales_of_every_element") {
+  std::mt19937_64 random(9);
+  for (const tensor::Packing packing : {tensor::Packing::rows, tensor::Packing::tiles}) {
+    for (const tensor::DType type : {tensor::DType::f16, tensor::DType::bf16, tensor::DType::f32, tensor::DType::u8}) {
+      for (const bool rotated : {false, true}) {
+        tensor::Scheme scheme;
+        scheme.codes = {tensor::CodeKind::number, tensor::DType::i8, {}};
+        scheme.scales.push_back({type, {1, 32}});
+        tensor::Tensor coded = test::as_tensor(test::random_tensor({72, 1120}, scheme, packing, true, random));
+        coded.name = "t";
+        if (rotated) coded.transforms.push_back({tensor::TransformKind::rope_interleave, 3});
+        tensor::Tensor ones = coded;  // whose values are the scales
+        std::vector<std::vector<std::byte>> planes(2);
+        const std::vector<tensor::PlaneSpec> specs = coded.plane_specs();
+        planes[0].resize(specs[0].total_bytes, std::byte{1});
+        const Bytes scales = coded.planes->view(1).value();
+        planes[1].assign(scales.begin(), scales.end());
+        ones.planes = tensor::planes_in_memory(std::move(planes), coded.stored_shape(), scheme, packing);
+        std::vector<float> sizes(coded.elements()), values(coded.elements());
+        tensor::decode_logical(ones, sizes);
+        tensor::decode_logical(coded, values);
+        for (const std::size_t at : {std::size_t{0}, std::size_t{65535}, std::size_t{65536}, values.size() - 1}) {
+          if (!std::isnormal(sizes[at])) continue;
+          std::vector<float> moved = values;
+          moved[at] += 3 * sizes[at];
+          const double error = std::fabs(static_cast<double>(moved[at]) - values[at]);
+          const convert::ValueComparison comparison = convert::compare_values(plain_f32(coded.shape, moved), coded);
+          CAPTURE(at);
+          CHECK(comparison.worst_error == error);
+          CHECK(comparison.worst_error_steps == error / std::fabs(static_cast<double>(sizes[at])));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("compare_measures_errors_of_tables_in_their_smallest_distance") {
