@@ -162,18 +162,18 @@ def check_compressed(program, scratch):
 
 
 def check_fp8(program, scratch):
-    for scheme in ("fp8", "fp8-row", "fp8-tensor"):
+    for scheme in ("fp8-block", "fp8-row", "fp8-tensor"):
         folder = written(program, scratch, "fp8", scheme)
         tensors, equal = load_file(folder / "model.safetensors"), 0
         for name in LINEAR:
             weight = WEIGHTS[name].float()
             rows, cols = weight.shape
-            height, width = {"fp8": (128, 128), "fp8-row": (1, cols), "fp8-tensor": (rows, cols)}[scheme]
+            height, width = {"fp8-block": (128, 128), "fp8-row": (1, cols), "fp8-tensor": (rows, cols)}[scheme]
             padded = torch.nn.functional.pad(weight, (0, -cols % width, 0, -rows % height))
             blocks = padded.unflatten(0, (-1, height)).unflatten(-1, (-1, width))
             scale = blocks.abs().amax((1, 3), keepdim=True) / 448
             codes = (blocks / scale).clamp(-448, 448).to(torch.float8_e4m3fn).flatten(2, 3).flatten(0, 1)[:rows, :cols]
-            got = tensors[name + ("_scale_inv" if scheme == "fp8" else "_scale")]
+            got = tensors[name + "_scale_inv"]
             same = torch.equal(codes.float(), tensors[name].float()) and torch.equal(scale.flatten(), got.flatten())
             equal += expect(same, f"fp8 {scheme}: {name} is not what torch makes")
         support.figure(f"fp8 {scheme}: {equal} of {len(LINEAR)} matrices equal torch's casts")
