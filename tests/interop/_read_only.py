@@ -46,7 +46,7 @@ class Check:
             self.expect(status == 0 or "can keep no tensor" in error, f"{name}: to {target}: {error}")
         status, _, error = support.ingot(self.program, "convert", stored, "-o", self.work / "refused", "--to", self.layout)
         self.expect(status == 1 and "can be read, not written" in error, f"{name}: writing ends with {status}: {error}")
-        status, output, error = support.ingot(self.program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--ignore-end", "--json")
+        status, output, error = support.ingot(self.program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--exact", "--ignore-end", "--json")
         if status != 0:
             return self.expect(False, f"{name}: run: {error}")
         with torch.no_grad():

@@ -69,7 +69,7 @@ def compare(values, reference, name):
 
 def check_run(program, directory, values, name):
     """Against transformers computing in float32 with the same values."""
-    status, output, error = support.ingot(program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--ignore-end", "--json")
+    status, output, error = support.ingot(program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--exact", "--ignore-end", "--json")
     if status != 0:
         return expect(False, f"{name}: run: {error}")
     result = json.loads(output)

@@ -139,7 +139,7 @@ def compare(directory, plain, name):
 
 def check_run(program, directory, plain, name):
     """The tokens of `ingot run` are those of transformers with the same weights in float32."""
-    status, output, error = support.ingot(program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--ignore-end", "--json")
+    status, output, error = support.ingot(program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--exact", "--ignore-end", "--json")
     if status != 0:
         return expect(False, f"{name}: run: {error}")
     result = json.loads(output)

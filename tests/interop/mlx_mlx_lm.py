@@ -84,7 +84,7 @@ def greedy_of(model, prompt_ids):
 
 def check_run(program, directory, model, tokenizer, name):
     """The tokens of `ingot run` are those of mlx-lm computing in float32."""
-    status, output, error = support.ingot(program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--ignore-end", "--json")
+    status, output, error = support.ingot(program, "run", directory, "-p", PROMPT, "-n", TOKENS, "--exact", "--ignore-end", "--json")
     if status != 0:
         return expect(False, f"{name}: run: {error}")
     result = json.loads(output)
