@@ -204,6 +204,7 @@ void add_commands(CLI::App& app, Console& console) {
   add_inspect(app, console);
   add_verify(app, console);
   add_diff(app, console);
+  add_check_command(app, console);
 }
 
 }  // namespace ingot::inspect

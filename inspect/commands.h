@@ -1,4 +1,4 @@
-// The verbs inspect, verify and diff of the command line.
+// The verbs inspect, verify, diff and check of the command line.
 #pragma once
 
 #include "inspect/console.h"
@@ -7,5 +7,7 @@ namespace ingot::inspect {
 
 /// Both arguments must outlive parsing.
 void add_commands(CLI::App& app, Console& console);
+
+void add_check_command(CLI::App& app, Console& console);
 
 }  // namespace ingot::inspect

@@ -14,6 +14,6 @@ head -n 1 _ingot
 if command -v zsh > /dev/null; then zsh -n _ingot; fi
 ingot man > ingot.1
 head -n 1 ingot.1
-for verb in inspect verify diff convert join restore run edit compact; do grep -q "^.SS ingot $verb\$" ingot.1; done
+for verb in inspect verify diff check convert join restore run edit compact; do grep -q "^.SS ingot $verb\$" ingot.1; done
 if command -v groff > /dev/null; then groff -man -Tutf8 -ww -z ingot.1; fi
 if ingot --help | grep -Eq '^  (man|completion)'; then exit 1; fi
