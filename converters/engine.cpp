@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "converters/convert_into.h"
+#include "converters/fold.h"
 #include "converters/journal.h"
 #include "converters/option_error.h"
 #include "converters/proof.h"
@@ -151,9 +152,26 @@ void refuse_adapter(const tensor::Model& model, const Layout& layout) {
               model.path.string() + ": an adapter is kept as .ingot only; `ingot restore` gives its own files back");
 }
 
-/// `recovery`: filled where the options ask for it.
-Forecast forecast(const tensor::Model& model, const ConvertOptions& options,
-                  std::shared_ptr<const Recovery>& recovery) {
+/// What a writer is given in place of the model; both may be null.
+struct Planned {
+  std::shared_ptr<const Rearranged> rearranged;
+  std::shared_ptr<const Recovery> recovery;
+
+  [[nodiscard]] const tensor::Model& model_of(const tensor::Model& source) const noexcept {
+    return recovery ? recovery->model : rearranged ? rearranged->model : source;
+  }
+};
+
+/// A file by itself does not tell which rows and columns moved.
+void refuse_removal_of_rearranged(const tensor::Model& model) {
+  throw Error(ErrorKind::unsupported,
+              model.path.string() +
+                  ": rows or columns change places (act-order), which is proven of the whole checkpoint only: not with "
+                  "--delete-source-as-read");
+}
+
+/// `planned`: filled where the layout or the options ask for it.
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options, Planned& planned) {
   const Layout& layout = target_layout(options);
   if (options.write.compress && !layout.compresses) {
     throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
@@ -162,13 +180,16 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options,
   refuse_adapter(model, layout);
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
-  if (options.recover) recovery = recover_model(model, layout, write_options);
-  const tensor::Model& written = recovery ? recovery->model : model;
-  Forecast result =
-      recovery ? forecast_recovered(*recovery, model, layout, write_options) : layout.forecast(model, write_options);
-  estimate_times(written, options.prove, result);
+  planned.rearranged = rearrange(model, layout, write_options);
+  const tensor::Model& arranged = planned.model_of(model);
+  if (options.recover) planned.recovery = recover_model(arranged, layout, write_options);
+  Forecast result = planned.recovery     ? forecast_recovered(*planned.recovery, arranged, layout, write_options)
+                    : planned.rearranged ? planned.rearranged->forecast
+                                         : layout.forecast(model, write_options);
+  estimate_times(planned.model_of(model), options.prove, result);
   if (options.delete_source) require_removable(model, options);
-  result.peak_memory_bytes = estimated_memory(written, layout, result);
+  if (options.delete_source && planned.rearranged) refuse_removal_of_rearranged(model);
+  result.peak_memory_bytes = estimated_memory(planned.model_of(model), layout, result);
   return result;
 }
 
@@ -200,7 +221,7 @@ void check_space(const ConversionReport& report, const ConvertOptions& options, 
 void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
                      const Staging& staging, ConversionJournal& journal, ConversionReport& report) {
   Clock::time_point start = Clock::now();
-  const tensor::Model& planned = report.recovery ? report.recovery->model : model;
+  const tensor::Model& planned = Planned{report.rearranged, report.recovery}.model_of(model);
   tensor::Model completed;
   const std::vector<std::shared_ptr<const MappedFile>> unhashed =
       layout.keeps_source ? unhashed_files(planned) : std::vector<std::shared_ptr<const MappedFile>>();
@@ -240,7 +261,7 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   if (!options.prove || options.write.part) return;
   start = Clock::now();
   const tensor::Model written = layout.read(staging.readable(), {});
-  if (report.recovery) source_fingerprints.clear();  // the proof is about the floats
+  if (&planned != &model) source_fingerprints.clear();  // the proof is about the source
   prove(model, written, source_fingerprints, known, options, report);
   report.prove_seconds = seconds_since(start);
 }
@@ -282,8 +303,8 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
 }  // namespace
 
 Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
-  std::shared_ptr<const Recovery> recovery;
-  return forecast(model, options, recovery);
+  Planned planned;
+  return forecast(model, options, planned);
 }
 
 std::uint64_t needed_disk(const tensor::Model& model, const Forecast& forecast, const ConvertOptions& options) {
@@ -298,7 +319,10 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   report.source_bytes = stored_bytes(model);
 
   const Clock::time_point start = Clock::now();
-  report.forecast = forecast(model, options, report.recovery);
+  Planned planned;
+  report.forecast = forecast(model, options, planned);
+  report.rearranged = planned.rearranged;
+  report.recovery = planned.recovery;
   report.forecast_seconds = seconds_since(start);
   report.disk_bytes = options.delete_source && !is_on_the_same_disk(model.path, output)
                           ? report.forecast.output_bytes

@@ -143,6 +143,24 @@ void read_specials(const Keys& keys, const Architecture& architecture, ModelConf
   }
 }
 
+/// What longrope multiplies sines and cosines by where the configuration does not say; 0 where it is no longrope.
+double derived_attention_factor(const RopeScaling& scaling, std::uint64_t context_length) {
+  if (scaling.type != "longrope" || scaling.original_context_length < 2) return 0;
+  const auto original = static_cast<double>(scaling.original_context_length);
+  const double stretch = static_cast<double>(context_length) / original;
+  return stretch <= 1 ? 1 : std::sqrt(1 + std::log(stretch) / std::log(original));
+}
+
+/// Numbers that config.json leaves out because they follow from the lengths.
+void forget_derived(RopeScaling& scaling, std::uint64_t context_length) {
+  const double attention = derived_attention_factor(scaling, context_length);
+  if (attention == 0) return;
+  constexpr double kLastBits = 1e-6;
+  if (std::fabs(scaling.attention_factor - attention) <= kLastBits * attention) scaling.attention_factor = 0;
+  if (scaling.factor == 1 && context_length > 0)
+    scaling.factor = static_cast<double>(context_length) / static_cast<double>(scaling.original_context_length);
+}
+
 void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelConfig& config,
                 const Architecture& architecture) {
   if (config.rope_theta > 0) header.add_f32(prefix + "rope.freq_base", static_cast<float>(config.rope_theta));
@@ -173,14 +191,7 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
   }
   if (scaling.type == "longrope") {
     double attention = scaling.attention_factor;
-    if (attention == 0 && scaling.original_context_length > 1) {
-      const double stretch =
-          static_cast<double>(config.context_length) / static_cast<double>(scaling.original_context_length);
-      attention =
-          stretch <= 1
-              ? 1
-              : std::sqrt(1 + std::log(stretch) / std::log(static_cast<double>(scaling.original_context_length)));
-    }
+    if (attention == 0) attention = derived_attention_factor(scaling, config.context_length);
     header.add_f32(prefix + "rope.scaling.attn_factor", static_cast<float>(attention));
   }
 }
@@ -229,6 +240,8 @@ ModelConfig read_config(const GgufFile& file, const Architecture* architecture) 
   config.kv_head_count = keys.count("attention.head_count_kv", config.head_count);
   const std::uint64_t usual_head_dim = config.head_count > 0 ? config.hidden_size / config.head_count : 0;
   config.head_dim = keys.count("attention.key_length", usual_head_dim);
+  config.expert_count = keys.count("expert_count", 0);
+  config.experts_per_token = keys.count("expert_used_count", 0);
   config.norm_epsilon = keys.number("attention.layer_norm_rms_epsilon", keys.number("attention.layer_norm_epsilon", 0));
   config.vocab_size = keys.count("vocab_size", 0);
   if (const KeyValue* tokens = file.find("tokenizer.ggml.tokens");
@@ -240,6 +253,7 @@ ModelConfig read_config(const GgufFile& file, const Architecture* architecture) 
     const std::uint64_t rotary = keys.count("rope.dimension_count", config.head_dim);
     config.rotary_dim = rotary == config.head_dim ? 0 : rotary;
     config.rope_scaling = read_rope_scaling(file, keys, prefix);
+    forget_derived(config.rope_scaling, config.context_length);
     if (const auto llama3 = recognise_llama3_divisors(config, small_vector(file, "rope_freqs.weight")))
       config.rope_scaling = *llama3;
   }
@@ -271,6 +285,10 @@ void write_config(HeaderBuilder& header, const ModelConfig& config, const Archit
   if (!gpt2 && config.head_dim > 0) {
     count("attention.key_length", config.head_dim);
     count("attention.value_length", config.head_dim);
+  }
+  if (config.expert_count > 0) {
+    count("expert_count", config.expert_count);
+    count("expert_used_count", config.experts_per_token);
   }
   number(gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", config.norm_epsilon);
   if (config.vocab_size > 0) count("vocab_size", config.vocab_size);

@@ -1,7 +1,9 @@
 // The tables of architectures, and the matching of names against them.
 #include "converters/gguf_names.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 
 namespace ingot::convert::gguf {
 namespace {
@@ -45,6 +47,16 @@ constexpr auto kPhi3 = std::to_array<NameRow>({
     {"blk.#.attn_norm", "model.layers.#.input_layernorm"},
     {"blk.#.ffn_norm", "model.layers.#.post_attention_layernorm"},
 });
+constexpr auto kMixtral = std::to_array<NameRow>({
+    {"blk.#.attn_norm", "model.layers.#.input_layernorm"},
+    {"blk.#.ffn_norm", "model.layers.#.post_attention_layernorm"},
+    {"blk.#.ffn_gate_inp", "model.layers.#.block_sparse_moe.gate"},
+});
+constexpr auto kMixtralExperts = std::to_array<NameRow>({
+    {"blk.#.ffn_gate_exps", "model.layers.#.block_sparse_moe.experts.@.w1"},
+    {"blk.#.ffn_down_exps", "model.layers.#.block_sparse_moe.experts.@.w2"},
+    {"blk.#.ffn_up_exps", "model.layers.#.block_sparse_moe.experts.@.w3"},
+});
 constexpr auto kGpt2 = std::to_array<NameRow>({
     {"token_embd", "transformer.wte"},
     {"position_embd", "transformer.wpe"},
@@ -62,6 +74,8 @@ constexpr bool kInterleaved = true, kPlusOne = true, kTied = true, kHeadRequired
 constexpr auto kArchitectures = std::to_array<Architecture>({
     {"llama", "llama", kPreNorm, kCommon, kInterleaved, false, false, false, SlidingRule::none, "silu"},
     {"mistral", "llama", kPreNorm, kCommon, kInterleaved, false, false, false, SlidingRule::none, "silu"},
+    {"mixtral", "llama", kMixtral, kCommon, kInterleaved, false, false, false, SlidingRule::none, "silu",
+     kMixtralExperts},
     {"smollm3", "smollm3", kPreNorm, kCommon, kInterleaved, false, false, false, SlidingRule::none, "silu"},
     {"qwen2", "qwen2", kPreNorm, kCommon, false, false, false, false, SlidingRule::none, "silu"},
     {"qwen3", "qwen3", kPreNorm, kCommon, false, false, false, false, SlidingRule::none, "silu"},
@@ -125,7 +139,10 @@ const Architecture* find_architecture(std::string_view neutral) noexcept {
   return nullptr;
 }
 
-const Architecture* find_gguf_architecture(std::string_view gguf) noexcept {
+const Architecture* find_gguf_architecture(std::string_view gguf, std::string_view neutral, bool has_experts) noexcept {
+  if (const Architecture* row = find_architecture(neutral); row != nullptr && row->gguf == gguf) return row;
+  for (const Architecture& row : kArchitectures)
+    if (row.gguf == gguf && row.experts.empty() != has_experts) return &row;
   for (const Architecture& row : kArchitectures)
     if (row.gguf == gguf) return &row;
   return nullptr;
@@ -146,6 +163,34 @@ std::optional<std::string> gguf_name(const Architecture& architecture, std::stri
   if (architecture.neutral == "gpt2")
     return translate(architecture, std::string(kGpt2Prefix) + std::string(neutral), &NameRow::neutral, &NameRow::gguf);
   return std::nullopt;
+}
+
+std::optional<ExpertPlace> expert_place(const Architecture& architecture, std::string_view neutral) {
+  constexpr std::string_view kBefore = ".experts.", kWeight = ".weight";
+  const std::size_t at = neutral.find(kBefore);
+  if (at == std::string_view::npos || !neutral.ends_with(kWeight)) return std::nullopt;
+  const std::size_t begin = at + kBefore.size(), end = std::min(neutral.find('.', begin), neutral.size());
+  const std::string_view digits = neutral.substr(begin, end - begin);
+  std::uint64_t number = 0;
+  const auto [rest, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  const bool canonical =
+      error == std::errc() && rest == digits.data() + digits.size() && (digits == "0" || digits.front() != '0');
+  if (!canonical) return std::nullopt;
+  const std::string_view stem = neutral.substr(0, neutral.size() - kWeight.size());
+  if (end > stem.size()) return std::nullopt;
+  const std::string pattern = std::string(stem.substr(0, begin)) + "@" + std::string(stem.substr(end));
+  for (const NameRow& row : architecture.experts) {
+    std::string_view layer;
+    if (matches(row.neutral, pattern, layer)) return ExpertPlace{fill(row.gguf, layer) + std::string(kWeight), number};
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> expert_name(const Architecture& architecture, std::string_view gguf, std::uint64_t number) {
+  const std::optional<std::string> name = translate(architecture.experts, gguf, &NameRow::gguf, &NameRow::neutral);
+  if (!name) return std::nullopt;
+  const std::size_t mark = name->find('@');
+  return name->substr(0, mark) + std::to_string(number) + name->substr(mark + 1);
 }
 
 std::vector<tensor::Transform> stored_transforms(const Architecture& architecture, std::string_view gguf,

@@ -33,18 +33,35 @@ struct Architecture {
   bool head_required;               // readers insist on output.weight
   SlidingRule sliding;
   std::string_view activation;
+  std::span<const NameRow> experts = {};  // `@` stands for the number of a matrix that GGUF stacks with the others
 };
 
-/// By ModelConfig::architecture / by general.architecture; null when there is no row. The first row of a GGUF name
-/// wins (llama before mistral: the file does not tell them apart).
+/// The key that tells architectures apart which share a GGUF name: the neutral word, in files of this writer.
+inline constexpr std::string_view kArchitectureKey = "ingot.architecture";
+
+/// By ModelConfig::architecture; null when there is no row.
 [[nodiscard]] const Architecture* find_architecture(std::string_view neutral) noexcept;
-[[nodiscard]] const Architecture* find_gguf_architecture(std::string_view gguf) noexcept;
+/// By general.architecture and the neutral word, which may be empty; null when there is no row. Of several rows the
+/// first that has experts if there are some, and none if there are none (llama, not mistral: they are the same to
+/// readers of GGUF).
+[[nodiscard]] const Architecture* find_gguf_architecture(std::string_view gguf, std::string_view neutral = {},
+                                                         bool has_experts = false) noexcept;
 
 /// Neutral name of a GGUF tensor; empty when no row fits.
 [[nodiscard]] std::optional<std::string> neutral_name(const Architecture& architecture, std::string_view gguf);
 /// GGUF name of a neutral tensor; empty when no row fits. A missing `transformer.` or an extra `language_model.`
 /// prefix is accepted.
 [[nodiscard]] std::optional<std::string> gguf_name(const Architecture& architecture, std::string_view neutral);
+
+/// Where an expert's matrix stands in GGUF.
+struct ExpertPlace {
+  std::string stack;  // GGUF name
+  std::uint64_t number;
+};
+[[nodiscard]] std::optional<ExpertPlace> expert_place(const Architecture& architecture, std::string_view neutral);
+/// Neutral name of an expert's matrix; empty when the GGUF tensor is no stack of them.
+[[nodiscard]] std::optional<std::string> expert_name(const Architecture& architecture, std::string_view gguf,
+                                                     std::uint64_t number);
 
 /// The relation "stored in GGUF = T(logical)" of a tensor, by its GGUF name.
 [[nodiscard]] std::vector<tensor::Transform> stored_transforms(const Architecture& architecture, std::string_view gguf,

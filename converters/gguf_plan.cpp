@@ -38,10 +38,11 @@ const BlockType* block_type_of(const Tensor& tensor) {
   return nullptr;
 }
 
-/// Readers take vectors, norms, biases and position embeddings as F32, whatever the weights are.
+/// Readers take vectors, norms, biases, position embeddings and routers as F32, whatever the weights are.
 bool is_f32_only(std::string_view gguf_name, const tensor::Shape& shape) {
   return shape.size() < 2 || gguf_name.ends_with("_norm.weight") || !gguf_name.ends_with(".weight") ||
-         gguf_name == "position_embd.weight" || gguf_name == "token_types.weight" || is_derived(gguf_name);
+         gguf_name.ends_with(".ffn_gate_inp.weight") || gguf_name == "position_embd.weight" ||
+         gguf_name == "token_types.weight" || is_derived(gguf_name);
 }
 
 /// A word of --scheme: a row of the encoder table, or any type that may be written, in lower case. Null: unknown.
@@ -74,14 +75,14 @@ Custom rounding_custom(const std::string& neutral_name, std::string_view gguf_na
 struct Arrangement {
   std::uint64_t heads = 0;
   bool add_one = false;
-  bool transposed = false;
+  bool scattered = false;  // neither rows nor columns are where rope_interleave puts them
 };
 Arrangement arrangement_of(const std::vector<Transform>& transforms) {
   Arrangement result;
   for (const Transform& transform : transforms) {
     if (transform.kind == TransformKind::rope_interleave) result.heads = transform.heads;
     if (transform.kind == TransformKind::add_one) result.add_one = true;
-    if (transform.kind == TransformKind::transpose) result.transposed = true;
+    if (transform.kind == TransformKind::transpose || transform.order != nullptr) result.scattered = true;
   }
   return result;
 }
@@ -131,6 +132,7 @@ TensorPlan* Planner::find(std::string_view name) {
 std::optional<std::string> Planner::target_name(const Tensor& tensor) const {
   if (plan_.architecture == nullptr) return tensor.name;
   if (const auto name = gguf_name(*plan_.architecture, tensor.name)) return name;
+  if (expert_name(*plan_.architecture, tensor.name, 0)) return tensor.name;  // a stack
   const bool already_gguf = tensor.derived || source_header(model_) != nullptr;
   return already_gguf ? std::optional(tensor.name) : std::nullopt;
 }
@@ -217,7 +219,7 @@ void Planner::choose_action(const Tensor& source, TensorPlan& plan) const {
   // Rows change places only in matrices, and where at most one of the two arrangements permutes.
   const bool permutable = plan.shape.size() == 2 && (have.heads == 0 || plan.target_heads == 0);
   const bool rows_movable =
-      !have.transposed && have.add_one == plan.add_one && (have.heads == plan.target_heads || permutable);
+      !have.scattered && have.add_one == plan.add_one && (have.heads == plan.target_heads || permutable);
   if (plan.type->kind == BlockKind::coded && rows_movable && holds(*plan.type, tensor)) {
     plan.action = Action::join;
   } else if (plan.type->kind == BlockKind::plain && rows_movable && tensor.packing == tensor::Packing::rows &&
@@ -341,6 +343,19 @@ const tensor::Attachment* source_header(const Model& model) noexcept {
   return model.find_attachment("source/0/header");
 }
 
-WritePlan make_plan(const Model& model, const WriteOptions& options) { return Planner(model, options).plan(); }
+std::vector<const Tensor*> WritePlan::sources(const TensorPlan& plan) const {
+  if (plan.source == nullptr) return {};
+  if (stacked != nullptr)
+    if (const auto stack = stacked->experts.find(plan.source->name); stack != stacked->experts.end())
+      return stack->second;
+  return {plan.source};
+}
+
+WritePlan make_plan(const Model& model, const WriteOptions& options) {
+  const auto stacked = stack_experts(model, find_architecture(model.config.architecture));
+  WritePlan plan = Planner(stacked != nullptr ? stacked->model : model, options).plan();
+  plan.stacked = stacked;
+  return plan;
+}
 
 }  // namespace ingot::convert::gguf

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "converters/gguf_blocks.h"
+#include "converters/gguf_expert_stacks.h"
 #include "converters/gguf_names.h"
 #include "converters/layout.h"
 
@@ -44,6 +45,10 @@ struct TensorPlan {
 struct WritePlan {
   const Architecture* architecture = nullptr;  // null: tensors keep their names
   std::vector<TensorPlan> tensors;
+  std::shared_ptr<const StackedModel> stacked;  // what the plans are of, where experts are stacked
+
+  /// The tensors of the model that `plan` writes: one, or the experts of a stack; none where it is given.
+  [[nodiscard]] std::vector<const tensor::Tensor*> sources(const TensorPlan& plan) const;
 };
 
 /// Throws invalid_value for a --scheme that is no word of the encoder table, unsupported for an architecture without

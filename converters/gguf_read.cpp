@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "converters/declared_transforms.h"
 #include "converters/gguf_config.h"
 #include "converters/gguf_file.h"
 #include "converters/gguf_names.h"
@@ -73,6 +74,32 @@ void check_transforms(const Tensor& tensor, const GgufFile& file, const TensorIn
   }
 }
 
+/// A stack of experts' matrices as its matrices: equal parts of the tensor's bytes. Empty where it is none.
+std::vector<Tensor> read_experts(const GgufFile& file, const TensorInfo& info, const Architecture* architecture) {
+  std::vector<Tensor> experts;
+  const tensor::Shape shape = info.shape();
+  if (architecture == nullptr || shape.size() != 3 || !expert_name(*architecture, info.name, 0)) return experts;
+  if (shape[0] == 0 || info.size % shape[0] != 0 || info.size == 0) return experts;
+  if (shape[0] > kMaxTensors) {
+    throw Error(ErrorKind::limit_exceeded, file.where + ": tensor '" + std::string(info.name) + "' is of " +
+                                               std::to_string(shape[0]) + " experts, at most " +
+                                               std::to_string(kMaxTensors));
+  }
+  const std::uint64_t bytes = info.size / shape[0];
+  for (std::uint64_t number = 0; number < shape[0]; ++number) {
+    Tensor expert;
+    expert.name = *expert_name(*architecture, info.name, number);
+    expert.shape = {shape[1], shape[2]};
+    expert.scheme = info.type->scheme();
+    expert.packing = info.type->kind == BlockKind::coded ? tensor::canonical_packing(expert.shape, expert.scheme)
+                                                         : tensor::Packing::rows;
+    expert.planes =
+        block_planes(file.mapping, file.bytes.subspan(info.offset + number * bytes, bytes), *info.type, expert.shape);
+    experts.push_back(std::move(expert));
+  }
+  return experts;
+}
+
 Tensor read_tensor(const GgufFile& file, const TensorInfo& info, const Architecture* architecture,
                    const tensor::ModelConfig& config) {
   Tensor tensor;
@@ -95,8 +122,10 @@ Tensor read_tensor(const GgufFile& file, const TensorInfo& info, const Architect
   return tensor;
 }
 
-/// The recipe of one file: header, tensors with their padding, and whatever follows.
-tensor::SourceFile read_source(const GgufFile& file, std::size_t index, std::span<const Tensor> tensors, Model& model) {
+/// The recipe of one file: header, tensors with their padding, and whatever follows. `counts`: how many of `tensors`
+/// each tensor of the file became.
+tensor::SourceFile read_source(const GgufFile& file, std::size_t index, std::span<const Tensor> tensors,
+                               std::span<const std::size_t> counts, Model& model) {
   tensor::SourceFile source;
   source.path = std::filesystem::path(file.where).filename().string();
   source.size = file.bytes.size();
@@ -112,15 +141,20 @@ tensor::SourceFile read_source(const GgufFile& file, std::size_t index, std::spa
   };
   literal("header", 0, file.data_start);
   std::uint64_t at = file.data_start;
+  std::size_t next = 0;
   for (std::size_t i = 0; i < file.tensors.size(); ++i) {
     const TensorInfo& info = file.tensors[i];
+    const std::size_t parts = counts[i];
+    for (std::size_t part = 0; part < parts && info.size > 0; ++part) {
+      Segment segment;
+      segment.kind = Segment::Kind::tensor;
+      segment.tensor = tensors[next + part].name;
+      segment.part = std::string(info.type->name);
+      segment.size = info.size / parts;
+      source.segments.push_back(std::move(segment));
+    }
+    next += parts;
     if (info.size == 0) continue;
-    Segment segment;
-    segment.kind = Segment::Kind::tensor;
-    segment.tensor = tensors[i].name;
-    segment.part = std::string(info.type->name);
-    segment.size = info.size;
-    source.segments.push_back(std::move(segment));
     at = std::min<std::uint64_t>(align_up(info.offset + info.size, file.alignment), file.bytes.size());
     if (at == info.offset + info.size) continue;
     Segment padding;
@@ -169,29 +203,45 @@ Model read_model(const std::filesystem::path& path, const ReadOptions&) {
   Model model;
   model.layout = "gguf";
   model.path = path;
-  const Architecture* architecture = find_gguf_architecture(first.text("general.architecture").value_or(""));
+  const std::string_view word = first.text("general.architecture").value_or("");
+  const bool has_experts = first.unsigned_integer(std::string(word) + ".expert_count").value_or(0) > 0;
+  const Architecture* architecture =
+      find_gguf_architecture(word, first.text(kArchitectureKey).value_or(""), has_experts);
   model.config = read_config(first, architecture);
   model.tokenizer = read_tokenizer(first);
   read_metadata(first, model);
   std::vector<std::size_t> first_tensor;
+  std::vector<std::vector<std::size_t>> counts;  // by file and tensor
   std::set<std::string> names;
   for (const GgufFile& file : files) {
     first_tensor.push_back(model.tensors.size());
+    counts.emplace_back();
     for (const TensorInfo& info : file.tensors) {
-      model.tensors.push_back(read_tensor(file, info, architecture, model.config));
-      if (!names.insert(model.tensors.back().name).second) {
-        throw Error(ErrorKind::invalid_value,
-                    file.where + ": two tensors are called '" + model.tensors.back().name + "'", info.offset);
+      std::vector<Tensor> tensors = read_experts(file, info, architecture);
+      if (tensors.empty()) tensors.push_back(read_tensor(file, info, architecture, model.config));
+      counts.back().push_back(tensors.size());
+      if (model.tensors.size() + tensors.size() > kMaxTensors) {
+        throw Error(ErrorKind::limit_exceeded,
+                    file.where + ": more than " + std::to_string(kMaxTensors) + " tensors, experts counted one by one");
+      }
+      for (Tensor& tensor : tensors) {
+        if (!names.insert(tensor.name).second) {
+          throw Error(ErrorKind::invalid_value, file.where + ": two tensors are called '" + tensor.name + "'",
+                      info.offset);
+        }
+        model.tensors.push_back(std::move(tensor));
       }
     }
   }
   tensor::Source source;
   source.layout = "gguf";
   for (std::size_t i = 0; i < files.size(); ++i) {
-    const auto tensors = std::span(std::as_const(model.tensors)).subspan(first_tensor[i], files[i].tensors.size());
-    source.files.push_back(read_source(files[i], i, tensors, model));
+    const auto tensors = std::span(std::as_const(model.tensors)).subspan(first_tensor[i]);
+    source.files.push_back(read_source(files[i], i, tensors, counts[i], model));
   }
   model.source = std::move(source);
+  if (const auto declared = first.text(kDeclarationKey))
+    apply_declaration(*declared, first.where + ": " + std::string(kDeclarationKey), model);
   complete_config(architecture, model);
   return model;
 }

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "converters/declared_transforms.h"
 #include "converters/gguf_config.h"
 #include "converters/gguf_file.h"
 #include "converters/gguf_plan.h"
@@ -50,7 +51,8 @@ void add_kept_keys(HeaderBuilder& header, const Model& model, const WritePlan& p
   const GgufFile source = parse_bytes(attachment.bytes, model.path.string() + ": " + attachment.name, true);
   for (const KeyValue& entry : source.entries) {
     const bool rewritten = entry.key.starts_with("split.") || entry.key == "general.alignment" ||
-                           entry.key == "general.file_type" || entry.key == "general.quantization_version";
+                           entry.key == "general.file_type" || entry.key == "general.quantization_version" ||
+                           entry.key == kDeclarationKey;
     if (rewritten) continue;
     const bool text =
         entry.key.starts_with("general.") && entry.key != "general.architecture" && entry.text().has_value();
@@ -77,6 +79,9 @@ void add_new_keys(HeaderBuilder& header, const Model& model, const WritePlan& pl
     if (tensor.name == "token_embd.weight" && tensor.shape.size() == 2) embedding_rows = tensor.shape[0];
   if (embedding_rows > 0) config.vocab_size = embedding_rows;
   write_config(header, config, *plan.architecture);
+  const bool shares_its_name =
+      find_gguf_architecture(plan.architecture->gguf, {}, config.expert_count > 0) != plan.architecture;
+  if (shares_its_name) header.add_string(kArchitectureKey, plan.architecture->neutral);
   add_types(header, plan);
   if (model.tokenizer) write_tokenizer(header, *model.tokenizer, embedding_rows);
 }
@@ -146,6 +151,9 @@ HeaderBuilder shard_header(const Model& model, const WritePlan& plan, std::size_
   HeaderBuilder header;
   if (index == 0)
     source_header(model) != nullptr ? add_kept_keys(header, model, plan) : add_new_keys(header, model, plan);
+  if (const tensor::Attachment* declared = model.find_attachment(kDeclarationAttachment);
+      declared != nullptr && index == 0)
+    header.add_string(kDeclarationKey, as_text(declared->bytes));
   if (count > 1) {
     std::int32_t total = 0;
     for (const TensorPlan& tensor : plan.tensors) total += tensor.action != Action::drop;
@@ -188,14 +196,17 @@ Forecast forecast_model(const Model& model, const WriteOptions& options) {
     if (tensor.source == nullptr) continue;
     const bool second_copy = !forecast.tensors.empty() && forecast.tensors.back().name == tensor.source->name;
     if (second_copy) continue;
+    const std::vector<const tensor::Tensor*> sources = plan.sources(tensor);
     TensorOutcome outcome;
-    outcome.name = tensor.source->name;
     outcome.source_scheme = tensor::describe(tensor.source->scheme);
     outcome.target_scheme = tensor.type != nullptr ? std::string(tensor.type->name) : "";
-    outcome.source_bytes = tensor.source->stored_bytes();
-    outcome.target_bytes = tensor.action == Action::drop ? 0 : tensor.size();
+    outcome.source_bytes = tensor.source->stored_bytes() / sources.size();
+    outcome.target_bytes = tensor.action == Action::drop ? 0 : tensor.size() / sources.size();
     outcome.forecast = check_values(tensor, outcome.reason);
-    forecast.tensors.push_back(std::move(outcome));
+    for (const tensor::Tensor* source : sources) {
+      outcome.name = source->name;
+      forecast.tensors.push_back(outcome);
+    }
   }
   const std::vector<const TensorPlan*> none;
   forecast.output_bytes +=

@@ -85,7 +85,8 @@ const HfCodec& gptq_codec() noexcept {
       .plan = gptq::plan,
       .configure = gptq::configure,
       .schemes = gptq::schemes(),
-      .settings = {"checkpoint_format", "scale_type", "bits", "group_size", "sym"}};
+      .settings = {"checkpoint_format", "scale_type", "bits", "group_size", "sym"},
+      .carries_column_order = true};
   return codec;
 }
 

@@ -32,7 +32,8 @@ const Layout& hf_layout() noexcept {
       .write = [](const tensor::Model& model, const std::filesystem::path& path,
                   const WriteOptions& options) { write_hf(model, path, options); },
       .pack_segment = pack_segment,
-      .is_directory = true};
+      .is_directory = true,
+      .carries_column_order = true};
   return row;
 }
 

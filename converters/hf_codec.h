@@ -129,6 +129,7 @@ struct HfCodec {
                     Json& config, std::map<std::string, std::string>& files) = nullptr;
   /// Words of --scheme beyond f32, f16 and bf16, and keys of --set, that plan() understands.
   std::vector<std::string_view> schemes = {}, settings = {};
+  bool carries_column_order = false;  // as in Layout
 };
 
 }  // namespace ingot::convert

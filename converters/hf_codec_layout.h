@@ -36,6 +36,7 @@ template <const HfCodec& (*codec)() noexcept>
   };
   row.find_patches = [](tensor::Model& model) { find_hf_patches(model, codec()); };
   row.is_directory = true;
+  row.carries_column_order = codec().carries_column_order;
   row.packs_from_views = true;
   return row;
 }

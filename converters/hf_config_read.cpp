@@ -16,9 +16,10 @@ constexpr std::uint64_t kMaxLayers = 65'536;
 constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 40;
 
 // Defaults are those of the configuration classes of transformers: they apply where a key is absent.
-constexpr std::array<HfArchitecture, 12> kArchitectures = {{
+constexpr std::array<HfArchitecture, 13> kArchitectures = {{
     {"llama", "llama", "LlamaForCausalLM", false, 10000, 1e-6},
     {"mistral", "mistral", "MistralForCausalLM", false, 10000, 1e-6},
+    {"mixtral", "mixtral", "MixtralForCausalLM", false, 1e6, 1e-5},
     {"qwen2", "qwen2", "Qwen2ForCausalLM", false, 10000, 1e-6},
     {"qwen3", "qwen3", "Qwen3ForCausalLM", false, 10000, 1e-6},
     {"gemma2", "gemma2", "Gemma2ForCausalLM", true, 10000, 1e-6},
@@ -129,6 +130,8 @@ void read_sizes(const Reader& reader, ModelConfig& config) {
     if (config.context_length == 0) config.context_length = 131'072;
     default_kv_heads = 4;
   }
+  config.expert_count = reader.count({"num_local_experts", "num_experts"}).value_or(0);
+  config.experts_per_token = reader.count({"num_experts_per_tok", "experts_per_token"}).value_or(0);
   config.kv_head_count = reader.count({"num_key_value_heads"}).value_or(default_kv_heads);
   config.head_dim = reader.count({"head_dim"}).value_or(0);
   if (config.head_dim == 0 && is_gemma(config)) config.head_dim = 256;

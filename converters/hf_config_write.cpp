@@ -1,4 +1,6 @@
 // ModelConfig -> config.json and generation_config.json. The spelling of transformers 4, which version 5 also reads.
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -93,12 +95,12 @@ void set_rope(Json& json, const ModelConfig& config) {
 
 void set_window(Json& json, const ModelConfig& config) {
   const std::string& arch = config.architecture;
-  const bool windowed = arch == "mistral" || arch == "phi3" || arch == "gemma2" || arch == "gemma3" ||
-                        arch == "qwen2" || arch == "qwen3" || arch == "smollm3";
+  const bool windowed = arch == "mistral" || arch == "mixtral" || arch == "phi3" || arch == "gemma2" ||
+                        arch == "gemma3" || arch == "qwen2" || arch == "qwen3" || arch == "smollm3";
   if (!windowed) return;
   if (config.sliding_window == 0 && (arch == "gemma2" || arch == "gemma3")) return;
   json.set("sliding_window", config.sliding_window == 0 ? Json() : Json(config.sliding_window));
-  if (arch == "mistral" || arch == "phi3") return;
+  if (arch == "mistral" || arch == "mixtral" || arch == "phi3") return;
   if (arch != "gemma2" && arch != "gemma3") json.set("use_sliding_window", Json(config.sliding_window != 0));
   JsonArray types;
   for (std::uint64_t i = 0; i < config.layer_count; ++i) {
@@ -120,6 +122,12 @@ void set_gemma(Json& json, const ModelConfig& config) {
   json.set("hidden_activation", Json(hf_activation(config)));
 }
 
+/// Is head_dim what readers take where config.json has none? Gemma and Qwen 3 take a number of their own.
+bool follows_from_width(const ModelConfig& config) {
+  const bool own_default = config.architecture.starts_with("gemma") || config.architecture == "qwen3";
+  return !own_default && config.head_dim * config.head_count == config.hidden_size;
+}
+
 void set_decoder(Json& json, const Model& model) {
   const ModelConfig& config = model.config;
   json.set("hidden_size", Json(config.hidden_size));
@@ -127,7 +135,11 @@ void set_decoder(Json& json, const Model& model) {
   json.set("num_hidden_layers", Json(config.layer_count));
   json.set("num_attention_heads", Json(config.head_count));
   json.set("num_key_value_heads", Json(config.kv_head_count != 0 ? config.kv_head_count : config.head_count));
-  if (config.head_dim != 0) json.set("head_dim", Json(config.head_dim));
+  if (config.head_dim != 0 && !follows_from_width(config)) json.set("head_dim", Json(config.head_dim));
+  if (config.expert_count != 0) {
+    json.set("num_local_experts", Json(config.expert_count));
+    json.set("num_experts_per_tok", Json(config.experts_per_token));
+  }
   json.set("max_position_embeddings", Json(config.context_length));
   json.set("rms_norm_eps", decimal(config.norm_epsilon));
   if (config.architecture == "gemma2" || config.architecture == "gemma3") {
@@ -135,7 +147,8 @@ void set_decoder(Json& json, const Model& model) {
   } else {
     json.set("hidden_act", Json(hf_activation(config)));
   }
-  if (config.architecture != "qwen2" && config.architecture != "phi3" && config.architecture != "mistral") {
+  constexpr std::array<std::string_view, 4> kWithoutBiasFlag = {"qwen2", "phi3", "mistral", "mixtral"};
+  if (std::find(kWithoutBiasFlag.begin(), kWithoutBiasFlag.end(), config.architecture) == kWithoutBiasFlag.end()) {
     json.set("attention_bias", Json(any_tensor_ends_with(model, ".self_attn.q_proj.bias")));
   }
   if (config.architecture == "llama" || config.architecture == "smollm3") {

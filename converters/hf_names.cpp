@@ -27,6 +27,10 @@ constexpr std::array<Rename, 6> kDecoderRenames = {{{"language_model.model.", "m
 constexpr std::array<std::string_view, 4> kConv1dEndings = {".attn.c_attn.weight", ".attn.c_proj.weight",
                                                             ".mlp.c_fc.weight", ".mlp.c_proj.weight"};
 
+constexpr std::string_view kWeight = ".weight";
+constexpr std::array<std::string_view, 2> kExpertStacks = {".mlp.experts.gate_up_proj.weight",
+                                                           ".mlp.experts.down_proj.weight"};
+
 template <std::size_t kCount>
 std::string rename(std::string_view name, const std::array<Rename, kCount>& rules) {
   for (const Rename& rule : rules) {
@@ -42,6 +46,8 @@ bool is_known(std::string_view architecture) noexcept {
 }  // namespace
 
 std::string neutral_hf_name(std::string_view file_name, std::string_view architecture) {
+  if (std::string weight = std::string(file_name).append(kWeight); is_hf_expert_stack(weight, architecture))
+    return weight;
   if (!is_known(architecture)) return std::string(file_name);
   return architecture == "gpt2" ? rename(file_name, kGpt2Renames) : rename(file_name, kDecoderRenames);
 }
@@ -64,6 +70,18 @@ bool is_hf_conv1d(std::string_view neutral_name, std::string_view architecture) 
   for (const std::string_view ending : kConv1dEndings)
     if (neutral_name.ends_with(ending)) return true;
   return false;
+}
+
+bool is_hf_expert_stack(std::string_view neutral_name, std::string_view architecture) noexcept {
+  if (architecture != "gpt_oss") return false;
+  for (const std::string_view ending : kExpertStacks)
+    if (neutral_name.ends_with(ending)) return true;
+  return false;
+}
+
+std::string plain_hf_name(std::string_view neutral_name, std::string_view architecture) {
+  if (is_hf_expert_stack(neutral_name, architecture)) neutral_name.remove_suffix(kWeight.size());
+  return std::string(neutral_name);
 }
 
 bool is_hf_buffer(std::string_view neutral_name, std::string_view architecture) noexcept {

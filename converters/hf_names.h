@@ -19,6 +19,11 @@ inline constexpr std::string_view kHfHeadName = "lm_head.weight";
 
 /// GPT-2's Conv1D weights: files hold [in, out], the logical tensor is [out, in].
 [[nodiscard]] bool is_hf_conv1d(std::string_view neutral_name, std::string_view architecture) noexcept;
+/// The experts of gpt-oss, which are one tensor: float files hold [experts, in, out] under a name without ".weight", the
+/// logical tensor is [experts, out, in].
+[[nodiscard]] bool is_hf_expert_stack(std::string_view neutral_name, std::string_view architecture) noexcept;
+/// The name of a plain tensor in a file, before wrapped_hf_name().
+[[nodiscard]] std::string plain_hf_name(std::string_view neutral_name, std::string_view architecture);
 /// Buffers that follow from the config (causal masks, inverse frequencies): no weights.
 [[nodiscard]] bool is_hf_buffer(std::string_view neutral_name, std::string_view architecture) noexcept;
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "converters/declared_transforms.h"
 #include "converters/hf_adapter.h"
 #include "converters/hf_codec.h"
 #include "converters/hf_config.h"
@@ -117,10 +118,12 @@ Tensor plain_tensor(const WeightFile& file, const WeightEntry& entry, const std:
   tensor.scheme = plain_scheme(entry.type);
   tensor.packing = tensor::Packing::rows;
   tensor.derived = is_hf_buffer(name, architecture);
-  const bool conv1d = is_hf_conv1d(name, architecture) && entry.shape.size() == 2;
-  if (conv1d) std::swap(tensor.shape[0], tensor.shape[1]);
+  const std::size_t rank = entry.shape.size();
+  const bool turned =
+      (is_hf_conv1d(name, architecture) && rank == 2) || (is_hf_expert_stack(name, architecture) && rank == 3);
+  if (turned) std::swap(tensor.shape[rank - 2], tensor.shape[rank - 1]);
   // Where the bytes are row-major for the other orientation, the tensor is stored as they are.
-  if (conv1d != entry.is_transposed()) tensor.transforms.push_back({tensor::TransformKind::transpose});
+  if (turned != entry.is_transposed()) tensor.transforms.push_back({tensor::TransformKind::transpose});
   const bool in_order = entry.is_dense() || entry.is_transposed();
   tensor.planes = in_order ? plain_planes(file.mapping, file.bytes(entry), tensor)
                            : strided_planes(file.mapping, file.bytes(entry), entry.strides, tensor);
@@ -355,6 +358,8 @@ tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& opti
     names.treat_head_as_embedding();
   }
   add_tensors(checkpoint, inventory, names, model);
+  if (const Attachment* declared = model.find_attachment(kDeclarationAttachment))
+    apply_declaration(as_text(declared->bytes), path.string() + "/" + std::string(kDeclarationFile), model);
   add_aliases(directory, names, model);
   model.source = make_source(directory, inventory, names, model);
   return model;

@@ -49,11 +49,18 @@ bool changes_values(const Tensor& tensor) {
                      [](const tensor::Transform& transform) { return transform.kind == TransformKind::add_one; });
 }
 
-/// The element type without --scheme: the tensor's own where it is written as it is, else binary32, which holds every value.
+/// Elements of 4 bits times a power of two: BF16 holds every value.
+bool is_mxfp4(const tensor::Scheme& scheme) noexcept {
+  return scheme.codes.kind == tensor::CodeKind::number && scheme.codes.type == DType::e2m1 && scheme.shift == 0 &&
+         scheme.scales.size() == 1 && scheme.scales[0].type == DType::e8m0 &&
+         scheme.offset.kind == tensor::OffsetKind::none;
+}
+
+/// The element type without --scheme: the tensor's own where it is written as it is, else one that holds every value.
 DType kept_type(const Tensor& tensor) {
   const DType type = tensor.scheme.codes.type;
   const bool plain = tensor.scheme.is_plain() && safetensors_type_of(type) != nullptr;
-  if (!plain) return DType::f32;
+  if (!plain) return is_mxfp4(tensor.scheme) ? DType::bf16 : DType::f32;
   if (tensor.transforms.empty()) return type;
   return is_value_type(type) && !changes_values(tensor) ? type : DType::f32;
 }
@@ -79,8 +86,10 @@ bool stays_integer(const Tensor& tensor) {
 HfItem plan_item(const Tensor& tensor, const std::string& architecture, std::optional<DType> wanted) {
   HfItem item;
   item.tensor = tensor;
-  const bool conv1d = is_hf_conv1d(tensor.name, architecture) && tensor.shape.size() == 2;
-  if (conv1d && only_transpose(tensor)) {  // stored as the file wants it
+  const std::size_t rank = tensor.shape.size();
+  const bool turned = (is_hf_conv1d(tensor.name, architecture) && rank == 2) ||
+                      (is_hf_expert_stack(tensor.name, architecture) && rank == 3);
+  if (turned && only_transpose(tensor)) {  // stored as the file wants it
     item.tensor.shape = tensor.stored_shape();
     item.tensor.transforms.clear();
   }
@@ -89,8 +98,8 @@ HfItem plan_item(const Tensor& tensor, const std::string& architecture, std::opt
   item.type = wanted && !stays_integer(item.tensor) ? *wanted : kept_type(item.tensor);
   const bool as_stored = item.tensor.scheme.is_plain() && item.tensor.packing == tensor::Packing::rows &&
                          item.tensor.transforms.empty() && item.type == item.tensor.scheme.codes.type;
-  if (conv1d && !only_transpose(tensor)) {
-    std::swap(item.file_shape[0], item.file_shape[1]);
+  if (turned && !only_transpose(tensor)) {
+    std::swap(item.file_shape[rank - 2], item.file_shape[rank - 1]);
     item.form = HfItem::Form::transposed;
     if (!is_value_type(item.type)) item.type = DType::f32;
     return item;
@@ -181,30 +190,34 @@ void write_values(const HfItem& item, JournaledRange& file, std::uint64_t offset
   });
 }
 
-/// Strips of logical rows [out] are decoded whole and written as columns of the file.
+/// Strips of logical rows [out] are decoded whole and written as columns of the file. Of a stack, strips of every
+/// matrix.
 void write_transposed(const HfItem& item, JournaledRange& file, std::uint64_t offset,
                       const std::function<void(std::uint64_t)>& progress) {
-  const std::uint64_t outputs = item.tensor.shape[0], inputs = item.tensor.shape[1];
+  const tensor::Shape& shape = item.tensor.shape;
+  const std::uint64_t matrices = shape.size() == 3 ? shape[0] : 1;
+  const std::uint64_t outputs = shape[shape.size() - 2], inputs = shape.back();
   const std::uint64_t element_bytes = tensor::bits(item.type) / 8;
   if (outputs == 0 || inputs == 0) return;
   const std::uint64_t strip = std::clamp<std::uint64_t>(4 * kPieceElems / inputs, 1, outputs);
+  const std::uint64_t strips = ceil_div(outputs, strip);
   tensor::ValueReader reader(item.tensor);
   std::vector<Buffers> buffers(static_cast<std::size_t>(thread_count()));
-  parallel_for(ceil_div(outputs, strip), 1, [&](std::uint64_t strip_begin, std::uint64_t strip_end, int worker) {
+  parallel_for(matrices * strips, 1, [&](std::uint64_t strip_begin, std::uint64_t strip_end, int worker) {
     Buffers& buffer = buffers[static_cast<std::size_t>(worker)];
     std::vector<float> column;
     for (std::uint64_t i = strip_begin; i < strip_end; ++i) {
-      const std::uint64_t first = i * strip;
+      const std::uint64_t matrix = i / strips * outputs, first = i % strips * strip;
       const std::uint64_t count = std::min(strip, outputs - first);
       buffer.values.resize(count * inputs);
       column.resize(count);
       buffer.bytes.resize(count * element_bytes);
-      reader.read(first * inputs, buffer.values, worker);
+      reader.read((matrix + first) * inputs, buffer.values, worker);
       for (std::uint64_t input = 0; input < inputs; ++input) {
         for (std::uint64_t output = 0; output < count; ++output)
           column[output] = buffer.values[output * inputs + input];
         narrow(column, item.type, buffer.bytes.data());
-        file.write_at(offset + (input * outputs + first) * element_bytes, buffer.bytes);
+        file.write_at(offset + (matrix * inputs + input * outputs + first) * element_bytes, buffer.bytes);
       }
       progress(count * inputs * element_bytes);
     }
@@ -323,7 +336,8 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions
     const std::string file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
     if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items, why_plain)) continue;
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
-    item.file_name = file_name;
+    const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
+    item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
     items.push_back(std::move(item));
   }
   if (codec != nullptr) require_coded(items, *codec, why_plain);

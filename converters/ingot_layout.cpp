@@ -65,7 +65,8 @@ const Layout& ingot_layout() noexcept {
       .write = write,
       .pack_segment = nullptr,
       .compresses = true,
-      .keeps_source = true};
+      .keeps_source = true,
+      .carries_column_order = true};
   return row;
 }
 

@@ -32,6 +32,7 @@ struct TensorOutcome {
   std::string target_scheme;  // as the target names it ("bf16", "Q4_0", ...)
   std::uint64_t source_bytes = 0, target_bytes = 0;
   std::string reason;           // why it is not exact, or refused
+  std::string note;             // what else happens to it: "act-order folded into ..."
   double expected_seconds = 0;  // filled by the engine, not by the layout
 };
 
@@ -101,8 +102,10 @@ struct Layout {
   /// Fills SourceFile::patches and their attachments, which read() leaves out because they cost a pass over the files.
   /// The engine calls it before a model read from this layout is written as .ingot. Null: packing gives all bytes back.
   void (*find_patches)(tensor::Model& model) = nullptr;
-  bool compresses = false;        // write() obeys WriteOptions::compress
-  bool keeps_source = false;      // write() records model.source, so that `restore` can give the original files back
+  bool compresses = false;    // write() obeys WriteOptions::compress
+  bool keeps_source = false;  // write() records model.source, so that `restore` can give the original files back
+  /// Holds quantized matrices whose groups do not follow the order of the inputs (act-order), or no quantized ones.
+  bool carries_column_order = false;
   bool packs_from_views = false;  // pack_segment() wants a tensor whose planes all have views (with_views())
 };
 

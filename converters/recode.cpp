@@ -35,16 +35,20 @@ Recoded refused(std::string reason) {
 std::string rearrangement_problem(const Tensor& source, const std::vector<Transform>& wanted) {
   if (source.transforms == wanted) return {};
   std::size_t ones = 0, wanted_ones = 0;
-  const auto look = [&](const std::vector<Transform>& transforms, std::size_t& count) {
+  std::vector<Transform> columns, wanted_columns;
+  const auto look = [&](const std::vector<Transform>& transforms, std::size_t& count, std::vector<Transform>& moves) {
     bool transposed = false;
     for (const Transform& transform : transforms) {
+      if (transform.kind == TransformKind::column_order) moves.push_back(transform);
       if (transform.kind == TransformKind::add_one) ++count;
       if (transform.kind == TransformKind::transpose) transposed = true;
     }
     return transposed;
   };
-  const bool transposed = look(source.transforms, ones), wanted_transposed = look(wanted, wanted_ones);
+  const bool transposed = look(source.transforms, ones, columns),
+             wanted_transposed = look(wanted, wanted_ones, wanted_columns);
   if (transposed || wanted_transposed) return "it would have to be transposed";
+  if (columns != wanted_columns) return "its columns would change places";
   if (ones != wanted_ones) return "values + 1 would have to be computed";
   if (source.shape.size() != 2) return "rows change places only in matrices";
   for (const auto* transforms : {&source.transforms, &wanted}) {

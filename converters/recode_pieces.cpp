@@ -37,12 +37,19 @@ std::uint64_t to_border(std::uint64_t col, std::uint64_t group, std::uint64_t mo
 
 RowMap::RowMap(const std::vector<Transform>& source, const std::vector<Transform>& wanted, std::uint64_t rows) {
   if (source == wanted) return;
-  for (auto at = wanted.rbegin(); at != wanted.rend(); ++at)
+  for (auto at = wanted.rbegin(); at != wanted.rend(); ++at) {
     if (at->kind == TransformKind::rope_interleave) steps_.push_back({rows / at->heads, false});
+    if (at->kind == TransformKind::row_order) steps_.push_back({rows, false, at->order});
+  }
   for (const Transform& transform : source) {
+    if (transform.kind == TransformKind::row_order)
+      steps_.push_back(
+          {rows, true, std::make_shared<const std::vector<std::uint32_t>>(tensor::inverse_of(*transform.order))});
     if (transform.kind != TransformKind::rope_interleave) continue;
     const Step step{rows / transform.heads, true};
-    if (!steps_.empty() && !steps_.back().interleaves && steps_.back().head_rows == step.head_rows)
+    const bool undone = !steps_.empty() && steps_.back().table == nullptr && !steps_.back().interleaves &&
+                        steps_.back().head_rows == step.head_rows;
+    if (undone)
       steps_.pop_back();
     else
       steps_.push_back(step);
@@ -53,6 +60,10 @@ RowMap::RowMap(const std::vector<Transform>& source, const std::vector<Transform
 std::uint64_t RowMap::operator()(std::uint64_t row) const noexcept {
   for (const Step& step : steps_) {
     const std::uint64_t d = step.head_rows, in_head = row % d;
+    if (step.table != nullptr) {
+      row = row - in_head + (*step.table)[in_head];
+      continue;
+    }
     row = row / d * d +
           (step.interleaves ? in_head % (d / 2) * 2 + in_head / (d / 2) : in_head % 2 * (d / 2) + in_head / 2);
   }

@@ -14,7 +14,7 @@ namespace ingot::convert::recoding {
 class RowMap {
  public:
   RowMap() = default;
-  /// Only rope_interleave counts; `rows` of the one matrix.
+  /// Only rope_interleave and row_order count; `rows` of the one matrix.
   RowMap(const std::vector<tensor::Transform>& source, const std::vector<tensor::Transform>& wanted,
          std::uint64_t rows);
   [[nodiscard]] bool identity() const noexcept { return steps_.empty(); }
@@ -24,8 +24,9 @@ class RowMap {
 
  private:
   struct Step {
-    std::uint64_t head_rows;
-    bool interleaves;  // from a logical row to the stored one; else back
+    std::uint64_t head_rows;      // the rows move within groups of so many
+    bool interleaves;             // from a logical row to the stored one; else back
+    tensor::Permutation table{};  // where row k goes; null: interleaved heads
   };
   std::vector<Step> steps_;
   std::uint64_t group_ = 1;

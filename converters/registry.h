@@ -10,7 +10,8 @@
 
 namespace ingot::convert {
 
-struct Recovery;  // recover.h
+struct Recovery;    // recover.h
+struct Rearranged;  // fold.h
 
 [[nodiscard]] std::span<const Layout> layouts() noexcept;
 [[nodiscard]] const Layout* find_layout(std::string_view name) noexcept;  // null when unknown
@@ -56,7 +57,8 @@ struct TensorProof {
 
 struct ConversionReport {
   Forecast forecast;
-  std::shared_ptr<const Recovery> recovery;  // of ConvertOptions::recover; null without
+  std::shared_ptr<const Recovery> recovery;      // of ConvertOptions::recover; null without
+  std::shared_ptr<const Rearranged> rearranged;  // what was written, where rows or columns moved; null without
   std::vector<TensorProof> proofs;
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;

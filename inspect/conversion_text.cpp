@@ -118,6 +118,26 @@ std::string reasons_text(const convert::Forecast& forecast, const TextStyle& sty
          "\n";
 }
 
+/// One line for each kind of note.
+std::string notes_text(const convert::Forecast& forecast, const TextStyle& style) {
+  std::map<std::string, std::pair<const TensorOutcome*, std::uint64_t>> kinds;
+  for (const TensorOutcome& outcome : forecast.tensors) {
+    if (outcome.note.empty()) continue;
+    TensorOutcome shown = outcome;
+    shown.reason = outcome.note;
+    auto& [first, tensors] = kinds[without_particulars(shown)];
+    if (tensors++ == 0) first = &outcome;
+  }
+  std::string text;
+  for (const auto& [kind, group] : kinds) {
+    const auto& [first, tensors] = group;
+    std::string line = printable(first->name);
+    if (tensors > 1) line += " and " + with_separators(tensors - 1) + " more, for example";
+    text += wrap(line + ": " + printable(first->note), style.width, 2) + "\n";
+  }
+  return text;
+}
+
 std::string about(double seconds) {
   const std::string text = human_seconds(seconds);
   return text.starts_with('<') ? text : "~" + text;
@@ -213,7 +233,8 @@ std::string forecast_text(const convert::Forecast& forecast, const TextStyle& st
                    human_bytes(target_bytes),
                    about(seconds)});
   }
-  return paint("Forecast", Ink::strong, style) + "\n" + table.render(style) + reasons_text(forecast, style);
+  return paint("Forecast", Ink::strong, style) + "\n" + table.render(style) + reasons_text(forecast, style) +
+         notes_text(forecast, style);
 }
 
 std::string needs_text(const convert::Forecast& forecast, std::uint64_t disk_bytes) {
@@ -255,6 +276,7 @@ Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes) 
     entry.set("target_bytes", outcome.target_bytes);
     entry.set("expected_seconds", number_json(outcome.expected_seconds));
     if (!outcome.reason.empty()) entry.set("reason", outcome.reason);
+    if (!outcome.note.empty()) entry.set("note", outcome.note);
     tensors.push_back(std::move(entry));
   }
   Json json;

@@ -241,6 +241,7 @@ std::string transforms_text(const Tensor& tensor) {
   for (const tensor::Transform& transform : tensor.transforms) {
     text += (text.empty() ? "" : ", ") + std::string(tensor::name(transform.kind));
     if (transform.heads > 0) text += " (" + plural(transform.heads, "head") + ")";
+    if (transform.order != nullptr) text += " (" + std::to_string(transform.order->size()) + ")";
   }
   return text;
 }

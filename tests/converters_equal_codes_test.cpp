@@ -2,7 +2,11 @@
 // to the values. Biases made of zero points many at a time: the numbers of the formula, or none.
 #include "converters/equal_codes.h"
 
+#include <bit>
+#include <numeric>
+
 #include "format/tensor/float_codes.h"
+#include "format/tensor/unit_fingerprint.h"
 #include "recode_checks.h"
 
 namespace ingot::convert::recoding {
@@ -40,6 +44,25 @@ Tensor biased(const Tensor& tensor, DType type, std::uint32_t cols) {
   Recoded recoded = recode(tensor, {with_biases(type, cols), {}});
   REQUIRE(recoded.proof == ProofClass::exact);
   return recoded.tensor;
+}
+
+std::vector<std::uint32_t> shuffled(std::uint64_t count, std::mt19937_64& random) {
+  std::vector<std::uint32_t> order(count);
+  std::iota(order.begin(), order.end(), 0u);
+  std::shuffle(order.begin(), order.end(), random);
+  return order;
+}
+
+/// Of the float matrix whose element (rows[i], cols[j]) is element (i, j) of `stored`.
+std::string fingerprint_of_moved(const Tensor& stored, const std::vector<std::uint32_t>& rows,
+                                 const std::vector<std::uint32_t>& cols) {
+  const std::vector<float> before = values(stored);
+  std::mt19937_64 random(0);
+  PlainTensor moved = test::random_tensor({kRows, kCols}, numbers(DType::f32, {}), Packing::rows, true, random);
+  for (std::uint64_t row = 0; row < kRows; ++row)
+    for (std::uint64_t col = 0; col < kCols; ++col)
+      moved.codes[rows[row] * kCols + cols[col]] = std::bit_cast<std::uint32_t>(before[row * kCols + col]);
+  return tensor::fingerprint(test::as_tensor(moved)).hex();
 }
 
 }  // namespace
@@ -89,6 +112,40 @@ TEST_CASE("what_only_values_can_tell_is_left_to_them") {
   plain.levels[0][5] = 0x7E00;  // NaN: the bytes are equal, and so are the values
   const Tensor with_nan = test::as_tensor(plain);
   CHECK(fingerprint_if_equal_codes(with_nan, with_nan).value().hex() == tensor::fingerprint(with_nan).hex());
+}
+
+TEST_CASE("rows_and_columns_that_moved_are_never_compared_as_codes") {
+  std::mt19937_64 random(17);
+  const PlainTensor plain = any_zero_points(DType::f16, 128, random);
+  const Tensor stored = test::as_tensor(plain);
+  const std::vector<std::uint32_t> rows = shuffled(kRows, random), cols = shuffled(kCols, random);
+  std::vector<std::uint32_t> all_rows(kRows), all_cols(kCols);
+  std::iota(all_rows.begin(), all_rows.end(), 0u);
+  std::iota(all_cols.begin(), all_cols.end(), 0u);
+  const auto in_order = [&](TransformKind kind, const std::vector<std::uint32_t>& order) {
+    Tensor tensor = stored;
+    tensor.transforms = {{kind, 0, std::make_shared<const std::vector<std::uint32_t>>(order)}};
+    return tensor;
+  };
+  PlainTensor act_order = plain;
+  act_order.scheme.order = tensor::Order::permutation;
+  act_order.order = cols;
+  Tensor both = in_order(TransformKind::row_order, rows);
+  both.transforms.push_back(in_order(TransformKind::column_order, cols).transforms[0]);
+  const std::pair<Tensor, std::string> cases[] = {
+      {in_order(TransformKind::row_order, rows), fingerprint_of_moved(stored, rows, all_cols)},
+      {in_order(TransformKind::column_order, cols), fingerprint_of_moved(stored, all_rows, cols)},
+      {both, fingerprint_of_moved(stored, rows, cols)},
+      {test::as_tensor(act_order), fingerprint_of_moved(stored, all_rows, cols)},
+  };
+  const std::string unmoved = tensor::fingerprint(stored).hex();
+  for (const auto& [moved, expected] : cases) {
+    CHECK(expected != unmoved);
+    CHECK(tensor::fingerprint(moved).hex() == expected);
+    CHECK_FALSE(tensor::UnitFingerprint::takes(moved));
+    CHECK_FALSE(fingerprint_if_equal_codes(moved, stored).has_value());
+    CHECK_FALSE(fingerprint_if_equal_codes(stored, moved).has_value());
+  }
 }
 
 TEST_CASE("biases_made_of_zero_points_are_minus_scale_times_zero") {

@@ -1,5 +1,5 @@
 // decode.h against exact arithmetic (tensor_oracle.h): every family, every arithmetic, both packings, views and
-// streams, transforms.
+// streams.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 
 #include "expect_error.h"
 #include "format/tensor/decode.h"
+#include "streamed_planes.h"
 #include "tensor_oracle.h"
 
 namespace ingot::tensor {
@@ -15,6 +16,7 @@ namespace {
 
 using test::canonical;
 using test::PlainTensor;
+using test::streamed;
 
 Level level(DType type, Block block, std::int32_t multiply = 1, std::int32_t add = 0) {
   return {type, block, multiply, add, false};
@@ -187,27 +189,6 @@ std::vector<Scheme> schemes() {
 
 bool allows_tiles(const Scheme& scheme) { return bits(scheme.codes.type) <= 8 && scheme.flat == 0; }
 
-/// The same planes without views: everything goes through read_units().
-class Streamed final : public PlaneSource {
- public:
-  Streamed(std::shared_ptr<const PlaneSource> planes, std::vector<PlaneSpec> specs)
-      : planes_(std::move(planes)), specs_(std::move(specs)) {}
-  [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
-  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
-    planes_->read_units(begin, end, out);
-  }
-  [[nodiscard]] Bytes whole(std::size_t index) const override { return planes_->whole(index); }
-
- private:
-  std::shared_ptr<const PlaneSource> planes_;
-  std::vector<PlaneSpec> specs_;
-};
-
-Tensor streamed(Tensor tensor) {
-  tensor.planes = std::make_shared<Streamed>(tensor.planes, tensor.plane_specs());
-  return tensor;
-}
-
 std::vector<float> oracle(const PlainTensor& plain) {
   std::vector<float> values;
   for (std::uint64_t row = 0; row < plain.matrices * plain.rows; ++row) {
@@ -312,96 +293,6 @@ TEST_CASE("every_range_of_the_logical_tensor_is_the_same_part_of_the_whole") {
       }
     }
   }
-}
-
-TEST_CASE("transforms_are_undone") {
-  std::mt19937_64 random(5);
-  const Scheme quantized = schemes()[0];
-  const Scheme plain32 = Scheme::plain(DType::f32);
-  struct Case {
-    Scheme scheme;
-    Packing packing;
-    Shape logical;
-    std::vector<Transform> transforms;
-  };
-  const Transform rope3{TransformKind::rope_interleave, 3}, rope1{TransformKind::rope_interleave, 1};
-  const Transform transpose{TransformKind::transpose, 0}, add_one{TransformKind::add_one, 0};
-  const std::vector<Case> cases = {
-      {quantized, Packing::tiles, {48, 70}, {rope3}},
-      {quantized, Packing::rows, {36, 70}, {rope3}},
-      {plain32, Packing::rows, {36, 70}, {rope3}},
-      {plain32, Packing::rows, {36}, {rope3}},
-      {plain32, Packing::rows, {30, 44}, {transpose}},
-      {quantized, Packing::tiles, {70, 48}, {transpose}},
-      {plain32, Packing::rows, {100}, {add_one}},
-      {plain32, Packing::rows, {44, 30}, {rope1, transpose}},
-      {plain32, Packing::rows, {44, 30}, {transpose, rope3}},
-      {plain32, Packing::rows, {44, 30}, {transpose, rope3, transpose, rope1}},
-      {Scheme::plain(DType::bf16), Packing::rows, {36, 70}, {rope3, add_one}},
-  };
-  for (const Case& each : cases) {
-    CAPTURE(describe(each.scheme));
-    CAPTURE(each.transforms.size());
-    // Stored values by the oracle, then the definition of each transform, last one first.
-    Tensor shape_only;
-    shape_only.shape = each.logical;
-    shape_only.transforms = each.transforms;
-    PlainTensor plain = test::random_tensor(shape_only.stored_shape(), each.scheme, each.packing, true, random);
-    std::vector<float> values = oracle(plain);
-    Shape shape = shape_only.stored_shape();
-    for (std::size_t i = each.transforms.size(); i-- > 0;) {
-      const std::uint64_t rows = shape[0], cols = shape.size() < 2 ? 1 : shape[1];
-      std::vector<float> before(values.size());
-      for (std::uint64_t r = 0; r < rows; ++r) {
-        for (std::uint64_t c = 0; c < cols; ++c) {
-          if (each.transforms[i].kind == TransformKind::add_one) before[r * cols + c] = values[r * cols + c] - 1.0f;
-          if (each.transforms[i].kind == TransformKind::transpose) before[c * rows + r] = values[r * cols + c];
-        }
-      }
-      if (each.transforms[i].kind == TransformKind::rope_interleave) {
-        const std::uint64_t d = rows / each.transforms[i].heads;
-        for (std::uint64_t h = 0; h < each.transforms[i].heads; ++h) {
-          for (std::uint64_t half = 0; half < d / 2; ++half) {
-            for (std::uint64_t j = 0; j < 2; ++j) {
-              for (std::uint64_t c = 0; c < cols; ++c)
-                before[(h * d + j * (d / 2) + half) * cols + c] = values[(h * d + 2 * half + j) * cols + c];
-            }
-          }
-        }
-      }
-      if (each.transforms[i].kind == TransformKind::transpose) std::swap(shape[0], shape[1]);
-      values = before;
-    }
-    Tensor tensor = test::as_tensor(plain);
-    tensor.shape = each.logical;
-    tensor.transforms = each.transforms;
-    std::vector<float> got(tensor.elements());
-    decode_logical(tensor, got);
-    CHECK(first_difference(values, got) == values.size());
-    decode_logical(streamed(tensor), got);
-    CHECK(first_difference(values, got) == values.size());
-    for (int trial = 0; trial < 10; ++trial) {
-      const std::uint64_t begin = random() % values.size();
-      std::vector<float> part(random() % (values.size() - begin + 1));
-      decode_logical_range(tensor, begin, part);
-      CHECK(first_difference({values.begin() + static_cast<std::ptrdiff_t>(begin),
-                              values.begin() + static_cast<std::ptrdiff_t>(begin + part.size())},
-                             part) == part.size());
-    }
-  }
-}
-
-TEST_CASE("transforms_that_do_not_fit_are_refused") {
-  std::mt19937_64 random(5);
-  Tensor tensor = test::as_tensor(test::random_tensor({6, 4}, Scheme::plain(DType::f32), Packing::rows, true, random));
-  std::vector<float> out(24);
-  for (const std::uint64_t heads : {std::uint64_t{0}, std::uint64_t{4}, std::uint64_t{2}}) {
-    tensor.transforms = {{TransformKind::rope_interleave, heads}};
-    CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { decode_logical(tensor, out); }));
-  }
-  tensor.shape = {2, 3, 4};
-  tensor.transforms = {{TransformKind::transpose, 0}};
-  CHECK(test::throws_kind(ErrorKind::invalid_value, [&] { decode_logical(tensor, out); }));
 }
 
 TEST_CASE("plain_types_of_every_width_decode") {

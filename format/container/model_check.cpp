@@ -110,6 +110,18 @@ void check_source(const tensor::Source& source, const AttachmentSizes& attachmen
   }
 }
 
+void check_order(const tensor::Transform& transform, const tensor::Shape& shape) {
+  const bool of_rows = transform.kind == tensor::TransformKind::row_order;
+  const bool fits = of_rows ? shape.size() == 1 || shape.size() == 2 : shape.size() == 2;
+  const std::uint64_t extent = !fits ? 0 : of_rows ? shape[0] : shape[1];
+  if (fits && transform.order != nullptr && transform.order->size() == extent &&
+      tensor::is_permutation(*transform.order))
+    return;
+  invalid("transforms", std::string(tensor::name(transform.kind)) + ": expected " +
+                            (of_rows ? "1 or 2 dimensions and a permutation of the rows"
+                                     : "2 dimensions and a permutation of the columns"));
+}
+
 }  // namespace
 
 void check_relative_path(std::string_view path, std::string_view where) {
@@ -146,16 +158,18 @@ void check_tensor(const tensor::Tensor& tensor) {
         }
         break;
       case tensor::TransformKind::transpose:
-        if (shape.size() != 2 || has_blocks || tensor.scheme.order != tensor::Order::identity ||
+        if ((shape.size() != 2 && shape.size() != 3) || has_blocks || tensor.scheme.order != tensor::Order::identity ||
             tensor.scheme.flat != 0) {
-          invalid("transforms", "transpose: expected 2 dimensions and a scheme without blocks, order or flat");
+          invalid("transforms", "transpose: expected 2 or 3 dimensions and a scheme without blocks, order or flat");
         }
-        std::swap(shape[0], shape[1]);
+        std::swap(shape[shape.size() - 2], shape[shape.size() - 1]);
         break;
       case tensor::TransformKind::add_one:
         if (!tensor.scheme.is_plain() || !tensor::info(tensor.scheme.codes.type).is_float)
           invalid("transforms", "add_one: expected a plain float type");
         break;
+      case tensor::TransformKind::row_order:
+      case tensor::TransformKind::column_order: check_order(transform, shape); break;
     }
   }
 }

@@ -24,10 +24,15 @@ LogicalDecoder::LogicalDecoder(const Tensor& tensor) : stored_(tensor) {
       arrangement_ = arrangement_ == Arrangement::rows ? Arrangement::transposed : Arrangement::rows;
       std::swap(rows, cols);
     }
-    if (transform.kind == TransformKind::rope_interleave) {
-      (arrangement_ == Arrangement::rows ? row_steps_ : col_steps_).push_back({transform.heads, rows});
-    }
+    const bool of_rows = transform.kind == TransformKind::rope_interleave || transform.kind == TransformKind::row_order;
+    if (!of_rows && transform.kind != TransformKind::column_order) continue;
+    Step step{transform.heads, rows, {}};
+    if (transform.order != nullptr) step.stored = inverse_of(*transform.order);
+    ((arrangement_ == Arrangement::rows) == of_rows ? row_steps_ : col_steps_).push_back(std::move(step));
   }
+  if (arrangement_ == Arrangement::transposed || col_steps_.empty()) return;
+  stored_cols_.resize(logical_cols_);
+  for (std::uint64_t col = 0; col < logical_cols_; ++col) stored_cols_[col] = mapped(col, col_steps_);
 }
 
 void LogicalDecoder::check(const Tensor& tensor) const {
@@ -37,8 +42,9 @@ void LogicalDecoder::check(const Tensor& tensor) const {
   };
   for (const Transform& transform : tensor.transforms) {
     if (transform.kind == TransformKind::transpose) {
-      if (shape.size() != 2) refuse("transpose needs 2 dimensions, got " + std::to_string(shape.size()));
-      std::swap(shape[0], shape[1]);
+      if (shape.size() != 2 && shape.size() != 3)
+        refuse("transpose needs 2 or 3 dimensions, got " + std::to_string(shape.size()));
+      std::swap(shape[shape.size() - 2], shape[shape.size() - 1]);
     }
     if (transform.kind == TransformKind::rope_interleave) {
       if (shape.empty() || shape.size() > 2)
@@ -48,11 +54,23 @@ void LogicalDecoder::check(const Tensor& tensor) const {
                std::to_string(shape[0]) + " rows");
       }
     }
+    if (transform.kind == TransformKind::row_order || transform.kind == TransformKind::column_order) {
+      const bool of_rows = transform.kind == TransformKind::row_order;
+      if (shape.empty() || shape.size() > 2 || (!of_rows && shape.size() != 2))
+        refuse(std::string(name(transform.kind)) + " does not fit " + std::to_string(shape.size()) + " dimensions");
+      const std::uint64_t extent = of_rows ? shape[0] : shape[1];
+      if (transform.order == nullptr || transform.order->size() != extent || !is_permutation(*transform.order))
+        refuse(std::string(name(transform.kind)) + " is no permutation of " + std::to_string(extent));
+    }
   }
 }
 
-std::uint64_t LogicalDecoder::mapped(std::uint64_t index, const std::vector<Interleave>& steps) noexcept {
-  for (const Interleave& step : steps) {
+std::uint64_t LogicalDecoder::mapped(std::uint64_t index, const std::vector<Step>& steps) noexcept {
+  for (const Step& step : steps) {
+    if (!step.stored.empty()) {
+      index = step.stored[index];
+      continue;
+    }
     const std::uint64_t dim = step.rows / step.heads;
     const std::uint64_t in_head = index % dim;
     index = index - in_head + 2 * (in_head % (dim / 2)) + in_head / (dim / 2);
@@ -75,9 +93,11 @@ void LogicalDecoder::decode(std::uint64_t begin, std::span<float> out, LogicalSc
   const std::uint64_t end = begin + out.size();
   if (out.empty()) return;
   if (arrangement_ == Arrangement::transposed)
-    decode_transposed(begin, end, out.data(), scratch);
-  else if (!col_steps_.empty() || (!row_steps_.empty() && logical_cols_ == 1))
-    decode_mixed(begin, end, out.data(), scratch);
+    decode_matrices_transposed(begin, end, out.data(), scratch);
+  else if (!stored_cols_.empty())
+    decode_gathered(begin, end, out.data(), scratch);
+  else if (!row_steps_.empty() && logical_cols_ == 1)
+    decode_vector(begin, end, out.data(), scratch);
   else if (!row_steps_.empty())
     decode_rows(begin, end, out.data(), scratch);
   else
@@ -133,17 +153,40 @@ void LogicalDecoder::decode_rows(std::uint64_t begin, std::uint64_t end, float* 
   }
 }
 
-/// Single elements move: vectors, and rotations on both sides of two transpositions. Small tensors.
-void LogicalDecoder::decode_mixed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const {
+/// Single elements of a vector move.
+void LogicalDecoder::decode_vector(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const {
   std::vector<float> all(elements());
   decode_stored(0, all.size(), all.data(), scratch);
-  for (std::uint64_t at = begin; at < end; ++at) {
-    out[at - begin] =
-        all[mapped(at / logical_cols_, row_steps_) * logical_cols_ + mapped(at % logical_cols_, col_steps_)];
+  for (std::uint64_t at = begin; at < end; ++at) out[at - begin] = all[mapped(at, row_steps_)];
+}
+
+/// Columns move within their rows, and rows may, too.
+void LogicalDecoder::decode_gathered(std::uint64_t begin, std::uint64_t end, float* out,
+                                     LogicalScratch& scratch) const {
+  scratch.row.resize(logical_cols_);
+  for (std::uint64_t at = begin; at < end;) {
+    const std::uint64_t row = at / logical_cols_, col = at % logical_cols_;
+    const std::uint64_t count = std::min(end - at, logical_cols_ - col);
+    const std::uint64_t from = mapped(row, row_steps_) * logical_cols_;
+    decode_stored(from, from + logical_cols_, scratch.row.data(), scratch);
+    for (std::uint64_t i = 0; i < count; ++i) out[at - begin + i] = scratch.row[stored_cols_[col + i]];
+    at += count;
   }
 }
 
-void LogicalDecoder::decode_transposed(std::uint64_t begin, std::uint64_t end, float* out,
+void LogicalDecoder::decode_matrices_transposed(std::uint64_t begin, std::uint64_t end, float* out,
+                                                LogicalScratch& scratch) const {
+  const std::uint64_t elements = stored_.geometry().rows * stored_.geometry().cols;
+  while (begin < end) {
+    const std::uint64_t matrix = begin / elements, matrix_end = std::min(end, (matrix + 1) * elements);
+    decode_transposed(matrix, begin - matrix * elements, matrix_end - matrix * elements, out, scratch);
+    out += matrix_end - begin;
+    begin = matrix_end;
+  }
+}
+
+/// Elements [begin, end) of one matrix.
+void LogicalDecoder::decode_transposed(std::uint64_t matrix, std::uint64_t begin, std::uint64_t end, float* out,
                                        LogicalScratch& scratch) const {
   const std::uint64_t first_row = begin / logical_cols_;
   const std::uint64_t row_end = (end - 1) / logical_cols_ + 1;
@@ -151,7 +194,7 @@ void LogicalDecoder::decode_transposed(std::uint64_t begin, std::uint64_t end, f
   const std::uint64_t col_begin = whole_rows ? 0 : first_row / stored_.window_alignment() * stored_.window_alignment();
   const std::uint64_t col_end = whole_rows ? stored_.geometry().cols : row_end;
   const std::uint64_t width = col_end - col_begin;
-  const std::uint64_t stored_rows = stored_.stored_rows();
+  const std::uint64_t stored_rows = stored_.geometry().rows;
   std::vector<std::uint64_t> source(logical_cols_);  // stored row of every logical column ...
   std::vector<std::uint64_t> target(logical_cols_);  // ... and back
   for (std::uint64_t col = 0; col < logical_cols_; ++col) {
@@ -161,7 +204,8 @@ void LogicalDecoder::decode_transposed(std::uint64_t begin, std::uint64_t end, f
   for (std::uint64_t row = 0; row < stored_rows; row += kTransposedRows) {
     const std::uint64_t rows = std::min(kTransposedRows, stored_rows - row);
     scratch.piece.resize(rows * width);
-    stored_.decode(row, row + rows, col_begin, col_end, scratch.piece.data(), width, scratch.stored);
+    const std::uint64_t first = matrix * stored_rows + row;
+    stored_.decode(first, first + rows, col_begin, col_end, scratch.piece.data(), width, scratch.stored);
     for (std::uint64_t logical_row = first_row; logical_row < row_end; ++logical_row) {
       const std::uint64_t from = mapped(logical_row, row_steps_) - col_begin;
       for (std::uint64_t i = 0; i < rows; ++i) {

@@ -13,6 +13,7 @@ namespace ingot::tensor {
 struct LogicalScratch {
   DecodeScratch stored;
   std::vector<float> piece;  // part of a row, or rows to be transposed
+  std::vector<float> row;    // a stored row whose columns move
 };
 
 /// Immutable and thread-safe. The constructor also throws invalid_value for transforms that do not fit the shape.
@@ -39,8 +40,10 @@ class LogicalDecoder {
     rows,       ///< logical row i is stored row row_map(i)
     transposed  ///< logical (i, j) is stored (col_map(j), row_map(i))
   };
-  struct Interleave {
+  /// Where an index goes in one transform: interleaved heads, or a table.
+  struct Step {
     std::uint64_t heads, rows;
+    std::vector<std::uint32_t> stored;  // by logical index; empty: heads
   };
 
   void check(const Tensor& tensor) const;
@@ -48,13 +51,17 @@ class LogicalDecoder {
   void decode_row_part(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float* out,
                        LogicalScratch& scratch) const;
   void decode_rows(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
-  void decode_mixed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
-  void decode_transposed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
-  [[nodiscard]] static std::uint64_t mapped(std::uint64_t index, const std::vector<Interleave>& steps) noexcept;
+  void decode_vector(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
+  void decode_gathered(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
+  void decode_matrices_transposed(std::uint64_t begin, std::uint64_t end, float* out, LogicalScratch& scratch) const;
+  void decode_transposed(std::uint64_t matrix, std::uint64_t begin, std::uint64_t end, float* out,
+                         LogicalScratch& scratch) const;
+  [[nodiscard]] static std::uint64_t mapped(std::uint64_t index, const std::vector<Step>& steps) noexcept;
 
   Decoder stored_;
   Arrangement arrangement_ = Arrangement::rows;
-  std::vector<Interleave> row_steps_, col_steps_;  // from a logical index to a stored one
+  std::vector<Step> row_steps_, col_steps_;  // from a logical index to a stored one
+  std::vector<std::uint64_t> stored_cols_;   // by logical column, where columns move within their rows; else empty
   std::uint64_t logical_cols_ = 1;
   std::uint32_t ones_ = 0;  // how often 1 was added
 };

@@ -51,6 +51,8 @@ void visit_fields(Record& record, Visitor& visitor) {
   visitor("kv_head_count", record.kv_head_count, none.kv_head_count);
   visitor("head_dim", record.head_dim, none.head_dim);
   visitor("context_length", record.context_length, none.context_length);
+  visitor("expert_count", record.expert_count, none.expert_count);
+  visitor("experts_per_token", record.experts_per_token, none.experts_per_token);
   visitor("norm_epsilon", record.norm_epsilon, none.norm_epsilon);
   visitor("rope_theta", record.rope_theta, none.rope_theta);
   visitor("rope_theta_local", record.rope_theta_local, none.rope_theta_local);

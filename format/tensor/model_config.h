@@ -24,11 +24,12 @@ struct RopeScaling {
 };
 
 /// Zero / empty means "not stated". `architecture` uses Hugging Face model_type words: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3,
-/// gpt2, smollm3, olmo2. `gemma3_text` is gemma3 here.
+/// gpt2, smollm3, olmo2, mixtral. `gemma3_text` is gemma3 here.
 struct ModelConfig {
   std::string architecture;
   std::uint64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, layer_count = 0;
   std::uint64_t head_count = 0, kv_head_count = 0, head_dim = 0, context_length = 0;
+  std::uint64_t expert_count = 0, experts_per_token = 0;  // of every MLP; 0: one MLP for all tokens
   double norm_epsilon = 0;
   double rope_theta = 0, rope_theta_local = 0;  // rope_theta_local: gemma3 sliding layers
   std::uint64_t rotary_dim = 0;                 // 0: head_dim

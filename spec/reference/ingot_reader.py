@@ -454,11 +454,19 @@ def decode_stored(shape, scheme, packing, planes):
 
 
 def undo_transforms(bits, logical_shape, transforms):
-    for t in reversed(transforms):
+    shapes = [list(logical_shape)]  # before each transform
+    for t in transforms:
+        shape = shapes[-1]
+        shapes.append(shape[:-2] + [shape[-1], shape[-2]] if t["kind"] == "transpose" else shape)
+    for t, shape in reversed(list(zip(transforms, shapes))):
         if t["kind"] == "transpose":
-            bits = bits.reshape(logical_shape[1], logical_shape[0]).T.reshape(-1)
+            bits = bits.reshape(-1, shape[-1], shape[-2]).transpose(0, 2, 1).reshape(-1)
+        elif t["kind"] == "row_order":
+            bits = bits.reshape(shape[0], -1)[np.argsort(t["order"])].reshape(-1)
+        elif t["kind"] == "column_order":
+            bits = bits.reshape(shape)[:, np.argsort(t["order"])].reshape(-1)
         elif t["kind"] == "rope_interleave":
-            rows, heads = logical_shape[0], t["heads"]
+            rows, heads = shape[0], t["heads"]
             d = rows // heads
             view = bits.reshape(heads, d // 2, 2, -1)  # stored row 2*i + j
             bits = view.transpose(0, 2, 1, 3).reshape(-1)
@@ -475,6 +483,7 @@ def fingerprint(shape, bits):
 
 # --- container (container.md, index.md, integrity.md, limits.md) -----------------------------------------------------------------------
 MAX = 2 ** 53 - 1
+TRANSFORM_MEMBERS = {"rope_interleave": ["heads"], "transpose": [], "add_one": [], "row_order": ["order"], "column_order": ["order"]}
 
 
 def parse_index(text):
@@ -523,7 +532,7 @@ ROPE_SCALING = {"type": "text", "original_context_length": "natural", "short_fac
 MODEL = {"rope_scaling": ROPE_SCALING, "sliding_layers": ["boolean"], "rope_layers": ["boolean"], "tied_embeddings": "boolean"} | dict.fromkeys(
     ("architecture", "activation", "torch_dtype"), "text") | dict.fromkeys(
     ("vocab_size", "hidden_size", "intermediate_size", "layer_count", "head_count", "kv_head_count", "head_dim", "context_length",
-     "rotary_dim", "sliding_window"), "natural") | dict.fromkeys(
+     "expert_count", "experts_per_token", "rotary_dim", "sliding_window"), "natural") | dict.fromkeys(
     ("norm_epsilon", "rope_theta", "rope_theta_local", "attention_scale", "attention_softcap", "final_softcap"), "float")
 
 
@@ -774,14 +783,19 @@ class IngotFile:
         transforms = entries(tensor.get("transforms", []), 4, "transforms")
         check(transforms or "transforms" not in tensor, "invalid_value", "transforms without entries")
         for t in transforms:
-            check(isinstance(t, dict) and t.get("kind") in ("rope_interleave", "transpose", "add_one"), "invalid_value", f"transform {t}")
-            members(t, ["kind", "heads"] if t["kind"] == "rope_interleave" else ["kind"], [], "transform")
-            if t["kind"] == "rope_interleave":
+            check(isinstance(t, dict) and t.get("kind") in TRANSFORM_MEMBERS, "invalid_value", f"transform {t}")
+            members(t, ["kind"] + TRANSFORM_MEMBERS[t["kind"]], [], "transform")
+            if "order" in t:
+                order, axis = t["order"], int(t["kind"] == "column_order")
+                check(len(shape) == 2 or (len(shape) == 1 and axis == 0), "invalid_value", f"{t['kind']} of rank {len(shape)}")
+                check(isinstance(order, list) and all(type(i) is int for i in order), "invalid_value", "order")
+                check(sorted(order) == list(range(shape[axis])), "invalid_value", "order is no permutation")
+            elif t["kind"] == "rope_interleave":
                 check(len(shape) in (1, 2) and natural(t["heads"], "heads") and shape[0] % (2 * t["heads"]) == 0, "invalid_value", "heads")
             elif t["kind"] == "transpose":
                 blocks = scheme.get("scales") or scheme.get("offset", {}).get("levels") or scheme.get("flat") or "order" in scheme
-                check(len(shape) == 2 and not blocks, "invalid_value", "transpose of rank != 2 or of blocks")
-                shape.reverse()
+                check(len(shape) in (2, 3) and not blocks, "invalid_value", "transpose of another rank than 2 and 3, or of blocks")
+                shape[-2:] = shape[:-3:-1]
             else:
                 check(is_plain(scheme) and scheme["codes"]["type"] in FLOATS, "invalid_value", "add_one of a type that is no plain float")
 

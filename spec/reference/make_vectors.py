@@ -480,6 +480,19 @@ def transform_tensors(writer):
     bias = np.arange(8, dtype="<f4")
     out.append(tensor_entry(writer, "bias", [8], scheme, "rows", [("codes", bias[[0, 4, 1, 5, 2, 6, 3, 7]].tobytes(), 4)], bias.view("<u4"),
                             [{"kind": "rope_interleave", "heads": 1}]))
+    rows, columns = rng.permutation(16), rng.permutation(6)
+    row_order, column_order = {"kind": "row_order", "order": rows.tolist()}, {"kind": "column_order", "order": columns.tolist()}
+    ordered = logical[rows]
+    out.append(tensor_entry(writer, "rows", [16, 6], scheme, "rows", [("codes", ordered.tobytes(), 4)], bits, [row_order]))
+    ordered = logical[:, columns].reshape(2, 2, 4, 6).transpose(0, 2, 1, 3).reshape(16, 6)
+    out.append(tensor_entry(writer, "columns", [16, 6], scheme, "rows", [("codes", ordered.tobytes(), 4)], bits,
+                            [column_order, {"kind": "rope_interleave", "heads": 2}]))
+    stack = logical.reshape(2, 8, 6)
+    out.append(tensor_entry(writer, "stack", [2, 8, 6], scheme, "rows", [("codes", stack.transpose(0, 2, 1).tobytes(), 4)], bits,
+                            [{"kind": "transpose"}]))
+    few = rng.permutation(8)
+    out.append(tensor_entry(writer, "elements", [8], scheme, "rows", [("codes", bias[few].tobytes(), 4)], bias.view("<u4"),
+                            [{"kind": "row_order", "order": few.tolist()}]))
     return out
 
 
@@ -780,6 +793,10 @@ def invalid_vectors():
     yield "invalid_value__small_float_zero_points", misrounded(offset={"kind": "zero_points", "levels": [level("e4m3", [1, 0])]})
     yield "invalid_value__unknown_transform", build(change=lambda e: e.update(transforms=[{"kind": "rotate"}]))
     yield "invalid_value__rope_heads", build(change=lambda e: e.update(transforms=[{"kind": "rope_interleave", "heads": 3}]))
+    repeated, short = {"kind": "row_order", "order": [0, 0]}, {"kind": "row_order", "order": [0]}
+    yield "invalid_value__row_order_twice_the_same", build(change=lambda e: e.update(transforms=[repeated]))
+    yield "invalid_value__row_order_too_short", build(change=lambda e: e.update(transforms=[short]))
+    yield "invalid_value__column_order_of_a_vector", build(change=lambda e: e.update(transforms=[{"kind": "column_order", "order": [1, 0]}]))
     yield "invalid_value__alias_to_nothing", build({"aliases": {"a": "b"}})
     yield "invalid_value__alias_of_tensor", build({"aliases": {"w": "w"}})
     yield "invalid_value__misaligned_plane", build(change=lambda e: e["planes"][0].update(offset=4100))
