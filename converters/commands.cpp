@@ -135,8 +135,9 @@ void note_recovery(const ConversionReport& report, const tensor::Model& model, c
   if (!report.recovery) return;
   console.end_progress();
   if (report.recovery->tensors.empty()) return console.note("--recover: no tensor was written as codes");
-  if (model.source && find_layout(options.to)->keeps_source)
-    console.note("--recover: the output holds codes, not the floats of the source, and no recipe to restore its files");
+  if (model.source && find_layout(options.to)->keeps_source && !report.recovery->model.source)
+    console.note(
+        "--recover: the codes of the output do not give the files of the source back: no recipe to restore them");
 }
 
 /// A pattern that no tensor bears is mostly a typing error.

@@ -28,7 +28,7 @@ struct Recovered {
 
 /// A model with what was recovered in the place of its floats, for a writer.
 struct Recovery {
-  tensor::Model model;
+  tensor::Model model;  // with the recipe of the source only where that makes the floats again of the codes
   struct Fact {
     tensor::DType from;  // element type of the source
     bool exact;
@@ -36,8 +36,7 @@ struct Recovery {
   std::map<std::string, Fact> tensors;  // those that are replaced, by name
 };
 
-/// The recovered form of every tensor that the layout then writes without rounding codes; the others stay floats. If
-/// any is left, without the recipe of the source: its files held floats.
+/// The recovered form of every tensor that the layout then writes without rounding codes; the others stay floats.
 [[nodiscard]] std::shared_ptr<const Recovery> recover_model(const tensor::Model& model, const Layout& layout,
                                                             const WriteOptions& options);
 

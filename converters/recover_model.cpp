@@ -2,6 +2,9 @@
 #include <algorithm>
 
 #include "converters/recover.h"
+#include "converters/registry.h"
+#include "converters/rounded_values.h"
+#include "format/tensor/tensor_index.h"
 
 namespace ingot::convert {
 namespace {
@@ -11,6 +14,44 @@ void drop_recipe(tensor::Model& model) {
   model.source.reset();
   std::erase_if(model.attachments,
                 [](const tensor::Attachment& attachment) { return attachment.name.starts_with("source/"); });
+}
+
+/// Are the bytes of the segment the elements of the tensor in their order?
+bool is_raw(const tensor::Segment& segment, const tensor::Tensor& tensor) {
+  return segment.part == "raw" && tensor.transforms.empty() && tensor.packing == tensor::Packing::rows &&
+         segment.size == tensor.elements() * (tensor::bits(tensor.scheme.codes.type) / 8);
+}
+
+/// Lets the recipe pack the values of what was recovered, rounded as the floats were. False: that does not give all of
+/// them back.
+bool keep_recipe(const tensor::Model& source, Recovery& recovery) {
+  tensor::Model& model = recovery.model;
+  const Layout* packer = model.source ? find_layout(model.source->layout) : nullptr;
+  if (packer == nullptr || packer->find_patches != nullptr) return false;  // would pack the planes and compare
+  const tensor::TensorIndex before(source), after(model);
+  std::map<std::string, std::string> parts;  // by tensor
+  std::vector<tensor::Attachment> attachments;
+  for (tensor::SourceFile& file : model.source->files) {
+    for (tensor::Segment& segment : file.segments) {
+      if (segment.kind != tensor::Segment::Kind::tensor || !recovery.tensors.contains(segment.tensor)) continue;
+      const tensor::Tensor& floats = *before.find(segment.tensor);
+      if (!is_raw(segment, floats)) return false;
+      std::string& part = parts[segment.tensor];
+      if (part.empty()) {
+        std::optional<WayBack> way = way_back(*after.find(segment.tensor), floats);
+        if (!way) return false;
+        if (!way->signs.empty()) {
+          way->part.signs = attachments.size();
+          const auto signs = std::make_shared<const std::vector<std::byte>>(std::move(way->signs));
+          attachments.push_back({way->part.attachment(), Bytes(*signs), signs});
+        }
+        part = way->part.text();
+      }
+      segment.part = part;
+    }
+  }
+  model.attachments.insert(model.attachments.end(), attachments.begin(), attachments.end());
+  return true;
 }
 
 }  // namespace
@@ -40,7 +81,8 @@ std::shared_ptr<const Recovery> recover_model(const tensor::Model& model, const 
     for (tensor::Tensor& tensor : recovery->model.tensors)
       if (tensor.name == outcome.name) tensor = *original;
   }
-  if (!recovery->tensors.empty()) drop_recipe(recovery->model);
+  if (recovery->tensors.empty()) return recovery;
+  if (!layout.keeps_source || !keep_recipe(model, *recovery)) drop_recipe(recovery->model);
   return recovery;
 }
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "converters/registry.h"
+#include "converters/rounded_values.h"
 #include "converters/with_views.h"
 #include "format/base/checked_math.h"
 #include "format/base/file_errors.h"
@@ -61,10 +62,13 @@ class FilePlan {
       : layout_(layout), where_(model_path + ": source file " + file.path) {
     std::uint64_t offset = 0;
     for (const Segment& segment : file.segments) {
-      Piece piece{offset, &segment, {}, nullptr};
+      Piece piece{offset, &segment, {}, nullptr, nullptr};
       if (segment.kind == Segment::Kind::literal)
         piece.bytes = attachment_bytes(parts, segment.attachment, segment.begin, segment.size);
-      if (segment.kind == Segment::Kind::tensor) piece.tensor = packable_tensor(parts, segment);
+      if (segment.kind == Segment::Kind::tensor) {
+        piece.tensor = packable_tensor(parts, segment);
+        if (is_rounded_part(segment.part)) piece.rounded = rounded_values(parts, segment, *piece.tensor);
+      }
       pieces_.push_back(piece);
       offset = checked_add(offset, segment.size, "source segments");
     }
@@ -132,8 +136,9 @@ class FilePlan {
   struct Piece {
     std::uint64_t offset;  // in the file
     const Segment* segment;
-    Bytes bytes;                   // literal
-    const tensor::Tensor* tensor;  // tensor
+    Bytes bytes;                                   // literal
+    const tensor::Tensor* tensor;                  // tensor
+    std::shared_ptr<const RoundedValues> rounded;  // tensor, where its values are packed, not its planes
   };
   struct Patch {
     std::uint64_t offset;
@@ -164,11 +169,35 @@ class FilePlan {
     return found->second;
   }
 
+  [[nodiscard]] std::shared_ptr<const RoundedValues> rounded_values(const NamedParts& parts, const Segment& segment,
+                                                                    const tensor::Tensor& tensor) const {
+    const RoundedPart part = parse_rounded_part(segment.part, where_ + ": tensor '" + segment.tensor + "'");
+    Bytes signs;
+    if (part.signs) {
+      const auto found = parts.attachments.find(part.attachment());
+      if (found == parts.attachments.end())
+        throw Error(ErrorKind::invalid_value, where_ + ": attachment '" + part.attachment() + "' does not exist");
+      signs = found->second->bytes;
+    }
+    auto values = std::make_shared<const RoundedValues>(tensor, part.types, signs);
+    if (values->bytes() != segment.size) {
+      throw Error(ErrorKind::invalid_value, where_ + ": a segment of " + std::to_string(segment.size) +
+                                                " bytes, the values of tensor '" + segment.tensor + "' take " +
+                                                std::to_string(values->bytes()));
+    }
+    return values;
+  }
+
   void fill_piece(const Piece& piece, std::uint64_t begin, std::span<std::byte> out) const {
     switch (piece.segment->kind) {
       case Segment::Kind::literal: std::memcpy(out.data(), piece.bytes.data() + begin, out.size()); break;
       case Segment::Kind::zeros: std::memset(out.data(), 0, out.size()); break;
-      case Segment::Kind::tensor: pack(*piece.tensor, piece.segment->part, begin, out); break;
+      case Segment::Kind::tensor:
+        if (piece.rounded != nullptr)
+          piece.rounded->pack(begin, out);
+        else
+          pack(*piece.tensor, piece.segment->part, begin, out);
+        break;
     }
   }
 
@@ -229,8 +258,11 @@ std::vector<RestoredFile> restore_files(const tensor::Model& model, const fs::pa
                                         const Progress& progress) {
   const std::string where = model.path.string();
   if (!model.source) {
-    throw Error(ErrorKind::unsupported,
-                where + ": records no source files (it was not made from a foreign checkpoint, or with --recover)");
+    throw Error(
+        ErrorKind::unsupported,
+        where +
+            ": records no source files (it was not made from a foreign checkpoint, or its floats were recovered as "
+            "codes that do not give them back)");
   }
   const Layout* layout = find_layout(model.source->layout);
   if (layout == nullptr) {

@@ -4,67 +4,22 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <map>
 #include <random>
 
 #include "converters/recover.h"
 #include "converters/registry.h"
-#include "converters/safetensors.h"
 #include "expect_error.h"
-#include "format/base/mapped_file.h"
 #include "format/tensor/fingerprint.h"
-#include "format/tensor/float_codes.h"
 #include "recode_checks.h"
+#include "recover_cases.h"
 #include "temporary_directory.h"
 
 namespace ingot::convert {
 namespace {
 
 using namespace recoding;
-
-struct Cases {
-  Cases() : file(INGOT_TEST_DATA "/golden/foreign/recover/cases.safetensors") {
-    for (const SafetensorsEntry& entry : parse_safetensors(file.bytes(), "cases").entries) entries[entry.name] = entry;
-  }
-  [[nodiscard]] Tensor tensor(const std::string& name) const {
-    const SafetensorsEntry& entry = entries.at(name);
-    Tensor made;
-    made.name = name;
-    made.shape = entry.shape;
-    made.scheme = Scheme::plain(entry.type->type);
-    const Bytes bytes = file.bytes().subspan(entry.begin, entry.size());
-    made.planes = tensor::planes_in_memory({{bytes.begin(), bytes.end()}}, made.shape, made.scheme, made.packing);
-    return made;
-  }
-  template <class T>
-  [[nodiscard]] std::vector<T> get(const std::string& name) const {
-    const SafetensorsEntry& entry = entries.at(name);
-    std::vector<T> values(entry.size() / sizeof(T));
-    std::memcpy(values.data(), file.bytes().data() + entry.begin, entry.size());
-    return values;
-  }
-
-  MappedFile file;
-  std::map<std::string, SafetensorsEntry> entries;
-};
-
-Tensor plain(const Shape& shape, const std::vector<float>& values, DType type = DType::f32) {
-  Tensor made;
-  made.name = "t";
-  made.shape = shape;
-  made.scheme = Scheme::plain(type);
-  std::vector<std::byte> bytes(values.size() * tensor::bits(type) / 8);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (type == DType::f32) {
-      std::memcpy(bytes.data() + 4 * i, &values[i], 4);
-    } else {
-      const std::uint16_t half = type == DType::f16 ? tensor::f32_to_f16(values[i]) : tensor::f32_to_bf16(values[i]);
-      std::memcpy(bytes.data() + 2 * i, &half, 2);
-    }
-  }
-  made.planes = tensor::planes_in_memory({std::move(bytes)}, shape, made.scheme, made.packing);
-  return made;
-}
+using test::plain_tensor;
+using test::RecoverCases;
 
 /// The same tensor with a plain scheme of one number per element: codes, one byte each, or parameters.
 std::vector<std::uint8_t> codes_of(const Tensor& made) {
@@ -116,7 +71,7 @@ const Wanted kWanted[] = {
 }  // namespace
 
 TEST_CASE("Recovery: what the libraries dequantize") {
-  const Cases cases;
+  const RecoverCases cases;
   for (const Wanted& wanted : kWanted) {
     CAPTURE(std::string(wanted.name));
     const Tensor source = cases.tensor(wanted.name);
@@ -138,7 +93,7 @@ TEST_CASE("Recovery: what the libraries dequantize") {
 }
 
 TEST_CASE("Recovery: one unit of the last place beside the grid") {
-  const Cases cases;
+  const RecoverCases cases;
   for (const Wanted& wanted : kWanted) {
     CAPTURE(std::string(wanted.name));
     Tensor source = cases.tensor(wanted.name);
@@ -164,10 +119,10 @@ TEST_CASE("Recovery: one unit of the last place beside the grid") {
 }
 
 TEST_CASE("Recovery: values that were rounded to float16 in an F32 file") {
-  const Cases cases;
+  const RecoverCases cases;
   for (const char* name : {"fp4_128.f16", "ct4_128_sym.f16"}) {
     CAPTURE(std::string(name));
-    const Tensor narrow = cases.tensor(name), source = plain(narrow.shape, values(narrow));
+    const Tensor narrow = cases.tensor(name), source = plain_tensor(narrow.shape, values(narrow));
     const std::optional<Recovered> found = recover(source);
     REQUIRE(found);
     CHECK(found->tensor.scheme == recover(narrow)->tensor.scheme);
@@ -192,7 +147,7 @@ TEST_CASE("Recovery: ordinary floats stay floats") {
       for (float& value : noise) value = normal(random);
       CAPTURE(tensor::name(type));
       CAPTURE(shape.back());
-      CHECK_FALSE(recover(plain(shape, noise, type)));
+      CHECK_FALSE(recover(plain_tensor(shape, noise, type)));
     }
   }
 }
@@ -200,28 +155,28 @@ TEST_CASE("Recovery: ordinary floats stay floats") {
 TEST_CASE("Recovery: constants, norms and values without a number are no evidence") {
   const auto filled = [](float value) { return std::vector<float>(64 * 128, value); };
   for (const float value : {0.0f, -0.0f, 1.0f, 0.02f, std::numeric_limits<float>::denorm_min()})
-    CHECK_FALSE(recover(plain({64, 128}, filled(value))));
+    CHECK_FALSE(recover(plain_tensor({64, 128}, filled(value))));
   for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     std::vector<float> ternary = filled(0.5f);
     for (std::size_t i = 0; i < ternary.size(); i += 3) ternary[i] = -0.5f;
-    REQUIRE(recover(plain({64, 128}, ternary)));
-    CHECK_FALSE(recover(plain({8192}, ternary)));
+    REQUIRE(recover(plain_tensor({64, 128}, ternary)));
+    CHECK_FALSE(recover(plain_tensor({8192}, ternary)));
     ternary[5000] = value;
-    CHECK_FALSE(recover(plain({64, 128}, ternary)));
+    CHECK_FALSE(recover(plain_tensor({64, 128}, ternary)));
   }
-  CHECK_FALSE(recover(plain({0, 128}, {})));
-  CHECK_FALSE(recover(plain({64, 0}, {})));
+  CHECK_FALSE(recover(plain_tensor({0, 128}, {})));
+  CHECK_FALSE(recover(plain_tensor({64, 0}, {})));
   std::vector<float> tiny(64 * 128);  // multiples of the least denormal: any number there is one
   for (std::size_t i = 0; i < tiny.size(); ++i)
     tiny[i] = static_cast<float>(i % 15) * std::numeric_limits<float>::denorm_min();
-  CHECK_FALSE(recover(plain({64, 128}, tiny)));
+  CHECK_FALSE(recover(plain_tensor({64, 128}, tiny)));
 }
 
 TEST_CASE("Recovery: ternary weights of one scale are exact in bfloat16") {
   std::mt19937_64 random(6);
   std::vector<float> ternary(64 * 160);
   for (float& value : ternary) value = static_cast<float>(static_cast<int>(random() % 3) - 1) * 0.0173f;
-  const Tensor source = plain({64, 160}, ternary, DType::bf16);
+  const Tensor source = plain_tensor({64, 160}, ternary, DType::bf16);
   const std::optional<Recovered> found = recover(source);
   REQUIRE(found);
   CHECK(tensor::describe(found->tensor.scheme) == "u2_tensor_bf16_z2");
@@ -245,7 +200,7 @@ TEST_CASE("Recovery: blocks of e4m3 and of several experts") {
       }
     }
   }
-  const Tensor source = plain(shape, all);
+  const Tensor source = plain_tensor(shape, all);
   const std::optional<Recovered> found = recover(source);
   REQUIRE(found);
   CHECK(tensor::describe(found->tensor.scheme) == "e4m3_128x128_f32");
@@ -255,11 +210,11 @@ TEST_CASE("Recovery: blocks of e4m3 and of several experts") {
 }
 
 TEST_CASE("Recovery: conversion, consent and proof") {
-  const Cases cases;
+  const RecoverCases cases;
   const test::TemporaryDirectory directory;
   tensor::Model model;
   for (const char* name : {"q4_0.f32", "mxfp4.bf16", "nf4_64.bf16"}) model.tensors.push_back(cases.tensor(name));
-  model.source = tensor::Source{"hf", {}};
+  model.source = tensor::Source{"gguf", {}};
   model.attachments.push_back({"source/0/header", {}, nullptr});
   ConvertOptions options;
   options.to = "ingot";
