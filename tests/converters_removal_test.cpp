@@ -109,18 +109,26 @@ convert::ConvertOptions removing(std::uint64_t shard_bytes, bool resume) {
   return options;
 }
 
+/// Calls `step` before each write, while it lives.
+struct WriteSteps {
+  explicit WriteSteps(const std::function<void()>& step) {
+    container::set_write_fault_hook([&step](std::uint64_t) {
+      step();
+      return true;
+    });
+  }
+  ~WriteSteps() { container::set_write_fault_hook(nullptr); }
+  WriteSteps(const WriteSteps&) = delete;
+  WriteSteps& operator=(const WriteSteps&) = delete;
+};
+
 convert::ConversionReport run(
     const Source& source, const fs::path& directory, bool resume, const std::function<void()>& step = [] {}) {
   const convert::ConvertOptions options = removing(source.shard_bytes, resume);
-  container::set_write_fault_hook([&](std::uint64_t) {
-    step();
-    return true;
-  });
+  const WriteSteps counted(step);
   const fs::path path = source.model.empty() ? directory / "in" : directory / "in" / source.model;
   const tensor::Model model = convert::read_remaining_model(path, directory / "out.ingot", {}, {});
-  convert::ConversionReport report = convert::convert(model, directory / "out.ingot", options);
-  container::set_write_fault_hook(nullptr);
-  return report;
+  return convert::convert(model, directory / "out.ingot", options);
 }
 
 /// SIGKILL at step `last` in a process of its own; false when it ended before.
