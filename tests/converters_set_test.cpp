@@ -89,7 +89,8 @@ TEST_CASE("convert_into_a_set_is_proven_through_its_manifest") {
 
 TEST_CASE("convert_into_a_set_killed_while_it_is_published_leaves_no_manifest_or_a_whole_set") {
   const test::TemporaryDirectory directory;
-  CHECK(kill_publication(directory.path(), sharded(), [] {}) == 1);  // the one that was not killed
+  // The one that was not killed, and the one that was when all files had their names.
+  CHECK(kill_publication(directory.path(), sharded(), [] {}) == 2);
 }
 
 TEST_CASE("convert_over_a_set_killed_while_it_is_published_leaves_the_old_set_no_manifest_or_the_new_one") {
@@ -155,7 +156,7 @@ TEST_CASE("convert_over_a_set_that_cannot_be_published_brings_the_old_set_back")
   const std::vector<std::byte> second = test::read_bytes(directory / "set.ingot");
   model.metadata["general.name"] = "third";
   std::uint64_t now = 0;
-  container::set_write_fault_hook([&](std::uint64_t) { return ++now < steps; });  // refuses the last rename
+  container::set_write_fault_hook([&](std::uint64_t) { return ++now < steps - 1; });  // refuses the last rename
   bool stopped = false;
   try {
     (void)convert::convert(model, directory / "set.ingot", options);
