@@ -87,6 +87,9 @@ std::vector<float> small_vector(const GgufFile& file, std::string_view name) {
   return {};
 }
 
+/// By what YaRN multiplies sines and cosines unless it is told. GGUF's attn_factor multiplies that once more.
+double usual_yarn_magnitude(double factor) { return factor <= 1 ? 1 : 0.1 * std::log(factor) + 1; }
+
 RopeScaling read_rope_scaling(const GgufFile& file, const Keys& keys, const std::string& prefix) {
   RopeScaling scaling;
   const auto type = file.text(prefix + ".rope.scaling.type");
@@ -99,6 +102,10 @@ RopeScaling read_rope_scaling(const GgufFile& file, const Keys& keys, const std:
   if (scaling.type.empty()) return RopeScaling{};
   scaling.original_context_length = keys.count("rope.scaling.original_context_length", 0);
   scaling.attention_factor = keys.number("rope.scaling.attn_factor", 0);
+  if (scaling.type == "yarn") {
+    scaling.attention_factor =
+        scaling.attention_factor == 1 ? 0 : scaling.attention_factor * usual_yarn_magnitude(scaling.factor);
+  }
   scaling.beta_fast = keys.number("rope.scaling.yarn_beta_fast", scaling.beta_fast);
   scaling.beta_slow = keys.number("rope.scaling.yarn_beta_slow", scaling.beta_slow);
   return scaling;
@@ -188,6 +195,10 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
   if (scaling.type == "yarn") {
     header.add_f32(prefix + "rope.scaling.yarn_beta_fast", static_cast<float>(scaling.beta_fast));
     header.add_f32(prefix + "rope.scaling.yarn_beta_slow", static_cast<float>(scaling.beta_slow));
+    if (scaling.attention_factor != 0) {
+      header.add_f32(prefix + "rope.scaling.attn_factor",
+                     static_cast<float>(scaling.attention_factor / usual_yarn_magnitude(scaling.factor)));
+    }
   }
   if (scaling.type == "longrope") {
     double attention = scaling.attention_factor;
@@ -214,6 +225,9 @@ void check_built_in(const ModelConfig& config, const Architecture& architecture)
   if (config.attention_scale > 0 && std::fabs(config.attention_scale - scale) > kLastBits * scale) {
     refuse("the attention scale (" + std::to_string(scale) + ", here " + std::to_string(config.attention_scale) + ")");
   }
+  if (!config.rope_scaling.truncate) refuse("the ends of YaRN's ramp at whole pairs");
+  if (config.attention_scale_by_layer) refuse("one attention scale for all layers");
+  if (config.bidirectional_attention) refuse("attention to earlier tokens alone");
   if (config.rope_scaling.type == "llama3" && !architecture.rope_interleaved) refuse("no llama3 RoPE scaling");
   const std::vector<bool> sliding = sliding_layers(architecture.sliding, config.layer_count);
   if (architecture.sliding != SlidingRule::none && !config.sliding_layers.empty() && config.sliding_layers != sliding) {

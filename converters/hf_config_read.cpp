@@ -46,6 +46,8 @@ class Reader {
     }
     return nullptr;
   }
+  /// Null counts.
+  [[nodiscard]] bool has(std::string_view key) const { return json_.find(key) != nullptr; }
   [[nodiscard]] std::optional<std::uint64_t> count(Keys keys) const {
     return get<std::uint64_t>(keys, [&](const Json& value, const std::string& place) {
       const std::uint64_t number = value.as_u64(place);
@@ -155,6 +157,7 @@ RopeScaling read_scaling(const Reader& rope, const Reader& top, const ModelConfi
   scaling.high_freq_factor = rope.number({"high_freq_factor"}).value_or(scaling.high_freq_factor);
   scaling.beta_fast = rope.number({"beta_fast"}).value_or(scaling.beta_fast);
   scaling.beta_slow = rope.number({"beta_slow"}).value_or(scaling.beta_slow);
+  scaling.truncate = rope.flag({"truncate"}).value_or(true);
   scaling.short_factor = rope.numbers({"short_factor"});
   scaling.long_factor = rope.numbers({"long_factor"});
   const double stretch =
@@ -281,10 +284,17 @@ void read_attention(const Reader& reader, ModelConfig& config) {
     if (!(scalar > 0))
       throw Error(ErrorKind::invalid_value, reader.where() + ": query_pre_attn_scalar must be positive");
     config.attention_scale = 1 / std::sqrt(scalar);
-    config.attention_softcap = reader.number({"attn_logit_softcapping"}).value_or(0);
-    config.final_softcap = reader.number({"final_logit_softcapping"}).value_or(0);
+    // Null switches a cap off; where the key is absent Gemma 2 has them.
+    const auto cap = [&](std::string_view key, double usual) {
+      return reader.number({key}).value_or(reader.has(key) || config.architecture != "gemma2" ? 0 : usual);
+    };
+    config.attention_softcap = cap("attn_logit_softcapping", 50);
+    config.final_softcap = cap("final_logit_softcapping", 30);
+    config.bidirectional_attention = reader.flag({"use_bidirectional_attention"}).value_or(false);
   }
-  if (config.architecture == "gpt2" && !reader.flag({"scale_attn_weights"}).value_or(true)) config.attention_scale = 1;
+  if (config.architecture != "gpt2") return;
+  if (!reader.flag({"scale_attn_weights"}).value_or(true)) config.attention_scale = 1;
+  config.attention_scale_by_layer = reader.flag({"scale_attn_by_inverse_layer_idx"}).value_or(false);
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ Json scaling_json(const ModelConfig& config) {
   if (scaling.type == "yarn") {
     json.set("beta_fast", Json(scaling.beta_fast));
     json.set("beta_slow", Json(scaling.beta_slow));
+    if (!scaling.truncate) json.set("truncate", Json(false));
   }
   if (scaling.attention_factor != 0) json.set("attention_factor", Json(scaling.attention_factor));
   if (longrope) {
@@ -76,6 +77,7 @@ void set_gpt2(Json& json, const ModelConfig& config) {
   json.set("layer_norm_epsilon", decimal(config.norm_epsilon));
   json.set("activation_function", Json(hf_activation(config)));
   json.set("scale_attn_weights", Json(config.attention_scale != 1));
+  json.set("scale_attn_by_inverse_layer_idx", Json(config.attention_scale_by_layer));
 }
 
 void set_rope(Json& json, const ModelConfig& config) {
@@ -120,6 +122,7 @@ void set_gemma(Json& json, const ModelConfig& config) {
   json.set("attn_logit_softcapping", config.attention_softcap != 0 ? Json(config.attention_softcap) : Json());
   json.set("final_logit_softcapping", config.final_softcap != 0 ? Json(config.final_softcap) : Json());
   json.set("hidden_activation", Json(hf_activation(config)));
+  if (config.bidirectional_attention) json.set("use_bidirectional_attention", Json(true));
 }
 
 /// Is head_dim what readers take where config.json has none? Gemma and Qwen 3 take a number of their own.

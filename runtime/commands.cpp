@@ -232,6 +232,11 @@ void add_commands(CLI::App& app, Console& console) {
       ->capture_default_str()
       ->check(number_within(0, 1))
       ->type_name("P");
+  verb->add_option("--repetition-penalty", options.sampling.repetition_penalty,
+                   "Make tokens that came before less likely: above 1; 1: off")
+      ->capture_default_str()
+      ->check(number_within(0, 100, true))
+      ->type_name("R");
   verb->add_option("--seed", options.sampling.seed, "The same seed draws the same text")
       ->capture_default_str()
       ->check(whole_number_up_to(std::numeric_limits<std::uint64_t>::max()))
@@ -260,6 +265,7 @@ void add_commands(CLI::App& app, Console& console) {
   verb->callback([command, prompt, &console] { run(*command, prompt->count() > 0, console); });
   add_bench_command(app, console);
   add_eval_command(app, console);
+  add_tokenize_command(app, console);
 }
 
 }  // namespace ingot::runtime

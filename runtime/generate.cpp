@@ -81,7 +81,8 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
   result.stop_reason = "length";
   while (result.tokens.size() < options.max_tokens) {
     // Padding rows of the embedding are no tokens.
-    const std::uint32_t token = sampler.sample(logits.first(std::min(logits.size(), tokenizer.spec().tokens.size())));
+    const std::uint32_t token =
+        sampler.sample(logits.first(std::min(logits.size(), tokenizer.spec().tokens.size())), session.tokens());
     if (!options.ignore_end && ends_generation(tokenizer.spec(), token)) {
       result.stop_reason = "end";
       break;

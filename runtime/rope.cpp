@@ -71,8 +71,12 @@ void scale_yarn(const Scaled& scaled) {
     return dim * std::log(original / (turns * 2 * std::numbers::pi)) / (2 * std::log(base));
   };
   double first = pair_that_turns(scaling.beta_fast), last = pair_that_turns(scaling.beta_slow);
-  first = std::max(std::floor(first), 0.0);
-  last = std::min(std::ceil(last), dim - 1);
+  if (scaling.truncate) {
+    first = std::floor(first);
+    last = std::ceil(last);
+  }
+  first = std::max(first, 0.0);
+  last = std::min(last, dim - 1);
   if (first == last) last += 0.001;
   for (std::size_t i = 0; i < scaled.frequencies.size(); ++i) {
     const auto place = static_cast<float>((static_cast<double>(i) - first) / (last - first));

@@ -75,6 +75,7 @@ class Session {
              const std::function<void(std::uint64_t index, std::span<const float> logits)>& visit);
   [[nodiscard]] std::uint64_t vocab_size() const noexcept;
   [[nodiscard]] std::uint64_t position() const noexcept;
+  [[nodiscard]] std::span<const std::uint32_t> tokens() const noexcept;  // read so far, valid until the next call
   [[nodiscard]] std::uint64_t context() const noexcept;
   void reset() noexcept;
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept;
@@ -88,6 +89,8 @@ struct Sampling {
   double temperature = 0;   // 0: greedy
   std::uint32_t top_k = 0;  // 0: off
   double top_p = 1, min_p = 0;
+  /// Logits of tokens that came before are divided by it where positive, else multiplied, as in transformers; 1: off.
+  double repetition_penalty = 1;
   std::uint64_t seed = 0;
 };
 
@@ -95,11 +98,15 @@ struct Sampling {
 class Sampler {
  public:
   explicit Sampler(const Sampling& options) noexcept;
-  [[nodiscard]] std::uint32_t sample(std::span<const float> logits);
+  /// `before`: all tokens of the text so far, for the repetition penalty.
+  [[nodiscard]] std::uint32_t sample(std::span<const float> logits, std::span<const std::uint32_t> before = {});
 
  private:
+  [[nodiscard]] std::uint32_t draw(std::span<const float> logits);
+
   Sampling options_;
   std::uint64_t state_;
+  std::vector<float> penalized_;  // of one call
 };
 
 struct GenerateOptions {

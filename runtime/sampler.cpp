@@ -30,7 +30,18 @@ std::uint32_t greatest(std::span<const float> logits) noexcept {
 
 Sampler::Sampler(const Sampling& options) noexcept : options_(options), state_(options.seed) {}
 
-std::uint32_t Sampler::sample(std::span<const float> logits) {
+std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std::uint32_t> before) {
+  if (options_.repetition_penalty == 1 || before.empty()) return draw(logits);
+  const auto penalty = static_cast<float>(options_.repetition_penalty);
+  penalized_.assign(logits.begin(), logits.end());
+  for (const std::uint32_t token : before) {  // from the logits as they were, so that a token counts once
+    if (token < logits.size())
+      penalized_[token] = logits[token] < 0 ? logits[token] * penalty : logits[token] / penalty;
+  }
+  return draw(penalized_);
+}
+
+std::uint32_t Sampler::draw(std::span<const float> logits) {
   if (!(options_.temperature > 0)) return greatest(logits);
   std::vector<std::uint32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0u);

@@ -35,6 +35,15 @@ void check_is_whole(const tensor::Model& model) {
                                           (base == model.metadata.end() ? std::string() : ", " + base->second));
 }
 
+/// Later tokens would change what is in the cache.
+void check_is_causal(const tensor::Model& model) {
+  if (!model.config.bidirectional_attention) return;
+  throw Error(ErrorKind::unsupported,
+              model.path.string() +
+                  ": bidirectional_attention: tokens see later ones in this model, which embeds "
+                  "text and generates none; it cannot be run");
+}
+
 const Architecture& architecture_of(const tensor::Model& model) {
   if (const Architecture* found = find_architecture(model.config.architecture)) return *found;
   std::string known;
@@ -97,6 +106,7 @@ Session::Session(const tensor::Model& model, std::uint64_t context, Numerics num
     : impl_(std::make_unique<Impl>()) {
   check_kernels();
   check_is_whole(model);
+  check_is_causal(model);
   impl_->context = chosen_context(model, context);
   impl_->network = architecture_of(model).load(Loader(model, numerics), impl_->context);
   impl_->logits.resize(impl_->network->vocab_size());
@@ -132,6 +142,9 @@ void Session::score(std::span<const std::uint32_t> tokens, std::uint64_t first,
 
 std::uint64_t Session::vocab_size() const noexcept { return impl_->network->vocab_size(); }
 std::uint64_t Session::position() const noexcept { return impl_->position; }
+std::span<const std::uint32_t> Session::tokens() const noexcept {
+  return std::span<const std::uint32_t>(impl_->tokens).first(impl_->position);
+}
 std::uint64_t Session::context() const noexcept { return impl_->context; }
 void Session::reset() noexcept { impl_->position = 0; }
 std::uint64_t Session::weight_bytes_per_token() const noexcept { return impl_->network->weight_bytes_per_token(); }

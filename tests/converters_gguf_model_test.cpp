@@ -279,6 +279,9 @@ TEST_CASE("models_that_readers_would_run_wrongly_are_refused") {
   CHECK(refused([](tensor::ModelConfig& config) { config.attention_scale = 0.5; }));
   CHECK(refused([](tensor::ModelConfig& config) { config.rope_layers = {true, true, true, false}; }));
   CHECK(refused([](tensor::ModelConfig& config) { config.rope_scaling.type = "spiral"; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.rope_scaling.truncate = false; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.attention_scale_by_layer = true; }));
+  CHECK(refused([](tensor::ModelConfig& config) { config.bidirectional_attention = true; }));
   CHECK(refused([](tensor::ModelConfig& config) { config.architecture = "mamba"; }));
 }
 

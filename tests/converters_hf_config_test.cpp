@@ -51,6 +51,7 @@ void check_fields(const tensor::ModelConfig& config, const Json& expected, const
   CHECK(config.rope_scaling.original_context_length == count("rope_original"));
   CHECK(config.rope_scaling.low_freq_factor == number("low_freq_factor"));
   CHECK(config.rope_scaling.high_freq_factor == number("high_freq_factor"));
+  CHECK(config.rope_scaling.truncate == expected.at("truncate", name).as_bool(name));
   CHECK(config.rope_scaling.short_factor == numbers(expected.at("short_factor", name)));
   CHECK(config.sliding_window == count("sliding_window"));
   CHECK(config.sliding_layers == flags(expected.at("sliding_layers", name)));
@@ -58,6 +59,8 @@ void check_fields(const tensor::ModelConfig& config, const Json& expected, const
   CHECK(std::abs(config.attention_scale - number("attention_scale")) < 1e-15);
   CHECK(config.attention_softcap == number("attention_softcap"));
   CHECK(config.final_softcap == number("final_softcap"));
+  CHECK(config.attention_scale_by_layer == expected.at("attention_scale_by_layer", name).as_bool(name));
+  CHECK(config.bidirectional_attention == expected.at("bidirectional_attention", name).as_bool(name));
   CHECK(config.activation == expected.at("activation", name).as_string(name));
   CHECK(config.tied_embeddings == expected.at("tied_embeddings", name).as_bool(name));
   CHECK(config.torch_dtype == expected.at("torch_dtype", name).as_string(name));

@@ -1,6 +1,9 @@
 // Chat templates against transformers (tests/data/chat/make.py), and what the interpreter must refuse.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <ctime>
+
 #include "converters/registry.h"
 #include "runtime/runtime.h"
 #include "tests/expect_error.h"
@@ -59,6 +62,19 @@ TEST_CASE("templates of the common families render as in transformers") {
     ++cases;
   }
   CHECK(cases >= 150);
+}
+
+TEST_CASE("templates know the date") {
+  const std::time_t before = std::time(nullptr);
+  const std::string got = rendered("{{ strftime_now('%d %b %Y, %B, %A %H:%M, 100 %%') if strftime_now is defined }}");
+  std::vector<std::string> possible;  // the minute may have changed
+  for (const std::time_t time : {before, std::time(nullptr)}) {
+    std::tm parts = {};
+    char text[100];
+    possible.emplace_back(
+        text, std::strftime(text, sizeof text, "%d %b %Y, %B, %A %H:%M, 100 %%", ::localtime_r(&time, &parts)));
+  }
+  CHECK(std::find(possible.begin(), possible.end(), got) != possible.end());
 }
 
 TEST_CASE("the tiny llama template renders as in transformers") {
@@ -121,7 +137,8 @@ TEST_CASE("contents that are not UTF-8 pass through every string operation") {
 TEST_CASE("a model without a template and constructs outside the subset are unsupported") {
   CHECK(refuses(ErrorKind::unsupported, ""));
   CHECK(refuses(ErrorKind::unsupported, "{% include 'x' %}"));
-  CHECK(refuses(ErrorKind::unsupported, "{{ strftime_now('%Y') }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ strftime_now('%Q') }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ strftime_now('%') }}"));
   CHECK(refuses(ErrorKind::unsupported, "{{ 'x' | wordcount }}"));
   CHECK(refuses(ErrorKind::unsupported, "{{ 'x' is sameas 'x' }}"));
   CHECK(refuses(ErrorKind::unsupported, "{{ cycler(1, 2) }}"));

@@ -198,6 +198,42 @@ TEST_CASE("sampled generation is the same for a seed") {
   CHECK(tiny.run(options).tokens != a.tokens);
 }
 
+TEST_CASE("the repetition penalty is that of transformers") {
+  const Json rows = read_json(data_directory() / "tiny-llama" / "expected_repetition.json");
+  TinyLlama tiny;
+  for (const Json& row : rows.as_array("rows")) {
+    GenerateOptions options;
+    options.ignore_end = true;
+    options.sampling.repetition_penalty = row.at("repetition_penalty", "").as_double("");
+    const std::vector<std::uint32_t> wanted = ids_of(row.at("tokens", ""));
+    options.max_tokens = wanted.size();
+    const std::vector<std::uint32_t> prompt = ids_of(row.at("prompt", ""));
+    INFO(options.sampling.repetition_penalty);
+    tiny.session.reset();
+    CHECK(generate(tiny.session, tiny.tokenizer, prompt, options).tokens == wanted);
+    if (prompt.size() < 2) continue;  // the part of a prompt that was read before counts too
+    tiny.session.reset();
+    (void)tiny.session.forward(std::span(prompt).first(1));
+    CHECK(generate(tiny.session, tiny.tokenizer, std::span(prompt).subspan(1), options).tokens == wanted);
+  }
+  CHECK(rows.as_array("rows").size() >= 4);
+}
+
+TEST_CASE("a penalized token counts once, and the penalty comes before the other rules") {
+  Sampling options;
+  options.repetition_penalty = 2;
+  const std::vector<float> logits = {3, 2, -1};
+  const std::vector<std::uint32_t> before = {0, 0, 0, 7};  // 7: beyond the vocabulary
+  CHECK(Sampler(options).sample(logits, before) == 1);     // 1.5 < 2; thrice would be 0.375
+  const std::vector<float> close = {3, 1.4f, -1};
+  CHECK(Sampler(options).sample(close, before) == 0);
+  const std::vector<float> negative = {-1, -1.5f, -9};
+  CHECK(Sampler(options).sample(negative, before) == 1);
+  options.temperature = 1;
+  options.top_k = 1;
+  CHECK(Sampler(options).sample(logits, before) == 1);
+}
+
 TEST_CASE("rope frequencies are those of transformers") {
   ingot::tensor::ModelConfig config;
   config.rope_theta = 10000;
@@ -218,7 +254,8 @@ TEST_CASE("rope frequencies are those of transformers") {
     config.rope_scaling.low_freq_factor = number("low");
     config.rope_scaling.high_freq_factor = number("high");
     config.rope_scaling.original_context_length = row.at("original", "").as_u64("");
-    const Json* beyond = row.find("beyond");
+    const Json *beyond = row.find("beyond"), *truncate = row.find("truncate");
+    config.rope_scaling.truncate = truncate == nullptr || truncate->as_bool("");
     for (const char* name : {"short_factor", "long_factor"}) {
       std::vector<double>& factors = *name == 's' ? config.rope_scaling.short_factor : config.rope_scaling.long_factor;
       factors.clear();

@@ -17,6 +17,7 @@ void visit_fields_of_scaling(Record& record, Visitor& visitor) {
   visitor("attention_factor", record.attention_factor, none.attention_factor);
   visitor("beta_fast", record.beta_fast, none.beta_fast);
   visitor("beta_slow", record.beta_slow, none.beta_slow);
+  visitor("truncate", record.truncate, none.truncate);
   visitor("original_context_length", record.original_context_length, none.original_context_length);
   visitor("short_factor", record.short_factor, none.short_factor);
   visitor("long_factor", record.long_factor, none.long_factor);
@@ -64,6 +65,8 @@ void visit_fields(Record& record, Visitor& visitor) {
   visitor("attention_scale", record.attention_scale, none.attention_scale);
   visitor("attention_softcap", record.attention_softcap, none.attention_softcap);
   visitor("final_softcap", record.final_softcap, none.final_softcap);
+  visitor("attention_scale_by_layer", record.attention_scale_by_layer, none.attention_scale_by_layer);
+  visitor("bidirectional_attention", record.bidirectional_attention, none.bidirectional_attention);
   visitor("activation", record.activation, none.activation);
   visitor("tied_embeddings", record.tied_embeddings, none.tied_embeddings);
   visitor("torch_dtype", record.torch_dtype, none.torch_dtype);

@@ -18,6 +18,7 @@ struct RopeScaling {
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   double attention_factor = 0;                       // yarn, longrope; 0: derive
   double beta_fast = 32, beta_slow = 1;              // yarn
+  bool truncate = true;                              // yarn: ends of the ramp at whole pairs
   std::uint64_t original_context_length = 0;
   std::vector<double> short_factor, long_factor;  // longrope
   bool operator==(const RopeScaling&) const = default;
@@ -39,6 +40,8 @@ struct ModelConfig {
   std::vector<bool> rope_layers;     // smollm3: layers that rotate; empty: all
   double attention_scale = 0;        // 0: 1/sqrt(head_dim)
   double attention_softcap = 0, final_softcap = 0;
+  bool attention_scale_by_layer = false;  // gpt2: scores are also divided by the layer's number, from 1
+  bool bidirectional_attention = false;   // tokens also see later ones: gemma3 models that embed text
   std::string activation;  // "silu", "gelu_tanh", "gelu"
   bool tied_embeddings = false;
   std::string torch_dtype;  // "bfloat16", "float16", "float32": what an HF writer should announce

@@ -19,6 +19,7 @@ struct Config {
   std::uint64_t vocab, hidden, intermediate, layers, heads, head_dim, positions;
   double epsilon;
   float attention_scale;
+  bool scale_by_layer;  // scores are also divided by the layer's number, from 1
   const Activation* activation;
 };
 
@@ -46,6 +47,7 @@ Config read_config(const Loader& loader) {
   config.epsilon = source.norm_epsilon;
   config.attention_scale = static_cast<float>(
       source.attention_scale != 0 ? source.attention_scale : 1 / std::sqrt(static_cast<double>(config.head_dim)));
+  config.scale_by_layer = source.attention_scale_by_layer;
   config.activation = &find_activation(source.architecture, source.activation, "gelu_tanh");
   return config;
 }
@@ -166,7 +168,8 @@ class Gpt2 final : public Network {
       const float* row = fused_.data() + t * 3 * hidden;
       cache_->store(index, position + t, row + hidden, row + 2 * hidden);
     }
-    const AttentionShape shape = {config_.heads, config_.attention_scale, 0, 0};
+    const float divisor = config_.scale_by_layer ? static_cast<float>(index + 1) : 1;
+    const AttentionShape shape = {config_.heads, config_.attention_scale / divisor, 0, 0};
     attend(*cache_, index, shape, position, count, fused_.data(), 3 * hidden, scores_);
     const Product output = {&layer.attention_output, fused_.data(), 3 * hidden,
                             projected_.data(),       hidden,        layer.attention_output_bias.data()};

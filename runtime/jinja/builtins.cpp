@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <ctime>
 #include <iterator>
 
 #include "format/base/error.h"
@@ -359,6 +360,30 @@ Value range(const Arguments& a) {
   return numbers;
 }
 
+/// The local date and time, as Python's strftime writes it in the C locale.
+Value strftime_now(const Arguments& a) {
+  constexpr std::string_view kDirectives = "aAbBdeHIjmMpSyYFTD%";
+  const std::string format = a.get(0, "format").text();
+  const std::time_t now = std::time(nullptr);
+  std::tm parts = {};
+  if (::localtime_r(&now, &parts) == nullptr) fail("the clock shows no date");
+  std::string out;
+  for (std::size_t at = 0; at < format.size(); ++at) {
+    if (format[at] != '%') {
+      out += format[at];
+      continue;
+    }
+    const std::size_t begin = at++;
+    if (at < format.size() && format[at] == '-') ++at;  // no leading zero
+    const std::string directive = format.substr(begin, at - begin + 1);
+    if (at >= format.size() || kDirectives.find(format[at]) == std::string_view::npos)
+      unsupported("'" + directive + "' in strftime_now");
+    char text[64];
+    out.append(text, std::strftime(text, sizeof text, directive.c_str(), &parts));
+  }
+  return out;
+}
+
 }  // namespace
 
 Builtin find_filter(std::string_view name) noexcept { return find_row(kFilters, name); }
@@ -376,8 +401,7 @@ Dict builtin_functions() {
   functions.emplace_back("raise_exception", Function([](const Arguments& a) -> Value {
                            fail("the template refuses: " + a.get(0, "message").text());
                          }));
-  functions.emplace_back("strftime_now",
-                         Function([](const Arguments&) -> Value { unsupported("strftime_now (the current date)"); }));
+  functions.emplace_back("strftime_now", Function(strftime_now));
   return functions;
 }
 

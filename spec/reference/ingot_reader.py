@@ -527,9 +527,11 @@ KNOWN_TYPES = set(BITS)
 GRID_INDEXES = ("u9", "u10", "u11")
 CODE_INDEXES = ("u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8")
 NOT_LEVELS = ("f64", "i64", "u64", "bool", "c64", *GRID_INDEXES)
-ROPE_SCALING = {"type": "text", "original_context_length": "natural", "short_factor": ["float"], "long_factor": ["float"]} | dict.fromkeys(
+ROPE_SCALING = {"type": "text", "original_context_length": "natural", "short_factor": ["float"], "long_factor": ["float"],
+                "truncate": "boolean"} | dict.fromkeys(
     ("factor", "low_freq_factor", "high_freq_factor", "attention_factor", "beta_fast", "beta_slow"), "float")
-MODEL = {"rope_scaling": ROPE_SCALING, "sliding_layers": ["boolean"], "rope_layers": ["boolean"], "tied_embeddings": "boolean"} | dict.fromkeys(
+MODEL = {"rope_scaling": ROPE_SCALING, "sliding_layers": ["boolean"], "rope_layers": ["boolean"]} | dict.fromkeys(
+    ("tied_embeddings", "attention_scale_by_layer", "bidirectional_attention"), "boolean") | dict.fromkeys(
     ("architecture", "activation", "torch_dtype"), "text") | dict.fromkeys(
     ("vocab_size", "hidden_size", "intermediate_size", "layer_count", "head_count", "kv_head_count", "head_dim", "context_length",
      "expert_count", "experts_per_token", "rotary_dim", "sliding_window"), "natural") | dict.fromkeys(

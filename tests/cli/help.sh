@@ -1,7 +1,7 @@
 # Every verb explains itself with examples, and nothing is wider than 100 columns.
 ingot --help
 ingot --version | grep -Eq '^ingot [0-9]+\.[0-9]+\.[0-9]+$'
-for verb in inspect verify diff check convert join restore run edit compact; do
+for verb in inspect verify diff check convert join restore run tokenize edit compact; do
   ingot $verb --help > help.txt
   grep -q "^ingot $verb - " help.txt
   grep -q '^Usage: ingot ' help.txt

@@ -11,7 +11,7 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_facto
               original_max_position_embeddings=8192)
 LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=2.0)
 LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0 + 0.01 * i for i in range(16)],
-                long_factor=[1.5 + 0.25 * i for i in range(16)], original_max_position_embeddings=128)
+                long_factor=[1.5 + 0.25 * i for i in range(16)], original_max_position_embeddings=256)
 EXPERTS = dict(num_local_experts=4, num_experts_per_tok=2)
 ARCHITECTURES = {
     "llama": lambda: tf.LlamaConfig(**COMMON, tie_word_embeddings=False),
@@ -26,7 +26,7 @@ ARCHITECTURES = {
     "gemma2": lambda: tf.Gemma2Config(**COMMON, head_dim=32, query_pre_attn_scalar=32, sliding_window=128),
     "gemma3": lambda: tf.Gemma3TextConfig(**COMMON, head_dim=32, query_pre_attn_scalar=32, sliding_window=64),
     "phi3": lambda: tf.Phi3Config(**COMMON),
-    "phi3_longrope": lambda: tf.Phi3Config(**COMMON, original_max_position_embeddings=128, rope_parameters=LONGROPE),
+    "phi3_longrope": lambda: tf.Phi3Config(**{**COMMON, "max_position_embeddings": 512}, original_max_position_embeddings=256, rope_parameters=LONGROPE),
     "smollm3": lambda: tf.SmolLM3Config(**COMMON),
     "olmo2": lambda: tf.Olmo2Config(**COMMON),
     "gpt2": lambda: tf.GPT2Config(vocab_size=1536, n_embd=128, n_head=4, n_layer=3, n_positions=256, n_ctx=256, bos_token_id=0, eos_token_id=1),

@@ -46,8 +46,8 @@ def main():
                 print(f"{name:16} FAILED  {done.stderr.strip()}")
                 bad += 1
                 continue
-            try:  # the context is not longer than what longrope takes its short factors for: llama.cpp chooses by it, once
-                model = llama_cpp.Llama(str(target), n_ctx=128, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
+            try:  # a context that llama.cpp does not round up, and not beyond what longrope takes its short factors for: it chooses once
+                model = llama_cpp.Llama(str(target), n_ctx=256, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
             except Exception as error:
                 print(f"{name:16} FAILED  llama.cpp does not load it: {error}")
                 bad += 1

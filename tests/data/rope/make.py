@@ -18,12 +18,13 @@ ROWS = [
     {"type": "llama3", "theta": 500000.0, "factor": 32.0, "low": 1.0, "high": 4.0, "original": 8192, "dim": 64},
     {"type": "yarn", "theta": 1000000.0, "factor": 4.0, "low": 1.0, "high": 4.0, "original": 1024, "dim": 128},
     {"type": "yarn", "theta": 10000.0, "factor": 16.0, "low": 1.0, "high": 4.0, "original": 256, "dim": 64},
+    {"type": "yarn", "theta": 150000.0, "factor": 32.0, "low": 1.0, "high": 4.0, "original": 4096, "dim": 64, "truncate": False},
     {"type": "longrope", "theta": 10000.0, "factor": 4.0, "low": 1.0, "high": 4.0, "original": 1024, "dim": 16, "beyond": False},
     {"type": "longrope", "theta": 10000.0, "factor": 4.0, "low": 1.0, "high": 4.0, "original": 1024, "dim": 16, "beyond": True},
 ]
 # What a type reads besides its base.
 READS = {"default": [], "linear": ["factor"], "llama3": ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
-         "yarn": ["factor", "original_max_position_embeddings"],
+         "yarn": ["factor", "original_max_position_embeddings", "truncate"],
          "longrope": ["factor", "original_max_position_embeddings", "short_factor", "long_factor"]}
 FACTORS = {"short_factor": [1 + i / 16 for i in range(8)], "long_factor": [1 + i * i / 2 for i in range(8)]}
 
@@ -31,7 +32,8 @@ FACTORS = {"short_factor": [1 + i / 16 for i in range(8)], "long_factor": [1 + i
 def main():
     for row in ROWS:
         parameters = {"factor": row["factor"], "low_freq_factor": row["low"], "high_freq_factor": row["high"],
-                      "original_max_position_embeddings": row["original"], **FACTORS}
+                      "original_max_position_embeddings": row["original"],
+                      "truncate": row.get("truncate", True), **FACTORS}
         parameters = {"rope_type": row["type"], "rope_theta": row["theta"], **{key: parameters[key] for key in READS[row["type"]]}}
         if row["type"] == "longrope":
             row.update(FACTORS)

@@ -55,6 +55,10 @@ MODELS = {
     # The exact GELU.
     "gpt2": (torch.bfloat16, lambda: tf.GPT2Config(vocab_size=80, n_embd=32, n_layer=3, n_head=4, n_inner=48, n_positions=128, bos_token_id=0,
                                                    eos_token_id=1, activation_function="gelu")),
+    # Scores divided by the number of the layer too.
+    "gpt2-by-layer": (torch.bfloat16, lambda: tf.GPT2Config(vocab_size=80, n_embd=32, n_layer=3, n_head=4, n_inner=48, n_positions=128,
+                                                            bos_token_id=0, eos_token_id=1, scale_attn_by_inverse_layer_idx=True,
+                                                            reorder_and_upcast_attn=True)),
 }
 LENGTHS = [1, 7, 20, 60]
 

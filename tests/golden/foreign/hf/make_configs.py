@@ -25,6 +25,8 @@ def facts(c):
     kind = full.get("rope_type", "default")
     types = getattr(c, "layer_types", None)
     window = getattr(c, "sliding_window", None) or 0
+    if getattr(c, "use_bidirectional_attention", None):
+        window = 2 * (window - 1)  # the class keeps the reach to one side, files that to both
     sliding = []
     if types is not None and window:
         sliding = [x == "sliding_attention" for x in types]
@@ -55,6 +57,7 @@ def facts(c):
         "rope_original": 0 if kind == "default" else full.get("original_max_position_embeddings", 0),
         "low_freq_factor": full.get("low_freq_factor", 1),
         "high_freq_factor": full.get("high_freq_factor", 4),
+        "truncate": bool(full.get("truncate", True)),
         "short_factor": full.get("short_factor", []),
         "sliding_window": window,
         "sliding_layers": sliding,
@@ -62,6 +65,8 @@ def facts(c):
         "attention_scale": c.query_pre_attn_scalar ** -0.5 if gemma else 0,
         "attention_softcap": getattr(c, "attn_logit_softcapping", None) or 0,
         "final_softcap": getattr(c, "final_logit_softcapping", None) or 0,
+        "attention_scale_by_layer": bool(getattr(c, "scale_attn_by_inverse_layer_idx", False)),
+        "bidirectional_attention": bool(getattr(c, "use_bidirectional_attention", None)),
         "activation": {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}.get(act, act),
         "tied_embeddings": bool(c.tie_word_embeddings),
         "torch_dtype": str(dtype).replace("torch.", "") if dtype else "",
@@ -84,6 +89,8 @@ def made_by_classes():
     yield "llama_linear", t.LlamaConfig(**SIZES, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
     yield "llama_yarn", t.LlamaConfig(**SIZES, rope_parameters={
         "rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 1024})
+    yield "llama_yarn_fraction", t.LlamaConfig(**SIZES, rope_parameters={
+        "rope_type": "yarn", "rope_theta": 15e4, "factor": 4.0, "original_max_position_embeddings": 1024, "truncate": False})
     yield "llama_head_dim", t.LlamaConfig(**SIZES, head_dim=32)
     yield "mistral", t.MistralConfig(**SIZES, sliding_window=1024)
     yield "mistral_without_window", t.MistralConfig(**SIZES, sliding_window=None, rope_parameters={"rope_type": "default", "rope_theta": 1e6})
@@ -92,10 +99,13 @@ def made_by_classes():
     yield "qwen3", t.Qwen3Config(**SIZES, head_dim=32)
     yield "gemma2", t.Gemma2Config(**SIZES, head_dim=32, query_pre_attn_scalar=144, sliding_window=512)
     yield "gemma3", t.Gemma3TextConfig(**{**SIZES, "num_hidden_layers": 8}, head_dim=32, query_pre_attn_scalar=256, sliding_window=512)
+    yield "gemma3_embedding", t.Gemma3TextConfig(**SIZES, head_dim=32, sliding_window=512, use_bidirectional_attention=True)
     yield "phi3", t.Phi3Config(**SIZES, pad_token_id=0)
     yield "phi3_longrope", t.Phi3Config(**SIZES, pad_token_id=0, original_max_position_embeddings=1024, rope_parameters=longrope, sliding_window=2047)
     yield "gpt2", t.GPT2Config(n_embd=64, n_layer=3, n_head=4, n_positions=128, vocab_size=320)
     yield "gpt2_inner", t.GPT2Config(n_embd=64, n_layer=3, n_head=4, n_positions=128, vocab_size=320, n_inner=100)
+    yield "gpt2_by_layer", t.GPT2Config(n_embd=64, n_layer=3, n_head=4, n_positions=128, vocab_size=320, scale_attn_by_inverse_layer_idx=True,
+                                        reorder_and_upcast_attn=True)
     yield "smollm3", t.SmolLM3Config(**SIZES, pad_token_id=0)
     yield "smollm3_all_rotate", t.SmolLM3Config(**SIZES, pad_token_id=0, no_rope_layers=[1] * 6)
     yield "olmo2", t.Olmo2Config(**SIZES)
@@ -115,6 +125,9 @@ BY_HAND = {  # transformers 4 spelling, keys as in published checkpoints
     "v4_gemma2": {k: v for k, v in dict(OLD, model_type="gemma2", hidden_activation="gelu_pytorch_tanh", head_dim=32, sliding_window=512,
                                         query_pre_attn_scalar=224, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
                                         rope_theta=10000.0).items() if k != "hidden_act"},
+    "v4_gemma2_bare": {k: v for k, v in dict(OLD, model_type="gemma2", head_dim=32, sliding_window=512).items() if k != "hidden_act"},
+    "v4_gemma2_uncapped": {k: v for k, v in dict(OLD, model_type="gemma2", head_dim=32, sliding_window=512, attn_logit_softcapping=None,
+                                                 final_logit_softcapping=None).items() if k != "hidden_act"},
     "v4_gemma3": {k: v for k, v in dict(OLD, model_type="gemma3_text", hidden_activation="gelu_pytorch_tanh", head_dim=32,
                                         sliding_window=512, sliding_window_pattern=3, query_pre_attn_scalar=256, rope_theta=1e6,
                                         rope_local_base_freq=10000.0, rope_scaling={"rope_type": "linear", "factor": 8.0}).items()
