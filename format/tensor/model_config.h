@@ -42,7 +42,7 @@ struct ModelConfig {
   double attention_softcap = 0, final_softcap = 0;
   bool attention_scale_by_layer = false;  // gpt2: scores are also divided by the layer's number, from 1
   bool bidirectional_attention = false;   // tokens also see later ones: gemma3 models that embed text
-  std::string activation;  // "silu", "gelu_tanh", "gelu"
+  std::string activation;                 // "silu", "gelu_tanh", "gelu"
   bool tied_embeddings = false;
   std::string torch_dtype;  // "bfloat16", "float16", "float32": what an HF writer should announce
   bool operator==(const ModelConfig&) const = default;
