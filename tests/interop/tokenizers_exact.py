@@ -6,7 +6,7 @@
 A vocabulary is a GGUF file, a tokenizer.model or a tokenizer.json; without arguments those of the shared vocabularies and of the directory
 INGOT_TEST_MODELS. The text is made by a seeded generator: words, code, numbers, blanks of all kinds, many scripts, emoji, control
 characters, words of control tokens, invalid UTF-8. The oracle is `tokenizers` for byte-level BPE, built from the lists of the GGUF file,
-and `sentencepiece` for the others. Exit status 77: something is missing.
+`sentencepiece` for the others, llama.cpp for GGUF files that neither can be built from. Exit status 77: something is missing.
 """
 import pathlib
 import random
@@ -19,6 +19,7 @@ import _support as support
 
 try:
     import gguf
+    import llama_cpp
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -115,10 +116,10 @@ def byte_level(texts, numbers):
 
 
 def piecewise(texts, numbers):
-    model = sentencepiece_model_pb2.ModelProto()
     kinds = [int(kind) for kind in numbers("token_type")]
-    if 2 not in kinds:
-        kinds[3] = 2  # Gemma's <unk> is marked as a control token
+    if 4 in kinds:  # pieces of blanks that the user defined (Gemma): a model made here of the lists does not match them
+        return None
+    model = sentencepiece_model_pb2.ModelProto()
     for text, kind, score in zip(texts("tokens"), kinds, numbers("scores")):
         piece = model.pieces.add()
         piece.piece, piece.score, piece.type = text, float(score), kind
@@ -132,16 +133,23 @@ def piecewise(texts, numbers):
     return processor.encode
 
 
+def llama_cpp_tokens(path):
+    """With control tokens: it counts Gemma's `</s>`, a piece like any other, among them."""
+    model = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
+    return lambda lines: [model.tokenize(line.encode(), add_bos=False, special=True) for line in lines]
+
+
 def oracle_of(path):
-    """A function from lines to token ids; None where no library here owns this kind."""
+    """A function from lines to token ids, and whether it reads control tokens in them."""
     if path.name.endswith(".gguf"):
         texts, numbers = fields_of(path)
         kind = (texts("model") or [""])[0]
-        return byte_level(texts, numbers) if kind == "gpt2" else piecewise(texts, numbers) if kind == "llama" else None
+        made = byte_level(texts, numbers) if kind == "gpt2" else piecewise(texts, numbers) if kind == "llama" else None
+        return (made, False) if made else (llama_cpp_tokens(path), True)
     if path.name.endswith(".json"):
         tokenizer = Tokenizer.from_file(str(path))
-        return lambda lines: [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
-    return sentencepiece.SentencePieceProcessor(model_file=str(path)).encode
+        return lambda lines: [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)], True
+    return sentencepiece.SentencePieceProcessor(model_file=str(path)).encode, False
 
 
 def readable(path, work):
@@ -155,8 +163,8 @@ def readable(path, work):
     return directory
 
 
-def tokens_of(program, model, lines):
-    done = subprocess.run([program, "tokenize", model, "--bare", "--null"], input=b"\0".join(lines) + b"\0", capture_output=True)
+def tokens_of(program, model, lines, options):
+    done = subprocess.run([program, "tokenize", model, "--bare", "--null", *options], input=b"\0".join(lines) + b"\0", capture_output=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.decode())
     return [[int(word) for word in line.split()] for line in done.stdout.decode().split("\n")[:-1]]
@@ -178,11 +186,9 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for path in paths:
             name = path.stem if path.name.endswith(".gguf") else f"{path.parent.name}/{path.name}"
-            encode = oracle_of(path)
-            if encode is None:
-                print(f"{name}: no oracle")
-                continue
-            got, expected = tokens_of(sys.argv[1], readable(path, work), lines), encode(decoded)
+            encode, reads_control = oracle_of(path)
+            options = ["--special"] if reads_control else []
+            got, expected = tokens_of(sys.argv[1], readable(path, work), lines, options), encode(decoded)
             bad = [i for i in range(count) if i >= len(got) or got[i] != expected[i]]
             support.figure(f"{name}: {count - len(bad):,} of {count:,} lines equal, {sum(map(len, expected)):,} tokens")
             for i in bad[:3]:
