@@ -115,7 +115,7 @@ class QuantizedPlanes final : public tensor::PlaneSource {
   [[nodiscard]] float farthest_value() const;
   void find_whole_numbers();
   void add_whole_scale();
-  void quantize_row(std::uint64_t row, std::uint64_t in_unit, RowValues& reader, Unit& unit) const;
+  void quantize_row(std::uint64_t row, std::uint64_t in_unit, bool codes, RowValues& reader, Unit& unit) const;
   void make_unit(std::uint64_t index, std::uint64_t slot, RowValues& reader, Unit& unit,
                  const std::vector<std::byte*>& out) const;
 
@@ -199,7 +199,9 @@ void QuantizedPlanes::find_whole_numbers() {
   }
 }
 
-void QuantizedPlanes::quantize_row(std::uint64_t row, std::uint64_t in_unit, RowValues& reader, Unit& unit) const {
+/// With or without its codes: who asks for the numbers alone is spared the longer part of the work.
+void QuantizedPlanes::quantize_row(std::uint64_t row, std::uint64_t in_unit, bool codes, RowValues& reader,
+                                   Unit& unit) const {
   const std::uint64_t count = reader.read(row, unit.values), cols = blocks_of_row();
   cast(unit.values);
   for (std::uint64_t block = 0; block < cols && block * group_cols() < count; ++block) {
@@ -219,6 +221,7 @@ void QuantizedPlanes::quantize_row(std::uint64_t row, std::uint64_t in_unit, Row
       numbers =
           whole_numbers_[(row / geometry_.rows * parameter_rows + row % geometry_.rows / block_rows) * cols + block];
     }
+    if (!codes) continue;
     quantizer_.codes(target_.scheme, numbers, unit.values.data() + from, length,
                      unit.codes.data() + in_unit * geometry_.cols + from);
   }
@@ -229,12 +232,15 @@ void QuantizedPlanes::make_unit(std::uint64_t index, std::uint64_t slot, RowValu
   const std::uint64_t in_matrix = index % geometry_.units_per_matrix * geometry_.rows_per_unit;
   const std::uint64_t first = index / geometry_.units_per_matrix * geometry_.rows + in_matrix;
   const std::uint64_t rows = std::min(geometry_.rows_per_unit, geometry_.rows - in_matrix);
-  std::fill(unit.codes.begin(), unit.codes.end(), std::uint8_t{0});
-  for (std::uint64_t r = 0; r < rows; ++r) quantize_row(first + r, r, reader, unit);
   std::byte* slices[3] = {};
-  for (std::size_t i = 0; i < code_planes_; ++i)
+  bool codes = false;
+  for (std::size_t i = 0; i < code_planes_; ++i) {
+    codes |= out[i] != nullptr;
     slices[i] = out[i] != nullptr ? out[i] + slot * specs_[i].unit_bytes : unit.unwanted.data();
-  tensor::pack_unit(geometry_, tensor::bits(target_.scheme.codes.type), unit.codes.data(), slices);
+  }
+  std::fill(unit.codes.begin(), unit.codes.end(), std::uint8_t{0});
+  for (std::uint64_t r = 0; r < rows; ++r) quantize_row(first + r, r, codes, reader, unit);
+  if (codes) tensor::pack_unit(geometry_, tensor::bits(target_.scheme.codes.type), unit.codes.data(), slices);
   for (std::size_t level = 0; level < unit.numbers.size(); ++level) {
     const std::size_t plane = code_planes_ + level;
     if (out[plane] == nullptr || !specs_[plane].sliced) continue;
