@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "converters/recode_elements.h"
 #include "format/base/parallel.h"
 #include "format/tensor/float_codes.h"
 #include "format/tensor/unit_fingerprint.h"
@@ -57,18 +58,6 @@ class Units {
   std::vector<Bytes> planes_;
 };
 
-void widen(DType type, Bytes bytes, std::vector<float>& numbers) {
-  numbers.resize(bytes.size() * 8 / tensor::bits(type));
-  const auto* halves = reinterpret_cast<const std::uint16_t*>(bytes.data());
-  if (type == DType::f16) {
-    tensor::f16_to_f32(halves, numbers.data(), numbers.size());
-  } else if (type == DType::bf16) {
-    tensor::bf16_to_f32(halves, numbers.data(), numbers.size());
-  } else {
-    std::memcpy(numbers.data(), bytes.data(), bytes.size());
-  }
-}
-
 /// Every value is  scale * code + constant; both parameters of all groups and rows: (units, groups, 16).
 struct Lines {
   std::vector<float> scales;
@@ -77,11 +66,11 @@ struct Lines {
 
 void find_lines(const Units& units, Lines& lines) {
   const tensor::Scheme& scheme = units.tensor().scheme;
-  widen(scheme.scales[0].type, units.planes()[kScales], lines.scales);
+  recoding::widen(scheme.scales[0].type, units.planes()[kScales], lines.scales);
   lines.constants.resize(lines.scales.size());
   if (scheme.offset.kind == OffsetKind::bias) {
     std::vector<float> biases;
-    widen(scheme.offset.levels[0].type, units.planes()[kOffsets], biases);
+    recoding::widen(scheme.offset.levels[0].type, units.planes()[kOffsets], biases);
     std::copy(biases.begin(), biases.end(), lines.constants.begin());
     return;
   }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "converters/recode_elements.h"
 #include "format/base/parallel.h"
 #include "format/tensor/bulk.h"
 #include "format/tensor/float_codes.h"
@@ -46,17 +47,6 @@ bool is_such(const Conversion& conversion) {
          is_float(to.levels[kScales].level.type) && is_float(to.levels[kOffsets].level.type);
 }
 
-void widen(DType type, const std::vector<std::byte>& bytes, std::vector<float>& numbers) {
-  const auto* halves = reinterpret_cast<const std::uint16_t*>(bytes.data());
-  if (type == DType::f16) {
-    tensor::f16_to_f32(halves, numbers.data(), numbers.size());
-  } else if (type == DType::bf16) {
-    tensor::bf16_to_f32(halves, numbers.data(), numbers.size());
-  } else {
-    std::memcpy(numbers.data(), bytes.data(), bytes.size());
-  }
-}
-
 bool all_fit(const std::vector<float>& numbers, DType type) {
   if (type == DType::f16) return tensor::bulk().all_fit_f16(numbers.data(), numbers.size());
   return type == DType::f32 || tensor::bulk().all_fit_bf16(numbers.data(), numbers.size());
@@ -89,7 +79,6 @@ void ZerosIntoBiases::load(std::uint64_t unit, Unit& buffers) const {
   out[scales.plane] = buffers.scale_bytes.data();
   out[zeros.plane] = buffers.zero_bytes.data();
   conversion_->source_tensor.planes->read_units(unit, unit + 1, out);
-  buffers.scales.resize(count);
   buffers.zeros.resize(count);
   buffers.biases.resize(count);
   widen(scales.level.type, buffers.scale_bytes, buffers.scales);

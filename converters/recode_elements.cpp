@@ -50,6 +50,18 @@ void narrow(Convert convert, const double* numbers, std::uint64_t count, std::by
 
 }  // namespace
 
+void widen(DType type, Bytes bytes, std::vector<float>& numbers) {
+  numbers.resize(bytes.size() * 8 / tensor::bits(type));
+  const auto* halves = reinterpret_cast<const std::uint16_t*>(bytes.data());
+  if (type == DType::f16) {
+    tensor::f16_to_f32(halves, numbers.data(), numbers.size());
+  } else if (type == DType::bf16) {
+    tensor::bf16_to_f32(halves, numbers.data(), numbers.size());
+  } else {
+    std::memcpy(numbers.data(), bytes.data(), bytes.size());
+  }
+}
+
 ElementCodec::ElementCodec(const tensor::Level& level, std::span<const float> table)
     : type_(level.type), element_bytes_(ceil_div(tensor::bits(level.type), 8)) {
   const tensor::DTypeInfo& row = tensor::info(level.type);

@@ -6,9 +6,13 @@
 #include <span>
 #include <vector>
 
+#include "format/base/byte_reader.h"
 #include "format/tensor/scheme.h"
 
 namespace ingot::convert::recoding {
+
+/// Elements of type f16, bf16 or f32 as binary32: as many as fit into the bytes.
+void widen(tensor::DType type, Bytes bytes, std::vector<float>& numbers);
 
 /// Elements of one level, one per whole number of bytes (types below a byte take one).
 class ElementCodec {

@@ -32,7 +32,8 @@ WordCuts::WordCuts(const tensor::TokenizerSpec& spec) {
     for (std::size_t at = token.find(kMark, 1); at != std::string::npos; at = token.find(kMark, at + 1))
       before_mark_.insert(character_before(token, at));
   }
-  may_cut_ = !before_mark_.contains(U'>');  // "<0xXX>" in front of a mark would stand for any character
+  may_cut_ =
+      !before_mark_.contains(U'>');  // a piece of one byte ("<0x0A>") in front of a mark would stand for any character
 }
 
 std::size_t WordCuts::first_piece(std::string_view text) const noexcept {

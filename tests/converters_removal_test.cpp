@@ -11,6 +11,7 @@
 #include "container_models.h"
 #include "converters/registry.h"
 #include "expect_error.h"
+#include "layer_of_floats.h"
 #include "temporary_directory.h"
 
 using namespace ingot;
@@ -18,17 +19,9 @@ using namespace ingot;
 namespace {
 
 namespace fs = std::filesystem;
-using Files = std::map<std::string, std::vector<std::byte>>;
+using test::Files, test::files_in;
 
 constexpr std::uint64_t kShardBytes = 5'000'000;
-
-Files files_in(const fs::path& directory) {
-  Files files;
-  for (const auto& entry : fs::recursive_directory_iterator(directory))
-    if (entry.is_regular_file())
-      files[entry.path().lexically_relative(directory).string()] = test::read_bytes(entry.path());
-  return files;
-}
 
 void put(const Files& files, const fs::path& directory) {
   fs::remove_all(directory);
@@ -39,34 +32,7 @@ void put(const Files& files, const fs::path& directory) {
 }
 
 /// Tensors with and without holes in the skeletons.
-tensor::Model float_model() {
-  tensor::Model model;
-  model.config.architecture = "llama";
-  model.config.vocab_size = 64;
-  model.config.hidden_size = 512;
-  model.config.intermediate_size = 1024;
-  model.config.layer_count = 1;
-  model.config.head_count = model.config.kv_head_count = 8;
-  model.config.head_dim = 64;
-  model.config.context_length = 128;
-  model.config.norm_epsilon = 1e-5;
-  model.config.rope_theta = 10000;
-  model.config.tied_embeddings = true;
-  const auto add = [&](const std::string& name, const tensor::Shape& shape) {
-    model.tensors.push_back(test::make_tensor(name, shape, tensor::Scheme::plain(tensor::DType::f32),
-                                              tensor::Packing::rows, model.tensors.size()));
-  };
-  add("model.embed_tokens.weight", {64, 512});
-  const std::string layer = "model.layers.0.";
-  add(layer + "input_layernorm.weight", {512});
-  for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
-    add(layer + "self_attn." + name + ".weight", {512, 512});
-  add(layer + "post_attention_layernorm.weight", {512});
-  for (const char* name : {"gate_proj", "up_proj"}) add(layer + "mlp." + name + ".weight", {1024, 512});
-  add(layer + "mlp.down_proj.weight", {512, 1024});
-  add("model.norm.weight", {512});
-  return model;
-}
+tensor::Model float_model() { return test::layer_of_floats(64, 512, 1024, 8); }
 
 convert::ConvertOptions options_to(const std::string& layout, std::uint64_t shard_bytes) {
   convert::ConvertOptions options;

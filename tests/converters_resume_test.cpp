@@ -13,6 +13,7 @@
 #include "container_models.h"
 #include "converters/registry.h"
 #include "expect_error.h"
+#include "layer_of_floats.h"
 #include "temporary_directory.h"
 
 using namespace ingot;
@@ -21,7 +22,7 @@ using test::throws_kind;
 namespace {
 
 namespace fs = std::filesystem;
-using Files = std::map<std::string, std::vector<std::byte>>;
+using test::Files, test::files_in;
 
 /// One way to write one model.
 struct Case {
@@ -40,34 +41,8 @@ convert::ConvertOptions options_to(const std::string& layout, std::uint64_t shar
   return options;
 }
 
-/// A Llama of one layer's worth of float tensors, some of them larger than a piece of the writers.
-tensor::Model float_model() {
-  tensor::Model model;
-  model.config.architecture = "llama";
-  model.config.vocab_size = 96;
-  model.config.hidden_size = 64;
-  model.config.intermediate_size = 64;
-  model.config.layer_count = 1;
-  model.config.head_count = model.config.kv_head_count = 2;
-  model.config.head_dim = 32;
-  model.config.context_length = 128;
-  model.config.norm_epsilon = 1e-5;
-  model.config.rope_theta = 10000;
-  model.config.tied_embeddings = true;
-  const auto add = [&](const std::string& name, const tensor::Shape& shape) {
-    model.tensors.push_back(test::make_tensor(name, shape, tensor::Scheme::plain(tensor::DType::f32),
-                                              tensor::Packing::rows, model.tensors.size()));
-  };
-  add("model.embed_tokens.weight", {96, 64});
-  const std::string layer = "model.layers.0.";
-  add(layer + "input_layernorm.weight", {64});
-  for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
-    add(layer + "self_attn." + name + ".weight", {64, 64});
-  add(layer + "post_attention_layernorm.weight", {64});
-  for (const char* name : {"gate_proj", "up_proj", "down_proj"}) add(layer + "mlp." + name + ".weight", {64, 64});
-  add("model.norm.weight", {64});
-  return model;
-}
+/// Some of its tensors are larger than a piece of the writers.
+tensor::Model float_model() { return test::layer_of_floats(96, 64, 64, 2); }
 
 std::vector<Case> cases() {
   const fs::path gptq = fs::path(INGOT_TEST_DATA) / "golden/foreign/gptq/asym_v1";
@@ -80,14 +55,6 @@ std::vector<Case> cases() {
   all.push_back({"hf sharded", float_model(), options_to("hf", 40000), "out"});
   all.push_back({"gptq", convert::read_model(gptq), options_to("gptq"), "out"});
   return all;
-}
-
-Files files_in(const fs::path& directory) {
-  Files files;
-  for (const auto& entry : fs::recursive_directory_iterator(directory))
-    if (entry.is_regular_file())
-      files[entry.path().lexically_relative(directory).string()] = test::read_bytes(entry.path());
-  return files;
 }
 
 void clear(const fs::path& directory) {

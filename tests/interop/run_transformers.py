@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`ingot run` writes the greedy text of transformers in float32, from a directory, its .ingot and its GGUF file, also as a chat
+"""`ingot run --exact` writes the greedy text of transformers in float32, from a directory, its .ingot and its GGUF file, also as a chat
 
     run_transformers.py INGOT [MODEL ...]
 
@@ -46,7 +46,7 @@ def reference(source):
 def check(program, name, model, cases):
     same = 0
     for arguments, case in cases:
-        status, output, error = support.ingot(program, "run", model, *arguments, "-n", COUNT, "--ignore-end", "--json")
+        status, output, error = support.ingot(program, "run", model, *arguments, "-n", COUNT, "--exact", "--ignore-end", "--json")
         if status != 0:
             faults.append(f"{name}: {error}")
             continue
