@@ -428,7 +428,7 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 }  // namespace
 
 const IntegerKernels& avx2_integer_kernels() noexcept {
-  static const IntegerKernels kernels = {avx2_round_input(), multiply};
+  static const IntegerKernels kernels = {avx2_round_input(), multiply, nullptr};
   return kernels;
 }
 

@@ -2,8 +2,8 @@
 // one decodes exactly, kernel_table.h). The integer part is the same in every variant, bit for bit; the parameters are
 // applied in binary32, a segment of inputs at a time.
 // Goals: no expansion of the weights, several tiles or several inputs at once.
-// Non-goals: columns that are no multiple of 32, schemes whose values are not scale * (code - zero) or
-// scale * code + bias.
+// Non-goals: columns that are no multiple of 32, schemes whose values are not scale * (code - zero),
+// scale * code + bias or scale * table[code] with 16 entries.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ inline constexpr std::uint64_t kIntegerRun = 32;  // columns are a multiple of t
 inline constexpr int kMaxIntegerTiles = 4;        // that one call takes
 inline constexpr std::int32_t kInputLimit = 127;  // of the magnitude of a rounded input
 
-enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, integer };
+/// The 8-bit floats (OCP E8M0 and E4M3) occur beside tables only.
+enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, integer, e8m0, e4m3 };
 
 /// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, element 0 of a stream of
 /// integers in the lowest bits; or the same constant for all. With `steps`, a number is element * step, rounded to
@@ -28,6 +29,16 @@ struct TileParameters {
   float constant = 0;
   const std::uint16_t* steps = nullptr;  // binary16, (ceil(groups / groups_per_step), 16); null: none
   std::uint64_t groups_per_step = 1;
+  float factor = 1;  // of all, beside tables only
+};
+
+/// What codes of 4 bits stand for, as integers: entry = 128 * high + low, and value = scale * (entry - zero point) with
+/// one constant zero point. Both parts are at most 127: two products with rounded inputs fit 16 bits. A table of
+/// multiples of one step below 2^14 is exact so. Any other is stretched until its greatest magnitude a becomes 8191, and
+/// then is wrong by half a step: a/16382, a sixtieth of what rounding an input to 127 steps may change.
+struct EntryTable {
+  std::uint8_t low[16], high[16];
+  bool is_wide;  // else all entries are below 32, `high` is zero
 };
 
 /// What makes a value of a code: scale * code, scale * (code - zero point) or scale * code + bias.
@@ -44,6 +55,7 @@ struct IntegerTile {
   std::uint64_t group_cols;  // inputs that share parameters: a multiple of the segment, or at least cols
   std::uint8_t bits;         // 1..8
   bool is_signed;            // two's complement codes
+  const EntryTable* table;   // null: codes are numbers. Else bits is 4, the same for all tiles of a call
 };
 
 /// How inputs are cut and ordered for a tile: the width of the low slice decides where the bytes of a word come from.
@@ -65,12 +77,16 @@ struct IntegerInput {
 using RoundInput = void(const float* x, std::uint64_t cols, IntegerLayout layout, std::int8_t* codes, float* scales,
                         float* sums) noexcept;
 
+using MultiplyTiles = void(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs,
+                           std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
+
 struct IntegerKernels {
   RoundInput* round_input;
   /// out[v*out_stride + 16*t + r] for `tile_count` (1..kMaxIntegerTiles) tiles of one matrix, which differ in their
   /// planes only, and `vectors` inputs.
-  void (*multiply)(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs,
-                   std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
+  MultiplyTiles* multiply;
+  /// The same for tiles with a table.
+  MultiplyTiles* multiply_table;
 };
 
 }  // namespace ingot::kernels

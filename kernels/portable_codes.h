@@ -35,6 +35,21 @@ inline float widen_f16(std::uint16_t bits) noexcept {
   return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
+/// A power of two; 255 is NaN.
+inline float widen_e8m0(std::uint8_t bits) noexcept {
+  if (bits == 255) return std::bit_cast<float>(0x7FC00000u);
+  return std::bit_cast<float>(bits == 0 ? 0x00400000u : static_cast<std::uint32_t>(bits) << 23);
+}
+
+/// Four bits of exponent, three of fraction, no infinity; 127 and 255 are NaN.
+inline float widen_e4m3(std::uint8_t bits) noexcept {
+  const std::uint32_t magnitude = bits & 0x7Fu, sign = (bits & 0x80u) << 24;
+  if (magnitude == 0x7F) return std::bit_cast<float>(0x7FC00000u | sign);
+  const float value =
+      magnitude < 8 ? static_cast<float>(magnitude) * 0x1p-9f : std::bit_cast<float>((magnitude << 20) + (120u << 23));
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | sign);
+}
+
 // The slices of a code, low end first.
 struct Widths {
   std::uint32_t count;

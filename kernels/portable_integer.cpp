@@ -61,16 +61,23 @@ float element(const TileParameters& parameters, std::uint64_t index) noexcept {
     case ParameterType::f16: return widen_f16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
     case ParameterType::bf16: return widen_bf16(static_cast<const std::uint16_t*>(parameters.elements)[index]);
     case ParameterType::integer: return integer_at(parameters, index);
+    case ParameterType::e8m0: return widen_e8m0(static_cast<const std::uint8_t*>(parameters.elements)[index]);
+    case ParameterType::e4m3: return widen_e4m3(static_cast<const std::uint8_t*>(parameters.elements)[index]);
   }
   return 0;
 }
 
 // The parameter of a group and an output.
 float parameter(const TileParameters& parameters, std::uint64_t group, std::uint64_t row) noexcept {
-  const float value = element(parameters, group * kTileOutputs + row);
+  const float value = element(parameters, group * kTileOutputs + row) * parameters.factor;
   if (parameters.steps == nullptr) return parameters.negated ? -value : value;
   const float product = value * widen_f16(parameters.steps[group / parameters.groups_per_step * kTileOutputs + row]);
   return parameters.negated ? -product : product;
+}
+
+// The integer that a code stands for.
+std::int32_t number_of(const IntegerTile& tile, std::int32_t code) noexcept {
+  return tile.table == nullptr ? code : 128 * tile.table->high[code] + tile.table->low[code];
 }
 
 float one_output(const IntegerTile& tile, IntegerLayout layout, const IntegerInput& input, std::uint64_t row) noexcept {
@@ -79,7 +86,7 @@ float one_output(const IntegerTile& tile, IntegerLayout layout, const IntegerInp
     std::int32_t sum = 0;
     for (std::uint64_t i = first; i < first + layout.segment; ++i) {
       const CodePlanes planes = {tile.slices, tile.bits, tile.is_signed};
-      sum += code_at(planes, row, input_at(i, layout.low_bits)) * input.codes[i];
+      sum += number_of(tile, code_at(planes, row, input_at(i, layout.low_bits))) * input.codes[i];
     }
     const std::uint64_t segment = first / layout.segment;
     const std::uint64_t group = tile.group_cols >= tile.cols ? 0 : first / tile.group_cols;
@@ -107,7 +114,7 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 }  // namespace
 
 const IntegerKernels& portable_integer_kernels() noexcept {
-  static constexpr IntegerKernels kernels = {round_input, multiply};
+  static constexpr IntegerKernels kernels = {round_input, multiply, multiply};
   return kernels;
 }
 

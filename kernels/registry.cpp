@@ -49,6 +49,7 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.panel_dot, next.panel_dot);
   inherit(result.integer.round_input, next.integer.round_input);
   inherit(result.integer.multiply, next.integer.multiply);
+  inherit(result.integer.multiply_table, next.integer.multiply_table);
   return result;
 }
 

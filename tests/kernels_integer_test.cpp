@@ -98,6 +98,7 @@ struct Stored {
   bool is_signed = false;
   std::uint64_t groups_per_step = 0;  // 0: no steps
   bool negated = false;
+  float factor = 1;
 };
 
 // Elements of a type as bytes, and the numbers that they are.
@@ -113,6 +114,15 @@ std::pair<std::uint16_t, float> random_half(std::mt19937_64& random) {
   const float magnitude = std::ldexp(static_cast<float>(1024 + fraction), static_cast<int>(exponent) - 25);
   return {static_cast<std::uint16_t>(draw % 2 << 15 | exponent << 10 | fraction),
           draw % 2 == 0 ? magnitude : -magnitude};
+}
+
+// OCP's 8-bit floats, from their definitions: 2^(bits - 127), and sign, 4 bits of exponent (bias 7), 3 of fraction.
+float e8m0_number(std::uint8_t bits) { return std::ldexp(1.0f, bits - 127); }
+float e4m3_number(std::uint8_t bits) {
+  const int exponent = bits >> 3 & 15, fraction = bits & 7;
+  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -9)
+                                        : std::ldexp(static_cast<float>(8 + fraction), exponent - 10);
+  return bits >= 128 ? -magnitude : magnitude;
 }
 
 // The number of element `i`, which is put there.
@@ -139,6 +149,8 @@ float random_element(std::mt19937_64& random, const Stored& stored, std::uint64_
       const bool negative = stored.is_signed && (code >> (stored.bits - 1)) != 0;
       return static_cast<float>(static_cast<int>(code) - (negative ? 1 << stored.bits : 0));
     }
+    case ParameterType::e8m0: return e8m0_number(bytes[i] = static_cast<std::uint8_t>(draw % 16 + 120));
+    case ParameterType::e4m3: return e4m3_number(bytes[i] = static_cast<std::uint8_t>(draw % 127 + (draw >> 8 & 128)));
   }
   return 0;
 }
@@ -147,8 +159,10 @@ Parameters random_parameters(std::mt19937_64& random, const Stored& stored, std:
   Parameters result;
   const std::uint64_t count = groups * 16;
   // Not a byte more than the elements take: reading beyond them is a fault that sanitizers see.
+  const bool is_byte = stored.type == ParameterType::e8m0 || stored.type == ParameterType::e4m3;
   const std::uint64_t bits = stored.type == ParameterType::f32       ? 32
                              : stored.type == ParameterType::integer ? stored.bits
+                             : is_byte                               ? 8
                                                                      : 16;
   result.words.resize((count * bits + 31) / 32);
   auto* bytes = reinterpret_cast<std::uint8_t*>(result.words.data());
@@ -158,6 +172,7 @@ Parameters random_parameters(std::mt19937_64& random, const Stored& stored, std:
                                                                    : random_element(random, stored, i, bytes));
   result.view.type = stored.type;
   result.view.bits = stored.bits, result.view.is_signed = stored.is_signed, result.view.negated = stored.negated;
+  result.view.factor = stored.factor;
   result.view.elements = stored.type == ParameterType::constant ? nullptr : bytes;
   result.view.constant = constant;
   if (stored.groups_per_step > 0) {
@@ -171,9 +186,7 @@ Parameters random_parameters(std::mt19937_64& random, const Stored& stored, std:
     result.view.steps = result.steps.data();
     for (std::uint64_t i = 0; i < count; ++i) result.values[i] *= steps[i / 16 / stored.groups_per_step * 16 + i % 16];
   }
-  if (stored.negated) {
-    for (float& value : result.values) value = -value;
-  }
+  for (float& value : result.values) value *= stored.negated ? -stored.factor : stored.factor;
   return result;
 }
 
@@ -185,6 +198,11 @@ struct Form {
   Stored scales;
   OffsetKind offset;
   Stored offsets;
+  const EntryTable* table = nullptr;
+
+  [[nodiscard]] double number(std::int32_t code) const {
+    return table == nullptr ? code : 128 * table->high[code] + table->low[code];
+  }
 };
 
 struct CodedTile {
@@ -206,6 +224,7 @@ struct CodedTile {
     view.scales = scales.view, view.offsets = offsets.view, view.offset = form.offset;
     view.cols = form.cols, view.group_cols = form.group;
     view.bits = static_cast<std::uint8_t>(form.bits), view.is_signed = form.is_signed;
+    view.table = form.table;
   }
 };
 
@@ -218,7 +237,7 @@ std::pair<double, double> expected(const CodedTile& tile, const Form& form, cons
     const bool bias = form.offset == OffsetKind::bias;
     const double scale = tile.scales.values[parameter];
     const double offset = form.offset == OffsetKind::none ? 0 : tile.offsets.values[parameter];
-    const double code = tile.codes[row * form.cols + col];
+    const double code = form.number(tile.codes[row * form.cols + col]);
     const double x =
         static_cast<double>(input.codes[place_of(col, layout.low_bits)]) * input.scales[col / layout.segment];
     const double value = bias ? scale * code + offset : scale * (code - offset);
@@ -251,7 +270,8 @@ void check_products(const KernelTable& table, std::mt19937_64& random, const For
   for (const RoundedInput& input : inputs) input_views.push_back(input.view());
   const std::uint64_t stride = static_cast<std::uint64_t>(tile_count) * 16 + 3;
   std::vector<float> out(vectors * stride, -7);
-  table.integer.multiply(views.data(), tile_count, layout, input_views.data(), vectors, out.data(), stride);
+  const auto multiply = form.table == nullptr ? table.integer.multiply : table.integer.multiply_table;
+  multiply(views.data(), tile_count, layout, input_views.data(), vectors, out.data(), stride);
   for (std::uint64_t v = 0; v < vectors; ++v) {
     for (std::uint64_t at = 0; at + 3 < stride; ++at) {
       CodedTile& tile = tiles[at / 16];
@@ -324,11 +344,61 @@ void check_variant(const char* name) {
   }
 }
 
+// Products of tables with small and with wide entries, greatest sums included, for every type of scale that occurs with
+// them.
+void check_tables(const char* name) {
+  const KernelTable* table = find(name);
+  if (table == nullptr) {
+    std::printf("SKIPPED: this build or machine lacks %s\n", name);
+    return;
+  }
+  using Type = ParameterType;
+  constexpr Stored kScales[] = {{Type::f32},
+                                {Type::e8m0},
+                                {Type::f16},
+                                {Type::e4m3, 0, false, 0, false, 0.375f},
+                                {Type::f32, 0, false, 0, false, 0x1p-13f},
+                                {Type::integer, 6, true, 8},
+                                {Type::bf16},
+                                {Type::constant}};
+  std::mt19937_64 random(9);
+  std::size_t turn = 0;
+  for (const bool is_wide : {false, true}) {
+    for (const bool greatest : {false, true}) {
+      EntryTable entries = {{}, {}, is_wide};
+      for (int c = 0; c < 16; ++c) {
+        entries.low[c] = static_cast<std::uint8_t>(greatest ? (is_wide ? 127 : 31) : random() % (is_wide ? 128 : 32));
+        entries.high[c] = static_cast<std::uint8_t>(!is_wide ? 0 : greatest ? 127 : random() % 128);
+      }
+      for (const std::uint8_t segment : kSegments) {
+        for (const std::uint64_t group : {std::uint64_t{segment}, 2 * std::uint64_t{segment}, std::uint64_t{10000}}) {
+          for (const std::uint64_t cols : {128, 1152}) {
+            check_products(*table, random,
+                           {4,
+                            false,
+                            cols,
+                            group,
+                            segment,
+                            kScales[turn++ % std::size(kScales)],
+                            OffsetKind::zero_point,
+                            {Type::constant},
+                            &entries});
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("portable integer products equal the definition") { check_variant("portable"); }
 TEST_CASE("avx2 integer products equal the definition") { check_variant("avx2"); }
 TEST_CASE("avx512vnni integer products equal the definition") { check_variant("avx512vnni"); }
+
+TEST_CASE("portable products of tables equal the definition") { check_tables("portable"); }
+TEST_CASE("avx2 products of tables equal the definition") { check_tables("avx2"); }
+TEST_CASE("avx512vnni products of tables equal the definition") { check_tables("avx512vnni"); }
 
 TEST_CASE("integer products of all variants agree in their rounded inputs") {
   std::mt19937_64 random(7);
