@@ -109,7 +109,7 @@ Set to anything: no colours on a terminal.
 Width of the tables, also when the output is no terminal.
 .TP
 .B INGOT_KERNELS
-Forces a variant of the kernels: portable, avx2 or avx512vnni.
+Forces a variant of the kernels: portable, avx2, avx512vnni or amx.
 )";
 
 // --- completion ----------------------------------------------------------------------------------------------------

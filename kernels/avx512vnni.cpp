@@ -1,5 +1,5 @@
-// AVX-512 (F, BW, VL; the VNNI features are required so that the integer kernels can join this table). A tile's 16
-// outputs are the lanes of one register: a line of codes is one load, a dot product needs no horizontal sums.
+// AVX-512 (F, BW, VL; the integer products of avx512vnni_integer.cpp also use VNNI). A tile's 16 outputs are the lanes
+// of one register: a line of codes is one load, a dot product needs no horizontal sums.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
@@ -11,6 +11,7 @@
 namespace ingot::kernels {
 
 const KernelTable& avx512vnni_table() noexcept;
+const IntegerKernels& avx512vnni_integer_kernels() noexcept;
 
 namespace {
 
@@ -361,9 +362,9 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 }  // namespace
 
 const KernelTable& avx512vnni_table() noexcept {
-  static constexpr KernelTable table = {"avx512vnni", dot_f32,    rows_f16,    rows_bf16, f16_to_f32,
-                                        bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   axpy_f32,
-                                        rows_dot,     tile_dot,   tile_decode, panel_dot, {}};
+  static const KernelTable table = {"avx512vnni", dot_f32,    rows_f16,    rows_bf16, f16_to_f32,
+                                    bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   axpy_f32,
+                                    rows_dot,     tile_dot,   tile_decode, panel_dot, avx512vnni_integer_kernels()};
   return table;
 }
 

@@ -2,6 +2,8 @@
 #include "kernels/cpu_features.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace ingot::kernels {
 namespace {
@@ -12,6 +14,13 @@ bool has_f16c() noexcept {
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 
+/// The state of tiles is large: the kernel saves it only for processes that asked. It refuses where it or the processor
+/// knows no tiles.
+bool may_use_tiles() noexcept {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM and a component of XCR0
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 }  // namespace
 
 bool has_avx2() noexcept { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
@@ -19,6 +28,13 @@ bool has_avx2() noexcept { return __builtin_cpu_supports("avx2") && __builtin_cp
 bool has_avx512vnni() noexcept {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+
+bool has_amx() noexcept {
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!has_avx512vnni() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  return (d & kTile) != 0 && (d & kInt8) != 0 && may_use_tiles();
 }
 
 }  // namespace ingot::kernels

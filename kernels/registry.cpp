@@ -11,12 +11,16 @@ namespace ingot::kernels {
 const KernelTable& portable_table() noexcept;
 const KernelTable& avx2_table() noexcept;
 const KernelTable& avx512vnni_table() noexcept;
+const KernelTable& amx_table() noexcept;
 
 namespace {
 
 bool always() noexcept { return true; }
 
 constexpr Variant kVariants[] = {
+#ifdef INGOT_KERNELS_AMX
+    {"amx", has_amx, amx_table},
+#endif
 #ifdef INGOT_KERNELS_AVX512VNNI
     {"avx512vnni", has_avx512vnni, avx512vnni_table},
 #endif

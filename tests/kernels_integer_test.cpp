@@ -228,9 +228,19 @@ struct CodedTile {
   }
 };
 
+// What a rounded input stands for, in the order of the columns.
+std::vector<double> values_of(const RoundedInput& input, std::uint64_t cols, IntegerLayout layout) {
+  std::vector<double> values;
+  for (std::uint64_t col = 0; col < cols; ++col) {
+    values.push_back(static_cast<double>(input.codes[place_of(col, layout.low_bits)]) *
+                     input.scales[col / layout.segment]);
+  }
+  return values;
+}
+
 // The sum of the definition, and the sum of the magnitudes of its terms.
-std::pair<double, double> expected(const CodedTile& tile, const Form& form, const RoundedInput& input,
-                                   IntegerLayout layout, std::uint64_t row) {
+std::pair<double, double> expected(const CodedTile& tile, const Form& form, const std::vector<double>& inputs,
+                                   std::uint64_t row) {
   double total = 0, magnitude = 0;
   for (std::uint64_t col = 0; col < form.cols; ++col) {
     const std::uint64_t parameter = col / form.group * 16 + row;
@@ -238,8 +248,7 @@ std::pair<double, double> expected(const CodedTile& tile, const Form& form, cons
     const double scale = tile.scales.values[parameter];
     const double offset = form.offset == OffsetKind::none ? 0 : tile.offsets.values[parameter];
     const double code = form.number(tile.codes[row * form.cols + col]);
-    const double x =
-        static_cast<double>(input.codes[place_of(col, layout.low_bits)]) * input.scales[col / layout.segment];
+    const double x = inputs[col];
     const double value = bias ? scale * code + offset : scale * (code - offset);
     total += value * x;
     // A kernel may move the codes by half their range, and the offset with them.
@@ -253,7 +262,7 @@ void check_products(const KernelTable& table, std::mt19937_64& random, const For
   const auto low_bits = static_cast<std::uint8_t>(form.bits == 8 ? 8 : form.bits >= 4 ? 4 : form.bits >= 2 ? 2 : 1);
   const IntegerLayout layout = {low_bits, form.segment};
   const int tile_count = 1 + static_cast<int>(random() % kMaxIntegerTiles);
-  const std::uint64_t vectors = 1 + random() % 9;
+  const std::uint64_t vectors = 1 + random() % (random() % 3 == 0 ? 40 : 9);
   std::vector<CodedTile> tiles;
   for (int t = 0; t < tile_count; ++t) tiles.emplace_back(random, form);
   std::vector<IntegerTile> views;
@@ -273,11 +282,12 @@ void check_products(const KernelTable& table, std::mt19937_64& random, const For
   const auto multiply = form.table == nullptr ? table.integer.multiply : table.integer.multiply_table;
   multiply(views.data(), tile_count, layout, input_views.data(), vectors, out.data(), stride);
   for (std::uint64_t v = 0; v < vectors; ++v) {
+    const std::vector<double> values = values_of(inputs[v], form.cols, layout);
     for (std::uint64_t at = 0; at + 3 < stride; ++at) {
       CodedTile& tile = tiles[at / 16];
       if (form.offsets.type == ParameterType::constant)
         std::fill(tile.offsets.values.begin(), tile.offsets.values.end(), constant);
-      const auto [total, magnitude] = expected(tile, form, inputs[v], layout, at % 16);
+      const auto [total, magnitude] = expected(tile, form, values, at % 16);
       // Per segment: the sum and the zero point times the input scale, the bias, the additions; all segments added up.
       const double segments = static_cast<double>(form.cols) / form.segment;
       const double bound = (2 * segments + 6) * kEpsilon * magnitude + 1e-38;
@@ -289,6 +299,46 @@ void check_products(const KernelTable& table, std::mt19937_64& random, const For
     }
     for (std::uint64_t at = stride - 3; at < stride; ++at) REQUIRE(out[v * stride + at] == -7);
   }
+}
+
+// With whole numbers for inputs and one for the scale, every product is the sum of integers itself.
+void check_exact_sums(const KernelTable& table, std::mt19937_64& random, std::uint32_t bits, bool is_signed,
+                      std::uint8_t segment, std::uint64_t vectors) {
+  constexpr std::uint64_t kCols = 256, kOutputs = 16 * kMaxIntegerTiles;
+  const auto low_bits = static_cast<std::uint8_t>(bits == 8 ? 8 : bits >= 4 ? 4 : bits >= 2 ? 2 : 1);
+  const IntegerLayout layout = {low_bits, segment};
+  const Form form = {bits, is_signed, kCols, kCols, segment, {ParameterType::constant}, OffsetKind::none, {}};
+  std::vector<CodedTile> tiles;
+  std::vector<IntegerTile> tile_views;
+  for (int t = 0; t < kMaxIntegerTiles; ++t) tiles.emplace_back(random, form);
+  for (const CodedTile& tile : tiles) {
+    tile_views.push_back(tile.view);
+    tile_views.back().scales.constant = 1;
+  }
+  std::vector<std::vector<float>> x(vectors, std::vector<float>(kCols));
+  std::vector<RoundedInput> inputs;
+  std::vector<IntegerInput> input_views;
+  for (std::vector<float>& vector : x) {
+    for (float& value : vector) value = static_cast<float>(random() % 255) - 127;
+    for (std::uint64_t first = 0; first < kCols; first += segment) vector[first + random() % segment] = 127;
+    inputs.emplace_back(table, vector, layout);
+  }
+  for (const RoundedInput& input : inputs) input_views.push_back(input.view());
+  std::vector<float> out(vectors * kOutputs);
+  table.integer.multiply(tile_views.data(), kMaxIntegerTiles, layout, input_views.data(), vectors, out.data(),
+                         kOutputs);
+  std::uint64_t wrong = 0;
+  for (std::uint64_t v = 0; v < vectors; ++v) {
+    for (std::uint64_t at = 0; at < kOutputs; ++at) {
+      const std::int32_t* const codes = tiles[at / 16].codes.data() + at % 16 * kCols;
+      float sum = 0;  // exact: less than 2^24
+      for (std::uint64_t col = 0; col < kCols; ++col) sum += static_cast<float>(codes[col]) * x[v][col];
+      wrong += out[v * kOutputs + at] != sum;
+    }
+  }
+  INFO(table.name << ", bits " << bits << ", signed " << is_signed << ", segment " << int(segment) << ", vectors "
+                  << vectors);
+  CHECK(wrong == 0);
 }
 
 void check_variant(const char* name) {
@@ -395,10 +445,29 @@ void check_tables(const char* name) {
 TEST_CASE("portable integer products equal the definition") { check_variant("portable"); }
 TEST_CASE("avx2 integer products equal the definition") { check_variant("avx2"); }
 TEST_CASE("avx512vnni integer products equal the definition") { check_variant("avx512vnni"); }
+TEST_CASE("amx integer products equal the definition") { check_variant("amx"); }
+
+TEST_CASE("sums of integers are exact in every variant") {
+  std::mt19937_64 random(8);
+  for (const Variant& variant : variants()) {
+    const KernelTable* table = find(variant.name);
+    if (table == nullptr) continue;
+    for (std::uint32_t bits = 1; bits <= 8; ++bits) {
+      for (const std::uint8_t segment : kSegments) {
+        if (bits == 1 && segment == 16) continue;
+        for (const bool is_signed : {false, true}) {
+          for (const std::uint64_t vectors : {1, 6, 19})
+            check_exact_sums(*table, random, bits, is_signed, segment, vectors);
+        }
+      }
+    }
+  }
+}
 
 TEST_CASE("portable products of tables equal the definition") { check_tables("portable"); }
 TEST_CASE("avx2 products of tables equal the definition") { check_tables("avx2"); }
 TEST_CASE("avx512vnni products of tables equal the definition") { check_tables("avx512vnni"); }
+TEST_CASE("amx products of tables equal the definition") { check_tables("amx"); }
 
 TEST_CASE("integer products of all variants agree in their rounded inputs") {
   std::mt19937_64 random(7);

@@ -11,6 +11,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/registry.h"
@@ -322,11 +323,12 @@ void check_variant(const char* name) {
 TEST_CASE("portable equals the double precision reference") { check_variant("portable"); }
 TEST_CASE("avx2 equals portable and the double precision reference") { check_variant("avx2"); }
 TEST_CASE("avx512vnni equals portable and the double precision reference") { check_variant("avx512vnni"); }
+TEST_CASE("amx equals portable and the double precision reference") { check_variant("amx"); }
 
 TEST_CASE("every variant of the registry has a test case above and its own name") {
   for (const kernels::Variant& variant : kernels::variants()) {
-    const bool known = variant.name == "portable" || variant.name == "avx2" || variant.name == "avx512vnni";
-    CHECK_MESSAGE(known, variant.name);
+    constexpr std::string_view kTested[] = {"portable", "avx2", "avx512vnni", "amx"};
+    CHECK_MESSAGE(std::ranges::find(kTested, variant.name) != std::end(kTested), variant.name);
     if (variant.supported()) CHECK(kernels::find(variant.name) != nullptr);
     if (!variant.supported()) CHECK(kernels::find(variant.name) == nullptr);
   }
