@@ -16,6 +16,14 @@ RoundInput* avx2_round_input() noexcept;
 void avx2_widen_parameters(const TileParameters& parameters, std::uint64_t first, std::uint64_t groups,
                            float* out) noexcept;
 
+// avx2_tables.cpp, which says what these are.
+using Avx2Sums = void(const IntegerTile* tiles, std::uint64_t step, std::uint64_t first, std::uint64_t count,
+                      const IntegerInput* inputs, std::int32_t (*out)[16][16]) noexcept;
+struct Avx2TableSums {
+  Avx2Sums *one, *tiles, *vectors;
+};
+Avx2TableSums avx2_table_sums(bool is_wide, std::uint64_t step) noexcept;
+
 namespace {
 
 using u64 = std::uint64_t;
@@ -223,7 +231,8 @@ struct Widened {
   __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift,
                                       bool used_once) noexcept {
     halves = nullptr;
-    if (used_once && tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated) {
+    if (used_once && tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated &&
+        tile.scales.factor == 1) {
       halves = static_cast<const std::uint16_t*>(tile.scales.elements) + first * kRows;
     } else {
       avx2_widen_parameters(tile.scales, first, groups, scales);
@@ -309,11 +318,9 @@ void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
-using SumsOf = void (*)(const IntegerTile*, u64, u64, u64, const IntegerInput*, BlockSums*) noexcept;
-
 // The sums of codes of one width: of one tile and input, of some tiles, of some inputs.
 struct SumKernels {
-  SumsOf one, tiles, vectors;
+  Avx2Sums *one, *tiles, *vectors;
   float shift;  // that the codes in the sums are greater by
 };
 
@@ -334,6 +341,11 @@ SumKernels sum_kernels_of(bool is_signed, u64 step) noexcept {
   return flip ? sum_kernels<kBits, true>(is_signed, step) : sum_kernels<kBits, false>(is_signed, step);
 }
 
+SumKernels table_kernels(const IntegerTile& tile, u64 step) noexcept {
+  const Avx2TableSums sums = avx2_table_sums(tile.table->is_wide, step);
+  return {sums.one, sums.tiles, sums.vectors, 0};
+}
+
 // What is the same for all blocks of a product.
 struct Plan {
   SumKernels kernels;
@@ -345,7 +357,7 @@ struct Plan {
     static constexpr Choose kWidths[9] = {nullptr,           sum_kernels_of<1>, sum_kernels_of<2>,
                                           sum_kernels_of<3>, sum_kernels_of<4>, sum_kernels_of<5>,
                                           sum_kernels_of<6>, sum_kernels_of<7>, sum_kernels_of<8>};
-    kernels = kWidths[tile.bits](tile.is_signed, segment);
+    kernels = tile.table == nullptr ? kWidths[tile.bits](tile.is_signed, segment) : table_kernels(tile, segment);
     step = segment;
     segments = tile.cols / step;
     per_group = tile.group_cols >= tile.cols ? segments : tile.group_cols / step;
@@ -428,7 +440,7 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 }  // namespace
 
 const IntegerKernels& avx2_integer_kernels() noexcept {
-  static const IntegerKernels kernels = {avx2_round_input(), multiply, nullptr};
+  static const IntegerKernels kernels = {avx2_round_input(), multiply, multiply};
   return kernels;
 }
 

@@ -406,6 +406,7 @@ void check_tables(const char* name) {
   constexpr Stored kScales[] = {{Type::f32},
                                 {Type::e8m0},
                                 {Type::f16},
+                                {Type::f16, 0, false, 0, false, 0.375f},
                                 {Type::e4m3, 0, false, 0, false, 0.375f},
                                 {Type::f32, 0, false, 0, false, 0x1p-13f},
                                 {Type::integer, 6, true, 8},
