@@ -4,10 +4,12 @@
 #include "runtime/affine_parameters.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "format/base/byte_reader.h"
 #include "format/base/checked_math.h"
+#include "format/tensor/tables.h"
 
 namespace ingot::runtime {
 namespace {
@@ -18,6 +20,7 @@ using tensor::OffsetKind;
 constexpr std::uint64_t kRows = tensor::kTileRows;
 
 bool is_plain_float(DType type) noexcept { return type == DType::f16 || type == DType::bf16 || type == DType::f32; }
+bool is_byte_float(DType type) noexcept { return type == DType::e8m0 || type == DType::e4m3; }
 bool is_small_integer(DType type) noexcept {
   return !tensor::info(type).is_float && tensor::bits(type) <= 8 && type != DType::boolean;
 }
@@ -52,33 +55,64 @@ std::unique_ptr<AffineParameters> AffineParameters::make(const tensor::Tensor& t
                                                          const kernels::KernelTable& kernels) {
   const tensor::Scheme& scheme = tensor.scheme;
   const bool integers = scheme.codes.kind == tensor::CodeKind::number && is_small_integer(scheme.codes.type);
-  const bool simple = !scheme.rounded_scale && !scheme.rounded_steps && !scheme.scale_offset && scheme.shift == 0 &&
-                      scheme.order == tensor::Order::identity && scheme.flat == 0;
-  if (!integers || !simple || tensor.packing != tensor::Packing::tiles || tensor.geometry().matrices != 1)
-    return nullptr;
+  const bool simple =
+      !scheme.rounded_steps && !scheme.scale_offset && scheme.order == tensor::Order::identity && scheme.flat == 0;
+  const bool exact = !scheme.rounded_scale && scheme.shift == 0;
+  if (!simple || tensor.packing != tensor::Packing::tiles || tensor.geometry().matrices != 1) return nullptr;
   std::unique_ptr<AffineParameters> result(new AffineParameters());
   result->kernels_ = &kernels;
   result->cols_ = tensor.geometry().cols;
   result->group_cols_ = result->cols_;
+  if (!(integers ? exact : result->add_entries(tensor))) return nullptr;
   if (!result->add_codes(tensor) || !result->add_scales(tensor) || !result->add_offset(tensor)) return nullptr;
-  for (const auto* factors : {&result->scales_, &result->offsets_}) {
-    for (const Factor& factor : *factors) {
-      result->group_cols_ = std::min(result->group_cols_, factor.group_cols);
-    }
-  }
-  for (const auto* factors : {&result->scales_, &result->offsets_}) {
-    for (const Factor& factor : *factors) {
-      if (factor.group_cols < result->cols_ && factor.group_cols % result->group_cols_ != 0) return nullptr;
-    }
-  }
-  result->groups_ = ceil_div(result->cols_, result->group_cols_);
+  if (!result->find_groups()) return nullptr;
   return result;
+}
+
+// The table of 4-bit codes that are no integers.
+bool AffineParameters::add_entries(const tensor::Tensor& tensor) {
+  static constexpr float kE2m1[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+  const tensor::Codes& codes = tensor.scheme.codes;
+  std::vector<float> values;
+  if (codes.kind == tensor::CodeKind::number && codes.type == DType::e2m1) {
+    values.assign(std::begin(kE2m1), std::end(kE2m1));
+  } else if (codes.kind != tensor::CodeKind::table || codes.type != DType::u4) {
+    return false;
+  } else if (codes.table != tensor::kCustomTable) {
+    const tensor::CodeTable* const named = tensor::find_code_table(codes.table);
+    if (named == nullptr) return false;
+    values.assign(named->entries.begin(), named->entries.end());
+  } else {
+    const std::size_t index = plane_index(tensor.plane_specs(), "table");
+    const std::byte* const plane = viewed(tensor, index);
+    if (plane == nullptr) return false;
+    for (std::size_t c = 0; c < 16; ++c) values.push_back(load_le<float>(plane + c * sizeof(float)));
+  }
+  entries_ = code_entries(values);
+  if (!entries_ || tensor.scheme.offset.kind != OffsetKind::none) return false;
+  entries_->step = std::ldexp(entries_->step, tensor.scheme.shift);
+  return std::isnormal(entries_->step);
+}
+
+bool AffineParameters::find_groups() {
+  for (const auto* factors : {&scales_, &offsets_}) {
+    for (const Factor& factor : *factors) group_cols_ = std::min(group_cols_, factor.group_cols);
+  }
+  for (const auto* factors : {&scales_, &offsets_}) {
+    for (const Factor& factor : *factors) {
+      if (factor.group_cols < cols_ && factor.group_cols % group_cols_ != 0) return false;
+    }
+  }
+  groups_ = ceil_div(cols_, group_cols_);
+  // What is not read in place is multiplied out, which knows no 8-bit floats.
+  const bool bytes = std::any_of(scales_.begin(), scales_.end(), [](const Factor& f) { return is_byte_float(f.type); });
+  return !bytes || in_place(scales_, 0).has_value();
 }
 
 bool AffineParameters::add_codes(const tensor::Tensor& tensor) {
   const DType type = tensor.scheme.codes.type;
   bits_ = tensor::bits(type);
-  is_signed_ = tensor::info(type).is_signed;
+  is_signed_ = !entries_ && tensor::info(type).is_signed;
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   slice_count_ = tensor::code_slices(static_cast<std::uint8_t>(bits_)).count;
   constexpr std::string_view kRoles[] = {"codes", "codes_high", "codes_top"};
@@ -96,8 +130,9 @@ bool AffineParameters::add_factor(const tensor::Tensor& tensor, const tensor::Le
                                   std::vector<Factor>& factors) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   const std::size_t index = plane_index(specs, role);
-  if (index == specs.size() || level.custom_table || !(is_plain_float(level.type) || is_small_integer(level.type)))
-    return false;
+  const bool known =
+      is_plain_float(level.type) || is_small_integer(level.type) || (entries_.has_value() && is_byte_float(level.type));
+  if (index == specs.size() || level.custom_table || !known) return false;
   Factor factor;
   factor.type = level.type;
   factor.plane = viewed(tensor, index);
@@ -112,6 +147,7 @@ bool AffineParameters::add_factor(const tensor::Tensor& tensor, const tensor::Le
   } else {
     if (level.block.rows != 0 || level.block.cols != 0) return false;
     factor.group_cols = cols_;
+    if (is_byte_float(level.type)) return false;
     if (is_small_integer(level.type)) {
       factor.constant = small_integer(factor.plane, level.type, 0);
     } else if (level.type == DType::f32) {
@@ -129,13 +165,23 @@ bool AffineParameters::add_factor(const tensor::Tensor& tensor, const tensor::Le
 
 bool AffineParameters::add_scales(const tensor::Tensor& tensor) {
   const std::vector<tensor::Level>& levels = tensor.scheme.scales;
+  const auto is_simple = [&](const tensor::Level& level) {
+    return is_plain_float(level.type) || (entries_.has_value() && is_byte_float(level.type));
+  };
   if (levels.size() > 2) return false;
-  if (levels.size() == 2 && !(is_small_integer(levels[0].type) && levels[1].type == DType::f16)) return false;
-  if (levels.size() == 1 && !is_plain_float(levels[0].type)) return false;
+  if (levels.size() == 1 && !is_simple(levels[0])) return false;
+  const bool of_tensor = levels.size() == 2 && levels[1].block == tensor::Block{0, 0};
+  if (levels.size() == 2 && !(is_small_integer(levels[0].type) && levels[1].type == DType::f16) &&
+      !(entries_.has_value() && of_tensor && is_simple(levels[0])))
+    return false;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     if (!add_factor(tensor, levels[i], "scales_" + std::to_string(i), scales_)) return false;
   }
-  return true;
+  if (!entries_.has_value() || !of_tensor) return levels.empty() || !levels.back().divide;
+  const float constant = scales_.back().constant;
+  scales_.pop_back();
+  entries_->step = levels[1].divide ? entries_->step / constant : entries_->step * constant;
+  return !levels[0].divide && std::isfinite(entries_->step);
 }
 
 bool AffineParameters::add_offset(const tensor::Tensor& tensor) {
@@ -269,6 +315,8 @@ std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vec
     case DType::f32: result.type = ParameterType::f32; break;
     case DType::f16: result.type = ParameterType::f16; break;
     case DType::bf16: result.type = ParameterType::bf16; break;
+    case DType::e8m0: result.type = ParameterType::e8m0; break;
+    case DType::e4m3: result.type = ParameterType::e4m3; break;
     default:
       result.type = ParameterType::integer;
       result.bits = static_cast<std::uint8_t>(tensor::bits(factor.type));
@@ -282,7 +330,31 @@ std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vec
   return result;
 }
 
+kernels::IntegerTile AffineParameters::table_tile(std::uint64_t tile, float* scratch) const noexcept {
+  kernels::IntegerTile result = {};
+  result.slices[0] = reinterpret_cast<const std::uint32_t*>(slices_[0] + tile * slice_unit_bytes_[0]);
+  result.cols = cols_;
+  result.group_cols = group_cols_;
+  result.bits = 4;
+  result.table = &entries_->table;
+  result.offset = kernels::OffsetKind::zero_point;
+  result.offsets.constant = entries_->origin;
+  result.scales.constant = 1;
+  if (!scales_.empty()) {
+    if (const auto stored = in_place(scales_, tile)) {
+      result.scales = *stored;
+    } else {
+      product(scales_, tile, scratch, scratch + groups_ * kRows);
+      result.scales.type = kernels::ParameterType::f32;
+      result.scales.elements = scratch;
+    }
+  }
+  result.scales.factor = entries_->step;
+  return result;
+}
+
 kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* scratch) const noexcept {
+  if (entries_) return table_tile(tile, scratch);
   kernels::IntegerTile result = {};
   for (std::uint32_t s = 0; s < slice_count_; ++s) {
     result.slices[s] = reinterpret_cast<const std::uint32_t*>(slices_[s] + tile * slice_unit_bytes_[s]);

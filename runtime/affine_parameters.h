@@ -1,5 +1,5 @@
 // From the parameter planes of a tiled affine tensor to what kernels take: binary32 scales and offsets where that is
-// exact, or the planes themselves.
+// exact, or the planes themselves. Tensors whose 4-bit codes index a table are taken for products of codes only.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "format/tensor/tensor.h"
 #include "kernels/kernel_table.h"
+#include "runtime/code_entries.h"
 
 namespace ingot::runtime {
 
@@ -19,6 +20,8 @@ class AffineParameters {
   [[nodiscard]] static std::unique_ptr<AffineParameters> make(const tensor::Tensor& tensor,
                                                               const kernels::KernelTable& kernels);
 
+  /// False for tables: no fill() then.
+  [[nodiscard]] bool is_exact() const noexcept { return !entries_; }
   /// Floats that fill() needs.
   [[nodiscard]] std::uint64_t scratch_elems() const noexcept;
   /// The tile with its parameters in `scratch`.
@@ -43,11 +46,14 @@ class AffineParameters {
     float constant = 0;
   };
   AffineParameters() = default;
+  [[nodiscard]] bool add_entries(const tensor::Tensor& tensor);
+  [[nodiscard]] bool find_groups();
   [[nodiscard]] bool add_codes(const tensor::Tensor& tensor);
   [[nodiscard]] bool add_factor(const tensor::Tensor& tensor, const tensor::Level& level, std::string_view role,
                                 std::vector<Factor>& factors);
   [[nodiscard]] bool add_scales(const tensor::Tensor& tensor);
   [[nodiscard]] bool add_offset(const tensor::Tensor& tensor);
+  [[nodiscard]] kernels::IntegerTile table_tile(std::uint64_t tile, float* scratch) const noexcept;
   [[nodiscard]] std::optional<kernels::TileParameters> in_place(const std::vector<Factor>& factors,
                                                                 std::uint64_t tile) const noexcept;
   void multiplied_out(std::uint64_t tile, float* scales, float* offsets, float* spare) const noexcept;
@@ -60,6 +66,7 @@ class AffineParameters {
   bool is_signed_ = false, subtract_ = false, negate_ = false;
   const std::byte* slices_[3] = {};
   std::uint64_t slice_unit_bytes_[3] = {};
+  std::optional<CodeEntries> entries_;    // of table codes; `step` times all that is constant for the tensor
   std::vector<Factor> scales_, offsets_;  // each: product of one or two factors; empty: 1 and 0
 };
 

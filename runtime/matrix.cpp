@@ -9,6 +9,7 @@
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "runtime/affine_parameters.h"
+#include "runtime/tiled_blocks.h"
 
 namespace ingot::runtime {
 namespace {
@@ -37,6 +38,7 @@ std::shared_ptr<const tensor::PlaneSource> copied_planes(const tensor::Tensor& t
       if (specs[i].sliced) out[i] = planes[i].data() + begin * specs[i].unit_bytes;
     }
     tensor.planes->read_units(begin, end, out);
+    tensor.planes->done_with(begin, end);  // the copy is what stays in memory
   });
   return tensor::planes_in_memory(std::move(planes), tensor.stored_shape(), tensor.scheme, tensor.packing);
 }
@@ -72,7 +74,8 @@ Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics)
 void Matrix::use_view_or_copy(const tensor::Tensor& tensor) {
   tensor_ = tensor;
   tensor_.transforms.clear();  // the stored matrix is what is multiplied
-  if (!has_usable_views(tensor)) tensor_.planes = copied_planes(tensor);
+  tensor_ = with_tiled_blocks(std::move(tensor_));
+  if (!has_usable_views(tensor_)) tensor_.planes = copied_planes(tensor_);
   choose_form();
 }
 
@@ -93,7 +96,7 @@ void Matrix::choose_form() {
     return;
   }
   affine_ = AffineParameters::make(tensor_, *kernels_);
-  form_ = affine_ != nullptr ? Form::affine_tiles : Form::decoded;
+  form_ = affine_ != nullptr && affine_->is_exact() ? Form::affine_tiles : Form::decoded;
 }
 
 std::uint64_t Matrix::rows_in(std::uint64_t block) const noexcept {
@@ -161,11 +164,12 @@ void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, const kern
     tiles[i] = affine_->integer_tile(block + i, scratch.parameters.data() + i * affine_->scratch_elems());
   const std::uint64_t whole = rows_in(block + count - 1) == kBlockRows ? count : count - 1;
   float* const first = out + block * kBlockRows;
+  const auto multiply = tiles[0].table == nullptr ? kernels_->integer.multiply : kernels_->integer.multiply_table;
   if (whole > 0) {
-    kernels_->integer.multiply(tiles, static_cast<int>(whole), *integer_, inputs, vectors, first, out_stride);
+    multiply(tiles, static_cast<int>(whole), *integer_, inputs, vectors, first, out_stride);
   }
   if (whole == count) return;
-  kernels_->integer.multiply(tiles + whole, 1, *integer_, inputs, vectors, scratch.sums, kBlockRows);
+  multiply(tiles + whole, 1, *integer_, inputs, vectors, scratch.sums, kBlockRows);
   for (std::uint64_t t = 0; t < vectors; ++t)
     std::copy_n(scratch.sums + t * kBlockRows, rows_in(block + whole), first + t * out_stride + whole * kBlockRows);
 }

@@ -8,6 +8,7 @@
 
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
+#include "format/tensor/tables.h"
 #include "runtime/affine_parameters.h"
 #include "runtime/matrix.h"
 
@@ -48,17 +49,39 @@ Scheme with_levels(Scheme scheme, OffsetKind kind, std::vector<Level> levels) {
   return scheme;
 }
 
-Scheme table_scheme() {
-  Scheme scheme = affine(DType::u4, {level(DType::f16, 32)});
+Scheme table_scheme(const char* name, std::vector<Level> scales) {
+  Scheme scheme = affine(DType::u4, std::move(scales));
   scheme.codes.kind = tensor::CodeKind::table;
-  scheme.codes.table = "nf4";
+  scheme.codes.table = name;
   return scheme;
 }
 
-Scheme flat_scheme() {
-  Scheme scheme = table_scheme();
-  scheme.scales = {level(DType::f32, 0)};
-  scheme.flat = 64;
+Scheme flat_scheme(Scheme scheme, std::uint32_t run) {
+  scheme.flat = run;
+  return scheme;
+}
+
+// bitsandbytes' double quantization.
+Scheme nested_scheme(std::uint32_t block, tensor::Block shared) {
+  Scheme scheme = table_scheme("nf4", {level(DType::u8, block), {DType::f32, shared}});
+  scheme.scales[0].custom_table = true;
+  scheme.rounded_scale = scheme.scale_offset = true;
+  return scheme;
+}
+
+Scheme divided(Scheme scheme) {
+  scheme.rounded_scale = true;
+  scheme.scales.back().divide = true;
+  return scheme;
+}
+
+Scheme shifted(Scheme scheme, int shift) {
+  scheme.shift = shift;
+  return scheme;
+}
+
+Scheme with_added(Scheme scheme, std::int32_t add) {
+  scheme.scales[0].add = add;
   return scheme;
 }
 
@@ -69,8 +92,20 @@ std::vector<Case> cases() {
       {"f16", Scheme::plain(DType::f16), false},
       {"bf16", Scheme::plain(DType::bf16), false},
       {"e4m3 per tensor", affine(DType::e4m3, {level(DType::f32, 0, 0)}), false},
-      {"nf4", table_scheme(), false},
-      {"nf4 in a flat run", flat_scheme(), false},
+      {"nf4", table_scheme("nf4", {f16_32}), true},
+      {"nf4 in a flat run", flat_scheme(table_scheme("nf4", {level(DType::f32, 0)}), 64), false},
+      {"nf4 in a flat run, nested scales", flat_scheme(nested_scheme(0, {8, 0}), 32), false},
+      {"nf4, nested scales by rows", nested_scheme(32, {4, 0}), false},
+      {"nf4, nested scales by columns", nested_scheme(32, {1, 128}), false},
+      {"fp4", table_scheme("fp4", {level(DType::f32, 64)}), true},
+      {"iq4nl", table_scheme("iq4nl", {f16_32}), true},
+      {"iq4nl, two levels", with_added(table_scheme("iq4nl", {level(DType::u6, 32), level(DType::f16, 256)}), -32),
+       true},
+      {"custom table", table_scheme("custom", {level(DType::bf16, 32)}), true},
+      {"e2m1 e8m0", shifted(affine(DType::e2m1, {level(DType::e8m0, 32)}), -1), true},
+      {"e2m1 e4m3", affine(DType::e2m1, {level(DType::e4m3, 16)}), true},
+      {"e2m1 e4m3 over f32", divided(affine(DType::e2m1, {level(DType::e4m3, 16), level(DType::f32, 0, 0)})), true},
+      {"e2m1 odd groups", affine(DType::e2m1, {level(DType::f16, 24)}), true},
       {"u4 bias", with_levels(affine(DType::u4, {f16_32}), OffsetKind::bias, {f16_32}), true},
       {"u8 bf16 bias",
        with_levels(affine(DType::u8, {level(DType::bf16, 64)}), OffsetKind::bias, {level(DType::bf16, 64)}), true},
@@ -113,6 +148,7 @@ std::vector<std::vector<std::byte>> random_planes(std::mt19937& random, const te
     }
     for (std::byte& b : bytes) {
       if (spec.type == DType::e4m3) b &= std::byte{0xBF};  // no NaN
+      if (spec.type == DType::e8m0) b = (b & std::byte{7}) | std::byte{0x78};
     }
   }
   return planes;
@@ -153,6 +189,16 @@ class OtherPlanes final : public tensor::PlaneSource {
   std::vector<std::vector<std::byte>> shifted_;
 };
 
+// What rounding a table to integers can change in a product: half a step of 1/8191 of the greatest entry for each input.
+double table_rounding_of(const Scheme& scheme, const float* x, std::uint64_t cols) {
+  const std::string& table = scheme.codes.table;
+  if (table != "nf4" && table != "fp4" && table != "custom") return 0;
+  constexpr double kGreatestScale = 0.15;  // times entry, of random_planes()
+  double total = 0;
+  for (std::uint64_t c = 0; c < cols; ++c) total += std::abs(static_cast<double>(x[c]));
+  return total * kGreatestScale / 16382;
+}
+
 // What rounding inputs to int8 can change in a product: half a step for each, times the weight.
 double rounding_of(const Matrix& matrix, const float* weights, const float* x, std::uint64_t cols) {
   if (!matrix.integer_layout()) return 0;
@@ -169,7 +215,8 @@ double rounding_of(const Matrix& matrix, const float* weights, const float* x, s
   return total;
 }
 
-void check_products(const Matrix& matrix, const std::vector<float>& weights, std::uint64_t rows, std::uint64_t cols) {
+void check_products(const Matrix& matrix, const Scheme& scheme, const std::vector<float>& weights, std::uint64_t rows,
+                    std::uint64_t cols) {
   std::vector<runtime::Scratch> scratch(static_cast<std::size_t>(ingot::thread_count()));
   for (runtime::Scratch& one : scratch) matrix.reserve(one);
   std::vector<float> row(cols);
@@ -199,7 +246,8 @@ void check_products(const Matrix& matrix, const std::vector<float>& weights, std
           expected += term;
           magnitude += std::abs(term);
         }
-        const double rounding = rounding_of(matrix, weights.data() + r * cols, x.data() + t * cols, cols);
+        double rounding = rounding_of(matrix, weights.data() + r * cols, x.data() + t * cols, cols);
+        if (matrix.integer_layout()) rounding += table_rounding_of(scheme, x.data() + t * cols, cols);
         const double bound = static_cast<double>(cols + 10) * 0x1p-24 * magnitude + 1.001 * rounding + 1e-30;
         worst = std::max(worst, std::abs(out[t * (rows + 1) + r] - expected) / bound);
       }
@@ -215,7 +263,7 @@ void check_tensor(const tensor::Tensor& one, Matrix::RowOrder order = Matrix::Ro
   std::vector<float> weights(one.elements());
   tensor::decode_logical(as_stored, weights);
   for (const runtime::Numerics numerics : {runtime::Numerics::exact, runtime::Numerics::fast})
-    check_products(Matrix(one, order, numerics), weights, one.shape[0], one.shape[1]);
+    check_products(Matrix(one, order, numerics), one.scheme, weights, one.shape[0], one.shape[1]);
 }
 
 }  // namespace
@@ -225,7 +273,7 @@ TEST_CASE("products of every form equal the decoded weights times the vectors") 
   for (const Case& one : cases()) {
     for (const std::uint64_t rows : {1, 16, 37}) {
       for (const std::uint64_t cols : {32, 96, 256, 520}) {
-        INFO(one.name << ", " << rows << " x " << cols);
+        INFO(std::string(one.name) << ", " << rows << " x " << cols);
         check_tensor(random_tensor(random, one.scheme, rows, cols));
       }
     }
@@ -241,11 +289,45 @@ TEST_CASE("the affine kernels take the schemes they are meant for") {
   }
 }
 
+TEST_CASE("tables become integers: exactly, or within half a step of their greatest entry") {
+  for (const tensor::CodeTable& table : tensor::code_tables()) {
+    if (table.entries.size() != 16) continue;
+    INFO(table.name);
+    const auto found = runtime::code_entries(table.entries);
+    REQUIRE(found.has_value());
+    const bool exact = table.name == "iq4nl";
+    double greatest = 0;
+    for (const float entry : table.entries) greatest = std::max(greatest, static_cast<double>(std::abs(entry)));
+    for (std::size_t c = 0; c < 16; ++c) {
+      const int entry = 128 * found->table.high[c] + found->table.low[c];
+      const double value = static_cast<double>(found->step) * (entry - static_cast<double>(found->origin));
+      CHECK(found->table.high[c] <= 127);
+      CHECK(found->table.low[c] <= 127);
+      CHECK(std::abs(value - table.entries[c]) <= (exact ? 0 : greatest / 16382 * 1.0001));
+      if (table.entries[c] == 0) CHECK(value == 0);
+    }
+  }
+  const float inf = INFINITY;
+  for (const std::vector<float>& bad : {std::vector<float>(16, 0.0f), std::vector<float>(16, inf),
+                                        std::vector<float>(16, 1e-38f), std::vector<float>(8, 1.0f)})
+    CHECK_FALSE(runtime::code_entries(bad).has_value());
+}
+
+TEST_CASE("blocks of bitsandbytes are multiplied as codes") {
+  std::mt19937 random(15);
+  for (const Case& one : cases()) {
+    if (std::string_view(one.name).find("nested") == std::string_view::npos && one.scheme.flat == 0) continue;
+    INFO(one.name);
+    const tensor::Tensor weights = random_tensor(random, one.scheme, 40, 256);
+    CHECK(Matrix(weights, Matrix::RowOrder::logical, runtime::Numerics::fast).integer_layout().has_value());
+  }
+}
+
 TEST_CASE("planes without views, or with views at odd addresses, give the same products") {
   std::mt19937 random(13);
   for (const Case& one : cases()) {
     for (const bool odd_views : {false, true}) {
-      INFO(one.name << ", odd views " << odd_views);
+      INFO(std::string(one.name) << ", odd views " << odd_views);
       tensor::Tensor weights = random_tensor(random, one.scheme, 21, 256);
       weights.planes = std::make_shared<OtherPlanes>(weights, odd_views);
       check_tensor(weights);

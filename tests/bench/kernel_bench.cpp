@@ -93,6 +93,44 @@ void bench_integer(bench::Report& report, const KernelTable& table, const Worklo
   }
 }
 
+// 4-bit codes that index a table, with the scales they usually have: NF4's binary32 for each 64, MXFP4's powers of two.
+void bench_tables(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place,
+                  std::uint64_t vectors) {
+  using namespace kernels;
+  for (const bool is_wide : {true, false}) {
+    const EntryTable entries = {{}, {}, is_wide};
+    const auto group = static_cast<std::uint8_t>(is_wide ? 64 : 32);
+    const IntegerLayout layout = {4, group};
+    std::vector<std::int8_t> codes(kCols);
+    std::vector<float> scales(kCols / group), sums(kCols / group), out(vectors * 16 * kMaxIntegerTiles);
+    table.integer.round_input(work.input.data(), kCols, layout, codes.data(), scales.data(), sums.data());
+    const std::vector<IntegerInput> inputs(vectors, {codes.data(), scales.data(), sums.data()});
+    const auto timings = bench::measure(work.rounds, {[&] {
+                                          for (std::uint64_t t = 0; t < work.tiles; t += kMaxIntegerTiles) {
+                                            IntegerTile tiles[kMaxIntegerTiles] = {};
+                                            for (std::uint64_t k = 0; k < kMaxIntegerTiles; ++k) {
+                                              tiles[k].slices[0] = work.words.data() + (t + k) * kCols / 8 * 16;
+                                              tiles[k].scales.type = is_wide ? ParameterType::f32 : ParameterType::e8m0;
+                                              tiles[k].scales.elements = work.parameters.data();
+                                              tiles[k].offset = OffsetKind::zero_point;
+                                              tiles[k].offsets.constant = is_wide ? 8191 : 12;
+                                              tiles[k].cols = kCols, tiles[k].group_cols = group, tiles[k].bits = 4;
+                                              tiles[k].table = &entries;
+                                            }
+                                            table.integer.multiply_table(tiles, kMaxIntegerTiles, layout, inputs.data(),
+                                                                         vectors, out.data(), 64);
+                                            bench::keep(out[0]);
+                                          }
+                                        }});
+    const std::string name = std::string(is_wide ? "nf4 g64, " : "e2m1 g32, ") + table.name + place;
+    if (vectors == 1)
+      report.add(name, timings[0], static_cast<double>(work.tiles * kCols * 8) / 1e9, "GB");
+    else
+      report.add(name + ", " + std::to_string(vectors) + " vectors", timings[0],
+                 static_cast<double>(work.tiles * kCols * 32 * vectors) / 1e9, "GOP");
+  }
+}
+
 void bench_rows(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place) {
   const auto* halves = reinterpret_cast<const std::uint16_t*>(work.words.data());
   const std::uint64_t rows = work.words.size() * 2 / kCols;
@@ -135,11 +173,14 @@ int main(int argc, char** argv) {
     bench_tiles(report, *table, cached, ", in cache");
     bench_integer(report, *table, cached, ", in cache", 1);
     bench_integer(report, *table, cached, ", in cache", 64);
+    bench_tables(report, *table, cached, ", in cache", 1);
+    bench_tables(report, *table, cached, ", in cache", 64);
     bench_rows(report, *table, cached, ", in cache");
     bench_panel(report, *table, options.smoke ? 1 : 50);
     if (variant.name == "portable") continue;  // too slow for the memory to matter
     bench_tiles(report, *table, streamed, ", from memory");
     bench_integer(report, *table, streamed, ", from memory", 1);
+    bench_tables(report, *table, streamed, ", from memory", 1);
     bench_rows(report, *table, streamed, ", from memory");
   }
   report.write_json(options.json_path);
