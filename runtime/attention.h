@@ -6,29 +6,51 @@
 #include <vector>
 
 #include "kernels/kernel_table.h"
+#include "runtime/runtime.h"
 
 namespace ingot::runtime {
 
-/// Keys and values of one sequence for all layers, by (layer, head, position, dimension).
+/// Keys and values of one sequence for all layers, by (layer, head, position, dimension), as KvType says: binary32,
+/// binary16, or int8 with one binary32 scale for each row (greatest magnitude / 127).
 class KvCache {
  public:
+  /// One of the two halves of the cache.
+  enum class Part : std::uint8_t { keys, values };
+  /// Rows that attention decodes at a time.
+  static constexpr std::uint64_t kRowsAtOnce = 16;
+
   /// Throws limit_exceeded when the size overflows or the memory cannot be had. Pages are touched as positions fill.
-  KvCache(std::uint64_t layers, std::uint64_t heads, std::uint64_t positions, std::uint64_t head_dim);
-  [[nodiscard]] float* key(std::uint64_t layer, std::uint64_t head, std::uint64_t position) noexcept {
-    return keys_.get() + ((layer * heads_ + head) * positions_ + position) * head_dim_;
-  }
-  [[nodiscard]] float* value(std::uint64_t layer, std::uint64_t head, std::uint64_t position) noexcept {
-    return values_.get() + ((layer * heads_ + head) * positions_ + position) * head_dim_;
-  }
+  KvCache(KvType type, std::uint64_t layers, std::uint64_t heads, std::uint64_t positions, std::uint64_t head_dim);
+
+  [[nodiscard]] KvType type() const noexcept { return type_; }
   [[nodiscard]] std::uint64_t heads() const noexcept { return heads_; }
   [[nodiscard]] std::uint64_t positions() const noexcept { return positions_; }
   [[nodiscard]] std::uint64_t head_dim() const noexcept { return head_dim_; }
-  /// Copies one projected row (heads * head_dim) of keys and of values to `position`.
+  /// Memory reserved for all positions.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+  /// Numbers that a worker of attend() needs.
+  [[nodiscard]] std::uint64_t scratch_elems() const noexcept { return positions_ + kRowsAtOnce * head_dim_; }
+
+  /// Keeps one projected row (heads * head_dim) of keys and of values at `position`.
   void store(std::uint64_t layer, std::uint64_t position, const float* keys, const float* values) noexcept;
+  /// `count` rows from `position` on as binary32: in place, or in `scratch` (count, head_dim).
+  [[nodiscard]] const float* rows(Part part, std::uint64_t layer, std::uint64_t head, std::uint64_t position,
+                                  std::uint64_t count, float* scratch) const noexcept;
 
  private:
-  std::uint64_t heads_, positions_, head_dim_;
-  std::unique_ptr<float[]> keys_, values_;
+  [[nodiscard]] std::uint64_t row_index(std::uint64_t layer, std::uint64_t head,
+                                        std::uint64_t position) const noexcept {
+    return (layer * heads_ + head) * positions_ + position;
+  }
+  void store_row(Part part, std::uint64_t row, const float* values) noexcept;
+
+  KvType type_;
+  const kernels::KernelTable* kernels_;
+  std::uint64_t heads_, positions_, head_dim_, bytes_ = 0;
+  std::unique_ptr<float[]> floats_[2];          // f32, by Part
+  std::unique_ptr<std::uint16_t[]> halves_[2];  // f16
+  std::unique_ptr<std::int8_t[]> codes_[2];     // q8
+  std::unique_ptr<float[]> scales_[2];          // q8: one for each row
 };
 
 struct AttentionShape {
@@ -38,10 +60,10 @@ struct AttentionShape {
   std::uint64_t window;  // 0: all earlier positions; else that many, the own one included
 };
 
-/// `scores`: per worker, cache.positions() numbers.
+/// `scratch`: per worker, cache.scratch_elems() numbers.
 /// q: (count, query_heads * head_dim), rows `stride` numbers apart, row t at position first + t; the cache holds
 /// everything up to there. The result takes the place of q.
-void attend(KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first, std::uint64_t count,
-            float* q, std::uint64_t stride, std::vector<std::vector<float>>& scores);
+void attend(const KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first,
+            std::uint64_t count, float* q, std::uint64_t stride, std::vector<std::vector<float>>& scratch);
 
 }  // namespace ingot::runtime

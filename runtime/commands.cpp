@@ -18,7 +18,7 @@ namespace ingot::runtime {
 namespace {
 
 struct RunCommand {
-  std::string model, from, prompt, system;
+  std::string model, from, prompt, system, kv;
   bool chat = false, exact = false;
   std::uint64_t context = 0;
   GenerateOptions options;
@@ -36,12 +36,12 @@ struct Turn {
 class Speaker {
  public:
   Speaker(const tensor::Model& model, const RunCommand& command)
-      : session_(model, command.context, command.exact ? Numerics::exact : Numerics::fast),
+      : session_(model, command.context, command.exact ? Numerics::exact : Numerics::fast, kv_type(command.kv)),
         tokenizer_(tokenizer_spec(model)),
         options_(command.options) {}
 
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
-  [[nodiscard]] std::uint64_t bytes_per_token() const noexcept { return session_.weight_bytes_per_token(); }
+  [[nodiscard]] const Session& session() const noexcept { return session_; }
 
   /// Continues `tokens`; what the session has read of them before is not read again.
   [[nodiscard]] Turn speak(const std::vector<std::uint32_t>& tokens,
@@ -75,7 +75,8 @@ class Speaker {
   std::vector<std::uint32_t> read_;
 };
 
-std::string statistics(const Turn& turn, std::uint64_t bytes_per_token) {
+std::string statistics(const Turn& turn, const Session& session) {
+  const std::uint64_t bytes_per_token = session.weight_bytes_per_token();
   const GenerateResult& result = turn.result;
   const auto speed = [](std::uint64_t tokens, double seconds) {
     return seconds > 0 ? " (" + inspect::fixed(static_cast<double>(tokens) / seconds, 1) + " tokens/s)" : std::string();
@@ -88,10 +89,11 @@ std::string statistics(const Turn& turn, std::uint64_t bytes_per_token) {
   text += ", " + inspect::human_bytes(bytes_per_token) + "/token";
   if (result.decode_seconds > 0)
     text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
+  text += ", KV cache " + inspect::human_bytes(session.kv_bytes()) + " (" + std::string(name(session.kv())) + ")";
   return text + ", stopped: " + result.stop_reason;
 }
 
-Json turn_json(const Turn& turn, std::uint64_t bytes_per_token) {
+Json turn_json(const Turn& turn, const Session& session) {
   Json tokens(JsonArray{});
   for (const std::uint32_t token : turn.result.tokens) tokens.push_back(static_cast<std::uint64_t>(token));
   Json document;
@@ -101,7 +103,9 @@ Json turn_json(const Turn& turn, std::uint64_t bytes_per_token) {
   document.set("prompt_tokens", turn.prompt_tokens);
   document.set("prompt_seconds", turn.result.prompt_seconds);
   document.set("decode_seconds", turn.result.decode_seconds);
-  document.set("weight_bytes_per_token", bytes_per_token);
+  document.set("weight_bytes_per_token", session.weight_bytes_per_token());
+  document.set("kv_type", std::string(name(session.kv())));
+  document.set("kv_bytes", session.kv_bytes());
   return document;
 }
 
@@ -114,7 +118,7 @@ Turn answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console&
   });
   if (!streams) return turn;
   console.print("\n");
-  console.note(inspect::paint(statistics(turn, speaker.bytes_per_token()), inspect::Ink::faint, console.error_style()));
+  console.note(inspect::paint(statistics(turn, speaker.session()), inspect::Ink::faint, console.error_style()));
   return turn;
 }
 
@@ -137,7 +141,7 @@ void converse(Speaker& speaker, std::vector<Message> messages, Console& console)
     Console::catch_interrupts();
     messages.push_back({"user", line});
     const Turn turn = answer(speaker, chat_tokens(speaker, messages), console);
-    if (console.json()) turns.push_back(turn_json(turn, speaker.bytes_per_token()));
+    if (console.json()) turns.push_back(turn_json(turn, speaker.session()));
     if (!prompts && Console::interrupted()) throw Interrupted{};
     messages.push_back({"assistant", turn.result.text});
   }
@@ -172,7 +176,7 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
     throw Error(ErrorKind::invalid_value, "the prompt has no tokens, and this model adds none at the beginning");
   Console::catch_interrupts();
   const Turn turn = answer(speaker, tokens, console);
-  if (console.json()) console.print_json(turn_json(turn, speaker.bytes_per_token()));
+  if (console.json()) console.print_json(turn_json(turn, speaker.session()));
 }
 
 /// Where a number may lie; both ends belong to it unless `above_least`. NaN lies nowhere.
@@ -249,6 +253,9 @@ void add_commands(CLI::App& app, Console& console) {
       ->type_name("N");
   verb->add_flag("--exact", command->exact,
                  "Decode weights exactly and add in float32; slower (default: inputs of integer codes as int8)");
+  verb->add_option("--kv", command->kv, "How keys and values are kept (default: f16, with --exact f32)")
+      ->check(CLI::IsMember(std::vector<std::string>(kv_names().begin(), kv_names().end())))
+      ->type_name("f32|f16|q8");
   verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);

@@ -84,7 +84,7 @@ class Decoder final : public Network {
       : config_(config),
         embedding_scale_(config.traits.scaled_embedding ? std::sqrt(static_cast<float>(config.hidden)) : 1) {
     load_weights(loader, make_layer);
-    state_ = std::make_unique<DecoderState>(loader.config(), config_, context);
+    state_ = std::make_unique<DecoderState>(loader, config_, context);
     for (Scratch& scratch : state_->scratch) visit([&](const Matrix& matrix) { matrix.reserve(scratch); });
   }
 
@@ -102,6 +102,7 @@ class Decoder final : public Network {
   }
 
   [[nodiscard]] std::uint64_t vocab_size() const noexcept override { return config_.vocab; }
+  [[nodiscard]] const KvCache& cache() const noexcept override { return state_->cache; }
 
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
     std::uint64_t bytes = 0;
@@ -164,17 +165,17 @@ class Decoder final : public Network {
 
 }  // namespace
 
-DecoderState::DecoderState(const tensor::ModelConfig& source, const DecoderConfig& config, std::uint64_t context)
-    : cache(config.layers, config.kv_heads, context, config.head_dim),
-      rope(source, config.head_dim, pairs_of(config), kMaxVectors),
-      local_rope(make_local_rope(source, config)),
+DecoderState::DecoderState(const Loader& loader, const DecoderConfig& config, std::uint64_t context)
+    : cache(loader.kv(), config.layers, config.kv_heads, context, config.head_dim),
+      rope(loader.config(), config.head_dim, pairs_of(config), kMaxVectors),
+      local_rope(make_local_rope(loader.config(), config)),
       x(kMaxVectors * config.hidden),
       normed(x.size()),
       out(x.size()),
       qkv(kMaxVectors * config.qkv_width()),
       gate_up(kMaxVectors * 2 * config.intermediate),
       scratch(static_cast<std::size_t>(thread_count())),
-      scores(scratch.size(), std::vector<float>(context)) {}
+      scores(scratch.size(), std::vector<float>(cache.scratch_elems())) {}
 
 std::string layer_name(std::uint64_t layer, std::string_view part) {
   return "model.layers." + std::to_string(layer) + "." + std::string(part);

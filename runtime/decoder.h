@@ -46,7 +46,7 @@ struct DecoderConfig {
 
 /// Buffers of one sequence, allocated at load, and the piece that is being read.
 struct DecoderState {
-  DecoderState(const tensor::ModelConfig& source, const DecoderConfig& config, std::uint64_t context);
+  DecoderState(const Loader& loader, const DecoderConfig& config, std::uint64_t context);
 
   KvCache cache;
   Rope rope;

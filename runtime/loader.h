@@ -14,10 +14,12 @@ namespace ingot::runtime {
 
 class Loader {
  public:
-  Loader(const tensor::Model& model, Numerics numerics) noexcept : model_(model), numerics_(numerics) {}
+  Loader(const tensor::Model& model, Numerics numerics, KvType kv) noexcept
+      : model_(model), numerics_(numerics), kv_(kv) {}
 
   [[nodiscard]] const tensor::ModelConfig& config() const noexcept { return model_.config; }
   [[nodiscard]] const tensor::Model& model() const noexcept { return model_; }
+  [[nodiscard]] KvType kv() const noexcept { return kv_; }
   /// Throws invalid_value naming the field when a hyperparameter is zero or above `limit`.
   std::uint64_t positive(std::string_view field, std::uint64_t value, std::uint64_t limit) const;
 
@@ -32,6 +34,7 @@ class Loader {
  private:
   const tensor::Model& model_;
   Numerics numerics_;
+  KvType kv_;
 };
 
 }  // namespace ingot::runtime

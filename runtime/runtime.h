@@ -58,12 +58,20 @@ struct Message {
 /// codes and inputs rounded to int8, each 16 to 128 of them with their own scale, where a kernel exists (faster).
 enum class Numerics : std::uint8_t { exact, fast };
 
+/// How keys and values are kept: binary32; binary16; int8 with a binary32 scale for each head and position.
+enum class KvType : std::uint8_t { f32, f16, q8 };
+[[nodiscard]] std::string_view name(KvType type) noexcept;
+[[nodiscard]] std::optional<KvType> kv_type(std::string_view name) noexcept;  // empty: no such name
+[[nodiscard]] std::span<const std::string_view> kv_names() noexcept;
+
 /// A loaded model with its key/value cache for one sequence. Not thread-safe; uses all threads inside.
 class Session {
  public:
   /// `context`: positions to reserve (0: the smaller of the model's limit and 4096). Throws Error when a tensor is
-  /// missing, has the wrong shape, or the architecture is unknown. Borrows the model.
-  Session(const tensor::Model& model, std::uint64_t context, Numerics numerics = Numerics::exact);
+  /// missing, has the wrong shape, or the architecture is unknown. Borrows the model. `kv`: f32 for exact numerics and
+  /// f16 for fast ones unless it is given.
+  Session(const tensor::Model& model, std::uint64_t context, Numerics numerics = Numerics::exact,
+          std::optional<KvType> kv = std::nullopt);
   ~Session();
 
   /// Appends tokens at the current position; returns the logits of the last one (vocab_size), valid until the next
@@ -77,6 +85,8 @@ class Session {
   [[nodiscard]] std::uint64_t position() const noexcept;
   [[nodiscard]] std::span<const std::uint32_t> tokens() const noexcept;  // read so far, valid until the next call
   [[nodiscard]] std::uint64_t context() const noexcept;
+  [[nodiscard]] KvType kv() const noexcept;
+  [[nodiscard]] std::uint64_t kv_bytes() const noexcept;  // reserved for the whole context
   void reset() noexcept;
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept;
 

@@ -62,6 +62,8 @@ std::uint64_t chosen_context(const tensor::Model& model, std::uint64_t wanted) {
   return wanted;
 }
 
+KvType default_kv(Numerics numerics) noexcept { return numerics == Numerics::exact ? KvType::f32 : KvType::f16; }
+
 }  // namespace
 
 struct Session::Impl {
@@ -102,13 +104,14 @@ struct Session::Impl {
   }
 };
 
-Session::Session(const tensor::Model& model, std::uint64_t context, Numerics numerics)
+Session::Session(const tensor::Model& model, std::uint64_t context, Numerics numerics, std::optional<KvType> kv)
     : impl_(std::make_unique<Impl>()) {
   check_kernels();
   check_is_whole(model);
   check_is_causal(model);
   impl_->context = chosen_context(model, context);
-  impl_->network = architecture_of(model).load(Loader(model, numerics), impl_->context);
+  impl_->network =
+      architecture_of(model).load(Loader(model, numerics, kv.value_or(default_kv(numerics))), impl_->context);
   impl_->logits.resize(impl_->network->vocab_size());
 }
 
@@ -146,8 +149,23 @@ std::span<const std::uint32_t> Session::tokens() const noexcept {
   return std::span<const std::uint32_t>(impl_->tokens).first(impl_->position);
 }
 std::uint64_t Session::context() const noexcept { return impl_->context; }
+KvType Session::kv() const noexcept { return impl_->network->cache().type(); }
+std::uint64_t Session::kv_bytes() const noexcept { return impl_->network->cache().bytes(); }
 void Session::reset() noexcept { impl_->position = 0; }
 std::uint64_t Session::weight_bytes_per_token() const noexcept { return impl_->network->weight_bytes_per_token(); }
+
+std::span<const std::string_view> kv_names() noexcept {
+  static constexpr std::string_view kNames[] = {"f32", "f16", "q8"};  // in the order of KvType
+  return kNames;
+}
+
+std::string_view name(KvType type) noexcept { return kv_names()[static_cast<std::size_t>(type)]; }
+
+std::optional<KvType> kv_type(std::string_view name) noexcept {
+  const auto found = std::find(kv_names().begin(), kv_names().end(), name);
+  if (found == kv_names().end()) return std::nullopt;
+  return static_cast<KvType>(found - kv_names().begin());
+}
 
 std::vector<std::string_view> architectures() {
   std::vector<std::string_view> names;

@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "runtime/attention.h"
 #include "runtime/loader.h"
 
 namespace ingot::runtime {
@@ -23,6 +24,7 @@ class Network {
   [[nodiscard]] virtual std::uint64_t vocab_size() const noexcept = 0;
   /// Weights read for one token, as stored.
   [[nodiscard]] virtual std::uint64_t weight_bytes_per_token() const noexcept = 0;
+  [[nodiscard]] virtual const KvCache& cache() const noexcept = 0;
 };
 
 struct Architecture {

@@ -91,14 +91,14 @@ class Gpt2 final : public Network {
     if (head != nullptr && head != loader.model().find("transformer.wte.weight")) {
       head_ = std::make_unique<Matrix>(loader.matrix("lm_head.weight", config_.vocab, config_.hidden));
     }
-    cache_ = std::make_unique<KvCache>(config_.layers, config_.heads, context, config_.head_dim);
+    cache_ = std::make_unique<KvCache>(loader.kv(), config_.layers, config_.heads, context, config_.head_dim);
     x_.resize(kMaxVectors * config_.hidden);
     normed_.resize(x_.size());
     projected_.resize(x_.size());
     fused_.resize(3 * x_.size());
     inner_.resize(kMaxVectors * config_.intermediate);
     scratch_.resize(static_cast<std::size_t>(thread_count()));
-    scores_.assign(scratch_.size(), std::vector<float>(context));
+    scores_.assign(scratch_.size(), std::vector<float>(cache_->scratch_elems()));
     for (Scratch& scratch : scratch_) reserve(scratch);
   }
 
@@ -127,6 +127,7 @@ class Gpt2 final : public Network {
   }
 
   [[nodiscard]] std::uint64_t vocab_size() const noexcept override { return config_.vocab; }
+  [[nodiscard]] const KvCache& cache() const noexcept override { return *cache_; }
 
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
     std::uint64_t bytes = (head_ ? *head_ : embedding_).stored_bytes();
