@@ -4,7 +4,7 @@
 #include <optional>
 #include <span>
 
-#include "kernels/integer_kernels.h"
+#include "kernels/kernel_table.h"
 
 namespace ingot::runtime {
 
