@@ -7,6 +7,7 @@
 
 #include "converters/commands.h"
 #include "converters/registry.h"
+#include "format/base/mapped_file.h"
 #include "format/base/utf8.h"
 #include "inspect/text.h"
 #include "runtime/commands.h"
@@ -16,8 +17,9 @@ namespace ingot::runtime {
 namespace {
 
 struct TokenizeCommand {
-  std::string model, from, text;
-  bool bare = false, parse_special = false, pieces = false, decode = false, null = false;
+  std::string model, from, text, messages;
+  bool bare = false, parse_special = false, pieces = false, decode = false, null = false, rendered = false,
+       no_reply = false;
 };
 
 /// The texts of the input: one, or with --null what stands before each NUL.
@@ -51,6 +53,18 @@ std::vector<std::uint32_t> ids_of(std::string_view text, std::uint64_t vocab_siz
   return ids;
 }
 
+/// What the model's chat template makes of a JSON list of {"role": .., "content": ..}.
+std::string rendered(const TokenizeCommand& command, const tensor::TokenizerSpec& spec) {
+  constexpr std::uint64_t kMostBytes = 64u << 20;
+  const Json json = parse_json(read_text_file(command.messages, kMostBytes), command.messages);
+  std::vector<Message> messages;
+  for (const Json& one : json.as_array(command.messages)) {
+    const auto field = [&](const char* name) { return one.at(name, command.messages).as_string(command.messages); };
+    messages.push_back({field("role"), field("content")});
+  }
+  return render_chat(spec, messages, !command.no_reply);
+}
+
 Json document(const Tokenizer& tokenizer, const std::vector<std::uint32_t>& ids) {
   Json tokens(JsonArray{}), pieces(JsonArray{});
   for (const std::uint32_t id : ids) {
@@ -77,14 +91,27 @@ std::string line_of(const std::vector<std::uint32_t>& ids) {
   return line + "\n";
 }
 
+void print_rendered(const std::string& text, Console& console) {
+  if (!console.json()) return console.print(text);
+  Json json;
+  json.set("text", to_valid_utf8(text));
+  console.print_json(json);
+}
+
 void run_tokenize(TokenizeCommand& command, bool has_text, Console& console) {
-  if (!has_text) {
+  const bool chats = !command.messages.empty();
+  if (!has_text && !chats) {
     if (console.stdin_is_terminal()) throw CLI::RequiredError("-p TEXT (or text on the standard input)");
     command.text.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
   const tensor::Model model = convert::read_model(command.model, command.from);
   console.note_findings(model.findings);
   if (!model.tokenizer) throw Error(ErrorKind::unsupported, command.model + ": carries no tokenizer");
+  if (chats) {
+    command.text = rendered(command, *model.tokenizer);
+    command.bare = command.parse_special = true;  // the template writes the control tokens
+    if (command.rendered) return print_rendered(command.text, console);
+  }
   const Tokenizer tokenizer(*model.tokenizer);
   Json documents(JsonArray{});
   std::string output;
@@ -119,7 +146,17 @@ void add_tokenize_command(CLI::App& app, Console& console) {
   verb->add_flag("--pieces", command->pieces, "A line for every token, with its text");
   CLI::Option* decode = verb->add_flag("--decode", command->decode, "The other way: numbers become text");
   decode->excludes("--pieces");
-  verb->add_flag("--null", command->null, "Many texts, a NUL byte after each; a line of output for each");
+  CLI::Option* null =
+      verb->add_flag("--null", command->null, "Many texts, a NUL byte after each; a line of output for each");
+  CLI::Option* messages =
+      verb->add_option("--messages", command->messages,
+                       "The text is what the chat template makes of a JSON list of {\"role\", \"content\"}")
+          ->type_name("FILE")
+          ->excludes(text)
+          ->excludes(null)
+          ->excludes(decode);
+  verb->add_flag("--no-reply", command->no_reply, "Leave out what begins the model's reply")->needs(messages);
+  verb->add_flag("--rendered", command->rendered, "Print that text itself instead of its tokens")->needs(messages);
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);
   verb->footer(
@@ -127,6 +164,7 @@ void add_tokenize_command(CLI::App& app, Console& console) {
       "Examples:\n"
       "  ingot tokenize model.gguf -p 'Once upon a time'\n"
       "  ingot tokenize model.gguf -p '<|im_start|>user' --special --pieces\n"
+      "  ingot tokenize model.gguf --messages chat.json --rendered\n"
       "  echo '1 422 31' | ingot tokenize checkpoint/ --decode");
   verb->callback([command, text, &console] { run_tokenize(*command, text->count() > 0, console); });
 }
