@@ -224,7 +224,7 @@ void Checker::read_and_write() {
     if (limit < kLeastWindow) return note("not run: the context is too short for the sample");
     const runtime::EvaluationText text =
         runtime::evaluation_text(tokenizer, kProseSample, std::min(kWindow, limit), kMostWindows);
-    runtime::Session session(model_, text.window, numerics_);
+    runtime::Session session(model_, text.window, numerics_, runtime::KvType::f32);
     check_.text.emplace();
     check_.text->tokens = text.tokens.size();
     check_.text->windows = text.windows;

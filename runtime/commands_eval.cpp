@@ -36,7 +36,10 @@ struct Evaluated {
   std::unique_ptr<Session> session;
   explicit Evaluated(const std::string& path, const std::string& from)
       : model(convert::read_model(path, from)), tokenizer(tokenizer_of(model)) {}
-  void start(std::uint64_t window, Numerics numerics) { session = std::make_unique<Session>(model, window, numerics); }
+  /// Keys and values are kept exactly, so that the figures are those of the weights.
+  void start(std::uint64_t window, Numerics numerics) {
+    session = std::make_unique<Session>(model, window, numerics, KvType::f32);
+  }
 };
 
 /// What an interrupted evaluation had seen; refuses the state of another one.
