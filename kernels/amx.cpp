@@ -27,8 +27,8 @@ constexpr u64 kBlockInputs = 512, kSegments = 8;  // at most, so that a block st
 constexpr u64 kProducts = 8;                      // of tiles, hence, for the segments of a block
 constexpr u64 kFieldInputs = 4;
 
-// The intrinsics of tiles do not tell the compiler which memory they read and write.
-void memory_is_used() noexcept { asm volatile("" ::: "memory"); }
+// The intrinsics of tiles do not tell the compiler which memory they read and write: all that is reached from `memory`.
+void used_by_tiles(const void* memory) noexcept { asm volatile("" : : "r"(memory) : "memory"); }
 
 // The shapes of the tile registers: 0..3 hold C, 4 A, 5..7 B. They belong to the thread, from here to the release.
 class TileShapes {
@@ -44,9 +44,8 @@ class TileShapes {
       shapes.row_bytes[tile] = static_cast<std::uint16_t>(tile == 4 ? inputs : kLine);
       shapes.rows[tile] = static_cast<std::uint8_t>(tile <= 4 ? kVectors : inputs / kFieldInputs);
     }
-    memory_is_used();
+    used_by_tiles(&shapes);
     _tile_loadconfig(&shapes);
-    memory_is_used();
   }
   ~TileShapes() { _tile_release(); }
   TileShapes(const TileShapes&) = delete;
@@ -75,6 +74,13 @@ void unpack(const IntegerTile& tile, u64 col, u64 inputs, Panel& panel) noexcept
     for (u32 n = 0; n < kRunFields; ++n)
       _mm512_store_si512(panel.rows[at / kFieldInputs + n], _mm512_sub_epi8(field<kBits>(run, n, sign), sign));
   }
+}
+// The same of the entries of a table below 128.
+void unpack_entries(const IntegerTile& tile, u64 col, u64 inputs, Panel& panel) noexcept {
+  const __m512i entries = sixteen_entries(tile.table->low);
+  unpack<4>(tile, col, inputs, panel);
+  for (u64 row = 0; row < inputs / kFieldInputs; ++row)
+    _mm512_store_si512(panel.rows[row], _mm512_shuffle_epi8(entries, _mm512_load_si512(panel.rows[row])));
 }
 using Unpack = void (*)(const IntegerTile&, u64, u64, Panel&) noexcept;
 constexpr Unpack kUnpack[9] = {nullptr,   unpack<1>, unpack<2>, unpack<3>, unpack<4>,
@@ -131,7 +137,8 @@ void segment_sums(const std::int8_t (*a)[kVectors][kLine], u64 products, const P
 class TileProduct {
  public:
   TileProduct(const IntegerTile* tiles, int tile_count, IntegerLayout layout) noexcept
-      : tiles_(tiles),
+      : unpack_(tiles[0].table == nullptr ? kUnpack[tiles[0].bits] : unpack_entries),
+        tiles_(tiles),
         tile_count_(tile_count),
         step_(layout.segment),
         width_(step_ < kLine ? step_ : kLine),
@@ -147,7 +154,7 @@ class TileProduct {
     for (u64 first = 0; first < count_; first += most) {
       const SegmentBlock block = {first, count_ - first < most ? count_ - first : most, per_group_};
       for (int t = 0; t < tile_count_; ++t) {
-        kUnpack[tiles_[t].bits](tiles_[t], first * step_, block.count * step_, panel_[t]);
+        unpack_(tiles_[t], first * step_, block.count * step_, panel_[t]);
         segments_.widen(tiles_[t], block, 0, parameters_[t]);
       }
       for (u64 v = 0; v < vectors; v += kVectors)
@@ -160,14 +167,14 @@ class TileProduct {
   void multiply_block(const SegmentBlock& block, const IntegerInput* inputs, u64 vectors, float* out,
                       u64 out_stride) noexcept {
     gather(inputs, vectors, block.first * step_, block.count * step_, width_, inputs_);
-    memory_is_used();
+    used_by_tiles(this);
     const u64 products = step_ / width_, rows = width_ / kFieldInputs;
     for (u64 segment = 0; segment < block.count; ++segment) {
       const auto* const a = inputs_.rows + segment * products;
       const u64 row = segment * step_ / kFieldInputs;
       (tiles_[0].is_signed ? segment_sums<true> : segment_sums<false>)(a, products, panels_, row, rows, sums_, segment);
     }
-    memory_is_used();
+    used_by_tiles(this);
     for (int t = 0; t < tile_count_; ++t) {
       segments_.add(parameters_[t], block, inputs, vectors, {sums_[t].of[0], kVectors},
                     out + static_cast<u64>(t) * kRows, out_stride);
@@ -175,6 +182,7 @@ class TileProduct {
   }
 
   const SegmentKernels& segments_ = avx512vnni_segments();
+  Unpack unpack_;
   const IntegerTile* tiles_;
   int tile_count_;
   u64 step_, width_, count_, per_group_;  // inputs of a segment and of a product of tiles; segments
@@ -187,8 +195,10 @@ class TileProduct {
 
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
-  // A last part of few inputs goes the way of few inputs.
-  const u64 rest = vectors % kVectors < kFewVectors ? vectors % kVectors : 0, many = vectors - rest;
+  // A last part of few inputs goes the way of few inputs. Wide entries would take two products of tiles.
+  const bool is_wide = tiles[0].table != nullptr && tiles[0].table->is_wide;
+  const u64 rest = is_wide ? vectors : vectors % kVectors < kFewVectors ? vectors % kVectors : 0;
+  const u64 many = vectors - rest;
   if (many > 0) {
     for (u64 v = 0; v < many; ++v) {
       for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[v * out_stride + r] = 0;
@@ -205,7 +215,7 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 const KernelTable& amx_table() noexcept {
   static constexpr KernelTable table = {"amx",   nullptr, nullptr, nullptr, nullptr,
                                         nullptr, nullptr, nullptr, nullptr, nullptr,
-                                        nullptr, nullptr, nullptr, nullptr, {nullptr, multiply, nullptr}};
+                                        nullptr, nullptr, nullptr, nullptr, {nullptr, multiply, multiply}};
   return table;
 }
 

@@ -70,5 +70,10 @@ inline __attribute__((always_inline)) __m512i field(const Run& run, std::uint32_
   return _mm512_ternarylogic_epi32(codes, every_byte((1u << kBits) - 1), sign, 0x6A);  // (a & b) ^ c
 }
 
+// Sixteen entries of a table, for _mm512_shuffle_epi8 by codes of four bits.
+inline __m512i sixteen_entries(const std::uint8_t* table) noexcept {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+}
+
 }  // namespace
 }  // namespace ingot::kernels

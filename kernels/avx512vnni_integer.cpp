@@ -44,52 +44,91 @@ void fetch(const Run& run, u64 step) noexcept {
   for (u64 i = 0; i < bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
 }
 
+// What four codes of each output give to the sums: themselves,
+template <u32 kWidth>
+struct Numbers {
+  static constexpr u32 kBits = kWidth;
+  static constexpr int kParts = 1;
+  __m512i sign;
+
+  explicit Numbers(const IntegerTile& tile) noexcept : sign(sign_of(tile)) {}
+  void field_of(const Run& run, u32 n, __m512i* parts) const noexcept { parts[0] = field<kBits>(run, n, sign); }
+};
+
+// or the entries of a table, the wide ones in two parts: 128 * high + low.
+template <bool kWide>
+struct Entries {
+  static constexpr u32 kBits = 4;
+  static constexpr int kParts = kWide ? 2 : 1;
+  __m512i low, high;
+
+  explicit Entries(const IntegerTile& tile) noexcept
+      : low(sixteen_entries(tile.table->low)), high(sixteen_entries(tile.table->high)) {}
+  void field_of(const Run& run, u32 n, __m512i* parts) const noexcept {
+    const __m512i codes = field<kBits>(run, n, _mm512_setzero_si512());
+    parts[0] = _mm512_shuffle_epi8(low, codes);
+    if constexpr (kWide) parts[1] = _mm512_shuffle_epi8(high, codes);
+  }
+};
+
 // Adds kFields fields from kFirst on. inputs[v] points at the first input of the run. One of the counts is 1.
-template <u32 kBits, u32 kFirst, u32 kFields, int kTiles, int kVectors>
-inline __attribute__((always_inline)) void add_fields(const Run* runs, const std::int8_t* const* inputs, __m512i sign,
-                                                      __m512i* sums) noexcept {
+template <class Codes, u32 kFirst, u32 kFields, int kTiles, int kVectors>
+inline __attribute__((always_inline)) void add_fields(const Codes& codes, const Run* runs,
+                                                      const std::int8_t* const* inputs,
+                                                      __m512i (*sums)[Codes::kParts]) noexcept {
 #pragma GCC unroll 8
   for (u32 n = kFirst; n < kFirst + kFields; ++n) {
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
-      const __m512i codes = field<kBits>(runs[t], n, sign);
+      __m512i parts[Codes::kParts];
+      codes.field_of(runs[t], n, parts);
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        sums[t + v] = _mm512_dpbusd_epi32(sums[t + v], codes, four_inputs(inputs[v] + 4 * n));
+      for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 2
+        for (int p = 0; p < Codes::kParts; ++p)
+          sums[t + v][p] = _mm512_dpbusd_epi32(sums[t + v][p], parts[p], four_inputs(inputs[v] + 4 * n));
+      }
     }
   }
 }
 
 // Sums of a block: of kTiles tiles times one input, or of one tile times kVectors inputs.
-template <u32 kBits, bool kHalfRuns, int kTiles, int kVectors>
+template <class Codes, bool kHalfRuns, int kTiles, int kVectors>
 void block_sums(const IntegerTile* tiles, u64 step, const SegmentBlock& block, const IntegerInput* inputs,
                 Sums& out) noexcept {
-  const __m512i sign = sign_of(tiles[0]);
+  constexpr int kSums = kTiles + kVectors - 1;
+  const Codes codes(tiles[0]);
   for (u64 at = 0; at < block.count; ++at) {
     const u64 col = (block.first + at) * step, first_run = col / kIntegerRun;
-    __m512i sums[kTiles + kVectors - 1];
+    __m512i sums[kSums][Codes::kParts];
 #pragma GCC unroll 8
-    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+    for (auto& parts : sums) {
+      for (__m512i& part : parts) part = _mm512_setzero_si512();
+    }
     for (u64 run = first_run; run * kIntegerRun < col + step; ++run) {
-      const std::int8_t* codes[kVectors];
+      const std::int8_t* from[kVectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) codes[v] = inputs[v].codes + run * kIntegerRun;
+      for (int v = 0; v < kVectors; ++v) from[v] = inputs[v].codes + run * kIntegerRun;
       Run runs[kTiles];
 #pragma GCC unroll 4
       for (int t = 0; t < kTiles; ++t) {
-        runs[t] = run_at<kBits>(tiles[t], run);
-        if (kVectors == 1 && run == first_run) fetch<kBits>(runs[t], step);
+        runs[t] = run_at<Codes::kBits>(tiles[t], run);
+        if (kVectors == 1 && run == first_run) fetch<Codes::kBits>(runs[t], step);
       }
       if constexpr (!kHalfRuns) {
-        add_fields<kBits, 0, kRunFields, kTiles, kVectors>(runs, codes, sign, sums);
+        add_fields<Codes, 0, kRunFields, kTiles, kVectors>(codes, runs, from, sums);
       } else if (col % kIntegerRun == 0) {
-        add_fields<kBits, 0, kRunFields / 2, kTiles, kVectors>(runs, codes, sign, sums);
+        add_fields<Codes, 0, kRunFields / 2, kTiles, kVectors>(codes, runs, from, sums);
       } else {
-        add_fields<kBits, kRunFields / 2, kRunFields / 2, kTiles, kVectors>(runs, codes, sign, sums);
+        add_fields<Codes, kRunFields / 2, kRunFields / 2, kTiles, kVectors>(codes, runs, from, sums);
       }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < kTiles + kVectors - 1; ++i) _mm512_store_si512(out.of[at][i], sums[i]);
+    for (int i = 0; i < kSums; ++i) {
+      __m512i sum = sums[i][0];
+      if constexpr (Codes::kParts == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(sums[i][1], 7));
+      _mm512_store_si512(out.of[at][i], sum);
+    }
   }
 }
 
@@ -100,23 +139,24 @@ using SumsOf = void (*)(const IntegerTile*, u64, const SegmentBlock&, const Inte
 struct SumKernels {
   SumsOf one, tiles, few_vectors, vectors;
 };
-template <u32 kBits, bool kHalfRuns>
-constexpr SumKernels kSumKernels = {block_sums<kBits, kHalfRuns, 1, 1>, block_sums<kBits, kHalfRuns, kTilesAtOnce, 1>,
-                                    block_sums<kBits, kHalfRuns, 1, kFewVectors>,
-                                    block_sums<kBits, kHalfRuns, 1, kVectorsAtOnce>};
+template <class Codes, bool kHalfRuns>
+constexpr SumKernels kSumKernels = {block_sums<Codes, kHalfRuns, 1, 1>, block_sums<Codes, kHalfRuns, kTilesAtOnce, 1>,
+                                    block_sums<Codes, kHalfRuns, 1, kFewVectors>,
+                                    block_sums<Codes, kHalfRuns, 1, kVectorsAtOnce>};
 
 template <bool kHalfRuns>
-const SumKernels& sum_kernels(u32 bits) noexcept {
-  static constexpr const SumKernels* kWidths[9] = {nullptr,
-                                                   &kSumKernels<1, kHalfRuns>,
-                                                   &kSumKernels<2, kHalfRuns>,
-                                                   &kSumKernels<3, kHalfRuns>,
-                                                   &kSumKernels<4, kHalfRuns>,
-                                                   &kSumKernels<5, kHalfRuns>,
-                                                   &kSumKernels<6, kHalfRuns>,
-                                                   &kSumKernels<7, kHalfRuns>,
-                                                   &kSumKernels<8, kHalfRuns>};
-  return *kWidths[bits];
+const SumKernels& sum_kernels(const IntegerTile& tile) noexcept {
+  static constexpr const SumKernels* kNumbers[9] = {nullptr,
+                                                    &kSumKernels<Numbers<1>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<2>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<3>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<4>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<5>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<6>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<7>, kHalfRuns>,
+                                                    &kSumKernels<Numbers<8>, kHalfRuns>};
+  if (tile.table == nullptr) return *kNumbers[tile.bits];
+  return tile.table->is_wide ? kSumKernels<Entries<true>, kHalfRuns> : kSumKernels<Entries<false>, kHalfRuns>;
 }
 
 // What is the same for all blocks of a product.
@@ -127,7 +167,7 @@ struct Plan {
   float shift;
 
   Plan(const IntegerTile& tile, u64 segment) noexcept
-      : sums(segment < kIntegerRun ? sum_kernels<true>(tile.bits) : sum_kernels<false>(tile.bits)),
+      : sums(segment < kIntegerRun ? sum_kernels<true>(tile) : sum_kernels<false>(tile)),
         step(segment),
         count(tile.cols / segment),
         per_group(tile.group_cols >= tile.cols ? count : tile.group_cols / segment),
@@ -198,7 +238,7 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 }  // namespace
 
 const IntegerKernels& avx512vnni_integer_kernels() noexcept {
-  static const IntegerKernels kernels = {avx512vnni_round_input(), multiply, nullptr};
+  static const IntegerKernels kernels = {avx512vnni_round_input(), multiply, multiply};
   return kernels;
 }
 

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <limits>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -336,8 +337,8 @@ void check_exact_sums(const KernelTable& table, std::mt19937_64& random, std::ui
       wrong += out[v * kOutputs + at] != sum;
     }
   }
-  INFO(table.name << ", bits " << bits << ", signed " << is_signed << ", segment " << int(segment) << ", vectors "
-                  << vectors);
+  INFO(std::string(table.name) << ", bits " << bits << ", signed " << is_signed << ", segment " << int(segment)
+                               << ", vectors " << vectors);
   CHECK(wrong == 0);
 }
 
