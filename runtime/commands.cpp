@@ -90,6 +90,10 @@ std::string statistics(const Turn& turn, const Session& session) {
   if (result.decode_seconds > 0)
     text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
   text += ", KV cache " + inspect::human_bytes(session.kv_bytes()) + " (" + std::string(name(session.kv())) + ")";
+  if (session.copied_bytes() > 0) {
+    text += ", weights repacked " + inspect::human_bytes(session.copied_bytes()) + " in " +
+            inspect::human_seconds(session.load_seconds());
+  }
   return text + ", stopped: " + result.stop_reason;
 }
 
@@ -104,6 +108,8 @@ Json turn_json(const Turn& turn, const Session& session) {
   document.set("prompt_seconds", turn.result.prompt_seconds);
   document.set("decode_seconds", turn.result.decode_seconds);
   document.set("weight_bytes_per_token", session.weight_bytes_per_token());
+  document.set("load_seconds", session.load_seconds());
+  document.set("repacked_bytes", session.copied_bytes());
   document.set("kv_type", std::string(name(session.kv())));
   document.set("kv_bytes", session.kv_bytes());
   return document;

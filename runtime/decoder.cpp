@@ -102,6 +102,12 @@ class Decoder final : public Network {
   }
 
   [[nodiscard]] std::uint64_t vocab_size() const noexcept override { return config_.vocab; }
+  [[nodiscard]] std::uint64_t copied_bytes() const noexcept override {
+    std::uint64_t bytes = 0;
+    visit([&](const Matrix& matrix) { bytes += matrix.copied_bytes(); });
+    return bytes;
+  }
+
   [[nodiscard]] const KvCache& cache() const noexcept override { return state_->cache; }
 
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {

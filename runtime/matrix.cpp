@@ -40,6 +40,7 @@ std::shared_ptr<const tensor::PlaneSource> copied_planes(const tensor::Tensor& t
     tensor.planes->read_units(begin, end, out);
     tensor.planes->done_with(begin, end);  // the copy is what stays in memory
   });
+  tensor.planes->done_with(0, tensor.geometry().units);  // and pages that came along with their neighbours
   return tensor::planes_in_memory(std::move(planes), tensor.stored_shape(), tensor.scheme, tensor.packing);
 }
 
@@ -53,6 +54,13 @@ bool has_usable_views(const tensor::Tensor& tensor) {
     if (reinterpret_cast<std::uintptr_t>(view->data()) % alignment != 0) return false;
   }
   return true;
+}
+
+// Bytes of the planes that are no view of `source`.
+std::uint64_t bytes_beside(const tensor::PlaneSource& source, const tensor::Tensor& tensor) {
+  const std::optional<Bytes> first = source.view(0), codes = tensor.planes->view(0);
+  const bool in_place = first && codes && first->data() == codes->data();
+  return tensor.stored_bytes() - (in_place ? tensor.plane_specs()[0].total_bytes : 0);
 }
 
 }  // namespace
@@ -75,13 +83,19 @@ void Matrix::use_view_or_copy(const tensor::Tensor& tensor) {
   tensor_ = tensor;
   tensor_.transforms.clear();  // the stored matrix is what is multiplied
   tensor_ = with_tiled_blocks(std::move(tensor_));
-  if (!has_usable_views(tensor_)) tensor_.planes = copied_planes(tensor_);
+  if (tensor_.planes != tensor.planes) copied_bytes_ = bytes_beside(*tensor.planes, tensor_);
+  if (!has_usable_views(tensor_)) {
+    tensor_.planes = copied_planes(tensor_);
+    copied_bytes_ = tensor_.stored_bytes();
+  }
   choose_form();
 }
 
 void Matrix::use_decoded_copy(const tensor::Tensor& tensor) {
   copy_.resize(checked_mul(rows_, cols_, "elements of " + tensor.name));
+  copied_bytes_ = copy_.size() * sizeof(float);
   tensor::decode_logical(tensor, copy_);
+  tensor.planes->done_with(0, tensor.geometry().units);
   elements_ = copy_.data();
   form_ = Form::f32_rows;
 }

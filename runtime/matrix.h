@@ -49,6 +49,8 @@ class Matrix {
   [[nodiscard]] std::uint64_t cols() const noexcept { return cols_; }
   [[nodiscard]] std::uint64_t blocks() const noexcept { return (rows_ + kBlockRows - 1) / kBlockRows; }
   [[nodiscard]] std::uint64_t stored_bytes() const noexcept { return stored_bytes_; }
+  /// Memory of its own, for what could not be used where the source has it.
+  [[nodiscard]] std::uint64_t copied_bytes() const noexcept { return copied_bytes_; }
 
   /// How inputs are rounded for multiply_codes(); null: only multiply_block() can be used.
   [[nodiscard]] const std::optional<kernels::IntegerLayout>& integer_layout() const noexcept { return integer_; }
@@ -77,7 +79,7 @@ class Matrix {
 
   const kernels::KernelTable* kernels_;
   Form form_ = Form::decoded;
-  std::uint64_t rows_ = 0, cols_ = 0, stored_bytes_ = 0;
+  std::uint64_t rows_ = 0, cols_ = 0, stored_bytes_ = 0, copied_bytes_ = 0;
   tensor::Tensor tensor_;  // holds the planes alive; its own copy where the source had no view
   std::unique_ptr<AffineParameters> affine_;
   std::optional<kernels::IntegerLayout> integer_;

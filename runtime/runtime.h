@@ -85,6 +85,9 @@ class Session {
   [[nodiscard]] std::uint64_t position() const noexcept;
   [[nodiscard]] std::span<const std::uint32_t> tokens() const noexcept;  // read so far, valid until the next call
   [[nodiscard]] std::uint64_t context() const noexcept;
+  /// Of weights that kernels cannot read where the source has them, and what loading all took.
+  [[nodiscard]] std::uint64_t copied_bytes() const noexcept;
+  [[nodiscard]] double load_seconds() const noexcept;
   [[nodiscard]] KvType kv() const noexcept;
   [[nodiscard]] std::uint64_t kv_bytes() const noexcept;  // reserved for the whole context
   void reset() noexcept;

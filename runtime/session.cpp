@@ -1,5 +1,6 @@
 // A loaded network and its position: cuts long inputs into pieces that the buffers hold.
 #include <algorithm>
+#include <chrono>
 
 #include "format/base/error.h"
 #include "kernels/registry.h"
@@ -68,6 +69,7 @@ KvType default_kv(Numerics numerics) noexcept { return numerics == Numerics::exa
 
 struct Session::Impl {
   std::uint64_t context, position = 0;
+  double load_seconds = 0;
   std::unique_ptr<Network> network;
   std::vector<float> logits;
   std::vector<std::uint32_t> tokens;  // read so far: kept for networks that want them read anew
@@ -110,8 +112,10 @@ Session::Session(const tensor::Model& model, std::uint64_t context, Numerics num
   check_is_whole(model);
   check_is_causal(model);
   impl_->context = chosen_context(model, context);
+  const auto start = std::chrono::steady_clock::now();
   impl_->network =
       architecture_of(model).load(Loader(model, numerics, kv.value_or(default_kv(numerics))), impl_->context);
+  impl_->load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   impl_->logits.resize(impl_->network->vocab_size());
 }
 
@@ -149,6 +153,8 @@ std::span<const std::uint32_t> Session::tokens() const noexcept {
   return std::span<const std::uint32_t>(impl_->tokens).first(impl_->position);
 }
 std::uint64_t Session::context() const noexcept { return impl_->context; }
+std::uint64_t Session::copied_bytes() const noexcept { return impl_->network->copied_bytes(); }
+double Session::load_seconds() const noexcept { return impl_->load_seconds; }
 KvType Session::kv() const noexcept { return impl_->network->cache().type(); }
 std::uint64_t Session::kv_bytes() const noexcept { return impl_->network->cache().bytes(); }
 void Session::reset() noexcept { impl_->position = 0; }

@@ -335,6 +335,25 @@ TEST_CASE("planes without views, or with views at odd addresses, give the same p
   }
 }
 
+TEST_CASE("only weights that cannot be read where they lie are copied") {
+  std::mt19937 random(16);
+  for (const Case& one : cases()) {
+    INFO(std::string(one.name));
+    tensor::Tensor weights = random_tensor(random, one.scheme, 32, 256);
+    const auto copied = [&] {
+      return Matrix(weights, Matrix::RowOrder::stored, runtime::Numerics::fast).copied_bytes();
+    };
+    const bool flat = one.scheme.flat != 0, nested = one.scheme.scale_offset;
+    const std::uint64_t block = flat ? one.scheme.flat : 32, scales = 32 * 256 / block * sizeof(float);
+    CHECK(copied() == (flat ? 32 * 256 / 2 + scales : nested ? scales : 0));
+    weights.planes = std::make_shared<OtherPlanes>(weights, false);
+    CHECK(copied() == (flat || nested ? 32 * 256 / 2 + scales : weights.stored_bytes()));
+    weights.transforms = {{tensor::TransformKind::rope_interleave, 2}};
+    CHECK(Matrix(weights, Matrix::RowOrder::logical, runtime::Numerics::fast).copied_bytes() ==
+          32 * 256 * sizeof(float));
+  }
+}
+
 TEST_CASE("transforms are undone, or kept where the caller wants stored rows") {
   std::mt19937 random(14);
   for (const char* name : {"u4 bias", "bf16", "u6 two level"}) {

@@ -24,6 +24,8 @@ class Network {
   [[nodiscard]] virtual std::uint64_t vocab_size() const noexcept = 0;
   /// Weights read for one token, as stored.
   [[nodiscard]] virtual std::uint64_t weight_bytes_per_token() const noexcept = 0;
+  /// Memory that copies of weights take: what kernels cannot read where it lies.
+  [[nodiscard]] virtual std::uint64_t copied_bytes() const noexcept = 0;
   [[nodiscard]] virtual const KvCache& cache() const noexcept = 0;
 };
 

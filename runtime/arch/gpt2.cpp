@@ -127,6 +127,15 @@ class Gpt2 final : public Network {
   }
 
   [[nodiscard]] std::uint64_t vocab_size() const noexcept override { return config_.vocab; }
+  [[nodiscard]] std::uint64_t copied_bytes() const noexcept override {
+    std::uint64_t bytes = embedding_.copied_bytes() + positions_.copied_bytes();
+    if (head_) bytes += head_->copied_bytes();
+    for (const Layer& layer : layers_) {
+      for (const Matrix* m : {&layer.attention, &layer.attention_output, &layer.up, &layer.down})
+        bytes += m->copied_bytes();
+    }
+    return bytes;
+  }
   [[nodiscard]] const KvCache& cache() const noexcept override { return *cache_; }
 
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
