@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <memory>
 #include <numeric>
 #include <vector>
 
 #include "converters/recode_elements.h"
+#include "converters/stored_units.h"
 #include "format/base/parallel.h"
 #include "format/tensor/float_codes.h"
 #include "format/tensor/unit_fingerprint.h"
@@ -23,40 +23,7 @@ using tensor::Tensor;
 constexpr std::size_t kCodes = 0, kScales = 1, kOffsets = 2;    // planes of such tensors
 constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 19;  // of codes: both tensors' stay in the cache
 
-/// Some units of a tensor, in memory.
-class Units {
- public:
-  explicit Units(const Tensor& tensor)
-      : tensor_(tensor), specs_(tensor.plane_specs()), buffers_(specs_.size()), sizes_(specs_.size()) {}
-
-  void read(std::uint64_t begin, std::uint64_t end) {
-    std::vector<std::byte*> out(specs_.size(), nullptr);
-    bool any = false;
-    planes_.clear();
-    for (std::size_t i = 0; i < specs_.size(); ++i) {
-      const std::uint64_t bytes = (end - begin) * specs_[i].unit_bytes;
-      if (const std::optional<Bytes> view = tensor_.planes->view(i)) {
-        planes_.push_back(view->subspan(begin * specs_[i].unit_bytes, bytes));
-        continue;
-      }
-      if (sizes_[i] < bytes) buffers_[i] = std::make_unique_for_overwrite<std::byte[]>(sizes_[i] = bytes);
-      out[i] = buffers_[i].get();
-      planes_.push_back(Bytes(buffers_[i].get(), bytes));
-      any = true;
-    }
-    if (any) tensor_.planes->read_units(begin, end, out);
-  }
-  [[nodiscard]] const std::vector<Bytes>& planes() const noexcept { return planes_; }
-  [[nodiscard]] const Tensor& tensor() const noexcept { return tensor_; }
-  [[nodiscard]] std::uint64_t groups() const noexcept { return specs_[kScales].cols; }
-
- private:
-  const Tensor& tensor_;
-  std::vector<tensor::PlaneSpec> specs_;
-  std::vector<std::unique_ptr<std::byte[]>> buffers_;  // not filled with zeros first
-  std::vector<std::uint64_t> sizes_;                   // of the buffers
-  std::vector<Bytes> planes_;
-};
+std::uint64_t groups_of(const StoredUnits& units) { return units.specs()[kScales].cols; }
 
 /// Every value is  scale * code + constant; both parameters of all groups and rows: (units, groups, 16).
 struct Lines {
@@ -64,7 +31,7 @@ struct Lines {
   std::vector<double> constants;  // exact: a product of 24 and 8 bits
 };
 
-void find_lines(const Units& units, Lines& lines) {
+void find_lines(const StoredUnits& units, Lines& lines) {
   const tensor::Scheme& scheme = units.tensor().scheme;
   recoding::widen(scheme.scales[0].type, units.planes()[kScales], lines.scales);
   lines.constants.resize(lines.scales.size());
@@ -98,7 +65,7 @@ bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const st
   return same;
 }
 
-bool equal_units(const Units& a, const Units& b, std::uint64_t count) {
+bool equal_units(const StoredUnits& a, const StoredUnits& b, std::uint64_t count) {
   const auto same_bytes = [&](std::size_t plane) {
     return std::memcmp(a.planes()[plane].data(), b.planes()[plane].data(), a.planes()[plane].size()) == 0;
   };
@@ -108,8 +75,8 @@ bool equal_units(const Units& a, const Units& b, std::uint64_t count) {
   Lines lines_a, lines_b;
   find_lines(a, lines_a);
   find_lines(b, lines_b);
-  return same_numbers(lines_a.scales, a.groups(), lines_b.scales, b.groups(), count) &&
-         same_numbers(lines_a.constants, a.groups(), lines_b.constants, b.groups(), count);
+  return same_numbers(lines_a.scales, groups_of(a), lines_b.scales, groups_of(b), count) &&
+         same_numbers(lines_a.constants, groups_of(a), lines_b.constants, groups_of(b), count);
 }
 
 /// Groups of one kind are parts of those of the other.
@@ -140,7 +107,7 @@ std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor&
   tensor::UnitFingerprint fingerprint(a);
   std::atomic<bool> equal{true};
   struct Worker {
-    std::optional<Units> a, b;
+    std::optional<StoredUnits> a, b;
   };
   std::vector<Worker> workers(static_cast<std::size_t>(thread_count()));
   parallel_for(a.geometry().units, window_units(a), [&](std::uint64_t begin, std::uint64_t end, int worker) {
@@ -150,7 +117,7 @@ std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor&
       own.a.emplace(a);
       own.b.emplace(b);
     }
-    Units &units_a = *own.a, &units_b = *own.b;
+    StoredUnits &units_a = *own.a, &units_b = *own.b;
     units_a.read(begin, end);
     units_b.read(begin, end);
     if (!equal_units(units_a, units_b, end - begin)) {

@@ -1,8 +1,10 @@
 #include "converters/proof.h"
 
 #include <map>
+#include <optional>
 
 #include "converters/equal_codes.h"
+#include "converters/equal_planes.h"
 #include "converters/recover.h"
 #include "format/tensor/fingerprint.h"
 #include "format/tensor/tensor_index.h"
@@ -44,6 +46,15 @@ std::string damage_of(const Hash128& recorded) {
   return "the source is damaged: its values do not match its recorded fingerprint " + recorded.hex();
 }
 
+/// The fingerprint of both tensors where their bytes tell that the values are the same; `known` is the source's, or null.
+std::optional<Hash128> fingerprint_of_equals(const Tensor& source, const Tensor& written, const Hash128* known) {
+  if (known == nullptr) {
+    if (const std::optional<Hash128> both = fingerprint_if_equal_codes(source, written)) return both;
+  }
+  if (!have_equal_planes(source, written)) return std::nullopt;
+  return known != nullptr ? *known : tensor::fingerprint(source);
+}
+
 /// Everything that prove() carries from tensor to tensor.
 class Prover {
  public:
@@ -75,8 +86,8 @@ class Prover {
   void check_equality(const Tensor& source, const Tensor& written, const Hash128* known_before, Verdict& verdict) {
     TensorProof& proof = verdict.proof;
     // A recorded fingerprint is a claim about the source: only its values can tell.
-    if (known_before == nullptr && !source.fingerprint) {
-      if (const std::optional<Hash128> both = fingerprint_if_equal_codes(source, written)) {
+    if (!source.fingerprint) {
+      if (const std::optional<Hash128> both = fingerprint_of_equals(source, written, known_before)) {
         proof.before = proof.after = *both;
         proof.reached = ProofClass::exact;
         for (const Tensor* tensor : {&source, &written}) tensor->planes->done_with(0, tensor->geometry().units);

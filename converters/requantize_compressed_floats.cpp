@@ -1,5 +1,6 @@
 // mxfp8 and nvfp4 as compressed-tensors makes them. Implements spec/quantizers.md section 9.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -68,8 +69,8 @@ void codes_nvfp4(const Scheme&, const BlockNumbers& block, const float* values, 
 }
 
 template <DType T>
-constexpr Quantizer kRows[] = {{is_mxfp8, mxfp8, codes_mxfp8, false},
-                               {is_nvfp4, nvfp4<T>, codes_nvfp4, false, 0, find_whole_scale<T>}};
+constexpr std::array<Quantizer, 2> kRows = {
+    {{is_mxfp8, mxfp8, codes_mxfp8, false}, {is_nvfp4, nvfp4<T>, codes_nvfp4, false, 0, find_whole_scale<T>}}};
 
 }  // namespace
 

@@ -170,6 +170,8 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
     std::memcpy(&floats[i], &pattern, 4);
   }
   for (float& entry : table) entry = static_cast<float>(random() % 1000) - 500;
+  std::vector<float> small_floats(256);
+  for (std::size_t i = 0; i < 256; ++i) small_floats[i] = e4m3_to_f32(static_cast<std::uint8_t>(i));
   std::vector<Run> runs(count);
   for (Run& run : runs)
     run = {static_cast<float>(random() % 1000) / 7, static_cast<float>(random() % 16),
@@ -177,7 +179,7 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
   for (const std::uint64_t run_cols : {1, 7, 16, 32, 100, 2000}) {
     std::vector<std::vector<float>> results;
     for (const BulkLoops* loops : {&bulk(), &bulk_baseline()}) {
-      std::vector<float> out(5 * count);
+      std::vector<float> out(6 * count);
       std::vector<std::uint8_t> nibbles = codes;
       for (std::uint8_t& code : nibbles) code &= 15;
       loops->decode_integers(codes.data(), 0x80, count, run_cols, runs.data(), out.data());
@@ -185,9 +187,10 @@ TEST_CASE("the_builds_of_the_hot_loops_agree_bit_for_bit") {
       loops->decode_table256(codes.data(), table.data(), count, run_cols, runs.data(), out.data() + 2 * count);
       loops->f16_to_f32(halves.data(), out.data() + 3 * count, count);
       loops->bf16_to_f32(halves.data(), out.data() + 4 * count, count);
+      loops->decode_e4m3(codes.data(), small_floats.data(), count, run_cols, runs.data(), out.data() + 5 * count);
       results.push_back(out);
     }
-    CHECK(std::memcmp(results[0].data(), results[1].data(), 5 * count * sizeof(float)) == 0);
+    CHECK(std::memcmp(results[0].data(), results[1].data(), 6 * count * sizeof(float)) == 0);
   }
   // Sums whose lower half decides: numbers near a rounding boundary of binary32 plus something far below.
   std::vector<double> numbers(count);

@@ -79,6 +79,9 @@ struct BulkLoops {
                          const Run* runs, float* out) noexcept;
   void (*decode_table256)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
                           const Run* runs, float* out) noexcept;
+  /// The same where the table is that of e4m3, whose numbers are sooner made than looked up.
+  void (*decode_e4m3)(const std::uint8_t* codes, const float* table, std::uint64_t count, std::uint64_t run_cols,
+                      const Run* runs, float* out) noexcept;
 
   // One run in binary64, whose product scale * (number - zero) must be exact there; the result is rounded once to
   // binary32.

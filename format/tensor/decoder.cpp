@@ -141,6 +141,8 @@ void Decoder::decode_row32(const Window& window, const std::uint8_t* codes, cons
       bulk().decode_integers(codes + first, flip, n, run_cols_, run, out + first);
     else if (code_table_.size() == 16)
       bulk().decode_table16(codes + first, code_table_.data(), n, run_cols_, run, out + first);
+    else if (scheme_.codes.kind == CodeKind::number && scheme_.codes.type == DType::e4m3)
+      bulk().decode_e4m3(codes + first, code_table_.data(), n, run_cols_, run, out + first);
     else
       bulk().decode_table256(codes + first, code_table_.data(), n, run_cols_, run, out + first);
   };
