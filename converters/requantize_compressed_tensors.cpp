@@ -76,29 +76,26 @@ void codes_integer(const Scheme& scheme, const BlockNumbers& block, const float*
 
 // --- Small floats ----------------------------------------------------------------------------------------------------
 
-/// To the nearest, ties to even; beyond the range the largest number (e4m3) or infinity (e5m2), as a cast of torch.
-std::uint8_t to_small_float(float value, int exponent_bits, int mantissa_bits, float greatest,
-                            std::uint8_t beyond) noexcept {
-  const auto sign = static_cast<std::uint8_t>(std::signbit(value) ? 0x80 : 0);
-  if (std::isnan(value)) return static_cast<std::uint8_t>(sign | 0x7F);
-  const int bias = (1 << (exponent_bits - 1)) - 1;
-  const float magnitude = std::fabs(value);
-  if (std::isinf(value)) return static_cast<std::uint8_t>(sign | beyond);
-  int exponent = 0;
-  std::frexp(magnitude, &exponent);
-  const int place = std::max(exponent - 1, 1 - bias) - mantissa_bits;  // of the last bit
-  const float rounded_magnitude = std::ldexp(std::nearbyint(std::ldexp(magnitude, -place)), place);
-  if (rounded_magnitude > greatest) return static_cast<std::uint8_t>(sign | beyond);
-  if (rounded_magnitude == 0) return sign;
-  std::frexp(rounded_magnitude, &exponent);
-  const int field = std::max(exponent - 1 + bias, 0);
-  const float mantissa = std::ldexp(rounded_magnitude, mantissa_bits - std::max(exponent - 1, 1 - bias));
-  const auto bits = static_cast<int>(mantissa) & ((1 << mantissa_bits) - 1);
-  return static_cast<std::uint8_t>(sign | field << mantissa_bits | bits);
+/// To the nearest, ties to even; from kBeyond on it is kBeyond, as a cast of torch.
+template <int kExponentBits, int kMantissaBits, std::uint32_t kBeyond>
+std::uint8_t to_small_float(float value) noexcept {
+  constexpr std::uint32_t kRebase = 128 - (1u << (kExponentBits - 1));  // of exponents
+  constexpr int kDropped = 23 - kMantissaBits;
+  constexpr std::uint32_t kLeastNormal = (kRebase + 1) << 23;
+  constexpr std::uint32_t kRounder = kLeastNormal + (kDropped << 23);  // its last place is that of subnormal codes
+  constexpr std::uint32_t kInfinity = 0x7F800000, kNaN = 0x7F;
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t magnitude = bits & 0x7FFFFFFF;
+  const std::uint32_t to_even = (1u << (kDropped - 1)) - 1 + (magnitude >> kDropped & 1);
+  const std::uint32_t normal = ((magnitude + to_even) >> kDropped) - (kRebase << kMantissaBits);
+  const std::uint32_t subnormal =
+      std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(kRounder)) - kRounder;
+  const std::uint32_t finite = std::min(magnitude < kLeastNormal ? subnormal : normal, kBeyond);
+  return static_cast<std::uint8_t>((bits >> 24 & 0x80) | (magnitude > kInfinity ? kNaN : finite));
 }
 
-constexpr float kGreatestE4m3 = 448, kGreatestE5m2 = 57344;
-std::uint8_t to_e5m2(float value) noexcept { return to_small_float(value, 5, 2, kGreatestE5m2, 0x7C); }
+constexpr float kGreatestE4m3 = 448;
+std::uint8_t to_e5m2(float value) noexcept { return to_small_float<5, 2, 0x7C>(value); }
 
 bool is_e4m3(const Scheme& scheme) noexcept {
   return scheme.codes.kind == tensor::CodeKind::number && scheme.codes.type == DType::e4m3;
@@ -158,7 +155,7 @@ constexpr Quantizer kRows[] = {{is_symmetric, symmetric, codes_integer, true},
 
 }  // namespace
 
-std::uint8_t to_e4m3(float value) noexcept { return to_small_float(value, 4, 3, kGreatestE4m3, 0x7E); }
+std::uint8_t to_e4m3(float value) noexcept { return to_small_float<4, 3, 0x7E>(value); }
 
 std::uint8_t to_e2m1(float value) noexcept {
   const float magnitude = std::fabs(clamped(value, -6, 6));
