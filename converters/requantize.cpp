@@ -110,7 +110,7 @@ class QuantizedPlanes final : public tensor::PlaneSource {
   }
   void cast(std::vector<float>& values) const noexcept {
     if (!quantizer_.casts_values || target_.scheme.scales.empty()) return;
-    for (float& value : values) value = quantizers::rounded(target_.scheme.scales[0].type, value);
+    quantizers::round_all(target_.scheme.scales[0].type, values);
   }
   [[nodiscard]] float farthest_value() const;
   void find_whole_numbers();

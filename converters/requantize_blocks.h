@@ -2,10 +2,13 @@
 // requantize*.cpp. Implements spec/quantizers.md.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <span>
 
+#include "format/tensor/bulk.h"
 #include "format/tensor/float_codes.h"
 #include "format/tensor/scheme.h"
 
@@ -54,6 +57,23 @@ extern const std::span<const Quantizer> kCompressedTensorsQuantizers;  // requan
   if (type == tensor::DType::f16) return tensor::f16_to_f32(tensor::f32_to_f16(value));
   if (type == tensor::DType::bf16) return tensor::bf16_to_f32(tensor::f32_to_bf16(value));
   return value;
+}
+
+inline constexpr std::uint64_t kPieceElems = 256;  // that loops take at a time: they stay in the cache
+
+/// The same for all of `values`.
+inline void round_all(tensor::DType type, std::span<float> values) noexcept {
+  if (type != tensor::DType::f16 && type != tensor::DType::bf16) return;
+  const tensor::BulkLoops& loops = tensor::bulk();
+  const auto narrow = type == tensor::DType::f16 ? loops.f32_to_f16 : loops.f32_to_bf16;
+  const auto widen = type == tensor::DType::f16 ? loops.f16_to_f32 : loops.bf16_to_f32;
+  std::array<std::uint16_t, kPieceElems> halves;
+  while (!values.empty()) {
+    const std::size_t count = std::min(values.size(), halves.size());
+    narrow(values.data(), halves.data(), count);
+    widen(halves.data(), values.data(), count);
+    values = values.subspan(count);
+  }
 }
 
 /// To e4m3, to the nearest, ties to even; beyond the range the largest number, as a cast of torch.

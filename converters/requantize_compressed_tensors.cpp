@@ -1,6 +1,7 @@
 // Integers, FP8 and MXFP4 by tensor, row, group or block as compressed-tensors makes them; casts to 8-bit floats as
 // torch makes them. Implements spec/quantizers.md sections 5 to 7.
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "converters/requantize_blocks.h"
@@ -63,15 +64,32 @@ BlockNumbers asymmetric(const Scheme& scheme, const Extremes& extremes, bool) no
   return {scale, zero + middle(scheme), scale, zero};
 }
 
+/// Calls work(first, values over the scale of the block, rounded to `type`) for pieces of the values.
+template <class Work>
+void each_piece_of_steps(DType type, const BlockNumbers& block, const float* values, std::uint64_t count,
+                         Work work) noexcept {
+  std::array<float, kPieceElems> steps;
+  for (std::uint64_t at = 0; at < count; at += kPieceElems) {
+    const std::span<float> piece = std::span(steps).first(std::min(kPieceElems, count - at));
+    for (std::size_t i = 0; i < piece.size(); ++i) piece[i] = values[at + i] / block.work_scale;
+    round_all(type, piece);
+    work(at, piece);
+  }
+}
+
 void codes_integer(const Scheme& scheme, const BlockNumbers& block, const float* values, std::uint64_t count,
                    std::uint8_t* codes) noexcept {
   const DType type = scheme.scales[0].type;
   const float half = half_range(scheme);
   const int to_code = static_cast<int>(middle(scheme));
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const float scaled = rounded(type, rounded(type, values[i] / block.work_scale) + block.work_offset);
-    codes[i] = static_cast<std::uint8_t>(static_cast<int>(nearest_integer(clamped(scaled, -half, half - 1))) + to_code);
-  }
+  each_piece_of_steps(type, block, values, count, [&](std::uint64_t at, std::span<float> steps) {
+    for (float& step : steps) step += block.work_offset;
+    round_all(type, steps);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const float code = nearest_integer(clamped(steps[i], -half, half - 1));
+      codes[at + i] = static_cast<std::uint8_t>(static_cast<int>(code) + to_code);
+    }
+  });
 }
 
 // --- Small floats ----------------------------------------------------------------------------------------------------
@@ -111,12 +129,11 @@ BlockNumbers fp8(const Scheme& scheme, const Extremes& extremes, bool) noexcept 
 }
 void codes_fp8(const Scheme& scheme, const BlockNumbers& block, const float* values, std::uint64_t count,
                std::uint8_t* codes) noexcept {
-  const DType type = scheme.scales[0].type;
-  for (std::uint64_t i = 0; i < count; ++i) {
+  each_piece_of_steps(scheme.scales[0].type, block, values, count, [&](std::uint64_t at, std::span<float> steps) {
     // The library adds a zero point of 0, which makes -0 positive.
-    const float scaled = rounded(type, values[i] / block.work_scale) + 0.0f;
-    codes[i] = to_e4m3(clamped(scaled, -kGreatestE4m3, kGreatestE4m3));
-  }
+    for (std::size_t i = 0; i < steps.size(); ++i)
+      codes[at + i] = to_e4m3(clamped(steps[i] + 0.0f, -kGreatestE4m3, kGreatestE4m3));
+  });
 }
 
 bool is_cast(const Scheme& scheme) noexcept {

@@ -12,6 +12,7 @@ using tensor::DType;
 using tensor::OffsetKind;
 using tensor::Scheme;
 
+constexpr std::uint64_t kGroup = 32;  // of mxfp4 and mxfp8
 constexpr float kGreatestE2m1 = 6, kGreatestE4m3 = 448;
 constexpr std::array<float, 8> kE2m1 = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
 
@@ -21,8 +22,8 @@ bool has_floats(const Scheme& scheme, DType codes, DType scales, std::uint32_t g
          scheme.offset.kind == OffsetKind::none && scheme.order == tensor::Order::identity && scheme.shift == 0 &&
          !scheme.rounded_scale && scheme.flat == 0;
 }
-bool is_mxfp4(const Scheme& scheme) noexcept { return has_floats(scheme, DType::e2m1, DType::e8m0, 32); }
-bool is_mxfp8(const Scheme& scheme) noexcept { return has_floats(scheme, DType::e4m3, DType::e8m0, 32); }
+bool is_mxfp4(const Scheme& scheme) noexcept { return has_floats(scheme, DType::e2m1, DType::e8m0, kGroup); }
+bool is_mxfp8(const Scheme& scheme) noexcept { return has_floats(scheme, DType::e4m3, DType::e8m0, kGroup); }
 bool is_nvfp4(const Scheme& scheme) noexcept { return has_floats(scheme, DType::e2m1, DType::e4m3, 16); }
 
 float greatest_code(const Scheme& scheme) noexcept {
@@ -60,10 +61,36 @@ std::uint8_t nearest_e2m1(float value) noexcept {
   return value < 0 && best != 0 ? static_cast<std::uint8_t>(best | 8) : best;
 }
 
+/// nearest_e2m1 of every number of a 16-bit type, found once.
+template <DType T>
+const std::array<std::uint8_t, 65536>& nearest_of_halves() noexcept {
+  static const auto codes = [] {
+    std::array<std::uint8_t, 65536> result;
+    for (std::uint32_t bits = 0; bits < result.size(); ++bits) {
+      const auto half = static_cast<std::uint16_t>(bits);
+      result[bits] = nearest_e2m1<T>(T == DType::f16 ? tensor::f16_to_f32(half) : tensor::bf16_to_f32(half));
+    }
+    return result;
+  }();
+  return codes;
+}
+
 template <DType T>
 void codes_mxfp4(const Scheme&, const BlockNumbers& block, const float* values, std::uint64_t count,
                  std::uint8_t* codes) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) codes[i] = nearest_e2m1<T>(rounded(T, values[i] / block.work_scale));
+  if constexpr (T == DType::f32) {
+    for (std::uint64_t i = 0; i < count; ++i) codes[i] = nearest_e2m1<T>(values[i] / block.work_scale);
+  } else {
+    const std::array<std::uint8_t, 65536>& code_of = nearest_of_halves<T>();
+    std::array<float, kGroup> steps;
+    std::array<std::uint16_t, kGroup> halves;
+    for (std::uint64_t at = 0; at < count; at += kGroup) {
+      const std::uint64_t length = std::min(kGroup, count - at);
+      for (std::uint64_t i = 0; i < length; ++i) steps[i] = values[at + i] / block.work_scale;
+      (T == DType::f16 ? tensor::bulk().f32_to_f16 : tensor::bulk().f32_to_bf16)(steps.data(), halves.data(), length);
+      for (std::uint64_t i = 0; i < length; ++i) codes[at + i] = code_of[halves[i]];
+    }
+  }
 }
 template <DType T>
 void codes_mxfp8(const Scheme&, const BlockNumbers& block, const float* values, std::uint64_t count,
