@@ -64,7 +64,8 @@ const HfCodec& awq_codec() noexcept {
       .plan = awq::plan,
       .configure = awq::configure,
       .schemes = awq::schemes(),
-      .settings = {"version", "scale_type", "bits", "group_size", "sym"}};
+      .settings = {"version", "scale_type", "bits", "group_size", "sym"},
+      .holds_activation_divisors = true};
   return codec;
 }
 

@@ -16,6 +16,7 @@ using tensor::Tensor;
 
 enum class Form : std::uint8_t { gemm, gemv, fast };
 constexpr std::uint32_t kUsualGroup = 128;
+constexpr std::uint32_t kLeastSplitGroup = 16;               // that groups are split into so that they divide a row
 constexpr const char* kSettledGroup = "settled_group_size";  // follows from all tensors
 
 Form wanted_form(const WriteOptions& options) {
@@ -87,8 +88,9 @@ std::map<std::string, std::string> settle(const tensor::Model& model, const Writ
   bool whole_rows = true;
   for (const Tensor& tensor : model.tensors) {
     if (!is_candidate(tensor, tensor.name, model)) continue;
-    const std::uint64_t size = inputs_per_scale(tensor);
-    common = std::gcd(common, size);
+    const std::uint64_t size = inputs_per_scale(tensor), group = std::gcd(size, tensor.shape[1]);
+    if (group != size && group < kLeastSplitGroup) continue;  // stays plain rather than split the groups of all others
+    common = std::gcd(common, group);
     whole_rows &= size == tensor.shape[1];
   }
   if (common == 0) return {{kSettledGroup, std::to_string(kUsualGroup)}};
@@ -118,9 +120,9 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
     forms.stored = stored;
   }
   Recoded recoded = keep_or_round(source, forms, word.named, options);
+  plan.reason = std::move(recoded.reason);
   if (!is_planned(recoded, word.named, options)) return plan;
   plan.proof = recoded.proof;
-  plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);
   add_items(plan, module_of(file_name), form, group_size);
   return plan;

@@ -174,9 +174,9 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   }
   if (forms.kept.empty() && !forms.rounded) return plan;
   Recoded recoded = keep_or_round(source, forms, word.named, options);
+  plan.reason = std::move(recoded.reason);
   if (!is_planned(recoded, word.named, options)) return plan;
   plan.proof = recoded.proof;
-  plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);
   is_table(plan.tensor.scheme) ? add_block_items(plan, file_name, model) : add_row_items(plan, file_name);
   return plan;

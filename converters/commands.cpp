@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "converters/dropped_tensors.h"
 #include "converters/hf_names.h"
 #include "converters/option_error.h"
 #include "converters/recover.h"
@@ -153,7 +154,26 @@ void note_unmatched(const tensor::Model& model, const WriteOptions& options, Con
   look("--quantize", options.quantize, is_quantized_by_user);
 }
 
+void note_dropped(const ConvertOptions& options, Console& console) {
+  if (options.drop.empty()) return;
+  const std::string option = "--drop '" + inspect::printable(options.drop) + "': ";
+  if (options.dropped.empty()) return console.note(option + "no tensor has such a name");
+  const std::size_t more = options.dropped.size() - 1;
+  console.note(option + inspect::printable(options.dropped.front()) +
+               (more == 0 ? std::string(" is") : " and " + std::to_string(more) + " more are") + " left out");
+}
+
+/// Before hours of work end without it.
+void require_place_of_report(const std::string& report) {
+  if (report.empty()) return;
+  const std::filesystem::path place = std::filesystem::absolute(report).parent_path();
+  std::error_code status;
+  if (!std::filesystem::is_directory(place, status))
+    throw Error(ErrorKind::io, "--report " + report + ": there is no directory " + place.string());
+}
+
 void run_convert(ConvertCommand& command, Console& console) {
+  require_place_of_report(command.report);
   ConvertOptions& options = command.options;
   options.trust_config = command.trust_config;
   options.prove = !command.no_proof;
@@ -161,10 +181,11 @@ void run_convert(ConvertCommand& command, Console& console) {
   options.allow = allowed_class(command.allow);
   options.write.progress = console.progress();
   const ReadOptions read_options{options.write.progress, command.trust_config};
-  const tensor::Model model = options.resume
-                                  ? read_remaining_model(command.model, command.output, options.from, read_options)
-                                  : read_model(command.model, options.from, read_options);
+  tensor::Model model = options.resume ? read_remaining_model(command.model, command.output, options.from, read_options)
+                                       : read_model(command.model, options.from, read_options);
   console.note_findings(model.findings);
+  drop_tensors(model, options);
+  note_dropped(options, console);
   note_unmatched(model, options.write, console);
   if (options.resume && !options.write.part && !is_resumable(command.output))
     console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
@@ -210,6 +231,9 @@ void add_convert(CLI::App& app, Console& console) {
   verb->add_option("--quantize", options.write.quantize,
                    "Tensors with such names are quantized, also those that are customarily left alone")
       ->type_name("REGEX");
+  verb->add_option("--drop", options.drop,
+                   "Tensors with such names are left out, e.g. 'input_scale$' where the target has no place for them")
+      ->type_name("REGEX");
   verb->add_flag("--compress", options.write.compress, "Compress with zstd, losslessly (only --to ingot)");
   verb->add_option("--allow", command->allow, "Accept less than exact: codes (rounded offsets) or requantize (lossy)")
       ->check(CLI::IsMember({"codes", "requantize"}))
@@ -251,10 +275,10 @@ void add_convert(CLI::App& app, Console& console) {
   verb->footer(
       "Every tensor gets a proof class: exact (every value identical), codes (codes identical, offsets\n"
       "rounded), requantized (lossy). Anything but exact needs --allow. Consent does not make a tensor\n"
-      "lossy: a form that holds its values exactly wins over a smaller one that does not, unless --scheme\n"
-      "names another. Nothing appears under the name OUT before the proof has passed. What a killed\n"
-      "conversion has finished stays in the hidden directory .OUT.partial: --resume checks it by its\n"
-      "hashes and goes on, without it the work starts anew.\n\n"
+      "lossy: a quantized form that holds its values exactly wins over a smaller one that does not,\n"
+      "unless --scheme names another. Nothing appears under the name OUT before the proof has passed.\n"
+      "What a killed conversion has finished stays in the hidden directory .OUT.partial: --resume checks\n"
+      "it by its hashes and goes on, without it the work starts anew.\n\n"
       "--delete-source-as-read removes each file of a checkpoint of several files as soon as all of its\n"
       "tensors are in files of OUT that are on the disk and proven (--shard-size makes them small); config\n"
       "and tokenizer go last, when OUT has its name. At any moment --resume goes on without a loss.\n\n"

@@ -26,8 +26,8 @@ const HfCodec& compressed_tensors_codec() noexcept {
                                 .plan = scaled::plan_compressed,
                                 .configure = scaled::configure_compressed,
                                 .schemes = scaled::compressed_schemes(),
-                                .settings = {"bits", "group_size", "sym"},
-                                .carries_column_order = true};
+                                .settings = {"bits", "group_size", "sym", "actorder"},
+                                .carries_column_order = scaled::keeps_act_order};
   return codec;
 }
 

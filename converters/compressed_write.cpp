@@ -1,6 +1,7 @@
 // Which modules compressed-tensors holds, in which of its formats, and its quantization_config.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "converters/hf_names.h"
 #include "converters/linear_write.h"
@@ -16,6 +17,7 @@ namespace {
 using tensor::DType;
 using tensor::Level;
 using tensor::OffsetKind;
+using tensor::Order;
 using tensor::Scheme;
 using tensor::Tensor;
 
@@ -24,8 +26,10 @@ constexpr std::string_view kVersion = "0.20.0";  // whose packing is written
 constexpr DType kCodeTypes[] = {DType::u1, DType::u1, DType::u2, DType::u3, DType::u4,
                                 DType::u5, DType::u6, DType::u7, DType::u8};
 
+constexpr const char* kActOrder = "actorder";  // of --set: group, as the library had it before 0.20
 constexpr std::uint8_t kUsualWidth = 4;
 constexpr std::uint32_t kUsualGroup = 128;
+constexpr std::uint32_t kLeastSplitGroup = 16;  // that groups are split into so that they divide a row
 constexpr tensor::Block kFp8Block = {128, 128}, kMxBlock = {1, 32}, kNvBlock = {1, 16};
 const Level kNvWhole = {.type = DType::f32, .block = {0, 0}, .divide = true};
 
@@ -33,16 +37,14 @@ using Extent = SchemeWord::Extent;
 
 bool is_number(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
 
-/// One scale for a row, or for as many inputs as share all parameters of the source; nothing where they do not divide.
+/// One scale for a row, or for as many inputs as share all parameters of the source and divide a row; nothing where
+/// those are too few.
 std::optional<tensor::Block> block_for(const Tensor& source) {
-  const std::uint64_t inputs = source.shape.back();
-  std::uint64_t size = inputs;
-  for (const std::vector<Level>* levels : {&source.scheme.scales, &source.scheme.offset.levels})
-    for (const Level& level : *levels)
-      if (level.block.cols != 0) size = std::min<std::uint64_t>(size, level.block.cols);
+  const std::uint64_t inputs = source.shape.back(), size = inputs_per_scale(source);
   if (size == inputs) return tensor::Block{1, 0};
-  if (inputs % size != 0) return std::nullopt;
-  return tensor::Block{1, static_cast<std::uint32_t>(size)};
+  const std::uint64_t group = std::gcd(size, inputs);
+  if (group != size && group < kLeastSplitGroup) return std::nullopt;
+  return tensor::Block{1, static_cast<std::uint32_t>(group)};
 }
 
 std::vector<DType> scale_types(const Scheme& source) {
@@ -55,18 +57,23 @@ std::vector<DType> scale_types(const Scheme& source) {
 }
 
 /// The block of the word, else that of the source.
-std::vector<StoredForm> integer_forms(const Tensor& source, const SchemeWord& word) {
+std::vector<StoredForm> integer_forms(const Tensor& source, const SchemeWord& word, bool keeps_order) {
   std::vector<StoredForm> forms;
   auto block = block_for(source);
   if (word.extent != Extent::unsaid) block = tensor::Block{1, word.group};
   if (!block || (block->cols != 0 && source.shape.back() % block->cols != 0)) return forms;
   const std::uint8_t bits = word.bits != 0 ? word.bits : tensor::bits(source.scheme.codes.type);
+  const bool has_order = keeps_order && source.scheme.order != Order::identity;
   for (const DType type : scale_types(source.scheme)) {
     StoredForm form;
     form.scheme.scales = {{.type = type, .block = *block}};
+    if (block->cols != 0 && has_order) form.scheme.order = Order::group_index;
     if (source.scheme.codes.type == DType::i8 && word.bits == 0) {
-      form.scheme.codes.type = DType::i8;
-      forms.push_back(form);
+      StoredForm bytes = form;
+      bytes.scheme.codes.type = DType::i8;
+      forms.push_back(bytes);
+      bytes.scheme.offset = {.kind = OffsetKind::zero_points, .levels = {{.type = DType::i8, .block = *block}}};
+      if (source.scheme.offset.kind == OffsetKind::zero_points) forms.push_back(std::move(bytes));
     }
     if (word.base == "int8") continue;
     form.scheme.codes.type = kCodeTypes[bits];
@@ -78,6 +85,23 @@ std::vector<StoredForm> integer_forms(const Tensor& source, const SchemeWord& wo
     forms.push_back(std::move(form));
   }
   return forms;
+}
+
+/// Why compressed-tensors cannot hold what the codes became; empty: it can.
+std::string problem_of(const Tensor& tensor) {
+  const bool is_packed = tensor.scheme.codes.type != DType::i8;  // zero points with as many bits as the codes
+  std::string problem = is_packed ? zero_points_problem(tensor) : std::string();
+  if (!problem.empty() || tensor.scheme.order != Order::group_index) return problem;
+  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+  const auto spec = std::ranges::find(specs, "group_index", &tensor::PlaneSpec::role);
+  const Bytes indexes = tensor.planes->whole(static_cast<std::size_t>(spec - specs.begin()));
+  const std::uint32_t size = tensor.scheme.scales[0].block.cols;
+  std::vector<std::uint32_t> inputs(tensor.shape.back() / size);
+  for (std::size_t at = 0; at < indexes.size(); at += 4) ++inputs.at(load_le<std::uint32_t>(indexes.data() + at));
+  const auto other = std::ranges::find_if(inputs, [&](std::uint32_t count) { return count != size; });
+  if (other == inputs.end()) return {};
+  return "group " + std::to_string(other - inputs.begin()) + " of its act-order has " + std::to_string(*other) +
+         " inputs, not " + std::to_string(size);
 }
 
 /// Of FP8 and of bytes: by row unless the word says more.
@@ -92,7 +116,6 @@ std::vector<StoredForm> float_forms(const Scheme& source) {
   StoredForm form;
   form.scheme.codes = source.codes;
   form.scheme.scales = {finest};
-  const bool groups = finest.block.rows == 1 && finest.block.cols != 0;
   if (source.codes.type == DType::e2m1 && finest.type == DType::e8m0) {
     form.scheme.scales[0].block = kMxBlock;
     return {form};
@@ -103,7 +126,7 @@ std::vector<StoredForm> float_forms(const Scheme& source) {
     return {form};
   }
   if (source.codes.type != DType::e4m3 || source.scales.size() != 1) return {};
-  if (is_number(finest.type) && !groups) return {form};
+  if (is_number(finest.type)) return {form};
   return finest.type == DType::e8m0 && finest.block == tensor::Block{1, 32} ? std::vector<StoredForm>{form}
                                                                             : std::vector<StoredForm>{};
 }
@@ -118,12 +141,17 @@ void check_groups(const SchemeWord& word, const WriteOptions& options) {
                     " inputs");
 }
 
+void check_act_order(const WriteOptions& options) {
+  const std::optional<std::string> word = setting(options, kActOrder);
+  if (word && *word != "group") throw OptionError("--set actorder=" + *word + ": compressed-tensors has group");
+}
+
 /// Forms of the word that could hold the codes of the source.
-std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word) {
+std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, bool keeps_order) {
   const bool wants_floats = word.base == "fp8" || word.base == "mxfp4" || word.base == "mxfp8" || word.base == "nvfp4";
   const bool is_float = tensor::info(source.scheme.codes.type).is_float;
   if (word.named && (is_float ? !wants_floats : wants_floats)) return {};
-  if (!is_float) return integer_forms(source, word);
+  if (!is_float) return integer_forms(source, word, keeps_order);
   const bool wants_bytes = word.base == "fp8" || word.base == "mxfp8";
   const bool wants_powers = word.base == "mxfp4" || word.base == "mxfp8";
   const bool has_powers = source.scheme.scales[0].type == DType::e8m0;
@@ -162,7 +190,7 @@ std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& w
   if (word.bits == 0 && is_integer_coded(source) && tensor::bits(from.codes.type) > kUsualWidth) bits = 8;
   std::uint32_t group = word.group;
   if (word.extent == Extent::unsaid)
-    for (group = kUsualGroup; group > 16 && inputs % group != 0;) group /= 2;
+    for (group = kUsualGroup; group > kLeastSplitGroup && inputs % group != 0;) group /= 2;
   if (group != 0 && inputs % group != 0) return std::nullopt;
   return word.symmetric.value_or(true) ? symmetric_form(bits, type, group) : linear_form(bits, type, group, false);
 }
@@ -225,8 +253,11 @@ void add_items(CodedPlan& plan, const std::string& file_name) {
     if (scheme.scales.size() > 1) plan.items.push_back({file_name + "_global_scale", DType::f32, {1}, "global"});
   } else {
     plan.items.push_back({file_name, scheme.codes.type, tensor.shape, "codes"});
+    if (scheme.offset.kind == OffsetKind::zero_points)
+      plan.items.push_back({file_name + "_zero_point", DType::i8, scales, "zeros"});
   }
   plan.items.push_back({file_name + "_scale", scale, scales, "scales"});
+  if (scheme.order == Order::group_index) plan.items.push_back({file_name + "_g_idx", DType::i32, {cols}, "g_idx"});
   plan.scheme = std::string(naming.format) + " " + tensor::describe(scheme);
 }
 
@@ -244,6 +275,7 @@ Json arguments_of(const Scheme& scheme) {
     json.set("block_structure",
              Json(JsonArray{Json(std::uint64_t{finest.block.rows}), Json(std::uint64_t{finest.block.cols})}));
   }
+  if (scheme.order == Order::group_index) json.set("actorder", "group");
   if (finest.type == DType::e8m0) json.set("scale_dtype", "torch.uint8");
   if (finest.type == DType::e4m3) json.set("scale_dtype", "torch.float8_e4m3fn");
   json.set("dynamic", false);
@@ -280,22 +312,28 @@ const std::vector<std::string_view>& compressed_schemes() noexcept {
   return words;
 }
 
+bool keeps_act_order(const WriteOptions& options) noexcept {
+  const auto found = options.settings.find(kActOrder);
+  return found != options.settings.end() && found->second == "group";
+}
+
 CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                           const WriteOptions& options) {
   CodedPlan plan;
   if (is_float_word(options.scheme)) return plan;
   const SchemeWord word = scheme_word(options, compressed_schemes(), "compressed-tensors");
   check_groups(word, options);
+  check_act_order(options);
   Forms forms;
-  forms.problem = zero_points_problem;
+  forms.problem = problem_of;
   forms.round = requantize_for_compressed_tensors;
-  if (is_eligible(source, file_name, model)) forms.kept = forms_for(source, word);
+  if (is_eligible(source, file_name, model)) forms.kept = forms_for(source, word, keeps_act_order(options));
   if (may_round(source, file_name, model, options, word.named)) forms.rounded = rounding_for(source, word);
   if (forms.kept.empty() && !forms.rounded) return plan;
   Recoded recoded = keep_or_round(source, forms, word.named, options);
+  plan.reason = std::move(recoded.reason);
   if (!is_planned(recoded, word.named, options)) return plan;
   plan.proof = recoded.proof;
-  plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);
   add_items(plan, file_name);
   return plan;

@@ -106,6 +106,7 @@ Json identity_of(const tensor::Model& model, const ConvertOptions& options, cons
   identity.set("--scheme", options.write.scheme);
   identity.set("--keep", options.write.keep);
   identity.set("--quantize", options.write.quantize);
+  identity.set("--drop", options.drop);
   identity.set("--compress", options.write.compress);
   identity.set("--allow", std::string(name(options.allow)));
   identity.set("--shard-size", options.write.shard_bytes);

@@ -316,6 +316,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
                               const ConvertOptions& options, const std::vector<std::filesystem::path>& journals,
                               Staging* staging) {
   ConversionReport report;
+  report.dropped = options.dropped;
   report.source_bytes = stored_bytes(model);
 
   const Clock::time_point start = Clock::now();

@@ -256,12 +256,13 @@ std::shared_ptr<const Rearranged> rearrange(const tensor::Model& model, const La
   if (layout.keeps_source) return nullptr;  // declares what the source declares
   const bool declared = model.find_attachment(kDeclarationAttachment) != nullptr ||
                         std::any_of(model.tensors.begin(), model.tensors.end(), is_ordered);
-  const bool ordered = !layout.carries_column_order &&
+  const bool carries_order = layout.carries_column_order != nullptr && layout.carries_column_order(options);
+  const bool ordered = !carries_order &&
                        std::any_of(model.tensors.begin(), model.tensors.end(),
                                    [](const Tensor& tensor) { return tensor.scheme.order != tensor::Order::identity; });
   if (!declared && !ordered) return nullptr;
   const tensor::Model plain = all_in_logical_order(model);
-  const FoldSurvey survey = layout.carries_column_order ? FoldSurvey{} : find_folds(plain);
+  const FoldSurvey survey = carries_order ? FoldSurvey{} : find_folds(plain);
   if (!declared && survey.folds.empty() && survey.obstacles.empty()) return nullptr;
   std::vector<Fold> folds = survey.folds;
   if (!folds.empty()) {

@@ -239,7 +239,8 @@ TensorPlan Planner::plan_tensor(const Tensor& tensor) const {
   const auto name = target_name(tensor);
   plan.name = name.value_or(tensor.name);
   if (!name) {
-    plan.reason = "GGUF has no name for it in architecture " + std::string(plan_.architecture->gguf);
+    plan.reason = "GGUF has no name for it in architecture " + std::string(plan_.architecture->gguf) +
+                  " (--drop leaves tensors out)";
     return plan;
   }
   if (plan.name.size() > 63 || tensor.shape.size() > 4) {

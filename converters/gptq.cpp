@@ -86,7 +86,7 @@ const HfCodec& gptq_codec() noexcept {
       .configure = gptq::configure,
       .schemes = gptq::schemes(),
       .settings = {"checkpoint_format", "scale_type", "bits", "group_size", "sym"},
-      .carries_column_order = true};
+      .carries_column_order = [](const WriteOptions&) noexcept { return true; }};
   return codec;
 }
 

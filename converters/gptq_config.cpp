@@ -59,6 +59,7 @@ std::regex compile(const std::string& pattern) {
 
 Config::Config(const Json* json, const std::string& where) {
   if (json == nullptr) return;
+  present_ = true;
   read_module(*json, where, defaults_);
   read_format(*json, where);
   read_rules(*json, where);

@@ -26,6 +26,7 @@ class Config {
   /// be read (bitblas, marlin_24, rotated weights).
   Config(const Json* json, const std::string& where);
 
+  [[nodiscard]] bool is_present() const noexcept { return present_; }
   [[nodiscard]] ModuleConfig of(const std::string& module) const;
   [[nodiscard]] ZeroLabel label() const noexcept { return label_; }
   [[nodiscard]] const std::string& label_word() const noexcept { return label_word_; }
@@ -48,7 +49,7 @@ class Config {
   ModuleConfig defaults_;
   ZeroLabel label_ = ZeroLabel::v1;
   std::string label_word_ = "gptq";
-  bool subtracts_words_ = false, act_order_ = false;
+  bool present_ = false, subtracts_words_ = false, act_order_ = false;
   std::vector<Rule> rules_;
   std::vector<std::string> odd_patterns_;
 };

@@ -44,6 +44,12 @@ void decide_coding(std::vector<Module>& modules, const Config& config, const HfC
     votes.v2 += votes_v2(module) ? 1 : 0;
     undecided_left |= !votes_v1(module) && !votes_v2(module);
   }
+  if (!config.is_present() && undecided_left && votes.v1 + votes.v2 == 0 && !options.trust_config) {
+    throw Error(ErrorKind::mismatch,
+                checkpoint.where() +
+                    ": no quantization config says whether zero points are stored as gptq does (zero - 1) or as "
+                    "gptq_v2 does, and asymmetric ones do not tell (--trust-config takes gptq)");
+  }
   const bool labelled_v1 = config.label() == ZeroLabel::v1;
   const std::uint64_t against = labelled_v1 ? votes.v2 : votes.v1, in_favour = labelled_v1 ? votes.v1 : votes.v2;
   if (against > 0 && in_favour > 0 && undecided_left && !options.trust_config) {

@@ -197,10 +197,10 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   if (is_float_word(options.scheme)) return plan;
   const SchemeWord word = scheme_word(options, schemes(), "gptq");
   Recoded recoded = recoded_for(source, file_name, model, options, word);
+  plan.reason = std::move(recoded.reason);
   if (!is_planned(recoded, word.named, options)) return plan;
   const bool v2 = setting(options, std::string(kFormatKey)) == kV2;
   plan.proof = recoded.proof;
-  plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);
   if (!v2 && least_zero(plan.tensor) <= 0) {
     plan.proof = ProofClass::refused;

@@ -33,7 +33,7 @@ const Layout& hf_layout() noexcept {
                   const WriteOptions& options) { write_hf(model, path, options); },
       .pack_segment = pack_segment,
       .is_directory = true,
-      .carries_column_order = true};
+      .carries_column_order = [](const WriteOptions&) noexcept { return true; }};
   return row;
 }
 

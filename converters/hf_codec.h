@@ -129,7 +129,9 @@ struct HfCodec {
                     Json& config, std::map<std::string, std::string>& files) = nullptr;
   /// Words of --scheme beyond f32, f16 and bf16, and keys of --set, that plan() understands.
   std::vector<std::string_view> schemes = {}, settings = {};
-  bool carries_column_order = false;  // as in Layout
+  bool (*carries_column_order)(const WriteOptions& options) noexcept = nullptr;  // as in Layout
+  bool holds_activation_divisors = false;  // vectors "X.scales" that its loaders divide activations by (AutoAWQ)
+  bool is_strict = false;                  // its loaders refuse a directory with tensors that they do not know
 };
 
 }  // namespace ingot::convert

@@ -16,6 +16,7 @@
 #include "converters/hf_planes.h"
 #include "converters/hf_tokenizer.h"
 #include "converters/patch_collector.h"
+#include "converters/registry.h"
 #include "converters/strided_planes.h"
 #include "converters/with_views.h"
 #include "format/tensor/tensor_index.h"
@@ -41,6 +42,7 @@ class Inventory {
   Inventory(const HfCheckpoint& checkpoint, const HfCodec* codec, const ReadOptions& options) {
     if (codec == nullptr) return;
     coded_ = codec->read(checkpoint, options);
+    look_at_method(checkpoint, *codec);
     for (const CodedTensor& tensor : coded_.tensors)
       for (const CodedTensor::Part& part : tensor.parts) roles_[part.file_name] = {&tensor, part.part};
   }
@@ -56,6 +58,15 @@ class Inventory {
   [[nodiscard]] const std::vector<std::string>& findings() const noexcept { return coded_.findings; }
 
  private:
+  /// The config may name another layout than the one whose tensors are there.
+  void look_at_method(const HfCheckpoint& checkpoint, const HfCodec& codec) {
+    const std::string method = checkpoint.quant_method();
+    const std::string_view named = method == "bitsandbytes" ? "bnb" : std::string_view(method);
+    if (named == codec.layout || find_layout(named) == nullptr) return;
+    coded_.findings.push_back("the config says quant_method " + method + ", the tensors are those of " +
+                              std::string(codec.layout) + ": read as such");
+  }
+
   CodedTensors coded_;
   std::map<std::string, Role, std::less<>> roles_;
 };

@@ -278,16 +278,35 @@ bool add_coded_items(const Tensor& tensor, const std::string& file_name, const t
   return !plan->items.empty();
 }
 
+/// Why the loaders of the layout would not do with a plain tensor what its maker meant; empty: they would. `codec`: null
+/// for floats.
+std::string activation_problem(const Tensor& tensor, const HfCodec* codec) {
+  constexpr std::array<std::string_view, 4> kActivationScales = {".input_scale", ".input_global_scale", ".k_scale",
+                                                                 ".v_scale"};
+  if (tensor.shape.size() == 1 && tensor.name.ends_with(".scales") &&
+      (codec == nullptr || !codec->holds_activation_divisors)) {
+    return "activations are divided by it (AutoAWQ's ScaledActivation), which no loader of the layout does; awq and "
+           "ingot keep it";
+  }
+  const bool is_scale = std::ranges::any_of(kActivationScales, [&](std::string_view suffix) {
+    return tensor.name.ends_with(suffix) || tensor.name == suffix.substr(1);
+  });
+  if (!is_scale || codec == nullptr || !codec->is_strict) return {};
+  return "a scale for activations, with which the layout's loaders refuse the model; --drop leaves such tensors out";
+}
+
 /// A checkpoint without one coded tensor is not in the layout, and no reader would take it for that.
-void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, const std::string& why_plain) {
+void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, ProofClass allow,
+                   const std::string& why_plain) {
   const bool any = std::any_of(items.begin(), items.end(), [](const HfItem& item) {
     return item.coded != nullptr || item.form == HfItem::Form::refused;
   });
   if (any) return;
-  throw Error(ErrorKind::unsupported, "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
-                                          (why_plain.empty() ? "" : " (" + why_plain + ")") +
-                                          "; --to hf writes its values in floating point" +
-                                          (codec.schemes.empty() ? "" : ", --allow requantize rounds them"));
+  throw Error(
+      ErrorKind::unsupported,
+      "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
+          (why_plain.empty() ? "" : " (" + why_plain + ")") + "; --to hf writes its values in floating point" +
+          (codec.schemes.empty() || allow >= ProofClass::requantized ? "" : ", --allow requantize rounds them"));
 }
 
 void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
@@ -338,9 +357,13 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
     const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
     item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
+    if (std::string problem = activation_problem(tensor, codec); !problem.empty()) {
+      item.form = HfItem::Form::refused;
+      item.reason = std::move(problem);
+    }
     items.push_back(std::move(item));
   }
-  if (codec != nullptr) require_coded(items, *codec, why_plain);
+  if (codec != nullptr) require_coded(items, *codec, options.allow, why_plain);
   return items;
 }
 

@@ -66,7 +66,7 @@ const Layout& ingot_layout() noexcept {
       .pack_segment = nullptr,
       .compresses = true,
       .keeps_source = true,
-      .carries_column_order = true};
+      .carries_column_order = [](const WriteOptions&) noexcept { return true; }};
   return row;
 }
 

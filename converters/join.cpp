@@ -1,5 +1,6 @@
 // `join`: the parts of a conversion become its output. The source is opened again: headers, indexes and the proof need it.
 #include "converters/convert_into.h"
+#include "converters/dropped_tensors.h"
 #include "converters/journal.h"
 #include "format/base/error.h"
 
@@ -50,6 +51,7 @@ ConvertOptions recorded_options(const Json& identity, const ConvertOptions& want
   options.write.scheme = text("--scheme");
   options.write.keep = text("--keep");
   options.write.quantize = text("--quantize");
+  options.drop = text("--drop");
   options.write.compress = identity.at("--compress", where).as_bool(where);
   options.write.shard_bytes = identity.at("--shard-size", where).as_u64(where);
   options.write.part = Part{1, identity.at("--part", where).as_u64(where)};
@@ -72,9 +74,10 @@ ConversionReport join(const fs::path& output, const ConvertOptions& wanted) {
   Staging staging(output, {wanted.overwrite, true, std::nullopt});
   staging.keep();  // parts are not thrown away because one is missing
   const Parts parts = complete_parts(staging, output);
-  const ConvertOptions options = recorded_options(parts.identity, wanted, output.string());
-  const tensor::Model model = read_model(parts.identity.at("MODEL", output.string()).as_string(output.string()),
-                                         options.from, {options.write.progress, options.trust_config});
+  ConvertOptions options = recorded_options(parts.identity, wanted, output.string());
+  tensor::Model model = read_model(parts.identity.at("MODEL", output.string()).as_string(output.string()), options.from,
+                                   {options.write.progress, options.trust_config});
+  drop_tensors(model, options);
   ConversionReport report = convert_into(model, output, options, parts.journals, &staging);
   staging.discard();
   return report;

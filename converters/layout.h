@@ -104,8 +104,9 @@ struct Layout {
   void (*find_patches)(tensor::Model& model) = nullptr;
   bool compresses = false;    // write() obeys WriteOptions::compress
   bool keeps_source = false;  // write() records model.source, so that `restore` can give the original files back
-  /// Holds quantized matrices whose groups do not follow the order of the inputs (act-order), or no quantized ones.
-  bool carries_column_order = false;
+  /// Does write() hold quantized matrices whose groups do not follow the order of the inputs (act-order), or no
+  /// quantized ones? Null: it does not.
+  bool (*carries_column_order)(const WriteOptions& options) noexcept = nullptr;
   bool packs_from_views = false;  // pack_segment() wants a tensor whose planes all have views (with_views())
 };
 

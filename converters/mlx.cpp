@@ -26,7 +26,8 @@ const HfCodec& mlx_codec() noexcept {
       .plan = mlx::plan,
       .configure = mlx::configure,
       .schemes = mlx::schemes(),
-      .settings = {"scale_type", "bits", "group_size"}};
+      .settings = {"scale_type", "bits", "group_size"},
+      .is_strict = true};
   return codec;
 }
 

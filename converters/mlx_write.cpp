@@ -190,9 +190,9 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   if (forms.kept.empty() && !forms.rounded) return plan;
   const bool named = word.named || wanted.has_value();
   Recoded recoded = keep_or_round(source, forms, word.named, options);
+  plan.reason = std::move(recoded.reason);
   if (!is_planned(recoded, named, options)) return plan;
   plan.proof = recoded.proof;
-  plan.reason = std::move(recoded.reason);
   plan.tensor = std::move(recoded.tensor);
   add_items(plan, file_name);
   return plan;

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
@@ -50,6 +51,18 @@ const Layout* find_layout(std::string_view name) noexcept {
   return nullptr;
 }
 
+namespace {
+
+/// Throws what is wrong with the weight files of a directory that no layout recognises, if it has any.
+void explain_weights(const std::filesystem::path& directory) {
+  std::error_code status;
+  const bool any = std::ranges::any_of(std::filesystem::directory_iterator(directory, status),
+                                       [](const auto& entry) { return entry.path().extension() == ".safetensors"; });
+  if (any) (void)hf_layout().read(directory, {});
+}
+
+}  // namespace
+
 const Layout& detect_layout(const std::filesystem::path& path) {
   std::error_code status;
   if (!std::filesystem::exists(path, status)) {
@@ -60,6 +73,7 @@ const Layout& detect_layout(const std::filesystem::path& path) {
   for (const Layout& layout : layouts())
     if (layout.detect(path)) return layout;
   const bool directory = std::filesystem::is_directory(path, status);
+  if (directory) explain_weights(path);
   throw Error(ErrorKind::unsupported, path.string() + ": no layout recognises this " +
                                           (directory ? "directory" : "file") + " (looked for: " + known_names() + ")");
 }

@@ -38,6 +38,8 @@ struct ConvertOptions {
   bool recover = false;                  // floats that lie on a quantization grid are written as codes (recover.h)
   bool trust_config = false;             // how the model was read, for join()
   bool delete_source = false;            // remove the files of the source as they are converted (source_removal.h)
+  std::string drop;                      // names (a regular expression) of tensors that drop_tensors() leaves out
+  std::vector<std::string> dropped;      // that it has left out: for the report
   bool check_space = true;               // refuse before writing where the disk has too little room
   /// Called with the finished forecast before the consent check, so that a person sees it first.
   std::function<void(const Forecast&)> on_forecast;
@@ -59,6 +61,7 @@ struct ConversionReport {
   Forecast forecast;
   std::shared_ptr<const Recovery> recovery;      // of ConvertOptions::recover; null without
   std::shared_ptr<const Rearranged> rearranged;  // what was written, where rows or columns moved; null without
+  std::vector<std::string> dropped;              // names of tensors that were left out: neither written nor proven
   std::vector<TensorProof> proofs;
   Hash128 model_before, model_after;
   std::uint64_t source_bytes = 0, written_bytes = 0;

@@ -128,15 +128,6 @@ void read_settings(const WriteOptions& options, std::span<const std::string_view
   }
 }
 
-bool matches(const std::string& name, const std::string& pattern, const char* option) {
-  if (pattern.empty()) return false;
-  try {
-    return std::regex_search(name, std::regex(pattern, std::regex::ECMAScript));
-  } catch (const std::regex_error&) {
-    throw OptionError(std::string(option) + " '" + pattern + "': no regular expression");
-  }
-}
-
 bool has_codes(const Tensor& tensor) {
   return tensor.scheme.codes.kind != tensor::CodeKind::opaque && !tensor.scheme.is_plain();
 }
@@ -227,11 +218,20 @@ SchemeWord scheme_word(const WriteOptions& options, std::span<const std::string_
   return word;
 }
 
+bool name_matches(const std::string& name, const std::string& pattern, const char* option) {
+  if (pattern.empty()) return false;
+  try {
+    return std::regex_search(name, std::regex(pattern, std::regex::ECMAScript));
+  } catch (const std::regex_error&) {
+    throw OptionError(std::string(option) + " '" + pattern + "': no regular expression");
+  }
+}
+
 bool is_kept_by_user(const std::string& name, const WriteOptions& options) {
-  return matches(name, options.keep, "--keep");
+  return name_matches(name, options.keep, "--keep");
 }
 bool is_quantized_by_user(const std::string& name, const WriteOptions& options) {
-  return matches(name, options.quantize, "--quantize");
+  return name_matches(name, options.quantize, "--quantize");
 }
 
 bool may_round(const Tensor& source, const std::string& file_name, const tensor::Model& model,

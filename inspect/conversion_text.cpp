@@ -258,6 +258,7 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
   } else {
     text += "Not proven (--no-proof)\n";
   }
+  if (!report.dropped.empty()) text += "Left out: " + plural(report.dropped.size(), "tensor") + " (--drop)\n";
   text += "Wrote " + human_bytes(report.written_bytes) + " in " + human_seconds(report.write_seconds) + " (" +
           human_rate(static_cast<double>(report.written_bytes), report.write_seconds) + ")";
   if (report.proven) text += ", proven in " + human_seconds(report.prove_seconds);
@@ -290,6 +291,11 @@ Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes) 
 Json report_json(const convert::ConversionReport& report) {
   Json json;
   json.set("forecast", forecast_json(report.forecast, report.disk_bytes));
+  if (!report.dropped.empty()) {
+    Json dropped(JsonArray{});
+    for (const std::string& tensor : report.dropped) dropped.push_back(to_valid_utf8(tensor));
+    json.set("dropped", std::move(dropped));
+  }
   json.set("proven", report.proven);
   if (report.proven) {
     Json proofs(JsonArray{});

@@ -68,7 +68,7 @@ std::size_t entries(const fs::path& directory) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory), fs::directory_iterator()));
 }
 
-/// Gives other bytes at every second reading: what a failing disk or a writer that disagrees with the reader looks
+/// Gives other bytes at every reading: what a failing disk or a writer that disagrees with the reader looks
 /// like to the proof.
 class FickleSource final : public tensor::PlaneSource {
  public:
@@ -76,7 +76,7 @@ class FickleSource final : public tensor::PlaneSource {
   [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
   void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
     inner_->read_units(begin, end, out);
-    if (begin == 0 && out[0] != nullptr) out[0][3] ^= std::byte{static_cast<unsigned char>(count_++ % 2)};
+    if (begin == 0 && out[0] != nullptr) out[0][3] ^= std::byte{static_cast<unsigned char>(count_++)};
   }
   [[nodiscard]] Bytes whole(std::size_t index) const override { return inner_->whole(index); }
 

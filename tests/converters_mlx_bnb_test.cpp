@@ -298,7 +298,7 @@ TEST_CASE("mlx_writes_its_own_forms_as_they_were") {
 TEST_CASE("mlx_takes_the_codes_of_other_layouts") {
   const TemporaryDirectory scratch;
   const std::map<std::string, std::string> scale_types = {
-      {"gptq/asym_v1", "F32"}, {"gptq/bits3", "F32"}, {"gptq/marlin", "F16"}, {"awq/gemm", "F32"}};
+      {"gptq/asym_v1", "F32"}, {"gptq/bits3", "F32"}, {"gptq/marlin", "F16"}, {"awq/gemv_g64", "F32"}};
   for (const auto& [name, type] : scale_types) {
     INFO(name);
     const fs::path target = scratch / "mlx";

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "converters/dropped_tensors.h"
 #include "converters/registry.h"
 #include "converters/safetensors.h"
 #include "converters/with_views.h"
@@ -101,7 +102,10 @@ void check_written(const fs::path& directory, const std::string& layout, const s
   ConvertOptions options;
   options.to = layout;
   options.write.sync = false;
-  const ConversionReport report = ingot::convert::convert(read_model(directory), scratch / "out", options);
+  options.drop = "act.scales$";  // of awq, which no other layout has
+  tensor::Model model = read_model(directory);
+  drop_tensors(model, options);
+  const ConversionReport report = ingot::convert::convert(model, scratch / "out", options);
   CHECK(report.proven);
   CHECK(report.model_before == report.model_after);
   for (const std::string& format : formats) {

@@ -31,6 +31,7 @@ FORMATS = {
     "pack3": ("pack-quantized", dict(num_bits=3, strategy="channel")),
     "int8": ("int-quantized", dict(num_bits=8, strategy="channel")),
     "fp8-block": ("float-quantized", dict(num_bits=8, type="float", strategy="block", block_structure=[128, 128])),
+    "fp8-group": ("float-quantized", dict(num_bits=8, type="float", strategy="group", group_size=32)),
     "fp8-channel": ("float-quantized", dict(num_bits=8, type="float", strategy="channel")),
     "nvfp4": ("nvfp4-pack-quantized", dict(num_bits=4, type="float", strategy="tensor_group", group_size=16)),
     "mxfp4": ("mxfp4-pack-quantized", dict(num_bits=4, type="float", strategy="group", group_size=32, scale_dtype=torch.uint8)),
