@@ -23,6 +23,7 @@ class KvCache {
   KvCache(KvType type, std::uint64_t layers, std::uint64_t heads, std::uint64_t positions, std::uint64_t head_dim);
 
   [[nodiscard]] KvType type() const noexcept { return type_; }
+  [[nodiscard]] std::uint64_t layers() const noexcept { return layers_; }
   [[nodiscard]] std::uint64_t heads() const noexcept { return heads_; }
   [[nodiscard]] std::uint64_t positions() const noexcept { return positions_; }
   [[nodiscard]] std::uint64_t head_dim() const noexcept { return head_dim_; }
@@ -36,6 +37,12 @@ class KvCache {
   /// `count` rows from `position` on as binary32: in place, or in `scratch` (count, head_dim).
   [[nodiscard]] const float* rows(Part part, std::uint64_t layer, std::uint64_t head, std::uint64_t position,
                                   std::uint64_t count, float* scratch) const noexcept;
+  /// The first `count` rows of a head as they are kept: (count, head_dim) numbers of the type; and for q8 their scales,
+  /// otherwise empty.
+  [[nodiscard]] std::span<std::byte> kept_rows(Part part, std::uint64_t layer, std::uint64_t head,
+                                               std::uint64_t count) noexcept;
+  [[nodiscard]] std::span<std::byte> kept_scales(Part part, std::uint64_t layer, std::uint64_t head,
+                                                 std::uint64_t count) noexcept;
 
  private:
   [[nodiscard]] std::uint64_t row_index(std::uint64_t layer, std::uint64_t head,
@@ -46,7 +53,7 @@ class KvCache {
 
   KvType type_;
   const kernels::KernelTable* kernels_;
-  std::uint64_t heads_, positions_, head_dim_, bytes_ = 0;
+  std::uint64_t layers_, heads_, positions_, head_dim_, bytes_ = 0;
   std::unique_ptr<float[]> floats_[2];          // f32, by Part
   std::unique_ptr<std::uint16_t[]> halves_[2];  // f16
   std::unique_ptr<std::int8_t[]> codes_[2];     // q8

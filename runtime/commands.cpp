@@ -7,18 +7,20 @@
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "converters/commands.h"
 #include "converters/registry.h"
 #include "format/base/utf8.h"
 #include "inspect/text.h"
+#include "runtime/prompt_cache.h"
 #include "runtime/runtime.h"
 
 namespace ingot::runtime {
 namespace {
 
 struct RunCommand {
-  std::string model, from, prompt, system, kv;
+  std::string model, from, prompt, prompt_cache, system, kv;
   bool chat = false, exact = false;
   std::uint64_t context = 0;
   GenerateOptions options;
@@ -29,6 +31,7 @@ constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 40;  // far beyond any
 /// What the statistics line and the JSON document report.
 struct Turn {
   std::uint64_t prompt_tokens = 0;
+  std::optional<std::uint64_t> cached_tokens;  // of the prompt, from a file; empty: there was none to look into
   GenerateResult result;
 };
 
@@ -38,7 +41,9 @@ class Speaker {
   Speaker(const tensor::Model& model, const RunCommand& command)
       : session_(model, command.context, command.exact ? Numerics::exact : Numerics::fast, kv_type(command.kv)),
         tokenizer_(tokenizer_spec(model)),
-        options_(command.options) {}
+        options_(command.options) {
+    if (!command.prompt_cache.empty()) prompt_cache_.emplace(command.prompt_cache, model);
+  }
 
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
   [[nodiscard]] const Session& session() const noexcept { return session_; }
@@ -48,13 +53,15 @@ class Speaker {
                            const std::function<bool(std::string_view)>& on_text) {
     const bool continues =
         !read_.empty() && read_.size() < tokens.size() && std::equal(read_.begin(), read_.end(), tokens.begin());
+    Turn turn;
     if (!continues) {
       session_.reset();
-      read_.clear();
+      if (prompt_cache_) turn.cached_tokens = prompt_cache_->restore(session_, tokens);
+      read_.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(session_.position()));
     }
     GenerateOptions options = options_;
     options.on_text = on_text;
-    Turn turn;
+    if (prompt_cache_) options.on_prompt_read = [this] { prompt_cache_->save(session_); };
     turn.prompt_tokens = tokens.size() - read_.size();
     turn.result = generate(session_, tokenizer_, std::span(tokens).subspan(read_.size()), options);
     read_ = tokens;
@@ -72,6 +79,7 @@ class Speaker {
   Session session_;
   Tokenizer tokenizer_;
   GenerateOptions options_;
+  std::optional<PromptCache> prompt_cache_;
   std::vector<std::uint32_t> read_;
 };
 
@@ -90,6 +98,7 @@ std::string statistics(const Turn& turn, const Session& session) {
   if (result.decode_seconds > 0)
     text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
   text += ", KV cache " + inspect::human_bytes(session.kv_bytes()) + " (" + std::string(name(session.kv())) + ")";
+  if (turn.cached_tokens) text += ", " + inspect::plural(*turn.cached_tokens, "token") + " from the prompt cache";
   if (session.copied_bytes() > 0) {
     text += ", weights repacked " + inspect::human_bytes(session.copied_bytes()) + " in " +
             inspect::human_seconds(session.load_seconds());
@@ -105,6 +114,7 @@ Json turn_json(const Turn& turn, const Session& session) {
   document.set("tokens", std::move(tokens));
   document.set("stop_reason", turn.result.stop_reason);
   document.set("prompt_tokens", turn.prompt_tokens);
+  document.set("cached_tokens", turn.cached_tokens.value_or(0));
   document.set("prompt_seconds", turn.result.prompt_seconds);
   document.set("decode_seconds", turn.result.decode_seconds);
   document.set("weight_bytes_per_token", session.weight_bytes_per_token());
@@ -262,6 +272,9 @@ void add_commands(CLI::App& app, Console& console) {
   verb->add_option("--kv", command->kv, "How keys and values are kept (default: f16, with --exact f32)")
       ->check(CLI::IsMember(std::vector<std::string>(kv_names().begin(), kv_names().end())))
       ->type_name("f32|f16|q8");
+  verb->add_option("--prompt-cache", command->prompt_cache,
+                   "Keep the prompt's keys and values in FILE; what FILE has of a prompt's beginning is not computed")
+      ->type_name("FILE");
   verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);

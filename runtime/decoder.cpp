@@ -108,7 +108,7 @@ class Decoder final : public Network {
     return bytes;
   }
 
-  [[nodiscard]] const KvCache& cache() const noexcept override { return state_->cache; }
+  [[nodiscard]] KvCache& cache() noexcept override { return state_->cache; }
 
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
     std::uint64_t bytes = 0;

@@ -76,6 +76,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
   const auto start = std::chrono::steady_clock::now();
   std::span<const float> logits = session.forward(prompt);
   result.prompt_seconds = seconds_since(start);
+  if (options.on_prompt_read) options.on_prompt_read();
 
   const auto decode_start = std::chrono::steady_clock::now();
   result.stop_reason = "length";

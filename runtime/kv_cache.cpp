@@ -26,7 +26,12 @@ std::unique_ptr<Element[]> allocate(std::uint64_t elems, std::uint64_t total) {
 
 KvCache::KvCache(KvType type, std::uint64_t layers, std::uint64_t heads, std::uint64_t positions,
                  std::uint64_t head_dim)
-    : type_(type), kernels_(&kernels::best()), heads_(heads), positions_(positions), head_dim_(head_dim) {
+    : type_(type),
+      kernels_(&kernels::best()),
+      layers_(layers),
+      heads_(heads),
+      positions_(positions),
+      head_dim_(head_dim) {
   const std::uint64_t extents[] = {layers, heads, positions, head_dim};
   const std::uint64_t elems = checked_product(extents, "key/value cache");
   const std::uint64_t rows = head_dim == 0 ? 0 : elems / head_dim;
@@ -84,6 +89,22 @@ const float* KvCache::rows(Part part, std::uint64_t layer, std::uint64_t head, s
     for (std::uint64_t i = 0; i < head_dim_; ++i) scratch[r * head_dim_ + i] *= scale;
   }
   return scratch;
+}
+
+std::span<std::byte> KvCache::kept_rows(Part part, std::uint64_t layer, std::uint64_t head,
+                                        std::uint64_t count) noexcept {
+  const auto at = static_cast<std::size_t>(part);
+  const std::uint64_t first = row_index(layer, head, 0) * head_dim_, elems = count * head_dim_;
+  if (type_ == KvType::f32) return std::as_writable_bytes(std::span(floats_[at].get() + first, elems));
+  if (type_ == KvType::f16) return std::as_writable_bytes(std::span(halves_[at].get() + first, elems));
+  return std::as_writable_bytes(std::span(codes_[at].get() + first, elems));
+}
+
+std::span<std::byte> KvCache::kept_scales(Part part, std::uint64_t layer, std::uint64_t head,
+                                          std::uint64_t count) noexcept {
+  if (type_ != KvType::q8) return {};
+  float* const first = scales_[static_cast<std::size_t>(part)].get() + row_index(layer, head, 0);
+  return std::as_writable_bytes(std::span(first, count));
 }
 
 }  // namespace ingot::runtime

@@ -64,6 +64,8 @@ enum class KvType : std::uint8_t { f32, f16, q8 };
 [[nodiscard]] std::optional<KvType> kv_type(std::string_view name) noexcept;  // empty: no such name
 [[nodiscard]] std::span<const std::string_view> kv_names() noexcept;
 
+class KvCache;  // runtime/attention.h
+
 /// A loaded model with its key/value cache for one sequence. Not thread-safe; uses all threads inside.
 class Session {
  public:
@@ -88,9 +90,15 @@ class Session {
   /// Of weights that kernels cannot read where the source has them, and what loading all took.
   [[nodiscard]] std::uint64_t copied_bytes() const noexcept;
   [[nodiscard]] double load_seconds() const noexcept;
+  [[nodiscard]] Numerics numerics() const noexcept;
   [[nodiscard]] KvType kv() const noexcept;
   [[nodiscard]] std::uint64_t kv_bytes() const noexcept;  // reserved for the whole context
   void reset() noexcept;
+  /// For those who keep keys and values (runtime/prompt_cache.h). resume(): counts `tokens` as read, whose keys and
+  /// values the caller puts into cache(); they were computed in a sequence of `computed_length` tokens, and are to go
+  /// on in one of `length`. False, and nothing counts as read, when the model's positions do not allow that.
+  [[nodiscard]] KvCache& cache() noexcept;
+  [[nodiscard]] bool resume(std::span<const std::uint32_t> tokens, std::uint64_t computed_length, std::uint64_t length);
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept;
 
  private:
@@ -128,6 +136,7 @@ struct GenerateOptions {
   bool ignore_end = false;                              // keep going past an end-of-generation token
   std::vector<std::string> stop;                        // stop strings
   std::function<bool(std::string_view piece)> on_text;  // valid UTF-8 pieces as they come; false stops
+  std::function<void()> on_prompt_read;                 // the session holds the prompt and nothing after it
 };
 struct GenerateResult {
   std::vector<std::uint32_t> tokens;

@@ -69,6 +69,7 @@ KvType default_kv(Numerics numerics) noexcept { return numerics == Numerics::exa
 
 struct Session::Impl {
   std::uint64_t context, position = 0;
+  Numerics numerics = Numerics::exact;
   double load_seconds = 0;
   std::unique_ptr<Network> network;
   std::vector<float> logits;
@@ -112,6 +113,7 @@ Session::Session(const tensor::Model& model, std::uint64_t context, Numerics num
   check_is_whole(model);
   check_is_causal(model);
   impl_->context = chosen_context(model, context);
+  impl_->numerics = numerics;
   const auto start = std::chrono::steady_clock::now();
   impl_->network =
       architecture_of(model).load(Loader(model, numerics, kv.value_or(default_kv(numerics))), impl_->context);
@@ -155,9 +157,21 @@ std::span<const std::uint32_t> Session::tokens() const noexcept {
 std::uint64_t Session::context() const noexcept { return impl_->context; }
 std::uint64_t Session::copied_bytes() const noexcept { return impl_->network->copied_bytes(); }
 double Session::load_seconds() const noexcept { return impl_->load_seconds; }
+Numerics Session::numerics() const noexcept { return impl_->numerics; }
 KvType Session::kv() const noexcept { return impl_->network->cache().type(); }
 std::uint64_t Session::kv_bytes() const noexcept { return impl_->network->cache().bytes(); }
 void Session::reset() noexcept { impl_->position = 0; }
+KvCache& Session::cache() noexcept { return impl_->network->cache(); }
+
+bool Session::resume(std::span<const std::uint32_t> tokens, std::uint64_t computed_length, std::uint64_t length) {
+  reset();
+  (void)impl_->network->prepare(computed_length);
+  if (impl_->network->prepare(length)) return false;
+  impl_->tokens.assign(tokens.begin(), tokens.end());
+  impl_->position = tokens.size();
+  return true;
+}
+
 std::uint64_t Session::weight_bytes_per_token() const noexcept { return impl_->network->weight_bytes_per_token(); }
 
 std::span<const std::string_view> kv_names() noexcept {

@@ -26,7 +26,7 @@ class Network {
   [[nodiscard]] virtual std::uint64_t weight_bytes_per_token() const noexcept = 0;
   /// Memory that copies of weights take: what kernels cannot read where it lies.
   [[nodiscard]] virtual std::uint64_t copied_bytes() const noexcept = 0;
-  [[nodiscard]] virtual const KvCache& cache() const noexcept = 0;
+  [[nodiscard]] virtual KvCache& cache() noexcept = 0;
 };
 
 struct Architecture {

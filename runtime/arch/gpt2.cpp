@@ -136,7 +136,7 @@ class Gpt2 final : public Network {
     }
     return bytes;
   }
-  [[nodiscard]] const KvCache& cache() const noexcept override { return *cache_; }
+  [[nodiscard]] KvCache& cache() noexcept override { return *cache_; }
 
   [[nodiscard]] std::uint64_t weight_bytes_per_token() const noexcept override {
     std::uint64_t bytes = (head_ ? *head_ : embedding_).stored_bytes();
