@@ -193,7 +193,7 @@ void run_convert(ConvertCommand& command, Console& console) {
     const Forecast result = forecast(model, options);
     const std::uint64_t disk_bytes = needed_disk(model, result, options);
     console.json()
-        ? console.print_json(inspect::forecast_json(result, disk_bytes))
+        ? console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped))
         : console.print(inspect::forecast_text(result, console.style()) + inspect::needs_text(result, disk_bytes));
     return;
   }
@@ -341,6 +341,7 @@ void add_join(CLI::App& app, Console& console) {
       "  ingot join model.ingot");
   verb->callback([command, &console] {
     Console::catch_interrupts();
+    require_place_of_report(command->report);
     command->options.prove = !command->no_proof;
     command->options.write.sync = !command->no_sync;
     command->options.write.progress = console.progress();

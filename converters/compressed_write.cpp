@@ -111,7 +111,8 @@ tensor::Block fp8_block(const SchemeWord& word) {
   return {1, word.group};
 }
 
-std::vector<StoredForm> float_forms(const Scheme& source) {
+std::vector<StoredForm> float_forms(const Tensor& tensor) {
+  const Scheme& source = tensor.scheme;
   const Level& finest = source.scales[0];
   StoredForm form;
   form.scheme.codes = source.codes;
@@ -126,7 +127,9 @@ std::vector<StoredForm> float_forms(const Scheme& source) {
     return {form};
   }
   if (source.codes.type != DType::e4m3 || source.scales.size() != 1) return {};
-  if (is_number(finest.type)) return {form};
+  const bool has_whole_groups =
+      finest.block.rows != 1 || finest.block.cols == 0 || tensor.shape.back() % finest.block.cols == 0;
+  if (is_number(finest.type)) return has_whole_groups ? std::vector<StoredForm>{form} : std::vector<StoredForm>{};
   return finest.type == DType::e8m0 && finest.block == tensor::Block{1, 32} ? std::vector<StoredForm>{form}
                                                                             : std::vector<StoredForm>{};
 }
@@ -156,7 +159,7 @@ std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, 
   const bool wants_powers = word.base == "mxfp4" || word.base == "mxfp8";
   const bool has_powers = source.scheme.scales[0].type == DType::e8m0;
   if (word.named && (wants_bytes != (source.scheme.codes.type == DType::e4m3) || wants_powers != has_powers)) return {};
-  std::vector<StoredForm> forms = float_forms(source.scheme);
+  std::vector<StoredForm> forms = float_forms(source);
   for (StoredForm& form : forms)
     if (word.base == "fp8" && word.extent != Extent::unsaid) form.scheme.scales[0].block = fp8_block(word);
   return forms;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "converters/dropped_tensors.h"
 #include "converters/gguf_config.h"
 #include "converters/gguf_encode.h"
 #include "converters/gguf_planes.h"
@@ -240,7 +241,7 @@ TensorPlan Planner::plan_tensor(const Tensor& tensor) const {
   plan.name = name.value_or(tensor.name);
   if (!name) {
     plan.reason = "GGUF has no name for it in architecture " + std::string(plan_.architecture->gguf) +
-                  " (--drop leaves tensors out)";
+                  (is_activation_scale(tensor.name) ? " (--drop leaves it out)" : "");
     return plan;
   }
   if (plan.name.size() > 63 || tensor.shape.size() > 4) {

@@ -37,22 +37,23 @@ void find_varying(const std::vector<Module>& modules, FindingList& findings) {
 void decide_coding(std::vector<Module>& modules, const Config& config, const HfCheckpoint& checkpoint,
                    const ReadOptions& options, FindingList& findings) {
   Votes votes;
-  bool undecided_left = false;
+  const Module* undecided = nullptr;  // the first
   for (const Module& module : modules) {
     if (module.parts.marlin_names || module.planar) continue;
     votes.v1 += votes_v1(module) ? 1 : 0;
     votes.v2 += votes_v2(module) ? 1 : 0;
-    undecided_left |= !votes_v1(module) && !votes_v2(module);
+    if (undecided == nullptr && !votes_v1(module) && !votes_v2(module)) undecided = &module;
   }
-  if (!config.is_present() && undecided_left && votes.v1 + votes.v2 == 0 && !options.trust_config) {
-    throw Error(ErrorKind::mismatch,
-                checkpoint.where() +
-                    ": no quantization config says whether zero points are stored as gptq does (zero - 1) or as "
-                    "gptq_v2 does, and asymmetric ones do not tell (--trust-config takes gptq)");
+  if (!config.is_present() && undecided != nullptr && votes.v1 + votes.v2 == 0 && !options.trust_config) {
+    throw Error(
+        ErrorKind::mismatch,
+        checkpoint.where() + ": tensor '" + undecided->parts.name +
+            ".qzeros': no quantization config says whether zero points are stored as gptq does (zero - 1) or as "
+            "gptq_v2 does, and asymmetric ones do not tell (--trust-config takes gptq)");
   }
   const bool labelled_v1 = config.label() == ZeroLabel::v1;
   const std::uint64_t against = labelled_v1 ? votes.v2 : votes.v1, in_favour = labelled_v1 ? votes.v1 : votes.v2;
-  if (against > 0 && in_favour > 0 && undecided_left && !options.trust_config) {
+  if (against > 0 && in_favour > 0 && undecided != nullptr && !options.trust_config) {
     throw Error(ErrorKind::mismatch,
                 checkpoint.where() + ": checkpoint_format " + config.label_word() + ", but of its symmetric modules " +
                     std::to_string(votes.v1) + " store zero points as gptq does (zero - 1) and " +

@@ -94,6 +94,7 @@ bool has_zero_at_0(const Tensor& source, const std::string& name, const tensor::
   const tensor::OffsetKind kind = source.scheme.offset.kind;
   const bool tells = kind != tensor::OffsetKind::bias && kind != tensor::OffsetKind::minimum;
   if (tells && !word.named && is_quantized_linear(source, name, model)) return least_zero(source) <= 0;
+  if (source.scheme.is_plain() && word.symmetric.value_or(true)) return false;  // the middle, where it is rounded
   const Recoded recoded = recoded_for(source, name, model, options, word);
   return is_planned(recoded, word.named, options) && least_zero(recoded.tensor) <= 0;
 }

@@ -6,6 +6,7 @@
 #include <bit>
 #include <mutex>
 
+#include "converters/dropped_tensors.h"
 #include "converters/hf_config.h"
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
@@ -280,19 +281,15 @@ bool add_coded_items(const Tensor& tensor, const std::string& file_name, const t
 
 /// Why the loaders of the layout would not do with a plain tensor what its maker meant; empty: they would. `codec`: null
 /// for floats.
-std::string activation_problem(const Tensor& tensor, const HfCodec* codec) {
-  constexpr std::array<std::string_view, 4> kActivationScales = {".input_scale", ".input_global_scale", ".k_scale",
-                                                                 ".v_scale"};
-  if (tensor.shape.size() == 1 && tensor.name.ends_with(".scales") &&
+std::string activation_problem(const Tensor& tensor, const tensor::Model& model, const HfCodec* codec) {
+  const bool from_awq = model.layout == "awq" || (model.source && model.source->layout == "awq");
+  if (from_awq && tensor.shape.size() == 1 && tensor.name.ends_with(".scales") &&
       (codec == nullptr || !codec->holds_activation_divisors)) {
     return "activations are divided by it (AutoAWQ's ScaledActivation), which no loader of the layout does; awq and "
            "ingot keep it";
   }
-  const bool is_scale = std::ranges::any_of(kActivationScales, [&](std::string_view suffix) {
-    return tensor.name.ends_with(suffix) || tensor.name == suffix.substr(1);
-  });
-  if (!is_scale || codec == nullptr || !codec->is_strict) return {};
-  return "a scale for activations, with which the layout's loaders refuse the model; --drop leaves such tensors out";
+  if (codec == nullptr || !codec->is_strict || !is_activation_scale(tensor.name)) return {};
+  return "a parameter of activations, with which the layout's loaders refuse the model; --drop leaves such tensors out";
 }
 
 /// A checkpoint without one coded tensor is not in the layout, and no reader would take it for that.
@@ -357,7 +354,7 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
     const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
     item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
-    if (std::string problem = activation_problem(tensor, codec); !problem.empty()) {
+    if (std::string problem = activation_problem(tensor, model, codec); !problem.empty()) {
       item.form = HfItem::Form::refused;
       item.reason = std::move(problem);
     }

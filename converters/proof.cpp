@@ -46,13 +46,10 @@ std::string damage_of(const Hash128& recorded) {
   return "the source is damaged: its values do not match its recorded fingerprint " + recorded.hex();
 }
 
-/// The fingerprint of both tensors where their bytes tell that the values are the same; `known` is the source's, or null.
-std::optional<Hash128> fingerprint_of_equals(const Tensor& source, const Tensor& written, const Hash128* known) {
-  if (known == nullptr) {
-    if (const std::optional<Hash128> both = fingerprint_if_equal_codes(source, written)) return both;
-  }
-  if (!have_equal_planes(source, written)) return std::nullopt;
-  return known != nullptr ? *known : tensor::fingerprint(source);
+/// The fingerprint of both tensors where their bytes tell that the values are the same.
+std::optional<Hash128> fingerprint_of_equals(const Tensor& source, const Tensor& written) {
+  if (const std::optional<Hash128> both = fingerprint_if_equal_codes(source, written)) return both;
+  return have_equal_planes(source, written) ? std::optional(tensor::fingerprint(source)) : std::nullopt;
 }
 
 /// Everything that prove() carries from tensor to tensor.
@@ -86,8 +83,9 @@ class Prover {
   void check_equality(const Tensor& source, const Tensor& written, const Hash128* known_before, Verdict& verdict) {
     TensorProof& proof = verdict.proof;
     // A recorded fingerprint is a claim about the source: only its values can tell.
-    if (!source.fingerprint) {
-      if (const std::optional<Hash128> both = fingerprint_of_equals(source, written, known_before)) {
+    // One that the writer took in passing is recorded in the file: only the written values can tell whether it is right.
+    if (known_before == nullptr && !source.fingerprint) {
+      if (const std::optional<Hash128> both = fingerprint_of_equals(source, written)) {
         proof.before = proof.after = *both;
         proof.reached = ProofClass::exact;
         for (const Tensor* tensor : {&source, &written}) tensor->planes->done_with(0, tensor->geometry().units);

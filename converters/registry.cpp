@@ -56,8 +56,10 @@ namespace {
 /// Throws what is wrong with the weight files of a directory that no layout recognises, if it has any.
 void explain_weights(const std::filesystem::path& directory) {
   std::error_code status;
-  const bool any = std::ranges::any_of(std::filesystem::directory_iterator(directory, status),
-                                       [](const auto& entry) { return entry.path().extension() == ".safetensors"; });
+  bool any = false;
+  for (std::filesystem::directory_iterator entry(directory, status), end; !status && entry != end;
+       entry.increment(status))
+    any |= entry->path().extension() == ".safetensors";
   if (any) (void)hf_layout().read(directory, {});
 }
 

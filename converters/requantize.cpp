@@ -40,13 +40,43 @@ const Quantizer* find_quantizer(const Scheme& scheme) noexcept {
   return find_in(quantizers::compressed_float_quantizers(DType::f32), scheme);
 }
 
-void widen(Extremes& extremes, const float* values, std::uint64_t count) noexcept {
+void widen_one_by_one(Extremes& extremes, const float* values, std::uint64_t count) noexcept {
   for (std::uint64_t i = 0; i < count; ++i) {
     extremes.least = std::min(extremes.least, values[i]);
     extremes.greatest = std::max(extremes.greatest, values[i]);
     if (std::fabs(values[i]) > std::fabs(extremes.farthest)) extremes.farthest = values[i];
   }
 }
+
+/// The same in several lanes, which tell all but the sign of a zero and which of two opposite values came first.
+void widen(Extremes& extremes, const float* values, std::uint64_t count) noexcept {
+  constexpr std::uint64_t kLanes = 8;
+  if (count < 2 * kLanes) return widen_one_by_one(extremes, values, count);
+  float least[kLanes], greatest[kLanes];
+  std::copy_n(values, kLanes, least);
+  std::copy_n(values, kLanes, greatest);
+  const std::uint64_t whole = count / kLanes * kLanes;
+  for (std::uint64_t i = kLanes; i < whole; i += kLanes) {
+    for (std::uint64_t k = 0; k < kLanes; ++k) {
+      least[k] = values[i + k] < least[k] ? values[i + k] : least[k];
+      greatest[k] = values[i + k] > greatest[k] ? values[i + k] : greatest[k];
+    }
+  }
+  Extremes own{least[0], greatest[0], 0, 0};
+  for (std::uint64_t k = 1; k < kLanes; ++k) {
+    own.least = std::min(own.least, least[k]);
+    own.greatest = std::max(own.greatest, greatest[k]);
+  }
+  // NaN leaves the lane that it began in undecided, too.
+  const bool decided = own.least != 0 && own.greatest != 0 && own.least != -own.greatest;
+  if (!decided || own.least != own.least || own.greatest != own.greatest)
+    return widen_one_by_one(extremes, values, count);
+  const bool first_is_low = std::fabs(own.least) > std::fabs(own.greatest);
+  const float both[] = {first_is_low ? own.least : own.greatest, first_is_low ? own.greatest : own.least};
+  widen_one_by_one(extremes, both, 2);
+  widen_one_by_one(extremes, values + whole, count - whole);
+}
+
 Extremes starting_at(float value) noexcept { return {value, value, value, 0}; }
 
 /// Values of the source in stored rows of the target.

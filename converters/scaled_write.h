@@ -10,10 +10,10 @@ namespace ingot::convert::scaled {
 [[nodiscard]] const std::vector<std::string_view>& fp8_schemes() noexcept;
 
 /// Integer codes in words (pack-quantized) or bytes (int-quantized), FP8, MXFP8, MXFP4 and NVFP4, by module.
-/// --set actorder=group: codes keep their act-order, by a g_idx. The library reads that up to 0.19.
-[[nodiscard]] bool keeps_act_order(const WriteOptions& options) noexcept;
 [[nodiscard]] CodedPlan plan_compressed(const tensor::Tensor& source, const std::string& file_name,
                                         const tensor::Model& model, const WriteOptions& options);
+/// --set actorder=group: codes keep their act-order, by a g_idx. The library reads that up to 0.19.
+[[nodiscard]] bool keeps_act_order(const WriteOptions& options) noexcept;
 void configure_compressed(const tensor::Model& model, const std::vector<CodedOutput>& outputs,
                           const WriteOptions& options, Json& config, std::map<std::string, std::string>& files);
 

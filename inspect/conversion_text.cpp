@@ -265,7 +265,19 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
   return text + "\n";
 }
 
-Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes) {
+namespace {
+
+void add_dropped(Json& json, const std::vector<std::string>& tensors) {
+  if (tensors.empty()) return;
+  Json dropped(JsonArray{});
+  for (const std::string& tensor : tensors) dropped.push_back(to_valid_utf8(tensor));
+  json.set("dropped", std::move(dropped));
+}
+
+}  // namespace
+
+Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes,
+                   const std::vector<std::string>& dropped) {
   Json tensors(JsonArray{});
   for (const TensorOutcome& outcome : forecast.tensors) {
     Json entry;
@@ -284,6 +296,7 @@ Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes) 
   json.set("output_bytes", forecast.output_bytes);
   json.set("disk_bytes", disk_bytes);
   json.set("peak_memory_bytes", forecast.peak_memory_bytes);
+  add_dropped(json, dropped);
   json.set("tensors", std::move(tensors));
   return json;
 }
@@ -291,11 +304,7 @@ Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes) 
 Json report_json(const convert::ConversionReport& report) {
   Json json;
   json.set("forecast", forecast_json(report.forecast, report.disk_bytes));
-  if (!report.dropped.empty()) {
-    Json dropped(JsonArray{});
-    for (const std::string& tensor : report.dropped) dropped.push_back(to_valid_utf8(tensor));
-    json.set("dropped", std::move(dropped));
-  }
+  add_dropped(json, report.dropped);
   json.set("proven", report.proven);
   if (report.proven) {
     Json proofs(JsonArray{});

@@ -15,7 +15,9 @@ namespace ingot::inspect {
 /// What the conversion needs: all of its output is staged beside the final place, which keeps what stands there until
 /// the end.
 [[nodiscard]] std::string needs_text(const convert::Forecast& forecast, std::uint64_t disk_bytes);
-[[nodiscard]] Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes);
+/// `dropped`: names of tensors that are left out.
+[[nodiscard]] Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes,
+                                 const std::vector<std::string>& dropped = {});
 
 /// Counts and worst errors by class, the fingerprints before and after, times and rates.
 [[nodiscard]] std::string proof_text(const convert::ConversionReport& report, const TextStyle& style);

@@ -181,7 +181,7 @@ bool AffineParameters::add_scales(const tensor::Tensor& tensor) {
   const float constant = scales_.back().constant;
   scales_.pop_back();
   entries_->step = levels[1].divide ? entries_->step / constant : entries_->step * constant;
-  return !levels[0].divide && std::isfinite(entries_->step);
+  return !levels[0].divide && std::isnormal(entries_->step);
 }
 
 bool AffineParameters::add_offset(const tensor::Tensor& tensor) {

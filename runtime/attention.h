@@ -49,6 +49,7 @@ class KvCache {
                                         std::uint64_t position) const noexcept {
     return (layer * heads_ + head) * positions_ + position;
   }
+  void store_halves(const float* values, std::uint16_t* out) const noexcept;
   void store_row(Part part, std::uint64_t row, const float* values) noexcept;
 
   KvType type_;

@@ -46,13 +46,21 @@ KvCache::KvCache(KvType type, std::uint64_t layers, std::uint64_t heads, std::ui
   bytes_ = 2 * (of_elems + (type == KvType::q8 ? rows * sizeof(float) : 0));
 }
 
+void KvCache::store_halves(const float* values, std::uint16_t* out) const noexcept {
+  kernels_->f32_to_f16(values, out, head_dim_);
+  constexpr std::uint16_t kInfinity = 0x7C00, kGreatest = 0x7BFF, kMagnitude = 0x7FFF;
+  for (std::uint64_t i = 0; i < head_dim_; ++i)  // an infinite score would make NaN of all
+    if ((out[i] & kMagnitude) == kInfinity && std::isfinite(values[i]))
+      out[i] = static_cast<std::uint16_t>((out[i] & ~kMagnitude) | kGreatest);
+}
+
 void KvCache::store_row(Part part, std::uint64_t row, const float* values) noexcept {
   const auto at = static_cast<std::size_t>(part);
   if (type_ == KvType::f32) {
     std::copy_n(values, head_dim_, floats_[at].get() + row * head_dim_);
     return;
   }
-  if (type_ == KvType::f16) return kernels_->f32_to_f16(values, halves_[at].get() + row * head_dim_, head_dim_);
+  if (type_ == KvType::f16) return store_halves(values, halves_[at].get() + row * head_dim_);
   float greatest = 0;
   bool finite = true;
   for (std::uint64_t i = 0; i < head_dim_; ++i) {

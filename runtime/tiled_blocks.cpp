@@ -199,6 +199,7 @@ tensor::Tensor with_tiled_blocks(tensor::Tensor tensor) {
   std::vector<std::vector<std::byte>> copies = {tiled_codes(blocks, planes.find("codes")), std::move(scales)};
   if (const std::byte* const table = planes.find("table")) copies.emplace_back(table, table + 16 * sizeof(float));
   result.planes = tensor::planes_in_memory(std::move(copies), result.stored_shape(), result.scheme, result.packing);
+  tensor.planes->done_with(0, tensor.geometry().units);
   return result;
 }
 

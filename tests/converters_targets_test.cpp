@@ -52,21 +52,38 @@ const TensorOutcome& outcome_of(const Forecast& forecast, const std::string& ten
 
 constexpr const char* kDivisor = "model.layers.0.mlp.act.scales";
 
-/// Zeros in 4 bits and groups of 64, which is not half of a row.
-void write_layer_of_96_inputs(const fs::path& directory) {
-  const std::vector<SafetensorsItem> items = {{"a.weight_packed", DType::i32, {32, 12}},
-                                              {"a.weight_scale", DType::f16, {32, 2}},
-                                              {"a.weight_shape", DType::i64, {2}}};
+/// A file of the items with bytes that differ, and 32 x 96 for its i64 extents.
+void write_layer(const fs::path& directory, const std::vector<SafetensorsItem>& items, const std::string& config) {
   const SafetensorsPlan plan = plan_safetensors(items, {});
   std::string file(plan.file_bytes, '\0');
   file.replace(0, plan.header.size(), plan.header);
-  file[plan.begin[2]] = 32;
-  file[plan.begin[2] + 8] = 96;
+  for (std::size_t at = plan.header.size(); at < file.size(); ++at) file[at] = static_cast<char>(0x20 + at % 32);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (items[i].type != DType::i64) continue;
+    std::fill_n(file.begin() + static_cast<std::ptrdiff_t>(plan.begin[i]), 16, '\0');
+    file[plan.begin[i]] = 32;
+    file[plan.begin[i] + 8] = 96;
+  }
   fs::create_directories(directory);
   std::ofstream(directory / "model.safetensors", std::ios::binary) << file;
   std::ofstream(directory / "config.json")
-      << R"({"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {
-          "g": {"targets": ["a"], "weights": {"num_bits": 4, "strategy": "group", "group_size": 64}}}}})";
+      << R"({"quantization_config": {"quant_method": "compressed-tensors", "format": ")" << config
+      << R"(", "config_groups": {"g": {"targets": ["a"], "weights": {"num_bits": )"
+      << (config == "pack-quantized" ? "4" : "8, \"type\": \"float\"")
+      << R"(, "strategy": "group", "group_size": 64}}}}})";
+}
+
+/// 96 inputs in groups of 64, which is not half of a row.
+void write_integers(const fs::path& directory) {
+  write_layer(directory,
+              {{"a.weight_packed", DType::i32, {32, 12}},
+               {"a.weight_scale", DType::f16, {32, 2}},
+               {"a.weight_shape", DType::i64, {2}}},
+              "pack-quantized");
+}
+void write_floats(const fs::path& directory) {
+  write_layer(directory, {{"a.weight", DType::e4m3, {32, 96}}, {"a.weight_scale", DType::f16, {32, 2}}},
+              "float-quantized");
 }
 
 ConvertOptions with_act_order(const char* word = "group") {
@@ -107,17 +124,37 @@ TEST_CASE("compressed_tensors_takes_the_act_order_of_gptq_unless_groups_differ_i
 
 TEST_CASE("groups_that_do_not_divide_a_row_are_split") {
   const TemporaryDirectory scratch;
-  write_layer_of_96_inputs(scratch / "in");
+  write_integers(scratch / "in");
   const tensor::Model model = read_model(scratch / "in");
   REQUIRE(model.find("a.weight")->scheme.scales[0].block.cols == 64);
-  for (const char* layout : {"compressed-tensors", "awq", "mlx"}) {
-    ConvertOptions options;
-    options.to = layout;
-    INFO(layout);
-    const TensorOutcome outcome = outcome_of(forecast(model, options), "a.weight");
-    CHECK(outcome.forecast == ProofClass::exact);
-    CHECK(outcome.target_scheme.find("g32") != std::string::npos);
+  const std::string scales = stored(scratch / "in", "a.weight_scale");
+  std::string repeated;  // of 32 inputs: the first of 64 twice, that of the rest once
+  for (std::size_t row = 0; row < 32; ++row) {
+    const std::string first = scales.substr(row * 4, 2);
+    repeated += first + first + scales.substr(row * 4 + 2, 2);
   }
+  convert_to("compressed-tensors", scratch / "in", scratch);
+  CHECK(stored(scratch / "out", "a.weight_scale") == repeated);
+  CHECK(stored(scratch / "out", "a.weight_packed") == stored(scratch / "in", "a.weight_packed"));
+  for (const char* layout : {"compressed-tensors", "awq", "mlx"}) {
+    INFO(layout);
+    const ConversionReport report = convert_to(layout, scratch / "in", scratch);
+    CHECK(report.model_before == report.model_after);
+    CHECK(outcome_of(report.forecast, "a.weight").target_scheme.find("g32") != std::string::npos);
+  }
+}
+
+TEST_CASE("compressed_tensors_has_no_float_groups_that_do_not_divide_a_row") {
+  const TemporaryDirectory scratch;
+  write_floats(scratch / "in");
+  write_integers(scratch / "other");
+  tensor::Model model = read_model(scratch / "in");
+  REQUIRE(model.find("a.weight")->scheme.scales[0].block.cols == 64);
+  model.tensors.push_back(*read_model(scratch / "other").find("a.weight"));  // without codes there is no checkpoint
+  model.tensors.back().name = "b.weight";
+  ConvertOptions options;
+  options.to = "compressed-tensors";
+  CHECK(outcome_of(forecast(model, options), "a.weight").target_scheme == "F32");
 }
 
 TEST_CASE("activation_divisors_stay_with_awq") {
@@ -159,6 +196,8 @@ TEST_CASE("dropped_tensors_are_left_out_and_named") {
   CHECK(!stored(scratch / "out", "norm.weight").empty());
   CHECK(report.proofs.size() == read_model(source).tensors.size() - 5);
 
+  options.drop = "weight|scale";
+  CHECK_THROWS_AS(convert_to("hf", source, scratch, options), OptionError);
   options.drop = "(";
   CHECK_THROWS_AS(convert_to("hf", source, scratch, options), OptionError);
   options.drop = "k_scale";
