@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "container_models.h"
+#include "converters/proof.h"
 #include "converters/registry.h"
 #include "expect_error.h"
 #include "format/tensor/fingerprint.h"
@@ -144,6 +145,19 @@ TEST_CASE("convert_to_a_narrower_type_is_exact_where_the_values_fit") {
   const convert::ConversionReport report = convert::convert(float_model(0.25f), directory / "out.gguf", options);
   CHECK(report.proofs[0].reached == convert::ProofClass::exact);
   CHECK(report.model_before == report.model_after);
+}
+
+TEST_CASE("fingerprints_that_the_writer_took_are_not_believed") {
+  const test::TemporaryDirectory directory;
+  const tensor::Model model = float_model(0.5f);
+  const convert::ConvertOptions options = options_to("ingot");
+  convert::ConversionReport report = convert::convert(model, directory / "out.ingot", options);
+  const tensor::Model written = convert::read_model(directory / "out.ingot");
+  std::vector<Hash128> taken;
+  for (const tensor::Tensor& tensor : model.tensors) taken.push_back(tensor::fingerprint(tensor));
+  CHECK_NOTHROW(convert::prove(model, written, taken, {}, options, report));
+  taken[0].bytes[0] ^= std::byte{1};
+  CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
 }
 
 TEST_CASE("convert_leaves_nothing_when_the_proof_fails") {
