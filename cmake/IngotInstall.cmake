@@ -28,7 +28,7 @@ endif()
 install(TARGETS ingot_library ${ingot_layers} EXPORT ingot_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY format kernels converters inspect runtime DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ingot
   FILES_MATCHING PATTERN "*.h" PATTERN "commands*.h" EXCLUDE PATTERN "console.h" EXCLUDE
-  PATTERN "hash_variant.h" EXCLUDE PATTERN "avx512vnni_*.h" EXCLUDE)
+  PATTERN "hash_variant.h" EXCLUDE PATTERN "avx2_*.h" EXCLUDE PATTERN "avx512vnni_*.h" EXCLUDE)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY spec DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
 

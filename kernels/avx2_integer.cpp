@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/avx2_tables.h"
 #include "kernels/integer_kernels.h"
 
 namespace ingot::kernels {
@@ -15,14 +16,6 @@ const IntegerKernels& avx2_integer_kernels() noexcept;
 RoundInput* avx2_round_input() noexcept;
 void avx2_widen_parameters(const TileParameters& parameters, std::uint64_t first, std::uint64_t groups,
                            float* out) noexcept;
-
-// avx2_tables.cpp, which says what these are.
-using Avx2Sums = void(const IntegerTile* tiles, std::uint64_t step, std::uint64_t first, std::uint64_t count,
-                      const IntegerInput* inputs, std::int32_t (*out)[16][16]) noexcept;
-struct Avx2TableSums {
-  Avx2Sums *one, *tiles, *vectors;
-};
-Avx2TableSums avx2_table_sums(bool is_wide, std::uint64_t step) noexcept;
 
 namespace {
 

@@ -6,19 +6,10 @@
 
 #include <cstdint>
 
+#include "kernels/avx2_tables.h"
 #include "kernels/integer_kernels.h"
 
 namespace ingot::kernels {
-
-// out[i][s][r]: the sum of segment first + s and output r, of tile i and one input or of one tile and input i.
-using Avx2Sums = void(const IntegerTile* tiles, std::uint64_t step, std::uint64_t first, std::uint64_t count,
-                      const IntegerInput* inputs, std::int32_t (*out)[16][16]) noexcept;
-
-// For segments of `step` inputs: of one tile and input, of two tiles, of four inputs.
-struct Avx2TableSums {
-  Avx2Sums *one, *tiles, *vectors;
-};
-Avx2TableSums avx2_table_sums(bool is_wide, std::uint64_t step) noexcept;
 
 namespace {
 
