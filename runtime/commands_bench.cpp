@@ -10,6 +10,7 @@
 #include "inspect/text.h"
 #include "kernels/registry.h"
 #include "runtime/commands.h"
+#include "runtime/matrix.h"
 #include "runtime/peer.h"
 #include "runtime/speed.h"
 
@@ -79,37 +80,38 @@ std::string percent_of(double part, double whole) {
   return whole > 0 ? inspect::fixed(100 * part / whole, 0) + " %" : "";
 }
 
-void print(const BenchCommand& command, const Measured& measured, Console& console) {
-  const double probe = measured.probe.bytes_per_second;
+using Align = inspect::TextTable::Align;
+
+std::string machine_facts(const BenchCommand& command, const Measured& measured, const Console& console) {
   inspect::FactList facts;
   facts.add("machine", inspect::plural(static_cast<std::uint64_t>(thread_count()), "thread") + ", kernels " +
                            kernels::best().name + (command.exact ? ", exact" : ""));
   facts.add("load", inspect::human_seconds(measured.load_seconds) + " until the first token can be read");
   facts.add("memory", inspect::human_bytes(measured.memory.resident) + " resident, " +
                           inspect::human_bytes(measured.memory.owned) + " of it not of files");
-  facts.add("reading", inspect::human_rate(probe, 1) + " from memory at best (" +
+  facts.add("reading", inspect::human_rate(measured.probe.bytes_per_second, 1) + " from memory at best (" +
                            inspect::plural(static_cast<std::uint64_t>(measured.probe.streams), "stream") +
                            " for each thread)");
-  console.print(facts.render(console.style()) + "\n");
+  return facts.render(console.style());
+}
 
-  using Align = inspect::TextTable::Align;
+std::string work_table(const BenchCommand& command, const Measured& measured, const Console& console) {
   inspect::TextTable table({{"WORK"},
                             {"TOKENS/S", Align::right},
                             {"WEIGHTS READ", Align::right},
                             {"RATE", Align::right},
-                            {"OF READING", Align::right},
-                            {"", Align::right}});
+                            {"OF READING", Align::right}});
   const auto add = [&](const std::string& who, const std::vector<RoundSpeed>& rounds) {
     if (command.prompt_tokens > 0) {
       const double seconds = median_of(rounds, &RoundSpeed::prompt_seconds);
       table.add_row({who + "prompt of " + inspect::plural(command.prompt_tokens, "token"),
-                     inspect::fixed(static_cast<double>(command.prompt_tokens) / seconds, 1), "", "", "", ""});
+                     inspect::fixed(static_cast<double>(command.prompt_tokens) / seconds, 1), "", "", ""});
     }
     const double seconds = median_of(rounds, &RoundSpeed::token_seconds);
     const auto bytes = static_cast<double>(measured.weight_bytes);
     table.add_row({who + "one token after the other", inspect::fixed(1 / seconds, 1),
                    inspect::human_bytes(measured.weight_bytes), inspect::human_rate(bytes, seconds),
-                   percent_of(bytes / seconds, probe), ""});
+                   percent_of(bytes / seconds, measured.probe.bytes_per_second)});
   };
   add("", measured.ours);
   if (!measured.theirs.empty()) {
@@ -117,21 +119,28 @@ void print(const BenchCommand& command, const Measured& measured, Console& conso
     const auto ratio = [&](double RoundSpeed::*member) {
       return inspect::fixed(median_of(measured.theirs, member) / median_of(measured.ours, member), 2) + "x";
     };
-    if (command.prompt_tokens > 0) table.add_row({"ratio, prompt", ratio(&RoundSpeed::prompt_seconds), "", "", "", ""});
-    table.add_row({"ratio, token", ratio(&RoundSpeed::token_seconds), "", "", "", ""});
+    if (command.prompt_tokens > 0) table.add_row({"ratio, prompt", ratio(&RoundSpeed::prompt_seconds), "", "", ""});
+    table.add_row({"ratio, token", ratio(&RoundSpeed::token_seconds), "", "", ""});
   }
-  console.print(table.render(console.style()) + "\n");
+  return table.render(console.style());
+}
 
-  inspect::TextTable schemes({{"SCHEME", Align::left, inspect::Elide::end},
-                              {"MEASURED", Align::right},
-                              {"RATE", Align::right},
-                              {"OF READING", Align::right}});
+std::string scheme_table(const Measured& measured, const Console& console) {
+  inspect::TextTable table({{"SCHEME", Align::left, inspect::Elide::end},
+                            {"KERNELS"},
+                            {"MEASURED", Align::right},
+                            {"ONE VECTOR", Align::right},
+                            {"OF READING", Align::right},
+                            {std::to_string(kMaxVectors) + " VECTORS", Align::right}});
   for (const SchemeSpeed& speed : measured.schemes) {
-    schemes.add_row({speed.scheme, inspect::human_bytes(speed.bytes),
-                     inspect::human_rate(static_cast<double>(speed.bytes), speed.seconds),
-                     percent_of(static_cast<double>(speed.bytes) / speed.seconds, probe)});
+    const double rate = static_cast<double>(speed.bytes) / speed.seconds;
+    constexpr double kGiga = 1e9;
+    const double operations = static_cast<double>(speed.prompt_operations) / kGiga;
+    table.add_row({speed.scheme, std::string(speed.kernels), inspect::human_bytes(speed.bytes),
+                   inspect::human_rate(rate, 1), percent_of(rate, measured.probe.bytes_per_second),
+                   operations > 0 ? inspect::fixed(operations / speed.prompt_seconds, 1) + " Gop/s" : ""});
   }
-  console.print(schemes.render(console.style()));
+  return table.render(console.style());
 }
 
 Json rounds_json(const std::vector<RoundSpeed>& rounds) {
@@ -164,8 +173,12 @@ Json document(const BenchCommand& command, const Measured& measured) {
   for (const SchemeSpeed& speed : measured.schemes) {
     Json entry;
     entry.set("scheme", speed.scheme);
+    entry.set("kernels", std::string(speed.kernels));
     entry.set("bytes", speed.bytes);
     entry.set("seconds", speed.seconds);
+    entry.set("prompt_vectors", kMaxVectors);
+    entry.set("prompt_operations", speed.prompt_operations);
+    entry.set("prompt_seconds", speed.prompt_seconds);
     schemes.push_back(std::move(entry));
   }
   result.set("schemes", std::move(schemes));
@@ -194,9 +207,10 @@ void add_bench_command(CLI::App& app, Console& console) {
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);
   verb->footer(
-      "A token needs every weight once, so reading them is the limit: the last column says how much\n"
-      "of the best reading rate of this run was reached. INGOT_KERNELS=portable (or avx2, ...) chooses\n"
-      "the instruction set.\n\n"
+      "A token needs every weight once, so reading them is the limit: OF READING says how much\n"
+      "of the best reading rate of this run was reached. The second table multiplies the matrices of\n"
+      "each scheme with each set of kernels, with one vector as for a token, and with as many at once\n"
+      "as a prompt is read by. INGOT_KERNELS=portable (or avx2, ...) chooses the set.\n\n"
       "Examples:\n"
       "  ingot bench model.ingot\n"
       "  ingot bench model.gguf --against ./llama-bench --threads 2\n"
@@ -205,7 +219,9 @@ void add_bench_command(CLI::App& app, Console& console) {
     command->asked_for_prompt = prompt->count() > 0;
     Console::catch_interrupts();
     const Measured measured = measure(*command);
-    console.json() ? console.print_json(document(*command, measured)) : print(*command, measured, console);
+    if (console.json()) return console.print_json(document(*command, measured));
+    console.print(machine_facts(*command, measured, console) + "\n" + work_table(*command, measured, console) + "\n" +
+                  scheme_table(measured, console));
   });
 }
 

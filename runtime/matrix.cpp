@@ -70,8 +70,8 @@ Matrix::Matrix(Matrix&&) noexcept = default;
 Matrix& Matrix::operator=(Matrix&&) noexcept = default;
 Matrix::~Matrix() = default;
 
-Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics)
-    : kernels_(&kernels::best()), rows_(tensor.shape[0]), cols_(tensor.shape[1]), stored_bytes_(tensor.stored_bytes()) {
+Matrix::Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics, const kernels::KernelTable& kernels)
+    : kernels_(&kernels), rows_(tensor.shape[0]), cols_(tensor.shape[1]), stored_bytes_(tensor.stored_bytes()) {
   const bool in_place =
       tensor.transforms.empty() || (order == RowOrder::stored && tensor.transforms.size() == 1 &&
                                     tensor.transforms[0].kind == tensor::TransformKind::rope_interleave);
@@ -248,7 +248,7 @@ void multiply(std::span<const Product> products, std::uint64_t vectors, std::vec
   for (const Product& product : products) {
     blocks += product.weights->blocks();
     if (const auto& layout = product.weights->integer_layout()) {
-      inputs.add(kernels::best(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
+      inputs.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
     }
   }
   parallel_for(blocks, kBlocksPerTurn,

@@ -43,7 +43,8 @@ class Matrix {
   ~Matrix();
   /// The caller has checked the shape: two dimensions. Copies what has no usable view; throws what the plane source
   /// throws.
-  Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics);
+  Matrix(const tensor::Tensor& tensor, RowOrder order, Numerics numerics,
+         const kernels::KernelTable& kernels = kernels::best());
 
   [[nodiscard]] std::uint64_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::uint64_t cols() const noexcept { return cols_; }
@@ -52,6 +53,7 @@ class Matrix {
   /// Memory of its own, for what could not be used where the source has it.
   [[nodiscard]] std::uint64_t copied_bytes() const noexcept { return copied_bytes_; }
 
+  [[nodiscard]] const kernels::KernelTable& kernels() const noexcept { return *kernels_; }
   /// How inputs are rounded for multiply_codes(); null: only multiply_block() can be used.
   [[nodiscard]] const std::optional<kernels::IntegerLayout>& integer_layout() const noexcept { return integer_; }
 

@@ -4,12 +4,14 @@
 #include <charconv>
 #include <chrono>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <memory>
 #include <new>
 
 #include "format/base/error.h"
 #include "format/base/parallel.h"
+#include "kernels/registry.h"
 #include "runtime/matrix.h"
 
 namespace ingot::runtime {
@@ -58,6 +60,91 @@ std::uint64_t number_after(const std::string& text, std::string_view label) {
   if (digits != std::string::npos) std::from_chars(text.data() + digits, text.data() + text.size(), value);
   return value;
 }
+
+using TensorList = std::vector<const tensor::Tensor*>;
+
+// The matrices of each scheme, up to `bytes_each` but at least one.
+std::map<std::string, TensorList> tensors_by_scheme(const tensor::Model& model, std::uint64_t bytes_each) {
+  std::map<std::string, TensorList> by_scheme;
+  std::map<std::string, std::uint64_t> bytes;
+  for (const tensor::Tensor& tensor : model.tensors) {
+    if (tensor.shape.size() != 2 || tensor.shape[0] < kBlockRows) continue;
+    const std::string scheme = tensor::describe(tensor.scheme);
+    std::uint64_t& sum = bytes[scheme];
+    if (sum != 0 && sum + tensor.stored_bytes() > bytes_each) continue;
+    sum += tensor.stored_bytes();
+    by_scheme[scheme].push_back(&tensor);
+  }
+  return by_scheme;
+}
+
+std::vector<const kernels::KernelTable*> selected_and_lesser_kernels() {
+  std::vector<const kernels::KernelTable*> tables;
+  for (const kernels::Variant& variant : kernels::variants()) {
+    const kernels::KernelTable* table = kernels::find(variant.name);
+    if (table == &kernels::best() || (table != nullptr && !tables.empty())) tables.push_back(table);
+  }
+  return tables;
+}
+
+// Multiplies the matrices of one scheme with the kernels of one set.
+class SchemeTimer {
+ public:
+  SchemeTimer(const TensorList& tensors, Numerics numerics, const kernels::KernelTable& kernels)
+      : name_(kernels.name), scratch_(static_cast<std::size_t>(thread_count())) {
+    for (const tensor::Tensor* tensor : tensors) {
+      const Matrix& matrix = matrices_.emplace_back(*tensor, Matrix::RowOrder::stored, numerics, kernels);
+      for (Scratch& one : scratch_) matrix.reserve(one);
+      if (elements(matrix) < elements(matrices_[smallest_])) smallest_ = matrices_.size() - 1;
+      widest_ = std::max(widest_, matrix.cols());
+      tallest_ = std::max(tallest_, matrix.rows());
+    }
+    input_.assign(kMaxVectors * widest_, 0.5f);
+    out_.resize(kMaxVectors * tallest_);
+  }
+
+  SchemeSpeed measure(const std::string& scheme, int rounds) {
+    SchemeSpeed speed = {.scheme = scheme, .kernels = name_};
+    for (const Matrix& matrix : matrices_) speed.bytes += matrix.stored_bytes();
+    speed.seconds = best_of(rounds, [this] {
+      for (const Matrix& matrix : matrices_) multiply_with(matrix, 1);
+    });
+    const Matrix& smallest = matrices_[smallest_];
+    const double share = static_cast<double>(smallest.stored_bytes()) / static_cast<double>(speed.bytes);
+    constexpr double kTooSlow = 5;  // seconds that vectors one by one would take
+    if (speed.seconds * share * static_cast<double>(kMaxVectors) > kTooSlow) return speed;
+    speed.prompt_operations = 2 * kMaxVectors * elements(smallest);
+    speed.prompt_seconds = best_of(rounds, [&] { multiply_with(smallest, kMaxVectors); });
+    return speed;
+  }
+
+ private:
+  static std::uint64_t elements(const Matrix& matrix) noexcept { return matrix.rows() * matrix.cols(); }
+
+  void multiply_with(const Matrix& matrix, std::uint64_t vectors) {
+    const Product product = {&matrix, input_.data(), matrix.cols(), out_.data(), matrix.rows(), nullptr};
+    multiply({&product, 1}, vectors, scratch_);
+  }
+
+  template <typename Work>
+  static double best_of(int rounds, const Work& work) {
+    constexpr double kSlow = 0.5;  // seconds: a product that takes as long is measured well by one round
+    double best = std::numeric_limits<double>::infinity();
+    for (int round = 0; round < rounds && (round == 0 || best < kSlow); ++round) {
+      const auto start = Clock::now();
+      work();
+      best = std::min(best, seconds_since(start));
+    }
+    return best;
+  }
+
+  std::string_view name_;
+  std::vector<Matrix> matrices_;
+  std::vector<Scratch> scratch_;
+  std::vector<float> input_, out_;
+  std::uint64_t widest_ = 0, tallest_ = 0;
+  std::size_t smallest_ = 0;
+};
 
 }  // namespace
 
@@ -114,35 +201,10 @@ RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64
 
 std::vector<SchemeSpeed> time_schemes(const tensor::Model& model, Numerics numerics, std::uint64_t bytes_each,
                                       int rounds) {
-  std::map<std::string, std::vector<Matrix>> by_scheme;
-  std::map<std::string, std::uint64_t> bytes;
-  std::uint64_t widest = 0, tallest = 0;
-  std::vector<Scratch> scratch(static_cast<std::size_t>(thread_count()));
-  for (const tensor::Tensor& tensor : model.tensors) {
-    const std::string scheme = tensor::describe(tensor.scheme);
-    if (tensor.shape.size() != 2 || tensor.shape[0] < kBlockRows) continue;
-    if (bytes[scheme] != 0 && bytes[scheme] + tensor.stored_bytes() > bytes_each) continue;
-    const Matrix& matrix = by_scheme[scheme].emplace_back(tensor, Matrix::RowOrder::stored, numerics);
-    bytes[scheme] += matrix.stored_bytes();
-    for (Scratch& one : scratch) matrix.reserve(one);
-    widest = std::max(widest, matrix.cols());
-    tallest = std::max(tallest, matrix.rows());
-  }
-  const std::vector<float> input(widest, 0.5f);
-  std::vector<float> out(tallest);
   std::vector<SchemeSpeed> speeds;
-  for (const auto& [scheme, matrices] : by_scheme) {
-    SchemeSpeed speed = {scheme, bytes[scheme], 0};
-    for (int round = 0; round < rounds; ++round) {
-      const auto start = Clock::now();
-      for (const Matrix& matrix : matrices) {
-        const Product product = {&matrix, input.data(), matrix.cols(), out.data(), matrix.rows(), nullptr};
-        multiply({&product, 1}, 1, scratch);
-      }
-      const double seconds = seconds_since(start);
-      if (round == 0 || seconds < speed.seconds) speed.seconds = seconds;
-    }
-    speeds.push_back(std::move(speed));
+  for (const auto& [scheme, tensors] : tensors_by_scheme(model, bytes_each)) {
+    for (const kernels::KernelTable* kernels : selected_and_lesser_kernels())
+      speeds.push_back(SchemeTimer(tensors, numerics, *kernels).measure(scheme, rounds));
   }
   return speeds;
 }

@@ -30,13 +30,19 @@ struct RoundSpeed {
 [[nodiscard]] RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64_t new_tokens,
                                     const std::function<bool()>& stop);
 
-/// Products of one scheme with one vector.
+/// Products of the matrices of one scheme, with the kernels of one instruction set. Seconds are the best of the rounds.
 struct SchemeSpeed {
-  std::string scheme;       // tensor::describe()
-  std::uint64_t bytes = 0;  // stored, of the matrices that were measured
-  double seconds = 0;       // to multiply all of them once: best of the rounds
+  std::string scheme;        // tensor::describe()
+  std::string_view kernels;  // kernels::Variant::name
+  std::uint64_t bytes = 0;   // stored, of the matrices that were multiplied with one vector
+  double seconds = 0;        // for all of these
+  // Multiplications and additions of the smallest of them with kMaxVectors vectors; 0: not measured, too slow.
+  std::uint64_t prompt_operations = 0;
+  double prompt_seconds = 0;  // for these
 };
-/// Measures matrices of each scheme of the model, up to `bytes_each` of a scheme. Foreign layouts are copied that much.
+/// Measures matrices of each scheme of the model, up to `bytes_each` of a scheme, with the kernels that INGOT_KERNELS or
+/// the machine selects and with each lesser set. Foreign layouts are copied that much. `rounds` is at least 1; a slow
+/// product is not repeated.
 [[nodiscard]] std::vector<SchemeSpeed> time_schemes(const tensor::Model& model, Numerics numerics,
                                                     std::uint64_t bytes_each, int rounds);
 

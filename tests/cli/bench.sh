@@ -6,7 +6,9 @@ got = json.load(open("bench.json"))
 positive = ["load_seconds", "resident_bytes", "owned_bytes", "read_bytes_per_second", "weight_bytes_per_token"]
 print(all(got[key] > 0 for key in positive), got["threads"], got["numerics"], len(got["rounds"]), got["read_streams"] in (1, 2, 4, 8))
 print(all(r["prompt_seconds"] > 0 and r["token_seconds"] > 0 for r in got["rounds"]))
-print([s["scheme"] for s in got["schemes"]], all(s["bytes"] > 0 and s["seconds"] > 0 for s in got["schemes"]))
+print({s["scheme"] for s in got["schemes"]}, all(s["bytes"] > 0 and s["seconds"] > 0 for s in got["schemes"]))
+print(got["schemes"][0]["kernels"] == got["kernels"], got["schemes"][-1]["kernels"], len({s["kernels"] for s in got["schemes"]}) == len(got["schemes"]))
+print(all(s["prompt_vectors"] == 64 and s["prompt_operations"] % 128 == 0 and s["prompt_seconds"] > 0 for s in got["schemes"]))
 END
 cat > llama-bench <<'END'
 #!/bin/sh
@@ -18,6 +20,7 @@ ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 --threads 1 
 sed "s|$DATA|DATA|" arguments
 python3 -c 'import json; print(json.load(open("against.json"))["against"])'
 ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 | grep -c 'tokens\|one token'
+INGOT_KERNELS=portable ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 | grep -o '^bf16  *[a-z0-9]*' | tr -s ' '
 printf '#!/bin/sh\nexit 4\n' > broken
 chmod +x broken
 ingot bench "$DATA/tiny-llama" -n 1 --rounds 1 --probe 1 --against ./broken || echo "exit $?"
