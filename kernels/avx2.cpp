@@ -91,11 +91,51 @@ void rows_bf16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, 
   rows<widen_bf16, widen_one_bf16>(w, w_stride, count, x, cols, out);
 }
 
-void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
-  const __m256 factor = _mm256_set1_ps(a);
+// Some weighted sums of kSums registers of every row: a loaded row serves them all.
+template <int kVectors, int kSums>
+void add_rows_block(const float* rows, u64 count, u64 cols, const float* weights, u64 weights_stride, float* out,
+                    u64 out_stride) noexcept {
+  __m256 sums[kVectors][kSums];
+  for (int t = 0; t < kVectors; ++t) {
+    for (int i = 0; i < kSums; ++i) sums[t][i] = loadu(out + t * out_stride + i * kLanes);
+  }
+  for (u64 r = 0; r < count; ++r) {
+    __m256 row[kSums];
+    for (int i = 0; i < kSums; ++i) row[i] = loadu(rows + r * cols + i * kLanes);
+    for (int t = 0; t < kVectors; ++t) {
+      const __m256 weight = broadcast(weights + t * weights_stride + r);
+      for (int i = 0; i < kSums; ++i) sums[t][i] = _mm256_fmadd_ps(weight, row[i], sums[t][i]);
+    }
+  }
+  for (int t = 0; t < kVectors; ++t) {
+    for (int i = 0; i < kSums; ++i) _mm256_storeu_ps(out + t * out_stride + i * kLanes, sums[t][i]);
+  }
+}
+
+template <int kVectors>
+void add_all_cols(const float* rows, u64 count, u64 cols, const float* weights, u64 weights_stride, float* out,
+                  u64 out_stride) noexcept {
   u64 i = 0;
-  for (; i + kLanes <= n; i += kLanes) _mm256_storeu_ps(out + i, _mm256_fmadd_ps(factor, loadu(x + i), loadu(out + i)));
-  for (; i < n; ++i) out[i] += a * x[i];
+  for (; i + 2 * kLanes <= cols; i += 2 * kLanes)
+    add_rows_block<kVectors, 2>(rows + i, count, cols, weights, weights_stride, out + i, out_stride);
+  for (; i + kLanes <= cols; i += kLanes)
+    add_rows_block<kVectors, 1>(rows + i, count, cols, weights, weights_stride, out + i, out_stride);
+  for (; i < cols; ++i) {
+    for (int t = 0; t < kVectors; ++t) {
+      for (u64 r = 0; r < count; ++r) out[t * out_stride + i] += weights[t * weights_stride + r] * rows[r * cols + i];
+    }
+  }
+}
+
+void add_rows(const float* rows, u64 count, u64 cols, const float* weights, u64 weights_stride, u64 vectors, float* out,
+              u64 out_stride) noexcept {
+  constexpr u64 kAtOnce = 6;
+  u64 t = 0;
+  for (; t + kAtOnce <= vectors; t += kAtOnce)
+    add_all_cols<kAtOnce>(rows, count, cols, weights + t * weights_stride, weights_stride, out + t * out_stride,
+                          out_stride);
+  for (; t < vectors; ++t)
+    add_all_cols<1>(rows, count, cols, weights + t * weights_stride, weights_stride, out + t * out_stride, out_stride);
 }
 
 // kRowCount rows times kVectors vectors at once: every loaded weight serves kVectors sums.
@@ -432,7 +472,7 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 
 const KernelTable& avx2_table() noexcept {
   static const KernelTable table = {"avx2",      dot_f32,    rows_f16,    rows_bf16,       f16_to_f32,
-                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, axpy_f32,
+                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, add_rows,
                                     rows_dot,    tile_dot,   tile_decode, panel_dot,       avx2_integer_kernels()};
   return table;
 }

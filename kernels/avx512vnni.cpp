@@ -95,13 +95,6 @@ void rows_bf16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, 
   rows<widen_bf16, widen_one_bf16>(w, w_stride, count, x, cols, out);
 }
 
-void axpy_f32(float a, const float* x, float* out, u64 n) noexcept {
-  const __m512 factor = _mm512_set1_ps(a);
-  u64 i = 0;
-  for (; i + kLanes <= n; i += kLanes) _mm512_storeu_ps(out + i, _mm512_fmadd_ps(factor, loadu(x + i), loadu(out + i)));
-  for (; i < n; ++i) out[i] += a * x[i];
-}
-
 // kRowCount rows times kVectors vectors at once: every loaded weight serves kVectors sums.
 template <int kRowCount, int kVectors>
 void rows_block(const float* w, u64 w_stride, const float* x, u64 x_stride, u64 cols, float* out,
@@ -363,7 +356,7 @@ void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 v
 
 const KernelTable& avx512vnni_table() noexcept {
   static const KernelTable table = {"avx512vnni", dot_f32,    rows_f16,    rows_bf16, f16_to_f32,
-                                    bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   axpy_f32,
+                                    bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   nullptr,
                                     rows_dot,     tile_dot,   tile_decode, panel_dot, avx512vnni_integer_kernels()};
   return table;
 }

@@ -49,11 +49,13 @@ struct KernelTable {
   void (*integers_to_f32)(const std::byte* stream, std::uint32_t bits, bool is_signed, float* dst,
                           std::uint64_t n) noexcept;
 
-  // out[i] += a * x[i]
-  void (*axpy_f32)(float a, const float* x, float* out, std::uint64_t n) noexcept;
+  // Weighted sums of rows, for several sets of weights: out[t*out_stride + i] += sum over r of weights[t*weights_stride
+  // + r] * rows[r*cols + i], one r after the other: what is added to an element does not depend on `vectors`.
+  void (*add_rows)(const float* rows, std::uint64_t count, std::uint64_t cols, const float* weights,
+                   std::uint64_t weights_stride, std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
 
   // Matrix rows times several vectors: out[t*out_stride + r] = dot(w + r*w_stride, x + t*x_stride, cols). Strides in
-  // elements.
+  // elements. A sum does not depend on `vectors`, nor on `rows` as long as rows come in fours.
   void (*rows_dot)(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride,
                    std::uint64_t vectors, std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept;
 

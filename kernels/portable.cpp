@@ -82,8 +82,14 @@ void integers_to_f32(const std::byte* stream, std::uint32_t bits, bool is_signed
   }
 }
 
-void axpy_f32(float a, const float* x, float* out, std::uint64_t n) noexcept {
-  for (std::uint64_t i = 0; i < n; ++i) out[i] += a * x[i];
+void add_rows(const float* rows, std::uint64_t count, std::uint64_t cols, const float* weights,
+              std::uint64_t weights_stride, std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept {
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    for (std::uint64_t r = 0; r < count; ++r) {
+      const float weight = weights[t * weights_stride + r];
+      for (std::uint64_t i = 0; i < cols; ++i) out[t * out_stride + i] += weight * rows[r * cols + i];
+    }
+  }
 }
 
 void rows_dot(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride,
@@ -131,7 +137,7 @@ void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint
 
 const KernelTable& portable_table() noexcept {
   static const KernelTable table = {"portable",  dot_f32,    rows_f16,    rows_bf16,       f16_to_f32,
-                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, axpy_f32,
+                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, add_rows,
                                     rows_dot,    tile_dot,   tile_decode, panel_dot,       portable_integer_kernels()};
   return table;
 }

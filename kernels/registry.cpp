@@ -46,7 +46,7 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.f32_to_f16, next.f32_to_f16);
   inherit(result.f32_to_bf16, next.f32_to_bf16);
   inherit(result.integers_to_f32, next.integers_to_f32);
-  inherit(result.axpy_f32, next.axpy_f32);
+  inherit(result.add_rows, next.add_rows);
   inherit(result.rows_dot, next.rows_dot);
   inherit(result.tile_dot, next.tile_dot);
   inherit(result.tile_decode, next.tile_decode);

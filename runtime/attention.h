@@ -30,7 +30,7 @@ class KvCache {
   /// Memory reserved for all positions.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
   /// Numbers that a worker of attend() needs.
-  [[nodiscard]] std::uint64_t scratch_elems() const noexcept { return positions_ + kRowsAtOnce * head_dim_; }
+  [[nodiscard]] std::uint64_t scratch_elems() const noexcept;
 
   /// Keeps one projected row (heads * head_dim) of keys and of values at `position`.
   void store(std::uint64_t layer, std::uint64_t position, const float* keys, const float* values) noexcept;
@@ -70,7 +70,8 @@ struct AttentionShape {
 
 /// `scratch`: per worker, cache.scratch_elems() numbers.
 /// q: (count, query_heads * head_dim), rows `stride` numbers apart, row t at position first + t; the cache holds
-/// everything up to there. The result takes the place of q.
+/// everything up to there. The result takes the place of q; that of a query does not depend on the others, nor on the
+/// number of threads.
 void attend(const KvCache& cache, std::uint64_t layer, const AttentionShape& shape, std::uint64_t first,
             std::uint64_t count, float* q, std::uint64_t stride, std::vector<std::vector<float>>& scratch);
 

@@ -67,25 +67,44 @@ void check_rows(const Filled& filled, KvType type, Part part) {
   }
 }
 
-// Softmax of scores over the rows that the cache holds, in binary64.
-std::vector<double> expected_attention(const KvCache& cache, std::uint64_t head, std::uint64_t end, const float* q) {
+// Softmax of scores over the rows of positions [begin, end) that the cache holds, in binary64.
+std::vector<double> expected_attention(const KvCache& cache, std::uint64_t head, std::uint64_t begin, std::uint64_t end,
+                                       const AttentionShape& shape, const float* q) {
   std::vector<float> scratch(KvCache::kRowsAtOnce * kDim);
   std::vector<double> weights;
-  for (std::uint64_t p = 0; p < end; ++p) {
+  for (std::uint64_t p = begin; p < end; ++p) {
     const float* const key = cache.rows(Part::keys, 1, head, p, 1, scratch.data());
     double score = 0;
-    for (std::uint64_t i = 0; i < kDim; ++i) score += static_cast<double>(key[i]) * q[i] * 0.25;
-    weights.push_back(std::exp(score));
+    for (std::uint64_t i = 0; i < kDim; ++i) score += static_cast<double>(key[i]) * q[i] * shape.scale;
+    weights.push_back(std::exp(shape.softcap == 0 ? score : shape.softcap * std::tanh(score / shape.softcap)));
   }
   double sum = 0;
   for (const double weight : weights) sum += weight;
   std::vector<double> out(kDim);
-  for (std::uint64_t p = 0; p < end; ++p) {
+  for (std::uint64_t p = begin; p < end; ++p) {
     const float* const value = cache.rows(Part::values, 1, head, p, 1, scratch.data());
-    for (std::uint64_t i = 0; i < kDim; ++i) out[i] += weights[p] / sum * value[i];
+    for (std::uint64_t i = 0; i < kDim; ++i) out[i] += weights[p - begin] / sum * value[i];
   }
   return out;
 }
+
+constexpr std::uint64_t kQueryHeads = 2 * kHeads, kWidth = kQueryHeads * kDim;
+
+// The attention of `count` positions from `first` on.
+std::vector<float> attention(const Filled& filled, const AttentionShape& shape, std::uint64_t first,
+                             std::uint64_t count, std::vector<float> q) {
+  std::vector<std::vector<float>> scratch(static_cast<std::size_t>(ingot::thread_count()),
+                                          std::vector<float>(filled.cache.scratch_elems()));
+  attend(filled.cache, 1, shape, first, count, q.data(), kWidth, scratch);
+  return q;
+}
+
+// A limit that a cap of 2 does not hide, a window that begins within a group of rows, one that is longer than all.
+constexpr AttentionShape kShapes[] = {{kQueryHeads, 0.25f, 0, 0},
+                                      {kQueryHeads, 0.25f, 0, 13},
+                                      {kQueryHeads, 0.25f, 2, 0},
+                                      {kQueryHeads, 0.25f, 2, 1},
+                                      {kQueryHeads, 0.25f, 2, 100}};
 
 }  // namespace
 
@@ -120,27 +139,65 @@ TEST_CASE("numbers that are not finite stay so, rows of zeros stay zero") {
   }
 }
 
-TEST_CASE("attention is the softmax over the rows that are kept") {
+TEST_CASE("attention is the softmax over the rows that are kept, within the window and under the cap") {
+  constexpr std::uint64_t kFirst = 19, kCount = 17;
   for (const KvType type : kTypes) {
     INFO(std::string(name(type)));
     const Filled filled(type);
     std::mt19937 random(4);
-    constexpr std::uint64_t kQueryHeads = 2 * kHeads, kFirst = 30, kCount = 4;
-    const std::vector<float> q = random_numbers(random, kCount * kQueryHeads * kDim);
-    std::vector<float> out = q;
-    std::vector<std::vector<float>> scratch(static_cast<std::size_t>(ingot::thread_count()),
-                                            std::vector<float>(filled.cache.scratch_elems()));
-    attend(filled.cache, 1, {kQueryHeads, 0.25f, 0, 0}, kFirst, kCount, out.data(), kQueryHeads * kDim, scratch);
-    for (std::uint64_t t = 0; t < kCount; ++t) {
-      for (std::uint64_t head = 0; head < kQueryHeads; ++head) {
-        const std::uint64_t at = (t * kQueryHeads + head) * kDim;
-        const std::vector<double> expected = expected_attention(filled.cache, head / 2, kFirst + t + 1, &q[at]);
-        // Scores of magnitude 10 at most, each off by the rounding of 24 sums, move weights by twice that; values of
-        // magnitude 5 at most, 34 of them added up.
-        constexpr double kBound = (2 * 10 * (kDim + 2) + kPositions) * 0x1p-24 * 5;
-        for (std::uint64_t i = 0; i < kDim; ++i) REQUIRE(std::abs(out[at + i] - expected[i]) <= kBound);
+    const std::vector<float> q = random_numbers(random, kCount * kWidth);
+    for (const AttentionShape& shape : kShapes) {
+      const std::vector<float> out = attention(filled, shape, kFirst, kCount, q);
+      for (std::uint64_t t = 0; t < kCount; ++t) {
+        const std::uint64_t end = kFirst + t + 1;
+        const std::uint64_t begin = shape.window != 0 && shape.window < end ? end - shape.window : 0;
+        for (std::uint64_t head = 0; head < kQueryHeads; ++head) {
+          const std::uint64_t at = t * kWidth + head * kDim;
+          const std::vector<double> expected = expected_attention(filled.cache, head / 2, begin, end, shape, &q[at]);
+          // Scores of magnitude 10 at most, each off by the rounding of 24 sums, move weights by twice that; values of
+          // magnitude 5 at most, 36 of them added up.
+          constexpr double kBound = (2 * 10 * (kDim + 2) + kPositions) * 0x1p-24 * 5;
+          for (std::uint64_t i = 0; i < kDim; ++i) REQUIRE(std::abs(out[at + i] - expected[i]) <= kBound);
+        }
       }
     }
+  }
+}
+
+TEST_CASE("the attention of a position is the same bits whatever is computed beside it, with any number of threads") {
+  constexpr std::uint64_t kFirst = 3, kCount = 34;
+  const int threads = ingot::thread_count();
+  for (const KvType type : kTypes) {
+    const Filled filled(type);
+    std::mt19937 random(5);
+    const std::vector<float> q = random_numbers(random, kCount * kWidth);
+    for (const AttentionShape& shape : kShapes) {
+      const std::vector<float> together = attention(filled, shape, kFirst, kCount, q);
+      ingot::set_thread_count(threads + 3);
+      CHECK(attention(filled, shape, kFirst, kCount, q) == together);
+      ingot::set_thread_count(threads);
+      for (std::uint64_t t = 0; t < kCount; ++t) {
+        const auto row = q.begin() + static_cast<std::ptrdiff_t>(t * kWidth);
+        const std::vector<float> alone = attention(filled, shape, kFirst + t, 1, {row, row + kWidth});
+        REQUIRE(std::equal(alone.begin(), alone.end(), together.begin() + static_cast<std::ptrdiff_t>(t * kWidth)));
+      }
+    }
+  }
+}
+
+TEST_CASE("a binary16 cache clamps what it cannot hold, instead of making it infinite") {
+  KvCache cache(KvType::f16, 1, 1, 1, kDim);
+  std::vector<float> row(kDim, 1), scratch(kDim);
+  row[0] = 65519;  // rounds to 65504
+  row[1] = 65520;  // would round to infinity
+  row[2] = -3e38f;
+  cache.store(0, 0, row.data(), row.data());
+  for (const Part part : {Part::keys, Part::values}) {
+    const float* const kept = cache.rows(part, 0, 0, 0, 1, scratch.data());
+    CHECK(kept[0] == 65504);
+    CHECK(kept[1] == 65504);
+    CHECK(kept[2] == -65504);
+    CHECK(kept[3] == 1);
   }
 }
 
