@@ -17,7 +17,7 @@ using Part = KvCache::Part;
 
 namespace {
 
-constexpr std::uint64_t kLayers = 2, kHeads = 3, kPositions = 37, kDim = 24;
+constexpr std::uint64_t kLayers = 2, kHeads = 3, kPositions = 37, kDim = 40;
 constexpr KvType kTypes[] = {KvType::f32, KvType::f16, KvType::q8};
 
 std::vector<float> random_numbers(std::mt19937& random, std::size_t count) {
@@ -154,7 +154,7 @@ TEST_CASE("attention is the softmax over the rows that are kept, within the wind
         for (std::uint64_t head = 0; head < kQueryHeads; ++head) {
           const std::uint64_t at = t * kWidth + head * kDim;
           const std::vector<double> expected = expected_attention(filled.cache, head / 2, begin, end, shape, &q[at]);
-          // Scores of magnitude 10 at most, each off by the rounding of 24 sums, move weights by twice that; values of
+          // Scores of magnitude 10 at most, each off by the rounding of 40 sums, move weights by twice that; values of
           // magnitude 5 at most, 36 of them added up.
           constexpr double kBound = (2 * 10 * (kDim + 2) + kPositions) * 0x1p-24 * 5;
           for (std::uint64_t i = 0; i < kDim; ++i) REQUIRE(std::abs(out[at + i] - expected[i]) <= kBound);
