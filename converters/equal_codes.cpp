@@ -23,7 +23,39 @@ using tensor::Tensor;
 constexpr std::size_t kCodes = 0, kScales = 1, kOffsets = 2;    // planes of such tensors
 constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 19;  // of codes: both tensors' stay in the cache
 
+bool same_bytes(Bytes a, Bytes b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
+/// Tables and parameters of more than a row.
+bool same_whole_planes(const Tensor& a, const Tensor& b) {
+  const std::vector<tensor::PlaneSpec> specs = a.plane_specs();
+  for (std::size_t i = 0; i < specs.size(); ++i)
+    if (!specs[i].sliced && !same_bytes(a.planes->whole(i), b.planes->whole(i))) return false;
+  return true;
+}
+
 std::uint64_t groups_of(const StoredUnits& units) { return units.specs()[kScales].cols; }
+
+bool is_float_group(const tensor::Level& level) {
+  const DType type = level.type;
+  return (type == DType::f16 || type == DType::bf16 || type == DType::f32) && level.block.rows == 1 &&
+         !level.custom_table && !level.divide && level.multiply == 1 && level.add == 0;
+}
+
+/// Are the parameters of all groups and rows a scale and at most one offset?
+bool has_lines(const Tensor& tensor) {
+  const tensor::Scheme& scheme = tensor.scheme;
+  if (scheme.codes.kind != tensor::CodeKind::number || scheme.codes.type != DType::u4 || scheme.rounded_scale ||
+      scheme.scale_offset || scheme.shift != 0 || scheme.scales.size() != 1 || !is_float_group(scheme.scales[0]))
+    return false;
+  if (scheme.offset.kind == OffsetKind::none || scheme.offset.kind == OffsetKind::zero) return true;
+  if (scheme.offset.levels.size() != 1 || scheme.offset.levels[0].block != scheme.scales[0].block) return false;
+  const tensor::Level& offset = scheme.offset.levels[0];
+  if (scheme.offset.kind == OffsetKind::bias) return is_float_group(offset);
+  return scheme.offset.kind == OffsetKind::zero_points && offset.type == DType::u8 && !offset.custom_table &&
+         offset.multiply == 1 && offset.add == 0;
+}
 
 /// Every value is  scale * code + constant; both parameters of all groups and rows: (units, groups, 16).
 struct Lines {
@@ -66,12 +98,8 @@ bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const st
 }
 
 bool equal_units(const StoredUnits& a, const StoredUnits& b, std::uint64_t count) {
-  const auto same_bytes = [&](std::size_t plane) {
-    return std::memcmp(a.planes()[plane].data(), b.planes()[plane].data(), a.planes()[plane].size()) == 0;
-  };
-  if (!same_bytes(kCodes)) return false;
-  if (a.tensor().scheme == b.tensor().scheme)
-    return same_bytes(kScales) && (a.planes().size() <= kOffsets || same_bytes(kOffsets));
+  if (a.tensor().scheme == b.tensor().scheme) return std::ranges::equal(a.planes(), b.planes(), same_bytes);
+  if (!same_bytes(a.planes()[kCodes], b.planes()[kCodes])) return false;
   Lines lines_a, lines_b;
   find_lines(a, lines_a);
   find_lines(b, lines_b);
@@ -101,9 +129,10 @@ std::uint64_t window_units(const Tensor& tensor) {
 }  // namespace
 
 std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor& b) {
-  if (!tensor::UnitFingerprint::takes(a) || !tensor::UnitFingerprint::takes(b) || a.shape != b.shape ||
-      a.scheme.codes != b.scheme.codes || !groups_match(a, b))
+  if (!tensor::UnitFingerprint::takes(a) || !tensor::UnitFingerprint::takes(b) || a.shape != b.shape)
     return std::nullopt;
+  const bool is_one_form = a.scheme == b.scheme && same_whole_planes(a, b);
+  if (!is_one_form && !(has_lines(a) && has_lines(b) && groups_match(a, b))) return std::nullopt;
   tensor::UnitFingerprint fingerprint(a);
   std::atomic<bool> equal{true};
   struct Worker {

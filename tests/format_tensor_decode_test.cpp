@@ -8,6 +8,7 @@
 
 #include "expect_error.h"
 #include "format/tensor/decode.h"
+#include "format/tensor/unit_fingerprint.h"
 #include "streamed_planes.h"
 #include "tensor_oracle.h"
 
@@ -242,6 +243,55 @@ TEST_CASE("decoding_is_the_exact_value_rounded_once") {
       }
     }
   }
+}
+
+namespace {
+
+Hash128 fingerprint_of_values(const Shape& shape, const std::vector<float>& values) {
+  FingerprintBuilder builder(shape);  // one block
+  builder.add_block(0, values);
+  return builder.finish();
+}
+
+/// Through windows of one unit after the other.
+Hash128 fingerprint_by_units(const Tensor& tensor) {
+  UnitFingerprint fingerprint(tensor);
+  const std::vector<PlaneSpec> specs = tensor.plane_specs();
+  for (std::uint64_t unit = 0; unit < tensor.geometry().units; ++unit) {
+    std::vector<Bytes> planes;
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      const Bytes view = specs[i].sliced ? *tensor.planes->view(i) : Bytes();
+      planes.push_back(view.subspan(specs[i].sliced ? unit * specs[i].unit_bytes : 0, specs[i].unit_bytes));
+    }
+    UnitFingerprint::Window& window = fingerprint.open(unit, unit + 1, std::move(planes));
+    window.add(0, window.block_count());
+  }
+  return fingerprint.finish();
+}
+
+}  // namespace
+
+TEST_CASE("fingerprints_of_tiles_are_those_of_exact_values_with_and_without_decoding") {
+  std::mt19937_64 random(31);
+  std::size_t taken = 0;
+  for (const Scheme& scheme : schemes()) {
+    if (!allows_tiles(scheme) || scheme.is_plain()) continue;
+    for (const Shape& shape : {Shape{16, 64}, Shape{50, 160}, Shape{17, 72}, Shape{2, 33, 128}}) {
+      for (const bool tame : {false, true}) {
+        const PlainTensor plain = test::random_tensor(shape, scheme, Packing::tiles, tame, random);
+        const Tensor tensor = test::as_tensor(plain);
+        const std::string expected = fingerprint_of_values(shape, oracle(plain)).hex();
+        CAPTURE(describe(scheme));
+        CAPTURE(plain.rows);
+        CAPTURE(plain.cols);
+        CHECK(fingerprint(tensor).hex() == expected);
+        CHECK(fingerprint(streamed(tensor)).hex() == expected);
+        taken += CanonicalTiles::takes(tensor) ? 1 : 0;
+        if (UnitFingerprint::takes(tensor)) CHECK(fingerprint_by_units(tensor).hex() == expected);
+      }
+    }
+  }
+  CHECK(taken > 250);
 }
 
 TEST_CASE("flat_runs_ignore_the_shape") {

@@ -121,7 +121,8 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
       add_units(tensor, std::exchange(streamed, {}), nullptr);  // file order: one plane after the other
   }
   tensor::UnitFingerprint* of_units = nullptr;
-  if (!reuse && streamed.size() == specs.size() && tensor::UnitFingerprint::takes(tensor))
+  const auto sliced = std::count_if(specs.begin(), specs.end(), [](const auto& spec) { return spec.sliced; });
+  if (!reuse && std::cmp_equal(streamed.size(), sliced) && tensor::UnitFingerprint::takes(tensor))
     of_units = unit_fingerprints_.emplace_back(std::make_unique<tensor::UnitFingerprint>(tensor)).get();
   if (!streamed.empty()) add_units(tensor, std::move(streamed), of_units);
   blobs_.after_flush([this, &tensor, number, reuse, in_passing, of_units, blob_numbers] {
@@ -196,9 +197,9 @@ void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<Streame
 const ChunkTask* TensorWriter::window_task(tensor::UnitFingerprint& fingerprint,
                                            const std::vector<StreamedPlane>& planes, std::uint64_t unit_begin,
                                            std::uint64_t unit_end, std::uint64_t code_bytes) {
-  std::vector<Bytes> bytes;
+  std::vector<Bytes> bytes(planes.back().index + 1);  // all sliced planes are among them
   for (const StreamedPlane& plane : planes)
-    bytes.emplace_back(plane.region + plane.carry.size(), (unit_end - unit_begin) * plane.unit_bytes);
+    bytes[plane.index] = Bytes(plane.region + plane.carry.size(), (unit_end - unit_begin) * plane.unit_bytes);
   tensor::UnitFingerprint::Window& window = fingerprint.open(unit_begin, unit_end, std::move(bytes));
   const std::uint64_t first = planes[0].next_chunk, count = ceil_div(code_bytes, kChunkBytes);
   if (count == 0) {

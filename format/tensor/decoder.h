@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "format/tensor/bulk.h"
@@ -37,6 +38,18 @@ struct DecodeScratch {
   std::uint64_t unit_begin = 0, unit_end = 0;
 };
 
+/// Parameters of a tile for tile_loops.h, and what they are made of. Buffers of one thread.
+struct TileRunBuffers {
+  std::vector<float> scales, zeros, adds;  // (runs, 16)
+  std::vector<std::vector<float>> levels;  // per level: (columns, 16)
+  std::vector<float> row;                  // of parameters
+  std::vector<std::uint8_t> codes;         // small parameters, one per byte
+};
+
+/// The loop of tile_loops.h that makes a tensor's values, and the form in which it takes a row of codes: a dense stream
+/// of 4 bits each, or one byte each.
+enum class TileForm : std::uint8_t { none, nibbles, bytes, table16, e4m3 };
+
 /// Immutable and thread-safe; keeps the tensor's planes alive. The constructor throws unsupported for opaque codes and
 /// unknown tables or grids, invalid_value for a broken permutation or group index.
 class Decoder {
@@ -57,6 +70,17 @@ class Decoder {
   void decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end,
               float* out, std::uint64_t stride, DecodeScratch& scratch) const;
 
+  // decoder_tiles.cpp: whole tiles through the loops of tile_loops.h
+  [[nodiscard]] TileForm tile_form() const noexcept;  // none: not through them
+  [[nodiscard]] std::uint64_t run_cols() const noexcept { return run_cols_; }
+  /// What canonical_bytes() flips, and the 16 entries of canonical_table16().
+  [[nodiscard]] std::uint8_t tile_flip() const noexcept { return sign_offset() == 0 ? 0 : 0x80; }
+  [[nodiscard]] const float* tile_table() const noexcept { return code_table_.data(); }
+  /// Fills scales, zeros and adds for tile `unit`. planes[i]: the unit's bytes of a sliced plane, all bytes of another.
+  /// False where a parameter does not suit the loops (it is not finite): then decode() has the values.
+  [[nodiscard]] bool read_tile_runs(std::uint64_t unit, std::span<const std::byte* const> planes,
+                                    TileRunBuffers& buffers) const;
+
  private:
   enum class Arithmetic : std::uint8_t { binary32, binary64, steps, reference };
   enum class CodeForm : std::uint8_t { integer_bytes, table_bytes, grid, wide };
@@ -68,6 +92,7 @@ class Decoder {
     std::uint64_t rows, cols;             // parameters of one matrix
     std::uint64_t columns_per_parameter;  // 0: one for all columns
     std::vector<double> numbers;          // of every code, for types of at most 8 bits
+    std::vector<float> values;            // the same in binary32
     NumberRange range;
   };
   struct Window {
@@ -121,6 +146,19 @@ class Decoder {
   }
   [[nodiscard]] ElementParts parts_of(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const;
   [[nodiscard]] WideRun wide_run(std::uint64_t row, std::uint64_t run, const DecodeScratch& scratch) const;
+
+  // decoder_tiles.cpp
+  [[nodiscard]] bool is_exact_product(std::size_t level_begin, std::size_t level_end,
+                                      NumberRange factor) const noexcept;
+  [[nodiscard]] bool all_exact_levels() const noexcept;
+  [[nodiscard]] bool is_one_fma() const noexcept;
+  [[nodiscard]] bool all_finite_codes() const noexcept;
+  void read_tile_elements(const LevelPlane& plane, const std::byte* bytes, std::uint64_t first, std::uint64_t count,
+                          float* out, std::vector<std::uint8_t>& codes) const;
+  void read_tile_level(const LevelPlane& plane, std::uint64_t unit, const std::byte* bytes, std::vector<float>& out,
+                       TileRunBuffers& buffers) const;
+  template <class RunsEach>
+  void round_tile_scales(TileRunBuffers& buffers, std::uint64_t runs, RunsEach runs_each) const;
 
   // decoder_steps.cpp: rounded_steps
   [[nodiscard]] bool steps_fit_loops() const noexcept;

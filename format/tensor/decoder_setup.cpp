@@ -73,7 +73,7 @@ Decoder::Decoder(const Tensor& tensor)
 }
 
 void Decoder::add_level(const Level& level, std::size_t plane, const PlaneSpec& spec, Bytes scale_table) {
-  LevelPlane entry{level, plane, spec.sliced, spec.rows, spec.cols, level.block.cols, {}, {}};
+  LevelPlane entry{level, plane, spec.sliced, spec.rows, spec.cols, level.block.cols, {}, {}, {}};
   if (level.custom_table) {
     for (std::size_t i = 0; 4 * i < scale_table.size(); ++i)
       entry.numbers.push_back(load_le<float>(scale_table.data() + 4 * i));
@@ -91,6 +91,7 @@ void Decoder::add_level(const Level& level, std::size_t plane, const PlaneSpec& 
     if (changed)
       entry.range = range_of_sum(range_of_product(entry.range, range_of({&multiply, 1})), range_of({&constant, 1}));
   }
+  entry.values.assign(entry.numbers.begin(), entry.numbers.end());
   levels_.push_back(std::move(entry));
 }
 

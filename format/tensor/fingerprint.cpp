@@ -131,7 +131,7 @@ void hash_tiles(const Tensor& tensor, std::vector<Hash128>& blocks) {
   std::vector<CanonicalTiles::Scratch> scratches(static_cast<std::size_t>(thread_count()));
   for_each_block(elements, [&](std::uint64_t first, std::uint64_t last, int worker) {
     tiles.hash(first * kFingerprintBlockElems, kFingerprintBlockElems, std::span(blocks).subspan(first, last - first),
-               scratches[static_cast<std::size_t>(worker)]);
+               nullptr, scratches[static_cast<std::size_t>(worker)]);
     const auto [unit_begin, unit_end] =
         tiles.units_ending_in(first * kFingerprintBlockElems, std::min(elements, last * kFingerprintBlockElems));
     if (unit_begin < unit_end) tensor.planes->done_with(unit_begin, unit_end);

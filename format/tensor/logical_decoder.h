@@ -23,6 +23,13 @@ class LogicalDecoder {
 
   [[nodiscard]] const Decoder& stored() const noexcept { return stored_; }
   [[nodiscard]] std::uint64_t elements() const noexcept { return stored_.geometry().elements; }
+  /// Is the logical tensor the stored one, but for the order of the rows?
+  [[nodiscard]] bool only_moves_rows() const noexcept {
+    return arrangement_ == Arrangement::rows && col_steps_.empty() && ones_ == 0;
+  }
+  [[nodiscard]] bool stored_in_order() const noexcept { return only_moves_rows() && row_steps_.empty(); }
+  /// Where a logical row is stored, if only rows move.
+  [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept { return mapped(row, row_steps_); }
   /// True when pieces of the logical tensor cost about as much as the whole: better decode it once.
   [[nodiscard]] bool needs_whole_tensor() const noexcept {
     return arrangement_ != Arrangement::rows && !stored_.has_views();

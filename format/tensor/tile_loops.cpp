@@ -7,7 +7,12 @@
 
 #include "format/base/byte_reader.h"
 #include "format/tensor/float_bits.h"
+#include "format/tensor/float_codes.h"
 #include "format/tensor/group_layout.h"
+
+#ifdef INGOT_TENSOR_ISA_FILES
+#include <cpuid.h>
+#endif
 
 namespace ingot::tensor {
 namespace {
@@ -69,20 +74,58 @@ void rows_of_squares(const std::byte* squares, const std::uint32_t* order, std::
   }
 }
 
-void canonical_nibbles(const std::uint32_t* words, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
-                       std::uint64_t row, std::uint32_t* out) noexcept {
+/// Every value by its formula; adding zero turns -0, which a tiny product can be rounded to, into 0.
+template <class Number>
+void canonical_values(std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs, std::uint64_t row,
+                      std::uint32_t* out, Number number) noexcept {
   for (std::uint64_t col = col_begin; col < col_end; ++col) {
     const std::uint64_t at = col / runs.run_cols * kTileOutputs + row;
-    const std::uint32_t nibble = words[col / kSide] >> (col % kSide * 4) & 15u;
-    *out++ = bits_of(std::fma(runs.scales[at], static_cast<float>(nibble) - runs.zeros[at], runs.adds[at]));
+    *out++ = bits_of(std::fma(runs.scales[at], number(col) - runs.zeros[at], runs.adds[at]) + 0.0f);
   }
 }
 
-constexpr TileLoops kPortable = {lines_of_rows, rows_of_lines, squares_of_rows, rows_of_squares, canonical_nibbles};
+std::uint32_t nibble(const std::byte* codes, std::uint64_t col) noexcept {
+  return std::to_integer<std::uint32_t>(codes[col / 2]) >> (col % 2 * 4) & 15u;
+}
+
+void canonical_nibbles(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
+                       std::uint64_t row, std::uint32_t* out) noexcept {
+  canonical_values(col_begin, col_end, runs, row, out,
+                   [&](std::uint64_t col) { return static_cast<float>(nibble(codes, col)); });
+}
+
+void canonical_bytes(const std::byte* codes, std::uint8_t flip, std::uint64_t col_begin, std::uint64_t col_end,
+                     const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept {
+  canonical_values(col_begin, col_end, runs, row, out, [&](std::uint64_t col) {
+    return static_cast<float>(std::to_integer<std::uint8_t>(codes[col]) ^ flip);
+  });
+}
+
+void canonical_table16(const std::byte* codes, const float* table, std::uint64_t col_begin, std::uint64_t col_end,
+                       const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept {
+  canonical_values(col_begin, col_end, runs, row, out, [&](std::uint64_t col) { return table[nibble(codes, col)]; });
+}
+
+void canonical_e4m3(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
+                    std::uint64_t row, std::uint32_t* out) noexcept {
+  canonical_values(col_begin, col_end, runs, row, out,
+                   [&](std::uint64_t col) { return e4m3_to_f32(std::to_integer<std::uint8_t>(codes[col])); });
+}
+
+constexpr TileLoops kPortable = {lines_of_rows,     rows_of_lines,   squares_of_rows,   rows_of_squares,
+                                 canonical_nibbles, canonical_bytes, canonical_table16, canonical_e4m3};
+
+#ifdef INGOT_TENSOR_ISA_FILES
+/// clang 14 does not know __builtin_cpu_supports("f16c").
+bool has_f16c() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 const TileLoops& choose() noexcept {
 #ifdef INGOT_TENSOR_ISA_FILES
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return tile_loops_avx2();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) return tile_loops_avx2();
 #endif
   return kPortable;
 }

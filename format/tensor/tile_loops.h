@@ -1,6 +1,6 @@
-// Hot loops over tiles of 4-bit codes (group_layout.h) and over words on their way into tiles and out of them, in two
-// builds: portable (tile_loops.cpp), which reads like the definition, and AVX2 with FMA (tile_loops_avx2.cpp), chosen once
-// at run time. Both give the same bits. An ISA file may include only this header and the intrinsics.
+// Hot loops over tiles of codes (group_layout.h) and over words on their way into tiles and out of them, in two builds:
+// portable (tile_loops.cpp), which reads like the definition, and AVX2 with FMA and F16C (tile_loops_avx2.cpp), chosen
+// once at run time. Both give the same bits. An ISA file may include only this header and the intrinsics.
 #pragma once
 
 #include <cstddef>
@@ -31,11 +31,22 @@ struct TileLoops {
   void (*rows_of_squares)(const std::byte* squares, const std::uint32_t* order, std::byte* rows,
                           std::uint64_t stride_bytes) noexcept;
 
-  /// Bits of scale * (nibble - zero) + add, rounded once to binary32 where the difference is exact, of columns
-  /// [col_begin, col_end) of row `row` of a tile; both are multiples of 8. `words`: the row, one word after the other.
-  /// They are the canonical bits of spec/fingerprint.md where all parameters are finite and no `add` is -0.
-  void (*canonical_nibbles)(const std::uint32_t* words, std::uint64_t col_begin, std::uint64_t col_end,
+  // Canonical bits (spec/fingerprint.md) of scale * (T(code) - zero) + add, rounded once to binary32 where the difference
+  // is exact, of columns [col_begin, col_end) of row `row` of a tile; both are multiples of 8. `codes`: the whole row.
+  // All parameters and numbers are finite, no `add` is -0.
+
+  /// T(code) = code, 4 bits each, lowest first. Scales and adds are multiples of 2^-149, zeros are integers.
+  void (*canonical_nibbles)(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end,
                             const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept;
+  /// The same, a byte each; T(code) = code ^ flip.
+  void (*canonical_bytes)(const std::byte* codes, std::uint8_t flip, std::uint64_t col_begin, std::uint64_t col_end,
+                          const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept;
+  /// T(code) = table[code], 4 bits each.
+  void (*canonical_table16)(const std::byte* codes, const float* table, std::uint64_t col_begin, std::uint64_t col_end,
+                            const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept;
+  /// T(code) = the number of e4m3, no code being NaN. Only scale * T(code); 256 * scale must be finite.
+  void (*canonical_e4m3)(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
+                         std::uint64_t row, std::uint32_t* out) noexcept;
 };
 
 /// The best build for this machine.

@@ -1,4 +1,4 @@
-// The tile loops with AVX2 and FMA: rows and lines are transposed in registers, 8 x 8 words at a time.
+// The tile loops with AVX2, FMA and F16C: rows and lines are transposed in registers, 8 x 8 words at a time.
 #include "format/tensor/tile_loops.h"
 
 #include <immintrin.h>
@@ -96,24 +96,88 @@ void rows_of_squares(const std::byte* squares, const std::uint32_t* order, std::
   for (std::uint64_t i = 0; i < kSide; ++i) storeu(rows + i * stride_bytes, r[i]);
 }
 
-void canonical_nibbles(const std::uint32_t* words, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
-                       std::uint64_t row, std::uint32_t* out) noexcept {
-  const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28), fifteen = _mm256_set1_epi32(15);
-  for (std::uint64_t col = col_begin; col < col_end;) {
-    const std::uint64_t run = col / runs.run_cols, run_end = (run + 1) * runs.run_cols;
-    const std::uint64_t end = run_end < col_end ? run_end : col_end, at = run * kTileRows + row;
-    const __m256 scale = _mm256_set1_ps(runs.scales[at]), zero = _mm256_set1_ps(runs.zeros[at]);
-    const __m256 add = _mm256_set1_ps(runs.adds[at]);
-    for (; col < end; col += kSide, out += kSide) {
-      const __m256i word = _mm256_set1_epi32(static_cast<int>(words[col / kSide]));
-      const __m256i nibbles = _mm256_and_si256(_mm256_srlv_epi32(word, shifts), fifteen);
-      const __m256 difference = _mm256_sub_ps(_mm256_cvtepi32_ps(nibbles), zero);
-      storeu(out, _mm256_castps_si256(_mm256_fmadd_ps(scale, difference, add)));
-    }
+// The canonical loops call values(col, scale, zero, add) for the columns of every run; what it has made ready for the
+// run makes eight values at a time.
+
+template <class Values>
+inline void each_run(std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs, std::uint64_t row,
+                     std::uint32_t* out, Values values) noexcept {
+  std::uint64_t run = col_begin / runs.run_cols;
+  for (std::uint64_t col = col_begin; col < col_end; ++run) {
+    const std::uint64_t run_end = (run + 1) * runs.run_cols, at = run * kTileRows + row;
+    const std::uint64_t end = run_end < col_end ? run_end : col_end;
+    const auto eight_at = values(_mm256_broadcast_ss(runs.scales + at), _mm256_broadcast_ss(runs.zeros + at),
+                                 _mm256_broadcast_ss(runs.adds + at));
+    for (; col < end; col += kSide, out += kSide) storeu(out, _mm256_castps_si256(eight_at(col)));
   }
 }
 
-constexpr TileLoops kAvx2 = {lines_of_rows, rows_of_lines, squares_of_rows, rows_of_squares, canonical_nibbles};
+/// Eight nibbles in the low bits of the lanes, with others above them.
+inline __m256i nibbles_at(const std::byte* codes, std::uint64_t col) noexcept {
+  int word;
+  __builtin_memcpy(&word, codes + col / 2, sizeof word);
+  return _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+}
+
+inline __m128i eight_bytes(const std::byte* at) noexcept {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
+}
+
+void canonical_nibbles(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
+                       std::uint64_t row, std::uint32_t* out) noexcept {
+  const __m256i fifteen = _mm256_set1_epi32(15);
+  each_run(col_begin, col_end, runs, row, out, [=](__m256 scale, __m256 zero, __m256 add) {
+    return [=](std::uint64_t col) {
+      const __m256i nibbles = _mm256_and_si256(nibbles_at(codes, col), fifteen);
+      return _mm256_fmadd_ps(scale, _mm256_sub_ps(_mm256_cvtepi32_ps(nibbles), zero), add);
+    };
+  });
+}
+
+void canonical_bytes(const std::byte* codes, std::uint8_t flip, std::uint64_t col_begin, std::uint64_t col_end,
+                     const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept {
+  const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
+  each_run(col_begin, col_end, runs, row, out, [=](__m256 scale, __m256 zero, __m256 add) {
+    return [=](std::uint64_t col) {
+      const __m256i numbers = _mm256_cvtepu8_epi32(_mm_xor_si128(eight_bytes(codes + col), flips));
+      return _mm256_fmadd_ps(scale, _mm256_sub_ps(_mm256_cvtepi32_ps(numbers), zero), add);
+    };
+  });
+}
+
+/// The 16 values of a run stand in two registers.
+void canonical_table16(const std::byte* codes, const float* table, std::uint64_t col_begin, std::uint64_t col_end,
+                       const TileRuns& runs, std::uint64_t row, std::uint32_t* out) noexcept {
+  const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8);
+  each_run(col_begin, col_end, runs, row, out, [=](__m256 scale, __m256 zero, __m256 add) {
+    const __m256 plus_zero = _mm256_setzero_ps();  // -0 + 0 = 0
+    const __m256 low_values = _mm256_add_ps(_mm256_fmadd_ps(scale, _mm256_sub_ps(low, zero), add), plus_zero);
+    const __m256 high_values = _mm256_add_ps(_mm256_fmadd_ps(scale, _mm256_sub_ps(high, zero), add), plus_zero);
+    return [=](std::uint64_t col) {
+      const __m256i index = nibbles_at(codes, col);
+      const __m256 is_high = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));  // bit 3 chooses
+      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low_values, index), _mm256_permutevar8x32_ps(high_values, index),
+                              is_high);
+    };
+  });
+}
+
+/// s eeee mmm is s 0 eeee mmm 0000000 of binary16 times 256, subnormal numbers too.
+void canonical_e4m3(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end, const TileRuns& runs,
+                    std::uint64_t row, std::uint32_t* out) noexcept {
+  const __m128i all_but_bit_14 = _mm_set1_epi16(static_cast<short>(0xBFFF)), none = _mm_setzero_si128();
+  each_run(col_begin, col_end, runs, row, out, [=](__m256 scale, __m256, __m256) {
+    const __m256 scale_256 = _mm256_mul_ps(scale, _mm256_set1_ps(256)), plus_zero = _mm256_setzero_ps();
+    return [=](std::uint64_t col) {
+      const __m128i high_bytes = _mm_unpacklo_epi8(none, eight_bytes(codes + col));
+      const __m256 number = _mm256_cvtph_ps(_mm_and_si128(_mm_srai_epi16(high_bytes, 1), all_but_bit_14));
+      return _mm256_add_ps(_mm256_mul_ps(scale_256, number), plus_zero);
+    };
+  });
+}
+
+constexpr TileLoops kAvx2 = {lines_of_rows,     rows_of_lines,   squares_of_rows,   rows_of_squares,
+                             canonical_nibbles, canonical_bytes, canonical_table16, canonical_e4m3};
 
 }  // namespace
 }  // namespace ingot::tensor

@@ -8,39 +8,37 @@
 #include <mutex>
 #include <vector>
 
+#include "format/tensor/canonical_tiles.h"
 #include "format/tensor/fingerprint.h"
 
 namespace ingot::tensor {
-
-class CanonicalTiles;
 
 class UnitFingerprint {
  public:
   /// Units that lie in memory, and the blocks of values that are whole in them.
   class Window {
    public:
-    ~Window();
     [[nodiscard]] std::uint64_t block_count() const noexcept { return last_ - first_; }
     /// Blocks [begin, end) of the window. Thread-safe for different blocks.
     void add(std::uint64_t begin, std::uint64_t end);
 
    private:
     friend class UnitFingerprint;
-    Window(UnitFingerprint& owner, std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<Bytes> planes);
+    Window(UnitFingerprint& owner, CanonicalTiles::Units units);
     UnitFingerprint& owner_;
-    std::uint64_t first_elem_, first_, last_;  // blocks of the tensor
-    std::unique_ptr<const CanonicalTiles> tiles_;
+    CanonicalTiles::Units units_;
+    std::uint64_t first_, last_;  // blocks of the tensor
   };
 
-  /// Is it a tensor whose blocks can be made of some of its units: one matrix of 4-bit integers in tiles?
+  /// Is it a tensor whose blocks can be made of some of its units: one matrix in tiles that CanonicalTiles takes, rows in
+  /// order?
   [[nodiscard]] static bool takes(const Tensor& tensor);
   /// Borrows the tensor.
   explicit UnitFingerprint(const Tensor& tensor);
-  ~UnitFingerprint();
   UnitFingerprint(const UnitFingerprint&) = delete;
   UnitFingerprint& operator=(const UnitFingerprint&) = delete;
 
-  /// Units [begin, end), `planes` by plane, which stay where they are until the window's blocks have been added. Every
+  /// Units [begin, end), `planes` by plane (nothing for planes that are not sliced), which stay where they are until the window's blocks have been added. Every
   /// unit is in one window. The window lives as long as this object. Thread-safe.
   [[nodiscard]] Window& open(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<Bytes> planes);
   /// Reads what lies across the borders of windows from the tensor.
@@ -48,6 +46,7 @@ class UnitFingerprint {
 
  private:
   const Tensor& tensor_;
+  CanonicalTiles tiles_;
   FingerprintBuilder builder_;
   std::mutex mutex_;          // of what follows
   std::vector<bool> opened_;  // by block: is it in a window?
