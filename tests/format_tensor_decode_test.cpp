@@ -276,7 +276,7 @@ TEST_CASE("fingerprints_of_tiles_are_those_of_exact_values_with_and_without_deco
   std::size_t taken = 0;
   for (const Scheme& scheme : schemes()) {
     if (!allows_tiles(scheme) || scheme.is_plain()) continue;
-    for (const Shape& shape : {Shape{16, 64}, Shape{50, 160}, Shape{17, 72}, Shape{2, 33, 128}}) {
+    for (const Shape& shape : {Shape{16, 64}, Shape{50, 96}, Shape{2, 17, 72}}) {
       for (const bool tame : {false, true}) {
         const PlainTensor plain = test::random_tensor(shape, scheme, Packing::tiles, tame, random);
         const Tensor tensor = test::as_tensor(plain);
@@ -288,10 +288,18 @@ TEST_CASE("fingerprints_of_tiles_are_those_of_exact_values_with_and_without_deco
         CHECK(fingerprint(streamed(tensor)).hex() == expected);
         taken += CanonicalTiles::takes(tensor) ? 1 : 0;
         if (UnitFingerprint::takes(tensor)) CHECK(fingerprint_by_units(tensor).hex() == expected);
+        if (shape[0] != 50) continue;
+        Tensor moved = tensor;  // five heads of ten rows
+        moved.transforms = {{.kind = TransformKind::rope_interleave, .heads = 5}};
+        std::vector<float> values(moved.elements());
+        decode_logical(moved, values);
+        CHECK(fingerprint(moved).hex() == fingerprint_of_values(shape, values).hex());
+        CHECK(fingerprint(streamed(moved)).hex() == fingerprint_of_values(shape, values).hex());
+        CHECK_FALSE(UnitFingerprint::takes(moved));
       }
     }
   }
-  CHECK(taken > 250);
+  CHECK(taken > 180);
 }
 
 TEST_CASE("flat_runs_ignore_the_shape") {

@@ -15,14 +15,20 @@ bool all_have_views(const Tensor& tensor) {
   return true;
 }
 
+/// Do rows move within heads at most?
+bool stay_in_heads(const Tensor& tensor) {
+  return std::all_of(tensor.transforms.begin(), tensor.transforms.end(),
+                     [](const Transform& transform) { return transform.kind == TransformKind::rope_interleave; });
+}
+
 }  // namespace
 
 bool CanonicalTiles::takes(const Tensor& tensor) {
   if (tensor.packing != Packing::tiles) return false;
   const LogicalDecoder decoder(tensor);
   // Rows that are scattered over the tensor are picked where they lie, but not read unit by unit.
-  const bool in_reach = tensor.transforms.empty() || (decoder.only_moves_rows() && all_have_views(tensor));
-  return in_reach && decoder.stored().tile_form() != TileForm::none;
+  const bool in_reach = stay_in_heads(tensor) || all_have_views(tensor);
+  return decoder.only_moves_rows() && in_reach && decoder.stored().tile_form() != TileForm::none;
 }
 
 CanonicalTiles::CanonicalTiles(const Tensor& tensor)
@@ -45,15 +51,25 @@ std::pair<std::uint64_t, std::uint64_t> CanonicalTiles::units_ending_in(std::uin
   return decoder_.units_ending_in(begin, end);
 }
 
-void CanonicalTiles::read_units(std::uint64_t begin, std::uint64_t end, Units& units, Scratch& scratch) const {
+/// Reads what lies nowhere in memory of the units of logical rows [row_begin, row_end); what has a view is looked at there.
+CanonicalTiles::Units CanonicalTiles::units_of_rows(std::uint64_t row_begin, std::uint64_t row_end,
+                                                    Scratch& scratch) const {
+  Units units;
+  std::uint64_t first = decoder_.stored_row(row_begin), last = first;
+  for (std::uint64_t row = row_begin; row < row_end; ++row) {
+    first = std::min(first, decoder_.stored_row(row));
+    last = std::max(last, decoder_.stored_row(row));
+  }
+  units.begin = unit_of(first);
+  units.end = unit_of(last) + 1;
   scratch.units.resize(views_.size());
-  units = {begin, end, std::vector<Bytes>(views_.size())};
+  units.planes.resize(views_.size());
   std::vector<std::byte*> wanted(views_.size(), nullptr);
   bool any = false;
   for (std::size_t i = 0; i < views_.size(); ++i) {
-    const std::uint64_t bytes = (end - begin) * unit_bytes_[i];
+    const std::uint64_t bytes = (units.end - units.begin) * unit_bytes_[i];
     if (views_[i]) {
-      if (unit_bytes_[i] != 0) units.planes[i] = views_[i]->subspan(begin * unit_bytes_[i], bytes);
+      if (unit_bytes_[i] != 0) units.planes[i] = views_[i]->subspan(units.begin * unit_bytes_[i], bytes);
       continue;
     }
     scratch.units[i].resize(bytes);
@@ -61,7 +77,8 @@ void CanonicalTiles::read_units(std::uint64_t begin, std::uint64_t end, Units& u
     units.planes[i] = scratch.units[i];
     any = true;
   }
-  if (any) source_->read_units(begin, end, wanted);
+  if (any) source_->read_units(units.begin, units.end, wanted);
+  return units;
 }
 
 void CanonicalTiles::load_tile(std::uint64_t unit, const Units& units, Scratch& scratch) const {
@@ -69,9 +86,8 @@ void CanonicalTiles::load_tile(std::uint64_t unit, const Units& units, Scratch& 
   scratch.tile = unit;
   scratch.planes.resize(views_.size());
   for (std::size_t i = 0; i < views_.size(); ++i) {
-    scratch.planes[i] = unit_bytes_[i] == 0          ? views_[i]->data()
-                        : decoder_.stored_in_order() ? units.planes[i].data() + (unit - units.begin) * unit_bytes_[i]
-                                                     : views_[i]->data() + unit * unit_bytes_[i];
+    scratch.planes[i] =
+        unit_bytes_[i] == 0 ? views_[i]->data() : units.planes[i].data() + (unit - units.begin) * unit_bytes_[i];
   }
   load_codes(scratch);
   scratch.is_ordinary = stored().read_tile_runs(unit, scratch.planes, scratch.runs) && !has_nan_codes(scratch);
@@ -132,9 +148,7 @@ void CanonicalTiles::hash(std::uint64_t begin, std::uint64_t block_elems, std::s
   const std::uint64_t cols = geometry_.cols;
   const std::uint64_t all_end = std::min(geometry_.elements, begin + hashes.size() * block_elems);
   if (begin >= all_end) return;
-  Units read;
-  if (given == nullptr && decoder_.stored_in_order())
-    read_units(unit_of(begin / cols), unit_of((all_end - 1) / cols) + 1, read, scratch);
+  const Units read = given != nullptr ? Units() : units_of_rows(begin / cols, (all_end - 1) / cols + 1, scratch);
   const Units& units = given != nullptr ? *given : read;
   scratch.tile = ~std::uint64_t{0};
   std::uint32_t canonical[kPieceElems];

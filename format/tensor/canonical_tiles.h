@@ -48,7 +48,7 @@ class CanonicalTiles {
   [[nodiscard]] std::uint64_t unit_of(std::uint64_t row) const noexcept {
     return row / geometry_.rows * geometry_.units_per_matrix + row % geometry_.rows / kTileRows;
   }
-  void read_units(std::uint64_t begin, std::uint64_t end, Units& units, Scratch& scratch) const;
+  [[nodiscard]] Units units_of_rows(std::uint64_t row_begin, std::uint64_t row_end, Scratch& scratch) const;
   void load_tile(std::uint64_t unit, const Units& units, Scratch& scratch) const;
   void load_codes(Scratch& scratch) const;
   [[nodiscard]] bool has_nan_codes(const Scratch& scratch) const noexcept;

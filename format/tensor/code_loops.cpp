@@ -39,6 +39,19 @@ void rows_of_bytes(const std::byte* lines, std::uint64_t cols, std::uint8_t* cod
       std::memcpy(codes + row * stride + col, lines + col / 4 * kLineBytes + row * 4, 4);
 }
 
+void add_pairs_above_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                             std::uint64_t stride) noexcept {
+  for (std::uint64_t row = 0; row < kTileOutputs; ++row) {
+    for (std::uint64_t col = 0; col < cols; col += 16) {
+      const auto word = load_le<std::uint32_t>(lines + col / 16 * kLineBytes + row * 4);
+      for (std::uint32_t field = 0; field < 4; ++field)
+        for (std::uint32_t byte = 0; byte < 4; ++byte)
+          codes[row * stride + col + high_slice_input(4, field, byte)] |=
+              static_cast<std::uint8_t>((word >> (8 * byte + 2 * field) & 3u) << 4);
+    }
+  }
+}
+
 void nibbles_of_rows(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols, std::byte* lines) noexcept {
   for (std::uint64_t row = 0; row < kTileOutputs; ++row) {
     for (std::uint64_t col = 0; col < cols; col += 8) {
@@ -55,7 +68,8 @@ void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows
       std::memcpy(rows + (row * cols + col) * 2, columns + (col * kTileOutputs + row) * 2, 2);
 }
 
-constexpr CodeLoops kPortable = {rows_of_nibbles, rows_of_bytes, nibbles_of_rows, rows_of_pairs};
+constexpr CodeLoops kPortable = {rows_of_nibbles, rows_of_bytes, add_pairs_above_nibbles, nibbles_of_rows,
+                                 rows_of_pairs};
 
 const CodeLoops& choose() noexcept {
 #ifdef INGOT_TENSOR_ISA_FILES

@@ -8,7 +8,8 @@
 
 namespace ingot::tensor {
 
-inline constexpr std::uint64_t kLoopCols = 32;  // columns that the loops do at once
+inline constexpr std::uint64_t kLoopCols = 32;      // columns that the loops do at once
+inline constexpr std::uint64_t kHighLoopCols = 64;  // and those of higher slices
 
 struct CodeLoops {
   /// Codes of 4 bits in lines of a tile -> 16 rows of bytes that begin `stride` apart. `cols`: a multiple of kLoopCols.
@@ -16,6 +17,10 @@ struct CodeLoops {
                           std::uint64_t stride) noexcept;
   /// The same for codes of 8 bits.
   void (*rows_of_bytes)(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept;
+  /// Adds the 2-bit slice above 4-bit codes (group_layout.h), 32 columns in two words of a row, to such rows, as bits 4
+  /// and 5. `cols`: a multiple of kHighLoopCols.
+  void (*add_pairs_above_nibbles)(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                                  std::uint64_t stride) noexcept;
   /// The way back, low 4 bits of every byte.
   void (*nibbles_of_rows)(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols,
                           std::byte* lines) noexcept;

@@ -62,6 +62,41 @@ void rows_of_bytes(const std::byte* lines, std::uint64_t cols, std::uint8_t* cod
   }
 }
 
+inline void or_into(std::uint8_t* at, __m256i bits) noexcept { storeu(at, _mm256_or_si256(loadu(at), bits)); }
+
+/// The 64 pairs of bits of two rows, a row in each half, four words of a row: byte k of a word holds those of columns
+/// 2k, 2k + 1, 2k + 8 and 2k + 9 of its 16.
+inline void add_pairs(__m256i words, std::uint8_t* row, std::uint8_t* other_row) noexcept {
+  const __m256i mask = _mm256_set1_epi8(0x30);
+  const __m256i a = _mm256_and_si256(_mm256_slli_epi16(words, 4), mask);
+  const __m256i b = _mm256_and_si256(_mm256_slli_epi16(words, 2), mask);
+  const __m256i c = _mm256_and_si256(words, mask);
+  const __m256i d = _mm256_and_si256(_mm256_srli_epi16(words, 2), mask);
+  const __m256i ab_low = _mm256_unpacklo_epi8(a, b), ab_high = _mm256_unpackhi_epi8(a, b);
+  const __m256i cd_low = _mm256_unpacklo_epi8(c, d), cd_high = _mm256_unpackhi_epi8(c, d);
+  const __m256i first = _mm256_unpacklo_epi64(ab_low, cd_low), second = _mm256_unpackhi_epi64(ab_low, cd_low);
+  const __m256i third = _mm256_unpacklo_epi64(ab_high, cd_high), fourth = _mm256_unpackhi_epi64(ab_high, cd_high);
+  or_into(row, _mm256_permute2x128_si256(first, second, 0x20));
+  or_into(row + 32, _mm256_permute2x128_si256(third, fourth, 0x20));
+  or_into(other_row, _mm256_permute2x128_si256(first, second, 0x31));
+  or_into(other_row + 32, _mm256_permute2x128_si256(third, fourth, 0x31));
+}
+
+void add_pairs_above_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                             std::uint64_t stride) noexcept {
+  for (std::uint64_t col = 0; col < cols; col += kHighLoopCols, lines += 4 * kLine) {
+    for (std::uint64_t half = 0; half < kRows; half += kHalf) {
+      __m256i r[4];
+      for (std::uint64_t k = 0; k < 4; ++k) r[k] = loadu(lines + k * kLine + half * 4);
+      transpose4(r[0], r[1], r[2], r[3]);
+      for (std::uint64_t i = 0; i < 4; ++i) {
+        std::uint8_t* row = codes + (half + i) * stride + col;
+        add_pairs(r[i], row, row + 4 * stride);
+      }
+    }
+  }
+}
+
 /// 32 bytes of two rows to their nibbles, a row in each half.
 inline __m256i load_nibbles(const std::uint8_t* row, const std::uint8_t* other_row) noexcept {
   const __m256i fifteen = _mm256_set1_epi8(15), pairs = _mm256_set1_epi16(0x1001);  // first + 16 * second
@@ -107,7 +142,7 @@ void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows
       __builtin_memcpy(rows + (row * cols + col) * 2, columns + (col * kRows + row) * 2, 2);
 }
 
-constexpr CodeLoops kAvx2 = {rows_of_nibbles, rows_of_bytes, nibbles_of_rows, rows_of_pairs};
+constexpr CodeLoops kAvx2 = {rows_of_nibbles, rows_of_bytes, add_pairs_above_nibbles, nibbles_of_rows, rows_of_pairs};
 
 }  // namespace
 }  // namespace ingot::tensor

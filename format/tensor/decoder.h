@@ -94,6 +94,9 @@ class Decoder {
     std::vector<double> numbers;          // of every code, for types of at most 8 bits
     std::vector<float> values;            // the same in binary32
     NumberRange range;
+    [[nodiscard]] bool is_element() const noexcept {  // the number is the stored one
+      return level.multiply == 1 && level.add == 0 && !level.custom_table;
+    }
   };
   struct Window {
     std::uint64_t row_begin, row_end, col_begin, col_end;
@@ -153,6 +156,7 @@ class Decoder {
   [[nodiscard]] bool all_exact_levels() const noexcept;
   [[nodiscard]] bool is_one_fma() const noexcept;
   [[nodiscard]] bool all_finite_codes() const noexcept;
+  [[nodiscard]] bool fit_tile_loops(const TileRunBuffers& buffers) const noexcept;
   void read_tile_elements(const LevelPlane& plane, const std::byte* bytes, std::uint64_t first, std::uint64_t count,
                           float* out, std::vector<std::uint8_t>& codes) const;
   void read_tile_level(const LevelPlane& plane, std::uint64_t unit, const std::byte* bytes, std::vector<float>& out,

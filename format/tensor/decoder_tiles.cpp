@@ -21,6 +21,11 @@ void each_run(std::vector<float>& of_runs, std::uint64_t runs_each, const std::v
   }
 }
 
+void set(std::vector<float>& of_runs, std::uint64_t runs_each, const std::vector<float>& parameters) {
+  each_run(of_runs, runs_each, parameters,
+           [](float* run, const float* parameter) { std::copy_n(parameter, kTileRows, run); });
+}
+
 void multiply(std::vector<float>& of_runs, std::uint64_t runs_each, const std::vector<float>& parameters) {
   each_run(of_runs, runs_each, parameters, [](float* run, const float* parameter) {
     for (std::uint64_t row = 0; row < kTileRows; ++row) run[row] *= parameter[row];
@@ -93,9 +98,14 @@ void Decoder::read_tile_elements(const LevelPlane& plane, const std::byte* bytes
   const std::uint8_t element_bits = bits(plane.level.type);
   if (element_bits > 8) {
     wide_values(plane.level.type, bytes + first * element_bits / 8, count, out);
-    if (plane.level.multiply == 1 && plane.level.add == 0) return;
+    if (plane.is_element()) return;
     const auto multiply = static_cast<float>(plane.level.multiply), add = static_cast<float>(plane.level.add);
     for (std::uint64_t i = 0; i < count; ++i) out[i] = multiply * out[i] + add;
+    return;
+  }
+  if (plane.level.type == DType::u8 && plane.is_element()) {  // no table needed
+    for (std::uint64_t i = 0; i < count; ++i)
+      out[i] = static_cast<float>(std::to_integer<std::uint8_t>(bytes[first + i]));
     return;
   }
   if (element_bits == 8) {
@@ -139,28 +149,43 @@ bool Decoder::read_tile_runs(std::uint64_t unit, std::span<const std::byte* cons
     return step == 0 ? runs : step / run_cols_;
   };
   const std::size_t count = runs * kTileRows;
-  buffers.scales.assign(count, std::ldexp(1.0f, scheme_.shift));
-  buffers.zeros.assign(count, static_cast<float>(scheme_.offset.zero) + sign_offset());
-  buffers.adds.assign(count, 0.0f);
-  if (scheme_.rounded_scale)
+  if (buffers.scales.size() != count) {  // else the constant ones are there
+    buffers.scales.assign(count, std::ldexp(1.0f, scheme_.shift));
+    buffers.zeros.assign(count, static_cast<float>(scheme_.offset.zero) + sign_offset());
+    buffers.adds.assign(count, 0.0f);
+  }
+  if (scheme_.rounded_scale) {
     round_tile_scales(buffers, runs, runs_each);
-  else
-    for (std::size_t i = 0; i < scale_count_; ++i) multiply(buffers.scales, runs_each(i), buffers.levels[i]);
+  } else if (scale_count_ != 0) {
+    set(buffers.scales, runs_each(0), buffers.levels[0]);
+    if (scheme_.shift != 0)
+      for (float& scale : buffers.scales) scale *= std::ldexp(1.0f, scheme_.shift);
+    for (std::size_t i = 1; i < scale_count_; ++i) multiply(buffers.scales, runs_each(i), buffers.levels[i]);
+  }
   if (scheme_.offset.kind == OffsetKind::zero_points) {
     const float in_codes = sign_offset();
     each_run(buffers.zeros, runs_each(scale_count_), buffers.levels[scale_count_], [&](float* run, const float* zero) {
       for (std::uint64_t row = 0; row < kTileRows; ++row) run[row] = zero[row] + in_codes;
     });
   } else if (levels_.size() > scale_count_) {
-    std::fill(buffers.adds.begin(), buffers.adds.end(), 1.0f);
-    for (std::size_t i = scale_count_; i < levels_.size(); ++i) multiply(buffers.adds, runs_each(i), buffers.levels[i]);
+    for (std::size_t i = scale_count_; i < levels_.size(); ++i)
+      (i == scale_count_ ? set : multiply)(buffers.adds, runs_each(i), buffers.levels[i]);
     const bool is_minimum = scheme_.offset.kind == OffsetKind::minimum;
     for (float& add : buffers.adds) add = is_minimum ? 0.0f - add : 0.0f + add;  // never -0
   }
+  return fit_tile_loops(buffers);
+}
+
+/// Products of finite levels are finite (is_exact_product).
+bool Decoder::fit_tile_loops(const TileRunBuffers& buffers) const noexcept {
   constexpr float kLargest = std::numeric_limits<float>::max();
-  const float largest_scale = scheme_.codes.type == DType::e4m3 ? kLargest / 256 : kLargest;
-  return all_within(buffers.scales, largest_scale) && all_within(buffers.zeros, kLargest) &&
-         all_within(buffers.adds, kLargest);
+  for (std::size_t i = 0; i < levels_.size(); ++i) {
+    const bool may_be_infinite = levels_[i].level.custom_table || info(levels_[i].level.type).is_float;
+    if (may_be_infinite && !all_within(buffers.levels[i], kLargest)) return false;
+  }
+  const bool is_e4m3 = scheme_.codes.kind == CodeKind::number && scheme_.codes.type == DType::e4m3;
+  if (!is_e4m3 && !scheme_.rounded_scale) return true;
+  return all_within(buffers.scales, is_e4m3 ? kLargest / 256 : kLargest);
 }
 
 template <class RunsEach>
@@ -170,7 +195,7 @@ void Decoder::round_tile_scales(TileRunBuffers& buffers, std::uint64_t runs, Run
       std::array<double, 3> numbers{};
       for (std::size_t i = 0; i < scale_count_; ++i)
         numbers[i] = buffers.levels[i][run / runs_each(i) * kTileRows + row];
-      buffers.scales[run * kTileRows + row] *= rounded_scale(scheme_, {numbers.data(), scale_count_}, scale_offset_);
+      buffers.scales[run * kTileRows + row] = rounded_scale(scheme_, {numbers.data(), scale_count_}, scale_offset_);
     }
   }
 }

@@ -27,7 +27,6 @@ class LogicalDecoder {
   [[nodiscard]] bool only_moves_rows() const noexcept {
     return arrangement_ == Arrangement::rows && col_steps_.empty() && ones_ == 0;
   }
-  [[nodiscard]] bool stored_in_order() const noexcept { return only_moves_rows() && row_steps_.empty(); }
   /// Where a logical row is stored, if only rows move.
   [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept { return mapped(row, row_steps_); }
   /// True when pieces of the logical tensor cost about as much as the whole: better decode it once.

@@ -222,6 +222,14 @@ std::uint64_t unpack_low_slice(std::uint8_t slice_bits, const std::byte* lines, 
     return 0;
   return whole;
 }
+/// The same of slice `index` above it.
+std::uint64_t unpack_high_slice(const CodeSlices& slices, std::size_t index, const std::byte* lines, std::uint64_t cols,
+                                std::uint8_t* codes, std::uint64_t stride) noexcept {
+  if (index != 1 || slices.bits[0] != 4 || slices.bits[1] != 2) return 0;
+  const std::uint64_t whole = cols / kHighLoopCols * kHighLoopCols;
+  code_loops().add_pairs_above_nibbles(lines, whole, codes, stride);
+  return whole;
+}
 std::uint64_t pack_low_slice(std::uint8_t slice_bits, const std::uint8_t* codes, std::uint64_t cols,
                              std::byte* lines) noexcept {
   const std::uint64_t whole = cols / kLoopCols * kLoopCols;
@@ -309,7 +317,8 @@ void unpack_tile(std::uint8_t bits, const std::byte* const planes[3], std::uint6
   const CodeSlices slices = code_slices(bits);
   for (std::size_t i = 0; i < slices.count; ++i) {
     const std::byte* lines = planes[i] + col_begin * slices.bits[i] / 32 * kLineBytes;
-    const std::uint64_t done = i == 0 ? unpack_low_slice(slices.bits[0], lines, count, codes, stride) : 0;
+    const std::uint64_t done = i == 0 ? unpack_low_slice(slices.bits[0], lines, count, codes, stride)
+                                      : unpack_high_slice(slices, i, lines, count, codes, stride);
     lines += done * slices.bits[i] / 32 * kLineBytes;
     for (std::uint64_t row = 0; row < kTileRows && done < count; ++row)
       kTileCodecs[bits - 1].unpack[i](lines + row * 4, count - done, codes + row * stride + done);

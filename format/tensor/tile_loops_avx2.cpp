@@ -6,7 +6,7 @@
 namespace ingot::tensor {
 namespace {
 
-constexpr std::uint64_t kSide = 8, kLine = 64, kTileRows = 16;
+constexpr std::uint64_t kSide = 8, kLine = 64, kTileRows = 16, kUnrolled = 4;
 
 inline __m256i loadu(const void* at) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
 inline void storeu(void* at, __m256i value) noexcept { _mm256_storeu_si256(static_cast<__m256i*>(at), value); }
@@ -108,6 +108,9 @@ inline void each_run(std::uint64_t col_begin, std::uint64_t col_end, const TileR
     const std::uint64_t end = run_end < col_end ? run_end : col_end;
     const auto eight_at = values(_mm256_broadcast_ss(runs.scales + at), _mm256_broadcast_ss(runs.zeros + at),
                                  _mm256_broadcast_ss(runs.adds + at));
+    for (; col + kUnrolled * kSide <= end; col += kUnrolled * kSide, out += kUnrolled * kSide)
+      for (std::uint64_t k = 0; k < kUnrolled; ++k)
+        storeu(out + k * kSide, _mm256_castps_si256(eight_at(col + k * kSide)));
     for (; col < end; col += kSide, out += kSide) storeu(out, _mm256_castps_si256(eight_at(col)));
   }
 }
