@@ -59,6 +59,12 @@ const HfCheckpoint::Stored* HfCheckpoint::find(std::string_view name) const noex
   return found == by_name_.end() ? nullptr : &tensors_[found->second];
 }
 
+const WeightFact* HfCheckpoint::fact(std::string_view name) const noexcept {
+  for (const WeightFile& file : directory_.weights)
+    if (const auto found = file.facts.find(name); found != file.facts.end()) return &found->second;
+  return nullptr;
+}
+
 std::string HfCheckpoint::quant_method() const {
   const Json* method = quantization_ ? quantization_->find("quant_method") : nullptr;
   if (method == nullptr || !method->is_string()) return {};

@@ -42,6 +42,8 @@ class HfCheckpoint {
   [[nodiscard]] const std::vector<Stored>& tensors() const noexcept { return tensors_; }
   /// Null when no file holds a tensor of this name.
   [[nodiscard]] const Stored* find(std::string_view name) const noexcept;
+  /// What a PyTorch file says beside its tensors; null when it says nothing under this name.
+  [[nodiscard]] const WeightFact* fact(std::string_view name) const noexcept;
   /// config.json; null when there is none.
   [[nodiscard]] const Json* config() const noexcept { return config_ ? &*config_ : nullptr; }
   /// What says how the weights are quantized: quantization_config or quantization of config.json (or of its

@@ -1,10 +1,11 @@
 // The `hqq` row: modules of HQQ in safetensors, as its own state_dict() and transformers write them (X.W_q, X.scale, X.zero
-// and one tensor for every fact). Read-only. The old pickled form holds the same names.
+// and one tensor for every fact), and in the qmodel.pt of its save_quantized(), where facts are plain values. Read-only.
 //
 // The weights, in row-major order, are seen as a matrix Q: rows of one group for axis 1, columns of one group for axis 0.
 // Q is packed along its first dimension, so word w of `words` holds elements w, w + words, w + 2 words, ...
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -44,7 +45,8 @@ constexpr std::array<std::string_view, 14> kFacts = {
     "compute_dtype", "offload_meta"};
 constexpr std::array<std::string_view, 2> kFlags = {"encoded_state_dict", "stores_quant_config"};
 
-/// Reads the facts of one module.
+/// Reads the facts of one module: tensors in safetensors, values of the pickle in the file of save_quantized(), where older
+/// versions kept them, scales and zero points apart in a dictionary `meta`.
 class Facts {
  public:
   Facts(const HfCheckpoint& checkpoint, const Stored& codes)
@@ -52,31 +54,76 @@ class Facts {
 
   [[nodiscard]] const std::string& module() const noexcept { return module_; }
   [[nodiscard]] const Stored* find(std::string_view fact) const {
-    return checkpoint_.find(module_ + "." + std::string(fact));
+    const Stored* stored = checkpoint_.find(module_ + "." + std::string(fact));
+    return stored != nullptr ? stored : checkpoint_.find(module_ + ".meta." + std::string(fact));
   }
   [[nodiscard]] const Stored& at(std::string_view fact) const {
-    return required_part(checkpoint_, codes_, module_ + "." + std::string(fact));
+    const Stored* stored = find(fact);
+    return stored != nullptr ? *stored : required_part(checkpoint_, codes_, module_ + "." + std::string(fact));
   }
   /// A whole number that is not negative, or `fallback` where the fact is absent.
   [[nodiscard]] std::uint64_t number(std::string_view fact, std::uint64_t fallback) const {
     const Stored* stored = find(fact);
-    if (stored == nullptr) return fallback;
-    if (element_count(*stored) != 1) fail_at(*stored, "expected one number");
-    const std::byte* bytes = stored->bytes().data();
+    const WeightFact* said = stored == nullptr ? said_of(fact) : nullptr;
+    if (stored == nullptr && said == nullptr) return fallback;
     std::int64_t value = -1;
-    if (stored->type() == DType::i32) value = load_le<std::int32_t>(bytes);
-    if (stored->type() == DType::i64) value = load_le<std::int64_t>(bytes);
-    if (stored->type() == DType::u8 || stored->type() == DType::boolean) value = std::to_integer<int>(*bytes);
-    if (value < 0) fail_at(*stored, "expected a whole number that is not negative");
+    if (said != nullptr) {
+      if (const auto* whole = std::get_if<std::int64_t>(said)) value = *whole;
+    } else {
+      if (element_count(*stored) != 1) fail(fact, "expected one number");
+      const std::byte* bytes = stored->bytes().data();
+      if (stored->type() == DType::i32) value = load_le<std::int32_t>(bytes);
+      if (stored->type() == DType::i64) value = load_le<std::int64_t>(bytes);
+      if (stored->type() == DType::u8 || stored->type() == DType::boolean) value = std::to_integer<int>(*bytes);
+    }
+    if (value < 0) fail(fact, "expected a whole number that is not negative");
     return static_cast<std::uint64_t>(value);
   }
+  /// The fact where it is a number with a fraction.
+  [[nodiscard]] std::optional<double> real(std::string_view fact) const {
+    const Stored* stored = find(fact);
+    if (stored == nullptr) {
+      const WeightFact* said = said_of(fact);
+      const double* value = said != nullptr ? std::get_if<double>(said) : nullptr;
+      return value != nullptr ? std::optional(*value) : std::nullopt;
+    }
+    if (stored->type() != DType::f32) return std::nullopt;
+    if (element_count(*stored) != 1) fail(fact, "expected one number");
+    return load_le<float>(stored->bytes().data());
+  }
   [[nodiscard]] std::string text(std::string_view fact) const {
+    const WeightFact* said = find(fact) == nullptr ? said_of(fact) : nullptr;
+    if (said != nullptr) {
+      if (const auto* text = std::get_if<std::string>(said)) return *text;
+      fail(fact, "expected a short text");
+    }
     const Stored& stored = at(fact);
-    if (stored.type() != DType::u8 || stored.bytes().size() > kMaxTextBytes) fail_at(stored, "expected a short text");
+    if (stored.type() != DType::u8 || stored.bytes().size() > kMaxTextBytes) fail(fact, "expected a short text");
     return std::string(as_text(stored.bytes()));
+  }
+  [[nodiscard]] std::vector<std::int64_t> extents(std::string_view fact) const {
+    const WeightFact* said = find(fact) == nullptr ? said_of(fact) : nullptr;
+    if (said != nullptr) {
+      if (const auto* extents = std::get_if<std::vector<std::int64_t>>(said)) return *extents;
+      fail(fact, "expected extents");
+    }
+    const Stored& stored = at(fact);
+    if (stored.type() != DType::i64 || element_count(stored) > kMaxFactExtents) fail(fact, "expected i64 extents");
+    std::vector<std::int64_t> extents(element_count(stored));
+    for (std::size_t i = 0; i < extents.size(); ++i) extents[i] = load_le<std::int64_t>(stored.bytes().data() + 8 * i);
+    return extents;
+  }
+  [[noreturn]] void fail(std::string_view fact, const std::string& why, ErrorKind kind = ErrorKind::mismatch) const {
+    if (const Stored* stored = find(fact)) fail_at(*stored, why, kind);
+    fail_at(codes_, "its fact '" + std::string(fact) + "': " + why, kind);
   }
 
  private:
+  [[nodiscard]] const WeightFact* said_of(std::string_view fact) const {
+    const WeightFact* said = checkpoint_.fact(module_ + "." + std::string(fact));
+    return said != nullptr ? said : checkpoint_.fact(module_ + ".meta." + std::string(fact));
+  }
+
   const HfCheckpoint& checkpoint_;
   const Stored& codes_;
   std::string module_;
@@ -84,19 +131,17 @@ class Facts {
 
 /// Bits of a code: 1.58 means three values in a field of two bits.
 std::uint64_t code_bits(const Facts& facts) {
-  const Stored& stored = facts.at("nbits");
-  if (stored.type() != DType::f32) return facts.number("nbits", 0);
-  if (element_count(stored) != 1) fail_at(stored, "expected one number");
-  const float bits = load_le<float>(stored.bytes().data());
-  if (!(bits > 0 && bits <= 8)) fail_at(stored, "expected 1 to 8 bits");
-  return static_cast<std::uint64_t>(bits) + (bits > static_cast<float>(static_cast<int>(bits)) ? 1 : 0);
+  const std::optional<double> real = facts.real("nbits");
+  if (!real) return facts.number("nbits", 0);
+  if (!(*real > 0 && *real <= 8)) facts.fail("nbits", "expected 1 to 8 bits");
+  return static_cast<std::uint64_t>(std::ceil(*real));
 }
 
 const PackingRow& packing_of(const Facts& facts) {
   const std::string name = facts.text("packing");
   for (const PackingRow& row : kPackings)
     if (row.name == name) return row;
-  fail_at(facts.at("packing"), "packing \"" + name + "\" is not known", ErrorKind::unsupported);
+  facts.fail("packing", "packing \"" + name + "\" is not known", ErrorKind::unsupported);
 }
 
 /// How the weights are grouped.
@@ -108,18 +153,17 @@ struct Grouping {
   std::uint32_t flat = 0;
 };
 
-std::uint32_t as_extent(std::uint64_t value, const Stored& stored) {
-  if (value > std::numeric_limits<std::uint32_t>::max()) fail_at(stored, "groups of more than 2^32 - 1");
+std::uint32_t as_extent(std::uint64_t value, const Facts& facts) {
+  if (value > std::numeric_limits<std::uint32_t>::max()) facts.fail("shape", "groups of more than 2^32 - 1");
   return static_cast<std::uint32_t>(value);
 }
 
 tensor::Shape shape_of(const Facts& facts) {
-  const Stored& stored = facts.at("shape");
-  if (stored.type() != DType::i64 || element_count(stored) != 2) fail_at(stored, "expected [outputs, inputs]");
+  const std::vector<std::int64_t> extents = facts.extents("shape");
+  if (extents.size() != 2) facts.fail("shape", "expected [outputs, inputs]");
   tensor::Shape shape;
-  for (std::size_t i = 0; i < 2; ++i) {
-    const auto extent = load_le<std::int64_t>(stored.bytes().data() + 8 * i);
-    if (extent <= 0) fail_at(stored, "extent " + std::to_string(extent));
+  for (const std::int64_t extent : extents) {
+    if (extent <= 0) facts.fail("shape", "extent " + std::to_string(extent));
     shape.push_back(static_cast<std::uint64_t>(extent));
   }
   return shape;
@@ -131,7 +175,7 @@ Grouping grouping_of(const Facts& facts) {
   const std::uint64_t out = grouping.shape[0], in = grouping.shape[1];
   grouping.elements = checked_mul(out, in, "shape of " + facts.module());
   const std::uint64_t axis = facts.number("axis", 0);
-  if (axis > 1) fail_at(facts.at("axis"), "axis " + std::to_string(axis) + ", expected 0 or 1");
+  if (axis > 1) facts.fail("axis", "axis " + std::to_string(axis) + ", expected 0 or 1");
   if (facts.number("channel_wise", 1) == 0) {
     grouping.rows = out;
     grouping.cols = in;
@@ -140,21 +184,21 @@ Grouping grouping_of(const Facts& facts) {
   }
   const std::uint64_t size = facts.number("group_size", axis == 1 ? in : out);
   if (size == 0 || grouping.elements % size != 0) {
-    fail_at(facts.at("group_size"),
-            "groups of " + std::to_string(size) + " do not divide " + std::to_string(grouping.elements) + " weights");
+    facts.fail("group_size", "groups of " + std::to_string(size) + " do not divide " +
+                                 std::to_string(grouping.elements) + " weights");
   }
   const std::uint64_t groups = grouping.elements / size;
   grouping.parameters = axis == 1 ? tensor::Shape{groups, 1} : tensor::Shape{1, groups};
   grouping.rows = axis == 1 ? groups : size;
   grouping.cols = axis == 1 ? size : groups;
   if (axis == 1 && in % size == 0) {
-    grouping.block = {1, as_extent(size, facts.at("shape"))};
+    grouping.block = {1, as_extent(size, facts)};
   } else if (axis == 1) {
-    grouping.flat = as_extent(size, facts.at("shape"));
+    grouping.flat = as_extent(size, facts);
     grouping.block = {1, 0};
   } else {
     grouping.block = {0, 1};
-    if (groups != in) grouping.flat = as_extent(groups, facts.at("shape"));
+    if (groups != in) grouping.flat = as_extent(groups, facts);
   }
   return grouping;
 }
@@ -168,7 +212,7 @@ class ModuleReader {
     const PackingRow& packing = packing_of(facts_);
     const std::uint64_t bits = code_bits(facts_);
     if (bits == 0 || bits > packing.bits)
-      fail_at(facts_.at("nbits"), std::to_string(bits) + " bits in packing " + std::string(packing.name));
+      facts_.fail("nbits", std::to_string(bits) + " bits in packing " + std::string(packing.name));
     const Grouping grouping = grouping_of(facts_);
     check_words(packing, grouping);
 
@@ -200,8 +244,7 @@ class ModuleReader {
   void refuse_nested() const {
     for (const std::string_view fact : {"quant_scale", "quant_zero"}) {
       if (facts_.number(fact, 0) != 0)
-        fail_at(facts_.at(fact), "scales or zero points that are quantized themselves cannot be read",
-                ErrorKind::unsupported);
+        facts_.fail(fact, "scales or zero points that are quantized themselves cannot be read", ErrorKind::unsupported);
     }
     for (const std::string_view part : {"zero_scale", "scale_q", "zero_q"}) {
       if (const Stored* stored = facts_.find(part))
@@ -264,20 +307,19 @@ bool claims(const HfCheckpoint& checkpoint) {
 }
 
 /// What config.json says of all modules, against the facts of one.
-void compare_config(const HfCheckpoint& checkpoint, const std::string& module, FindingList& findings) {
+void compare_config(const HfCheckpoint& checkpoint, const Facts& facts, FindingList& findings) {
   const Json* found = checkpoint.quantization() != nullptr ? checkpoint.quantization()->find("quant_config") : nullptr;
   if (found != nullptr && found->is_object()) found = found->find("weight_quant_params");
   if (found == nullptr || !found->is_object()) return;
   for (const std::string_view key : {"nbits", "group_size", "axis"}) {
     const Json* said = found->find(key);
-    const Stored* fact = checkpoint.find(module + "." + std::string(key));
-    if (said == nullptr || !said->is_integer() || fact == nullptr || fact->type() != DType::i32) continue;
-    const auto stored = load_le<std::int32_t>(fact->bytes().data());
+    if (said == nullptr || !said->is_integer() || facts.real(key)) continue;
     const double configured = said->as_double(key);
-    if (configured < stored || configured > stored) {
+    const std::uint64_t stored = facts.number(key, static_cast<std::uint64_t>(std::max(configured, 0.0)));
+    if (configured < static_cast<double>(stored) || configured > static_cast<double>(stored)) {
       findings.add("the config says " + std::string(key) + " " + std::to_string(static_cast<long long>(configured)) +
                        ", the tensors say " + std::to_string(stored),
-                   module);
+                   facts.module());
     }
   }
 }
@@ -288,7 +330,7 @@ CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions&) {
   for (const Stored& stored : checkpoint.tensors()) {
     if (!stored.name().ends_with(kCodes)) continue;
     result.tensors.push_back(ModuleReader(checkpoint, stored).read());
-    compare_config(checkpoint, stored.name().substr(0, stored.name().size() - kCodes.size()), findings);
+    compare_config(checkpoint, Facts(checkpoint, stored), findings);
   }
   result.findings = findings.sentences();
   return result;

@@ -34,8 +34,8 @@ class TorchFileReader {
   TorchState run() {
     const bool is_zip = file_.size() >= 4 && load_le<std::uint32_t>(file_.data()) == kZipEntry;
     is_zip ? read_archive() : read_stream();
-    const StateDict state = find_state_dict(*pickle_, objects_, where_);
-    TorchState result{{}, state.notes};
+    StateDict state = find_state_dict(*pickle_, objects_, where_);
+    TorchState result{{}, std::move(state.facts), std::move(state.notes)};
     result.entries.reserve(state.tensors.size());
     for (const auto& [name, tensor] : state.tensors) result.entries.push_back(entry_of(name, *tensor));
     return result;

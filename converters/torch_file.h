@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "converters/weight_fact.h"
 #include "converters/weight_file.h"
 #include "format/base/byte_reader.h"
 
@@ -17,7 +18,8 @@ namespace ingot::convert {
 
 struct TorchState {
   std::vector<WeightEntry> entries;  // in the order of the state dict
-  std::vector<std::string> notes;    // what the file holds besides, one sentence each
+  WeightFacts facts;
+  std::vector<std::string> notes;  // what the file holds besides, one sentence each
 };
 
 /// The state dict of a file. It may lie inside other dictionaries ({"state_dict": {...}}) when it is clear which one is

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <optional>
 #include <set>
 
 namespace ingot::convert {
@@ -15,6 +17,7 @@ constexpr int kMaxDepth = 8;                        // of dictionaries that are 
 constexpr std::size_t kLongestStep = 100;           // bytes of a key that are kept for messages
 constexpr std::size_t kMaxNamed = 8;                // things that a message lists
 constexpr std::size_t kMaxTensorNameBytes = 1'024;  // as everywhere (spec/limits.md)
+constexpr std::string_view kMeta = "meta", kMetaStep = "meta.";
 constexpr std::array<std::string_view, 12> kKindNames = {"None",     "a flag",       "a number", "a number",
                                                          "a number", "text",         "bytes",    "a tuple",
                                                          "a list",   "a dictionary", "a type",   "an object"};
@@ -33,6 +36,22 @@ std::string in_quotes(std::string_view text) {
   return result + (text.size() > kLongest ? "...'" : "'");
 }
 
+/// What a dictionary holds that is not read, for a sentence about it.
+class LeftOut {
+ public:
+  void add(const std::string& key, const std::string& what) {
+    if (++count_ <= kMaxNamed) names_ += (names_.empty() ? "" : ", ") + key + " (" + what + ")";
+  }
+  void note(StateDict& state) const {
+    if (count_ != 0)
+      state.notes.push_back("not read, because they are no tensors: " + names_ + (count_ > kMaxNamed ? ", ..." : ""));
+  }
+
+ private:
+  std::string names_;
+  std::size_t count_ = 0;
+};
+
 class StateSearch {
  public:
   StateSearch(const Pickle& pickle, const TorchObjects& objects, std::string_view where)
@@ -47,12 +66,12 @@ class StateSearch {
     StateDict state;
     if (candidates_.size() > 1 && is_dict_of_modules(root)) {
       each(root, [&](const PickleValue& key, const PickleValue& value) {
-        take(value, std::string(key.text()) + ".", state);
+        take_module(value, std::string(key.text()) + ".", state);
       });
       return state;
     }
     const Candidate& chosen = choose();
-    take(*chosen.dict, {}, state);
+    take(*chosen.dict, state);
     if (!chosen.path.empty() && root.item_count > 2)
       state.notes.push_back("took " + in_quotes(joined(chosen.path)) + "; " + contents(root));
     return state;
@@ -113,8 +132,8 @@ class StateSearch {
     });
   }
 
-  /// {"model.layers.0.self_attn.q_proj": {"weight": tensor, ...}, ...}: every value a dictionary with tensors and
-  /// without further ones, every key a path.
+  /// {"model.layers.0.self_attn.q_proj": {"weight": tensor, ...}, ...}: every value a dictionary with tensors, every key
+  /// a path.
   [[nodiscard]] bool is_dict_of_modules(const PickleValue& root) const {
     bool all = true, any_path = false;
     each(root, [&](const PickleValue& key, const PickleValue& value) {
@@ -155,28 +174,63 @@ class StateSearch {
     return count == 0 ? text + " nothing" : count > kMaxNamed ? text + ", ..." : text;
   }
 
-  void take(const PickleValue& dict, const std::string& prefix, StateDict& state) const {
-    std::string left_out;
-    std::size_t left_out_count = 0;
+  [[nodiscard]] std::string name_of(const std::string& prefix, const PickleValue& key) const {
+    std::string name = prefix + std::string(key.text());
+    if (name.empty() || name.size() > kMaxTensorNameBytes)
+      fail("a tensor's name has " + std::to_string(name.size()) + " bytes, expected 1 to " +
+               std::to_string(kMaxTensorNameBytes),
+           ErrorKind::limit_exceeded);
+    return name;
+  }
+  void take_tensor(const std::string& prefix, const PickleValue& key, const PickleValue& value,
+                   StateDict& state) const {
+    state.tensors.emplace_back(name_of(prefix, key), &objects_.tensors[static_cast<std::size_t>(value.number)]);
+  }
+
+  void take(const PickleValue& dict, StateDict& state) const {
+    LeftOut left_out;
     each(dict, [&](const PickleValue& key, const PickleValue& value) {
-      if (key.kind != Kind::text || !is_tensor(value)) {
-        if (++left_out_count <= kMaxNamed) {
-          left_out += (left_out.empty() ? "" : ", ") +
-                      (key.kind == Kind::text ? in_quotes(prefix + std::string(key.text())) : describe(key)) + " (" +
-                      describe(value) + ")";
-        }
-        return;
-      }
-      const std::string name = prefix + std::string(key.text());
-      if (name.empty() || name.size() > kMaxTensorNameBytes)
-        fail("a tensor's name has " + std::to_string(name.size()) + " bytes, expected 1 to " +
-                 std::to_string(kMaxTensorNameBytes),
-             ErrorKind::limit_exceeded);
-      state.tensors.emplace_back(name, &objects_.tensors[static_cast<std::size_t>(value.number)]);
+      if (key.kind == Kind::text && is_tensor(value))
+        take_tensor({}, key, value, state);
+      else
+        left_out.add(key.kind == Kind::text ? in_quotes(key.text()) : describe(key), describe(value));
     });
-    if (left_out_count == 0) return;
-    state.notes.push_back("not read, because they are no tensors: " + left_out +
-                          (left_out_count > kMaxNamed ? ", ..." : ""));
+    left_out.note(state);
+  }
+  /// A module's tensors and facts; those of its dictionary `meta` are told apart by that word.
+  void take_module(const PickleValue& dict, const std::string& prefix, StateDict& state) const {
+    LeftOut left_out;
+    each(dict, [&](const PickleValue& key, const PickleValue& value) {
+      const bool named = key.kind == Kind::text;
+      if (named && is_tensor(value)) return take_tensor(prefix, key, value, state);
+      if (named && value.kind == Kind::dict && key.text() == kMeta && !prefix.ends_with(kMetaStep))
+        return take_module(value, prefix + std::string(kMetaStep), state);
+      if (value.kind == Kind::none || value.kind == Kind::global) return;  // an option not taken, an element type
+      const std::optional<WeightFact> fact = named ? fact_of(value) : std::nullopt;
+      if (!fact)
+        return left_out.add(named ? in_quotes(prefix + std::string(key.text())) : describe(key), describe(value));
+      if (state.facts.size() >= kMaxWeightFacts)
+        fail("more than " + std::to_string(kMaxWeightFacts) + " facts about modules", ErrorKind::limit_exceeded);
+      state.facts.insert_or_assign(name_of(prefix, key), *fact);
+    });
+    left_out.note(state);
+  }
+  [[nodiscard]] std::optional<WeightFact> fact_of(const PickleValue& value) const {
+    if (value.kind == Kind::integer || value.kind == Kind::boolean) return value.number;
+    if (value.kind == Kind::real) {
+      std::uint64_t bits = 0;
+      for (const char byte : value.text()) bits = bits << 8 | static_cast<std::uint8_t>(byte);
+      return std::bit_cast<double>(bits);
+    }
+    if (value.kind == Kind::text && value.text_bytes <= kMaxFactTextBytes) return std::string(value.text());
+    if ((value.kind != Kind::tuple && value.kind != Kind::list) || value.item_count > kMaxFactExtents)
+      return std::nullopt;
+    std::vector<std::int64_t> extents;
+    for (const PickleIndex index : pickle_.items(value)) {
+      if (pickle_.at(index).kind != Kind::integer) return std::nullopt;
+      extents.push_back(pickle_.at(index).number);
+    }
+    return extents;
   }
 
   const Pickle& pickle_;

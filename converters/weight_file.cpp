@@ -71,6 +71,7 @@ WeightFile open_weight_file(const fs::path& root, const std::string& name) {
   }
   TorchState state = read_torch_file(bytes, path.string());
   file.entries = std::move(state.entries);
+  file.facts = std::move(state.facts);
   file.notes = std::move(state.notes);
   return file;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "converters/weight_fact.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/geometry.h"
 
@@ -33,6 +34,7 @@ struct WeightFile {
   /// Several entries may share bytes (tied weights of a PyTorch file).
   std::vector<WeightEntry> entries;
   std::map<std::string, std::string> aliases;  // names without a tensor of their own -> the name that has it
+  WeightFacts facts;                           // what modules say beside their tensors
   std::vector<std::string> notes;              // what was left unread, one sentence each
 
   [[nodiscard]] Bytes bytes(const WeightEntry& entry) const {

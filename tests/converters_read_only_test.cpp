@@ -32,9 +32,10 @@ const fs::path kFolder = fs::path(INGOT_TEST_DATA) / "golden/foreign";
 struct Fixture {
   std::string layout, name;
 };
-const std::vector<Fixture> kFixtures = {
-    {"hqq", "f16"},     {"hqq", "bf16"},   {"hqq", "f32"},          {"hqq", "viewed"},     {"quanto", "f16"},
-    {"quanto", "bf16"}, {"quanto", "f32"}, {"torchao", "integers"}, {"torchao", "floats"}, {"exl2", "mixed"}};
+const std::vector<Fixture> kFixtures = {{"hqq", "f16"},          {"hqq", "bf16"},       {"hqq", "f32"},
+                                        {"hqq", "viewed"},       {"hqq", "own"},        {"hqq", "own_meta"},
+                                        {"quanto", "f16"},       {"quanto", "bf16"},    {"quanto", "f32"},
+                                        {"torchao", "integers"}, {"torchao", "floats"}, {"exl2", "mixed"}};
 
 std::string read_all(const fs::path& path) { return read_text_file(path, std::uint64_t{1} << 28); }
 
