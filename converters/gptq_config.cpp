@@ -22,7 +22,7 @@ bool read_module(const Json& json, const std::string& where, ModuleConfig& modul
   if (const Json* size = first_of(json, {"group_size", "q_group_size"}))
     module.group_size = size->as_i64(where + ": group_size");
   const Json* sym = first_of(json, {"sym"});
-  if (sym != nullptr) module.sym = sym->as_bool(where + ": sym");
+  if (sym != nullptr) module.sym = module.says_sym = sym->as_bool(where + ": sym");
   return sym != nullptr;
 }
 
@@ -70,7 +70,8 @@ void Config::read_format(const Json& json, const std::string& where) {
     throw Error(ErrorKind::unsupported,
                 where + ": rotation \"" + rotation->as_string(where) + "\": the weights live in a rotated basis");
   }
-  if (const Json* act_order = first_of(json, {"desc_act"})) act_order_ = act_order->as_bool(where + ": desc_act");
+  if (const Json* act_order = first_of(json, {"desc_act"}))
+    denies_act_order_ = !act_order->as_bool(where + ": desc_act");
   label_word_ = text_of(first_of(json, {"checkpoint_format", "format"}), where + ": checkpoint_format");
   if (label_word_.empty()) label_word_ = "gptq";
   if (label_word_ == "bitblas" || label_word_ == "marlin_24" || label_word_ == "marlin-24") {
@@ -79,6 +80,10 @@ void Config::read_format(const Json& json, const std::string& where) {
   }
   if (label_word_ == "gptq_v2") label_ = ZeroLabel::v2;
   if (label_word_ == "gptq_p") label_ = ZeroLabel::planar;
+  const Json* packed = first_of(json, {"pack_dtype"});
+  const std::string word_type = packed != nullptr && packed->is_string() ? text_of(packed, where) : std::string();
+  for (const unsigned bits : {8u, 16u, 32u, 64u})
+    if (word_type.ends_with("int" + std::to_string(bits))) word_bits_ = bits;
   const Json* meta = first_of(json, {"meta"});
   const Json* quantizer = meta != nullptr ? meta->find("quantizer") : nullptr;
   if (quantizer == nullptr) return;
@@ -124,7 +129,10 @@ ModuleConfig Config::of(const std::string& module) const {
     if (rule.excludes) return result;
     if (rule.changes.bits) result.bits = rule.changes.bits;
     if (rule.changes.group_size) result.group_size = rule.changes.group_size;
-    if (rule.changes_sym) result.sym = rule.changes.sym;
+    if (rule.changes_sym) {
+      result.sym = rule.changes.sym;
+      result.says_sym = rule.changes.says_sym;
+    }
     return result;
   }
   return result;

@@ -17,7 +17,7 @@ enum class ZeroLabel : std::uint8_t { v1, v2, planar };
 struct ModuleConfig {
   std::optional<std::uint64_t> bits;
   std::optional<std::int64_t> group_size;  // -1: one group
-  bool sym = true;
+  bool sym = true, says_sym = false;       // says_sym: the config itself says that it is symmetric
 };
 
 class Config {
@@ -32,7 +32,9 @@ class Config {
   [[nodiscard]] const std::string& label_word() const noexcept { return label_word_; }
   /// Written by a program that takes 1 from whole words of zero points.
   [[nodiscard]] bool subtracts_words() const noexcept { return subtracts_words_; }
-  [[nodiscard]] bool says_act_order() const noexcept { return act_order_; }
+  [[nodiscard]] bool denies_act_order() const noexcept { return denies_act_order_; }
+  /// Width of the words by pack_dtype ("int32", "torch.int32"); 0: it says none.
+  [[nodiscard]] unsigned word_bits() const noexcept { return word_bits_; }
   /// Patterns of `dynamic` that are no regular expressions to us.
   [[nodiscard]] const std::vector<std::string>& odd_patterns() const noexcept { return odd_patterns_; }
 
@@ -49,7 +51,8 @@ class Config {
   ModuleConfig defaults_;
   ZeroLabel label_ = ZeroLabel::v1;
   std::string label_word_ = "gptq";
-  bool present_ = false, subtracts_words_ = false, act_order_ = false;
+  bool present_ = false, subtracts_words_ = false, denies_act_order_ = false;
+  unsigned word_bits_ = 0;
   std::vector<Rule> rules_;
   std::vector<std::string> odd_patterns_;
 };

@@ -85,9 +85,11 @@ void find_bits(Module& module, const HfCheckpoint& checkpoint, FindingList& find
 std::vector<std::uint32_t> group_indexes(const Module& module, const HfCheckpoint& checkpoint, bool& negative) {
   const Stored& stored = *module.parts.group_index;
   const Bytes bytes = stored.bytes();
+  const bool wide = stored.type() == DType::i64;
   std::vector<std::uint32_t> groups(module.inputs);
   for (std::uint64_t i = 0; i < module.inputs; ++i) {
-    const std::int64_t raw = load_le<std::int32_t>(bytes.data() + i * 4);
+    const std::int64_t raw =
+        wide ? load_le<std::int64_t>(bytes.data() + i * 8) : load_le<std::int32_t>(bytes.data() + i * 4);
     const std::int64_t group = raw < 0 ? raw + static_cast<std::int64_t>(module.groups) : raw;
     negative |= raw < 0;
     if (group < 0 || group >= static_cast<std::int64_t>(module.groups)) {
@@ -169,7 +171,7 @@ void find_groups(Module& module, const HfCheckpoint& checkpoint, const Config& c
   } else {
     bool negative = false;
     const std::vector<std::uint32_t> groups = group_indexes(module, checkpoint, negative);
-    module.index_is_implied = !negative;
+    module.index_is_implied = !negative && module.parts.group_index->type() == DType::i32;
     const bool all_first = std::all_of(groups.begin(), groups.end(), [](std::uint32_t group) { return group == 0; });
     if (module.groups > 1 && all_first) {
       findings.add("g_idx is zero everywhere although there are several groups: read as groups in order", name);
@@ -179,7 +181,7 @@ void find_groups(Module& module, const HfCheckpoint& checkpoint, const Config& c
       find_order(module, groups, checkpoint, group_size);
     }
   }
-  if (module.order != tensor::Order::identity && !config.says_act_order())
+  if (module.order != tensor::Order::identity && config.denies_act_order())
     findings.add("the config says desc_act false, g_idx is in activation order", name);
   const std::int64_t configured = module.config.group_size.value_or(0);
   const bool whole = module.groups == 1 && (configured == -1 || configured >= static_cast<std::int64_t>(module.inputs));
@@ -228,10 +230,15 @@ Module inspect_module(const LinearModule& parts, const HfCheckpoint& checkpoint,
   module.outputs = parts.scales->shape()[1];
   module.groups = parts.scales->shape()[0];
   if (const Stored* index = parts.group_index) {
-    if (index->type() != DType::i32 || index->shape().size() != 1 || index->shape()[0] == 0)
-      fail(checkpoint, *index, "expected i32 [inputs]");
+    const bool whole = index->type() == DType::i32 || index->type() == DType::i64;
+    if (!whole || index->shape().size() != 1 || index->shape()[0] == 0)
+      fail(checkpoint, *index, "expected i32 or i64 [inputs]");
     module.inputs = index->shape()[0];
   }
+  if (config.word_bits() != 0 && config.word_bits() != module.word_bits)
+    findings.add("the config says pack_dtype int" + std::to_string(config.word_bits()) + ", the words of qweight are " +
+                     std::string(tensor::name(parts.codes->type())) + ": read as they are stored",
+                 parts.name);
   find_bits(module, checkpoint, findings);
   module.planar = config.label() == ZeroLabel::planar || (32 % module.bits != 0 && module.bits != 3);
   if (module.planar && (module.inputs % 32 != 0 || module.outputs % 32 != 0))

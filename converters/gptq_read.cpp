@@ -1,8 +1,11 @@
 #include "converters/gptq_read.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 
 #include "converters/gptq_module.h"
+#include "converters/gptq_zero_evidence.h"
 #include "format/base/parallel.h"
 
 namespace ingot::convert::gptq {
@@ -28,43 +31,91 @@ std::string stored_zero(const Module& module, bool v1) {
 
 void find_varying(const std::vector<Module>& modules, FindingList& findings) {
   for (const Module& module : modules) {
-    if (module.parts.marlin_names || !module.config.sym || votes_v1(module) || votes_v2(module)) continue;
+    if (module.parts.marlin_names || !module.config.says_sym || votes_v1(module) || votes_v2(module)) continue;
     findings.add("the config says sym, qzeros are not the constant of symmetric quantization", module.parts.name);
   }
 }
+
+std::string text_of(const CodeEvidence& evidence) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.2f (+- %.2f)", evidence.distance, evidence.error);
+  return "codes lie " + std::string(text.data()) +
+         " above the stored zero points on average, as weights around zero do in " +
+         (evidence.says_minus_one().value_or(true) ? "gptq (stored as zero - 1)" : "gptq_v2 (stored as it is)");
+}
+
+/// How zero points are stored in modules that do not show it by being symmetric.
+class Undecided {
+ public:
+  Undecided(const std::vector<Module>& modules, const Config& config, const ReadOptions& options)
+      : config_(config), options_(options) {
+    for (const Module& module : modules)
+      if (!module.parts.marlin_names && !module.planar && !votes_v1(module) && !votes_v2(module))
+        modules_.push_back(&module);
+    if (!modules_.empty()) evidence_ = look_at_codes(modules_);
+  }
+
+  /// `label`: what the config and the symmetric modules say; nothing: they contradict each other, or there is neither.
+  /// Throws mismatch where nothing decides.
+  [[nodiscard]] bool stored_minus_one(std::optional<bool> label, const std::string& why, const HfCheckpoint& checkpoint,
+                                      FindingList& findings) const {
+    const bool labelled = config_.label() == ZeroLabel::v1;
+    if (modules_.empty()) return label.value_or(labelled);
+    const std::string& first = modules_.front()->parts.name;
+    const std::optional<bool> shown = evidence_.says_minus_one();
+    if (options_.trust_config) {
+      if (shown && *shown != labelled)
+        findings.add(text_of(evidence_) + "; read as labelled, because --trust-config was given", first);
+      return labelled;
+    }
+    if (!label && !shown) {
+      throw Error(ErrorKind::mismatch, checkpoint.where() + ": tensor '" + first + ".qzeros': " + why +
+                                           ", and the codes do not tell (--trust-config takes " +
+                                           (labelled ? "gptq" : "gptq_v2") + ")");
+    }
+    if (shown && (!label || *shown != *label)) {
+      findings.add(
+          (label ? "checkpoint_format is " + config_.label_word() + ", but " : why + ": read by the evidence that ") +
+              text_of(evidence_) + (label ? "; read by this evidence" : ""),
+          first);
+      return *shown;
+    }
+    return *label;
+  }
+
+ private:
+  const Config& config_;
+  const ReadOptions& options_;
+  std::vector<const Module*> modules_;
+  CodeEvidence evidence_;
+};
 
 /// The meaning of all modules' zero points but planar ones.
 void decide_coding(std::vector<Module>& modules, const Config& config, const HfCheckpoint& checkpoint,
                    const ReadOptions& options, FindingList& findings) {
   Votes votes;
-  const Module* undecided = nullptr;  // the first
   for (const Module& module : modules) {
     if (module.parts.marlin_names || module.planar) continue;
     votes.v1 += votes_v1(module) ? 1 : 0;
     votes.v2 += votes_v2(module) ? 1 : 0;
-    if (undecided == nullptr && !votes_v1(module) && !votes_v2(module)) undecided = &module;
-  }
-  if (!config.is_present() && undecided != nullptr && votes.v1 + votes.v2 == 0 && !options.trust_config) {
-    throw Error(
-        ErrorKind::mismatch,
-        checkpoint.where() + ": tensor '" + undecided->parts.name +
-            ".qzeros': no quantization config says whether zero points are stored as gptq does (zero - 1) or as "
-            "gptq_v2 does, and asymmetric ones do not tell (--trust-config takes gptq)");
   }
   const bool labelled_v1 = config.label() == ZeroLabel::v1;
   const std::uint64_t against = labelled_v1 ? votes.v2 : votes.v1, in_favour = labelled_v1 ? votes.v1 : votes.v2;
-  if (against > 0 && in_favour > 0 && undecided != nullptr && !options.trust_config) {
-    throw Error(ErrorKind::mismatch,
-                checkpoint.where() + ": checkpoint_format " + config.label_word() + ", but of its symmetric modules " +
-                    std::to_string(votes.v1) + " store zero points as gptq does (zero - 1) and " +
-                    std::to_string(votes.v2) +
-                    " as gptq_v2 does: what the others mean cannot be decided (--trust-config takes the label)");
+  std::optional<bool> label = against > 0 ? !labelled_v1 : labelled_v1;
+  std::string why;
+  if (!config.is_present() && against + in_favour == 0) {
+    label.reset();
+    why = "no quantization config says whether zero points are stored as gptq does (zero - 1) or as gptq_v2 does";
+  } else if (against > 0 && in_favour > 0) {
+    label.reset();
+    why = "checkpoint_format " + config.label_word() + ", but of the symmetric modules " + std::to_string(votes.v1) +
+          " store zero points as gptq does (zero - 1) and " + std::to_string(votes.v2) + " as gptq_v2 does";
   }
+  const bool others_v1 = Undecided(modules, config, options).stored_minus_one(label, why, checkpoint, findings);
   for (Module& module : modules) {
     if (module.parts.marlin_names) continue;
     const bool own = votes_v1(module) || votes_v2(module);
-    bool v1 = labelled_v1;
-    if (!options.trust_config && against > 0) v1 = own ? votes_v1(module) : !labelled_v1;
+    const bool v1 = own && !options.trust_config ? votes_v1(module) : own ? labelled_v1 : others_v1;
     if (own && votes_v1(module) != labelled_v1 && !module.planar) {
       findings.add("checkpoint_format is " + config.label_word() + ", but all qzeros are " +
                        stored_zero(module, votes_v1(module)) + ", the symmetric zero point of " +

@@ -123,13 +123,15 @@ LinearFamily linear_family(const HfCheckpoint& checkpoint) {
                                     [](const Stored& stored) { return stored.name().ends_with(".B_24"); });
     return sparse ? LinearFamily::gptq : LinearFamily::none;
   }
-  bool gptq = true, awq = true, indexed = false;
+  bool gptq = true, awq = true, indexed = false, float_zeros = false;
   for (const LinearModule& module : modules) {
     gptq &= fits_gptq(module);
     awq &= awq_form(module, {}) != AwqForm::none;
     indexed |= module.group_index != nullptr || module.marlin_names;
+    float_zeros |= module.zeros == nullptr && checkpoint.find(module.name + ".zeros") != nullptr;
   }
   if (gptq != awq) return gptq ? LinearFamily::gptq : LinearFamily::awq;
+  if (announced == LinearFamily::none && float_zeros) return LinearFamily::gptq;  // whose reader says what they are
   if (announced != LinearFamily::none || !gptq) return announced;
   return indexed ? LinearFamily::gptq : LinearFamily::awq;
 }

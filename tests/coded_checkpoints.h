@@ -122,9 +122,10 @@ inline void check_restored_directory(const std::filesystem::path& directory) {
 
 /// A copy of a fixture whose weight file `change` edits as text.
 template <class Change>
-void copy_changed(const std::filesystem::path& from, const std::filesystem::path& to, const Change& change) {
+void copy_changed(const std::filesystem::path& from, const std::filesystem::path& to, const Change& change,
+                  const char* file = "model.safetensors") {
   std::filesystem::copy(from, to);
-  const std::filesystem::path weights = to / "model.safetensors";
+  const std::filesystem::path weights = to / file;
   std::string bytes = file_text(weights);
   change(bytes);
   std::filesystem::permissions(weights, std::filesystem::perms::owner_all);

@@ -1,4 +1,6 @@
 // GPTQ checkpoints packed by GPTQModel (tests/golden/foreign/gptq, make.py beside them): values, packing, evidence, the way back.
+#include <functional>
+
 #include "converters/safetensors.h"
 #include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
@@ -12,6 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 const fs::path kFolder = fs::path(INGOT_TEST_DATA) / "golden/foreign/gptq";
+const fs::path kForLlama = fs::path(INGOT_TEST_DATA) / "golden/foreign/gptq_for_llama";
 const fs::path kRealModels = fs::path(INGOT_TEST_DATA) / "../../shared/models/quantized";
 
 std::vector<std::string> cases() {
@@ -132,6 +135,101 @@ TEST_CASE("gptq_sizes_come_from_the_tensors") {
       scratch / "order",
       R"("quant_method":"gptq","bits":4,"group_size":32,"sym":false,"desc_act":false,"checkpoint_format":"gptq_v2")");
   CHECK(speaks_of(read(scratch / "order"), "g_idx is in activation order"));
+}
+
+TEST_CASE("gptq_for_llama_is_read_by_what_its_codes_show") {
+  for (const char* name : {"old_cuda", "cuda_act_order", "without_g_idx"}) {
+    INFO(name);
+    CHECK(&detect_layout(kForLlama / name) == find_layout("gptq"));
+    const tensor::Model model = read(kForLlama / name);
+    CHECK(model.findings.size() == 1);  // and none about a config that is not there
+    CHECK(speaks_of(model, "no quantization config says"));
+    CHECK(speaks_of(model, "as weights around zero do in gptq (stored as zero - 1)"));
+    test::check_f16_values(model, kForLlama / (std::string(name) + ".expected.safetensors"));
+    test::check_restored_directory(kForLlama / name);
+  }
+  CHECK(tensor::describe(read(kForLlama / "cuda_act_order").find("layers.0.weight")->scheme) == "u4_g32_f16_zp_perm");
+  CHECK(tensor::describe(read(kForLlama / "without_g_idx").find("layers.0.weight")->scheme) == "u4_g32_f32_zp");
+}
+
+TEST_CASE("gptq_codes_tell_how_asymmetric_zero_points_are_stored") {
+  const TemporaryDirectory scratch;
+  const auto with_config = [&](const char* name, std::string_view format) {
+    set_config(scratch / name, R"("quant_method":"gptq","bits":4,"group_size":32,"sym":false,"checkpoint_format":")" +
+                                   std::string(format) + "\"");
+    return read(scratch / name);
+  };
+  const auto make = [&](const char* name, const std::function<void(std::string&)>& change) {
+    test::copy_changed(kForLlama / "cuda_act_order", scratch / name, change, "llama7b-4bit-32g.safetensors");
+    std::ofstream(scratch / name / "config.json") << "{}";
+  };
+  const fs::path expected = kForLlama / "cuda_act_order.expected.safetensors";
+  const auto each_byte_of = [](std::string& bytes, std::string_view tensor, auto change) {
+    const SafetensorsHeader header = parse_safetensors(std::as_bytes(std::span(bytes)), "test");
+    for (const SafetensorsEntry& entry : header.entries)
+      if (entry.name == tensor)
+        for (std::uint64_t i = entry.begin; i < entry.end; ++i) bytes[i] = change(bytes[i]);
+  };
+  make("v1", [](std::string&) {});
+  CHECK(!speaks_of(with_config("v1", "gptq"), "codes lie"));
+  const tensor::Model lying = with_config("v1", "gptq_v2");
+  CHECK(speaks_of(lying, "checkpoint_format is gptq_v2, but codes lie"));
+  test::check_f16_values(lying, expected);
+  const tensor::Model trusted = read(scratch / "v1", true);
+  CHECK(speaks_of(trusted, "read as labelled, because --trust-config was given"));
+  CHECK(test::logical_values(*trusted.find("layers.0.weight")) != test::logical_values(*lying.find("layers.0.weight")));
+
+  // The same zero points as gptq_v2 stores them: one is added to both nibbles, none of which is 15.
+  make("v2", [&](std::string& bytes) {
+    each_byte_of(bytes, "layers.0.qzeros", [](char byte) { return static_cast<char>(byte + 0x11); });
+  });
+  const tensor::Model unlabelled = read(scratch / "v2");
+  CHECK(speaks_of(unlabelled, "as weights around zero do in gptq_v2 (stored as it is)"));
+  test::check_f16_values(unlabelled, expected);
+
+  // Codes that follow no zero point decide nothing: without a config that is an error, with one it is believed.
+  make("random", [&](std::string& bytes) {
+    each_byte_of(bytes, "layers.0.qweight", [state = 1u](char) mutable {
+      state = state * 1664525u + 1013904223u;
+      return static_cast<char>(state >> 24);
+    });
+  });
+  CHECK(test::throws_kind(ErrorKind::mismatch, [&] { (void)read(scratch / "random"); }));
+  CHECK(!speaks_of(with_config("random", "gptq"), "codes lie"));
+  CHECK(!speaks_of(with_config("random", "gptq_v2"), "codes lie"));
+}
+
+TEST_CASE("gptq_accepts_wide_g_idx_and_calls_out_a_pack_dtype_that_lies") {
+  const TemporaryDirectory scratch;
+  test::copy_changed(kFolder / "act_order", scratch / "wide", [](std::string& bytes) {
+    const SafetensorsHeader header = parse_safetensors(std::as_bytes(std::span(bytes)), "test");
+    std::vector<SafetensorsItem> items;
+    std::vector<std::string> contents;
+    for (const SafetensorsEntry& entry : header.entries) {
+      const bool index = entry.name.ends_with("g_idx");
+      items.push_back({entry.name, index ? tensor::DType::i64 : entry.type->type, entry.shape});
+      std::string content = bytes.substr(entry.begin, entry.size());
+      if (index) {
+        std::string wide;
+        for (std::size_t i = 0; i < content.size(); i += 4) wide += content.substr(i, 4) + std::string(4, '\0');
+        content = wide;
+      }
+      contents.push_back(content);
+    }
+    const SafetensorsPlan plan = plan_safetensors(items, header.metadata);
+    bytes = plan.header;
+    for (const std::size_t index : plan.order) bytes += contents[index];
+  });
+  test::check_f16_values(read(scratch / "wide"), kFolder / "act_order.expected.safetensors");
+  test::check_restored_directory(scratch / "wide");
+
+  CHECK(!speaks_of(read(kFolder / "pack16"), "pack_dtype"));
+  fs::copy(kFolder / "pack16", scratch / "lies");
+  set_config(scratch / "lies", R"("quant_method":"gptq","bits":4,"group_size":32,"sym":false,"pack_dtype":"int32",)"
+                               R"("checkpoint_format":"gptq_v2")");
+  const tensor::Model model = read(scratch / "lies");
+  CHECK(speaks_of(model, "the config says pack_dtype int32, the words of qweight are i16"));
+  test::check_f16_values(model, kFolder / "pack16.expected.safetensors");
 }
 
 TEST_CASE("gptq_mixed_evidence_is_refused_when_it_decides_nothing") {
