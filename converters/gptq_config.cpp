@@ -6,7 +6,7 @@
 namespace ingot::convert::gptq {
 namespace {
 
-constexpr std::size_t kMaxRules = 4096, kMaxPatternBytes = 1024, kMaxModuleBytes = 512;
+constexpr std::size_t kMaxRules = 4096;
 
 const Json* first_of(const Json& json, std::initializer_list<std::string_view> keys) {
   for (const std::string_view key : keys) {
@@ -44,15 +44,6 @@ std::string text_of(const Json* json, const std::string& where) {
   std::string word = json != nullptr ? json->as_string(where) : std::string();
   std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
   return word;
-}
-
-std::regex compile(const std::string& pattern) {
-  if (pattern.size() > kMaxPatternBytes) throw std::regex_error(std::regex_constants::error_complexity);
-  auto flags = std::regex_constants::ECMAScript;
-#ifdef __GLIBCXX__
-  flags |= std::regex_constants::__polynomial;  // time bounded by the product of the lengths
-#endif
-  return std::regex(pattern, flags);
 }
 
 }  // namespace
@@ -106,11 +97,11 @@ void Config::read_rules(const Json& json, const std::string& where) {
   for (const auto& [key, changes] : rows) {
     const bool prefixed = key.starts_with("+:") || key.starts_with("-:");
     try {
-      Rule rule{compile(prefixed ? key.substr(2) : key), key.starts_with("-:"), {}, false};
+      Rule rule{NamePattern(prefixed ? key.substr(2) : key), key.starts_with("-:"), {}, false};
       if (changes.is_object())
         rule.changes_sym = read_module(changes, where + ": dynamic \"" + key + "\"", rule.changes);
       rules_.push_back(std::move(rule));
-    } catch (const std::regex_error&) {
+    } catch (const PatternError&) {
       odd_patterns_.push_back(key);
     }
   }
@@ -118,14 +109,8 @@ void Config::read_rules(const Json& json, const std::string& where) {
 
 ModuleConfig Config::of(const std::string& module) const {
   ModuleConfig result = defaults_;
-  if (module.size() > kMaxModuleBytes) return result;
   for (const Rule& rule : rules_) {
-    try {
-      // As Python's re.match: anchored at the start only.
-      if (!std::regex_search(module, rule.pattern, std::regex_constants::match_continuous)) continue;
-    } catch (const std::regex_error&) {
-      continue;  // too complex to be decided
-    }
+    if (!rule.pattern.begins(module)) continue;
     if (rule.excludes) return result;
     if (rule.changes.bits) result.bits = rule.changes.bits;
     if (rule.changes.group_size) result.group_size = rule.changes.group_size;

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <optional>
-#include <regex>
 #include <string>
 #include <vector>
 
+#include "converters/name_pattern.h"
 #include "format/base/json.h"
 
 namespace ingot::convert::gptq {
@@ -40,7 +40,7 @@ class Config {
 
  private:
   struct Rule {
-    std::regex pattern;
+    NamePattern pattern;
     bool excludes;
     ModuleConfig changes;
     bool changes_sym;

@@ -6,10 +6,10 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <regex>
 
 #include "converters/equal_values.h"
 #include "converters/hf_names.h"
+#include "converters/name_pattern.h"
 #include "converters/option_error.h"
 #include "format/base/checked_math.h"
 #include "format/base/error.h"
@@ -221,9 +221,9 @@ SchemeWord scheme_word(const WriteOptions& options, std::span<const std::string_
 bool name_matches(const std::string& name, const std::string& pattern, const char* option) {
   if (pattern.empty()) return false;
   try {
-    return std::regex_search(name, std::regex(pattern, std::regex::ECMAScript));
-  } catch (const std::regex_error&) {
-    throw OptionError(std::string(option) + " '" + pattern + "': no regular expression");
+    return NamePattern(pattern).is_in(name);
+  } catch (const PatternError& error) {
+    throw OptionError(std::string(option) + " '" + pattern + "': " + error.what());
   }
 }
 
@@ -237,8 +237,8 @@ bool is_quantized_by_user(const std::string& name, const WriteOptions& options) 
 bool may_round(const Tensor& source, const std::string& file_name, const tensor::Model& model,
                const WriteOptions& options, bool named, Customs customs) {
   if (!file_name.ends_with(".weight") || source.shape.size() != 2 || source.elements() == 0) return false;
-  if (source.scheme.codes.kind == tensor::CodeKind::opaque || is_hf_conv1d(source.name, model.config.architecture))
-    return false;
+  if (source.scheme.codes.kind == tensor::CodeKind::opaque) return false;
+  if (!customs.conv1d && is_hf_conv1d(source.name, model.config.architecture)) return false;
   if (source.scheme.is_plain() && !tensor::info(source.scheme.codes.type).is_float) return false;
   if (is_kept_by_user(file_name, options)) return false;
   if (is_quantized_by_user(file_name, options)) {

@@ -27,6 +27,12 @@ cp -r "$DATA/../golden/foreign/torch/lora" lora
 code ingot convert lora -o x --to gguf
 rm -r lora
 code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep no_such --quantize 'no_such|norm' --dry-run
+# Patterns whose search would take years if it tried one way after the other.
+for pattern in '(x*)*Z' '((.*)*)*(.*.*)*Z'; do
+  code timeout 60 ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep "$pattern" --dry-run
+done
+code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(.)\1' --dry-run
+code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --drop '((.{0,30}){0,30}){0,20}Z' --dry-run
 code ingot inspect absent
 code ingot verify absent
 code ingot restore absent -o out

@@ -1,0 +1,60 @@
+#include "converters/name_pattern.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace ingot::convert {
+namespace {
+
+constexpr std::size_t kMaxPatternBytes = 1024, kMaxNameBytes = 1024;
+constexpr std::uint64_t kMaxRepetitions = 256;
+
+/// The product of what stands as {n} and {m,n}: how often a part of the pattern is written out.
+std::uint64_t repetitions(const std::string& pattern) {
+  std::uint64_t product = 1;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\') {
+      ++i;
+      continue;
+    }
+    if (pattern[i] != '{') continue;
+    std::uint64_t number = 0, largest = 1;
+    for (++i; i < pattern.size() && pattern[i] != '}'; ++i) {
+      const bool digit = pattern[i] >= '0' && pattern[i] <= '9';
+      number = digit ? std::min(number * 10 + static_cast<std::uint64_t>(pattern[i] - '0'), kMaxRepetitions + 1) : 0;
+      largest = std::max(largest, number);
+    }
+    product = std::min(product * largest, kMaxRepetitions + 1);
+  }
+  return product;
+}
+
+std::regex compile(const std::string& pattern) {
+  if (pattern.size() > kMaxPatternBytes)
+    throw PatternError("longer than " + std::to_string(kMaxPatternBytes) + " bytes");
+  if (repetitions(pattern) > kMaxRepetitions)
+    throw PatternError("its counted repetitions multiply to more than " + std::to_string(kMaxRepetitions));
+  auto flags = std::regex_constants::ECMAScript;
+#ifdef __GLIBCXX__
+  flags |= std::regex_constants::__polynomial;  // all ways at once instead of one after the other
+#endif
+  try {
+    return std::regex(pattern, flags);
+  } catch (const std::regex_error& error) {
+    throw PatternError(error.code() == std::regex_constants::error_complexity
+                           ? "back-references are not understood, because searching for them may take forever"
+                           : "no regular expression");
+  }
+}
+
+}  // namespace
+
+NamePattern::NamePattern(const std::string& pattern) : pattern_(compile(pattern)) {}
+
+bool NamePattern::search(const std::string& name, std::regex_constants::match_flag_type flags) const {
+  return name.size() <= kMaxNameBytes && std::regex_search(name, pattern_, flags);
+}
+bool NamePattern::is_in(const std::string& name) const { return search(name, std::regex_constants::match_default); }
+bool NamePattern::begins(const std::string& name) const { return search(name, std::regex_constants::match_continuous); }
+
+}  // namespace ingot::convert
