@@ -11,7 +11,8 @@ using Stored = HfCheckpoint::Stored;
 using tensor::DType;
 using tensor::Shape;
 
-constexpr std::uint64_t kDefaultBlock = 128;  // DeepSeek's, where no config says otherwise
+constexpr std::uint32_t kDefaultBlock = 128;  // DeepSeek's, where no config says otherwise
+constexpr std::uint32_t kLeastBlock = 8, kGreatestBlock = 4096;
 constexpr std::uint64_t kMxGroup = 32, kNvGroup = 16;
 
 std::string shape_text(const Shape& shape) {
@@ -155,18 +156,50 @@ std::uint64_t group_size_of(const Module& module, std::uint64_t groups, const Co
   return whole;
 }
 
-std::optional<tensor::Block> rectangle_of(const Module& module, const Shape& scales, const Config& config) {
-  const std::uint64_t rows = module.shape[module.shape.size() - 2], cols = module.shape.back();
-  std::vector<Config::Group> candidates = config.groups;
-  Config::Group& common = candidates.emplace_back();
-  common.block_rows = common.block_cols = kDefaultBlock;
-  for (const Config::Group& group : candidates) {
-    if (group.block_rows == 0 || group.block_cols == 0) continue;
-    if (ceil_div(rows, group.block_rows) == scales[scales.size() - 2] &&
-        ceil_div(cols, group.block_cols) == scales.back())
-      return tensor::Block{static_cast<std::uint32_t>(group.block_rows), static_cast<std::uint32_t>(group.block_cols)};
+bool cuts(const tensor::Block& block, const Module& module, const Shape& scales) {
+  return ceil_div(module.shape[module.shape.size() - 2], block.rows) == scales[scales.size() - 2] &&
+         ceil_div(module.shape.back(), block.cols) == scales.back();
+}
+
+/// The one power of two whose squares give so many scales.
+std::optional<tensor::Block> square_of(const Module& module, const Shape& scales) {
+  std::optional<tensor::Block> only;
+  for (std::uint32_t size = kLeastBlock; size <= kGreatestBlock; size *= 2) {
+    const tensor::Block block{size, size};
+    if (!cuts(block, module, scales)) continue;
+    if (only) return std::nullopt;
+    only = block;
   }
-  return std::nullopt;
+  return only;
+}
+
+/// The config's block sizes, one after the other: "[128, 128]"; empty: it gives none.
+std::string configured_blocks(const Config& config) {
+  std::string text;
+  for (const Config::Group& group : config.groups)
+    if (group.block_rows != 0 && group.block_cols != 0)
+      text += (text.empty() ? "" : ", ") + shape_text({group.block_rows, group.block_cols});
+  return text;
+}
+
+std::optional<tensor::Block> rectangle_of(const Module& module, const Shape& scales, const Config& config,
+                                          FindingList& findings) {
+  for (const Config::Group& group : config.groups) {
+    if (group.block_rows == 0 || group.block_cols == 0) continue;
+    const tensor::Block block{static_cast<std::uint32_t>(group.block_rows),
+                              static_cast<std::uint32_t>(group.block_cols)};
+    if (cuts(block, module, scales)) return block;
+  }
+  const std::string configured = configured_blocks(config);
+  if (const tensor::Block common{kDefaultBlock, kDefaultBlock}; configured.empty() && cuts(common, module, scales))
+    return common;
+  const auto shown = configured.empty() || !config.trusted ? square_of(module, scales) : std::nullopt;
+  if (!shown) return std::nullopt;
+  findings.add(
+      (configured.empty() ? "no config gives the size of blocks" : "the config gives blocks of " + configured) +
+          ", the shape of the scales says " + shape_text({shown->rows, shown->cols}) + ": read by this evidence",
+      module.parts.name);
+  return shown;
 }
 
 /// Which weights share a scale: the shape of the scales against that of the codes.
@@ -182,7 +215,7 @@ void find_block(Module& module, const Config& config, FindingList& findings) {
                          std::any_of(config.groups.begin(), config.groups.end(),
                                      [](const Config::Group& group) { return group.block_rows != 0; });
   const auto only_block = module.parts.form == Form::floats && one_scale && in_blocks && scales == joined(lead, {1, 1})
-                              ? rectangle_of(module, scales, config)
+                              ? rectangle_of(module, scales, config, findings)
                               : std::nullopt;
   if (only_block) {
     module.block = *only_block;
@@ -191,14 +224,17 @@ void find_block(Module& module, const Config& config, FindingList& findings) {
   } else if (scales == joined(lead, {rows}) || scales == joined(lead, {rows, 1})) {
     module.block = {1, 0};
   } else if (scales.size() == module.shape.size() && leading(scales) == lead) {
-    const auto rectangle = scales[scales.size() - 2] == rows ? std::nullopt : rectangle_of(module, scales, config);
+    const auto rectangle =
+        scales[scales.size() - 2] == rows ? std::nullopt : rectangle_of(module, scales, config, findings);
     if (scales[scales.size() - 2] == rows) {
       module.block = {1, static_cast<std::uint32_t>(group_size_of(module, scales.back(), config, findings))};
     } else if (rectangle) {
       module.block = *rectangle;
     } else {
       fail(*module.parts.scale,
-           "fits weights of " + shape_text(module.shape) + " neither by row, by group nor by block");
+           "fits weights of " + shape_text(module.shape) + " neither by row, by group nor by block" +
+               (configured_blocks(config).empty() ? ""
+                                                  : " (the config gives blocks of " + configured_blocks(config) + ")"));
     }
   } else {
     fail(*module.parts.scale, "expected scales for weights of " + shape_text(module.shape));

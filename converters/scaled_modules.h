@@ -54,6 +54,7 @@ struct Config {
   std::vector<Group> groups;
   std::optional<bool> dense_words;  // how 3-, 5-, 6- and 7-bit codes are packed, by the library's version
   bool transforms = false;          // weights are in a rotated basis
+  bool trusted = false;             // --trust-config: the shapes of scales do not overrule block sizes
 };
 
 /// A module whose parts fit together.

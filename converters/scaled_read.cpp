@@ -176,7 +176,8 @@ void pack_indexes(const tensor::Tensor& tensor, std::uint64_t begin, std::span<s
 }  // namespace
 
 CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions& options) {
-  const Config config(checkpoint.quantization());
+  Config config(checkpoint.quantization());
+  config.trusted = options.trust_config;
   if (config.transforms && !options.trust_config) {
     throw Error(ErrorKind::unsupported,
                 checkpoint.where() +

@@ -293,6 +293,23 @@ TEST_CASE("fp8_refuses_scales_that_fit_no_block") {
   CHECK(!refuses(ErrorKind::mismatch, with("a.weight_scale_inv", DType::f32, {3, 2}), blocks, "fp8"));
 }
 
+TEST_CASE("fp8_blocks_that_the_config_denies_are_read_by_the_shape_of_the_scales") {
+  const TemporaryDirectory directory;
+  const std::vector<FilePart> parts = {{"a.weight", DType::e4m3, {130, 200}},
+                                       {"a.weight_scale_inv", DType::f32, {3, 4}}};  // 64 x 64 alone cuts them so
+  const fs::path path = make_checkpoint(
+      directory, parts, R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})");
+  const tensor::Model model = read_model(path);
+  CHECK(model.tensors.at(0).scheme.scales.at(0).block == tensor::Block{64, 64});
+  REQUIRE(model.findings.size() == 1);
+  CHECK(model.findings[0].find("the config gives blocks of [128, 128], the shape of the scales says [64, 64]") == 0);
+  const auto error = test::error_of([&] { (void)read_model(path, {}, {.progress = {}, .trust_config = true}); });
+  REQUIRE(error);
+  CHECK(error->kind == ErrorKind::mismatch);
+  CHECK(std::string(error->what()).find("the config gives blocks of [128, 128]") != std::string::npos);
+  CHECK(refuses(ErrorKind::mismatch, {parts[0], {"a.weight_scale_inv", DType::f32, {1, 3}}}, "{}", "fp8"));
+}
+
 TEST_CASE("four_bit_floats_refuse_scales_that_do_not_fit") {
   const ErrorKind mismatch = ErrorKind::mismatch;
   const FilePart codes{"a.weight", DType::u8, {16, 24}}, scale{"a.weight_scale", DType::e4m3, {16, 3}};
