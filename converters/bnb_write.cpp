@@ -168,7 +168,7 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   }
   const std::string base = base_for(word, model);
   Forms forms{.kept = forms_for(source, word, base)};
-  if (may_round(source, file_name, model, options, word.named)) {
+  if (may_round(source, file_name, model, options, word.named, {.conv1d = true})) {
     const std::uint32_t nested = word.nested ? kNestedBlock : 0;
     forms.rounded = StoredForm{base == kRows ? row_scheme() : block_scheme(base, source.shape, block, nested), {}};
   }

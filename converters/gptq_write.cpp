@@ -77,7 +77,7 @@ Recoded recoded_for(const Tensor& source, const std::string& name, const tensor:
   forms.problem = zero_points_problem;
   if (is_quantized_linear(source, name, model) && (word.symmetric != true || is_symmetric(source)))
     forms.kept = forms_for(source, word, scale_type);
-  if (may_round(source, name, model, options, word.named, {.linear_only = true}))
+  if (may_round(source, name, model, options, word.named, {.linear_only = true, .conv1d = true}))
     add_rounding(source, word, scale_type, forms);
   if (forms.kept.empty() && !forms.rounded) return {};
   return keep_or_round(source, forms, word.named, options);

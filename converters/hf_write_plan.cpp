@@ -354,6 +354,8 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions
     HfItem item = plan_item(tensor, model.config.architecture, wanted);
     const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
     item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
+    if (why_plain.empty() && is_hf_conv1d(tensor.name, model.config.architecture))
+      why_plain = "tensor '" + tensor.name + "' is a Conv1D, which this layout has in floating point only";
     if (std::string problem = activation_problem(tensor, model, codec); !problem.empty()) {
       item.form = HfItem::Form::refused;
       item.reason = std::move(problem);

@@ -258,3 +258,40 @@ TEST_CASE("compressed_tensors_keeps_signed_zero_points_beside_bytes") {
   }
   CHECK(compared > 0);
 }
+
+TEST_CASE("conv1d_matrices_of_gpt2_are_rounded_where_their_libraries_do") {
+  const TemporaryDirectory scratch;
+  const fs::path source = fs::path(INGOT_TEST_DATA) / "data/tiny-gpt2";
+  const tensor::Model model = read_model(source);
+  ConvertOptions options;
+  options.allow = options.write.allow = ProofClass::requantized;
+  for (const char* layout : {"gptq", "bnb"}) {  // gptqmodel and transformers turn them, then take them as linear layers
+    INFO(layout);
+    const ConversionReport report = convert_to(layout, source, scratch, options);
+    const tensor::Model written = read_model(scratch / "out");
+    std::size_t matrices = 0;
+    for (const tensor::Tensor& tensor : model.tensors) {
+      if (tensor.transforms.empty() || !tensor.name.ends_with(".weight") || tensor.shape.size() != 2) continue;
+      INFO(tensor.name);
+      ++matrices;
+      const tensor::Tensor* got = written.find(tensor.name);
+      REQUIRE(got != nullptr);
+      CHECK(got->shape == tensor.shape);  // [out, in]
+      CHECK(!got->scheme.is_plain());
+      CHECK(got->transforms.empty());
+      const auto proof = std::ranges::find(report.proofs, tensor.name, &TensorProof::name);
+      REQUIRE(proof != report.proofs.end());
+      CHECK(proof->reached == ProofClass::requantized);
+      CHECK(proof->worst_error_steps < 2);  // of a table: in units of its smallest one
+    }
+    CHECK(matrices > 0);
+  }
+  for (const char* layout : {"awq", "mlx", "compressed-tensors", "fp8"}) {
+    INFO(layout);
+    const auto error = test::error_of([&] { (void)convert_to(layout, source, scratch, options); });
+    REQUIRE(error);
+    CHECK(error->kind == ErrorKind::unsupported);
+    CHECK(std::string(error->what()).find("is a Conv1D, which this layout has in floating point only") !=
+          std::string::npos);
+  }
+}
