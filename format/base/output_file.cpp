@@ -28,12 +28,12 @@ int create_beside(const std::filesystem::path& path, std::filesystem::path& temp
   const std::string stem = path.string() + "." + std::to_string(::getpid());
   constexpr int kMaxAttempts = 1000;
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-    temporary_path = stem + (attempt == 0 ? std::string() : "." + std::to_string(attempt)) + ".tmp";
+    temporary_path = stem + (attempt == 0 ? std::string() : std::string(".").append(std::to_string(attempt))) + ".tmp";
     const int descriptor = ::open(temporary_path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor >= 0) return descriptor;
-    if (errno != EEXIST && errno != EINTR) throw_io(temporary_path, "cannot create", errno);
+    if (errno != EEXIST && errno != EINTR) throw_io(path, "cannot create", errno);
   }
-  throw_io(temporary_path, "cannot create", EEXIST);
+  throw_io(path, "cannot create", EEXIST);
 }
 
 /// `<path>.partial` with what an earlier writer left in it, or in `path` itself.

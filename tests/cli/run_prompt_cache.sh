@@ -30,4 +30,6 @@ ask -p "$long" --prompt-cache kept > /dev/null || echo "exit $?"
 cat statistics.txt
 ask -p "$long" --prompt-cache "$DATA/tiny-llama/config.json" > /dev/null || echo "exit $?"
 sed "s,$DATA,DATA," statistics.txt
+ask -p "$long" --prompt-cache absent/kept > /dev/null || echo "exit $?"
+cat statistics.txt
 cmp before kept 2> /dev/null || cmp -n "$(stat -c %s kept)" before kept
