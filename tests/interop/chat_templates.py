@@ -3,10 +3,11 @@
 
     chat_templates.py INGOT [--templates DIRECTORY] [NAME ...]
 
-DIRECTORY holds templates, one a file, such as llama.cpp's models/templates/*.jinja; or INGOT_TEST_TEMPLATES names it. Each is put into a
-copy of tests/data/tiny-llama and given to `ingot tokenize --messages --rendered`, with and without the beginning of a reply, for several
+DIRECTORY holds templates, one a file, such as llama.cpp's models/templates/*.jinja; or INGOT_TEST_TEMPLATES names it. Those of the GGUF
+models in INGOT_TEST_MODELS come with them. Each is put into a copy of tests/data/tiny-llama and given to `ingot tokenize --messages --rendered`, with and without the beginning of a reply, for several
 conversations; the oracle is transformers' own renderer with the same variables. Where the template refuses, ingot has to refuse too.
-Families of REQUIRED must agree everywhere; templates of others are counted, and named where they differ. Needs transformers and jinja2.
+Each family of REQUIRED must be there, and agree everywhere; templates of others are counted, and named where they differ. With NAMEs only
+those are looked at, and no family is missed. Needs transformers, jinja2 and, for GGUF models, gguf.
 Exit status 77: something is missing.
 """
 import argparse
@@ -24,7 +25,9 @@ try:
 except ImportError as error:
     support.skip(error)
 
-REQUIRED = ("Llama-3", "Qwen", "gemma-2", "gemma-3", "Mistral", "mistral", "Phi-3", "Phi-4", "phi-4", "SmolLM")
+# Families, and what the names of their templates or models hold, in lower case.
+REQUIRED = {"Llama 3": ("llama-3",), "Qwen": ("qwen",), "Gemma 2": ("gemma-2",), "Gemma 3": ("gemma-3", "gemma3"), "Mistral": ("mistral",),
+            "Phi 3": ("phi-3",), "Phi 4": ("phi-4",), "SmolLM": ("smollm",)}
 
 
 def conversation(*turns):
@@ -86,6 +89,21 @@ def own_model(work):
     return model, {name: config[name] for name in names if isinstance(config.get(name), str)}
 
 
+def families(name):
+    return {family for family, words in REQUIRED.items() if any(word in name.lower() for word in words)}
+
+
+def templates(directory):
+    """Name and text of each."""
+    for file in sorted(pathlib.Path(directory).glob("*.jinja")):
+        yield file.name, file.read_text()
+    for path in support.gguf_files():
+        from gguf import GGUFReader
+        field = GGUFReader(path).get_field("tokenizer.chat_template")
+        if field is not None:
+            yield path.name, field.contents()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=pathlib.Path)
@@ -94,20 +112,24 @@ def main():
     arguments = parser.parse_args()
     if arguments.templates is None:
         support.skip("no directory of templates (--templates or INGOT_TEST_TEMPLATES)")
-    files = [file for file in sorted(pathlib.Path(arguments.templates).glob("*.jinja")) if not arguments.names or file.name in arguments.names]
-    failed, whole, required = False, 0, 0
+    found = [(name, text) for name, text in templates(arguments.templates) if not arguments.names or name in arguments.names]
+    whole, failed, required = 0, [], [name for name, _ in found if families(name)]
     with tempfile.TemporaryDirectory() as work:
         model, tokens = own_model(work)
-        for file in files:
-            agree, first = differences(arguments.program.resolve(), model, tokens, file.read_text())
+        for name, text in found:
+            agree, first = differences(arguments.program.resolve(), model, tokens, text)
             whole += first is None
-            required += any(word in file.name for word in REQUIRED)
             if first is None:
                 continue
-            print(f"{file.name}: {agree} of {2 * len(CONVERSATIONS)} agree; {first[:600]}")
-            failed |= any(word in file.name for word in REQUIRED)
-    support.figure(f"{whole} of {len(files)} templates agree in all {2 * len(CONVERSATIONS)} texts, {required} of them of required families")
-    sys.exit(failed or not files)
+            print(f"{name}: {agree} of {2 * len(CONVERSATIONS)} agree; {first[:600]}")
+            if families(name):
+                failed.append(name)
+    missing = sorted(set(REQUIRED) - set().union(*map(families, required))) if not arguments.names else []
+    if missing:
+        print(f"no template of: {', '.join(missing)} (in {arguments.templates} or the GGUF models of INGOT_TEST_MODELS)")
+    support.figure(f"{whole} of {len(found)} templates agree in all {2 * len(CONVERSATIONS)} texts, {len(required)} of required families"
+                   + (f"; missing: {', '.join(missing)}" if missing else ""))
+    sys.exit(bool(failed or missing or not found))
 
 
 main()
