@@ -54,6 +54,7 @@ Config::Config(const Json* json, const std::string& where) {
   read_module(*json, where, defaults_);
   read_format(*json, where);
   read_rules(*json, where);
+  read_exceptions(*json, where);
 }
 
 void Config::read_format(const Json& json, const std::string& where) {
@@ -64,7 +65,7 @@ void Config::read_format(const Json& json, const std::string& where) {
   if (const Json* act_order = first_of(json, {"desc_act"}))
     denies_act_order_ = !act_order->as_bool(where + ": desc_act");
   label_word_ = text_of(first_of(json, {"checkpoint_format", "format"}), where + ": checkpoint_format");
-  if (label_word_.empty()) label_word_ = "gptq";
+  if (label_word_.empty()) read_packing(json, where);
   if (label_word_ == "bitblas" || label_word_ == "marlin_24" || label_word_ == "marlin-24") {
     throw Error(ErrorKind::unsupported,
                 where + ": checkpoint_format " + label_word_ + " depends on the machine it was made for");
@@ -83,6 +84,29 @@ void Config::read_format(const Json& json, const std::string& where) {
     subtracts_words_ = std::any_of(words.begin(), words.end(), is_gptqmodel_0_9);
   } else {
     subtracts_words_ = is_gptqmodel_0_9(*quantizer);
+  }
+}
+
+/// AutoRound names no checkpoint_format: it stores zero points as they are under its own name and for gptqmodel, less one
+/// for "auto_round:auto_gptq".
+void Config::read_packing(const Json& json, const std::string& where) {
+  label_word_ = "gptq";
+  const Json* packing = first_of(json, {"packing_format"});
+  const std::string word = packing != nullptr && packing->is_string() ? text_of(packing, where) : std::string();
+  if (word != "auto_round" && word != "auto_round:gptqmodel") return;
+  label_ = ZeroLabel::v2;
+  label_word_ = word;
+}
+
+/// AutoRound's exceptions, by the modules' names.
+void Config::read_exceptions(const Json& json, const std::string& where) {
+  const Json* extra = first_of(json, {"extra_config"});
+  if (extra == nullptr || !extra->is_object()) return;
+  for (const auto& [module, changes] : extra->as_object(where)) {
+    if (!changes.is_object()) continue;
+    ModuleConfig own = defaults_;
+    read_module(changes, where + ": extra_config \"" + module + "\"", own);
+    exceptions_.insert_or_assign(module, own);
   }
 }
 
@@ -108,6 +132,7 @@ void Config::read_rules(const Json& json, const std::string& where) {
 }
 
 ModuleConfig Config::of(const std::string& module) const {
+  if (const auto own = exceptions_.find(module); own != exceptions_.end()) return own->second;
   ModuleConfig result = defaults_;
   for (const Rule& rule : rules_) {
     if (!rule.pattern.begins(module)) continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,7 +47,9 @@ class Config {
     bool changes_sym;
   };
   void read_format(const Json& json, const std::string& where);
+  void read_packing(const Json& json, const std::string& where);
   void read_rules(const Json& json, const std::string& where);
+  void read_exceptions(const Json& json, const std::string& where);
 
   ModuleConfig defaults_;
   ZeroLabel label_ = ZeroLabel::v1;
@@ -54,6 +57,7 @@ class Config {
   bool present_ = false, subtracts_words_ = false, denies_act_order_ = false;
   unsigned word_bits_ = 0;
   std::vector<Rule> rules_;
+  std::map<std::string, ModuleConfig> exceptions_;
   std::vector<std::string> odd_patterns_;
 };
 

@@ -38,7 +38,8 @@ LinearFamily announced_family(const HfCheckpoint& checkpoint) {
   for (const std::string_view key : {"checkpoint_format", "format"})
     if (word_of(config, key).starts_with("gem") || word_of(config, key) == "llm-awq") return LinearFamily::awq;
   if (method == "awq" || packing.find("awq") != std::string::npos) return LinearFamily::awq;
-  if (method == "gptq" || method == "marlin" || method == "bitblas" || packing.find("gptq") != std::string::npos)
+  if (method == "gptq" || method == "auto-round" || method == "marlin" || method == "bitblas" ||
+      packing.find("gptq") != std::string::npos)
     return LinearFamily::gptq;
   if (method.empty() && !word_of(config, "version").empty()) return LinearFamily::awq;  // quant_config.json of AutoAWQ
   const Json* format = config != nullptr ? config->find("checkpoint_format") : nullptr;

@@ -199,6 +199,25 @@ TEST_CASE("gptq_codes_tell_how_asymmetric_zero_points_are_stored") {
   CHECK(!speaks_of(with_config("random", "gptq_v2"), "codes lie"));
 }
 
+TEST_CASE("gptq_packings_of_auto_round_are_told_by_its_config") {
+  const TemporaryDirectory scratch;
+  const auto read_as = [&](const char* name, std::string_view packing, const char* target) {
+    fs::copy(kFolder / name, scratch / target);
+    set_config(scratch / target,
+               R"("quant_method":"auto-round","bits":4,"group_size":32,"sym":false,"packing_format":")" +
+                   std::string(packing) + R"(","extra_config":{"b":{"group_size":16},"lm_head":{"group_size":-1},)" +
+                   R"("model.layers.0.up":{"bits":8,"group_size":16},"model.layers.1.q":{"bits":2}})");
+    CHECK(&detect_layout(scratch / target) == find_layout("gptq"));
+    const tensor::Model model = read(scratch / target);
+    CHECK(model.findings.empty());
+    test::check_f16_values(model, kFolder / (std::string(name) + ".expected.safetensors"));
+  };
+  read_as("asym_v1", "auto_round:auto_gptq", "minus_one");
+  read_as("asym_v2", "auto_round", "plain");
+  read_as("asym_v2", "auto_round:gptqmodel", "gptqmodel");
+  read_as("dynamic", "auto_round", "exceptions");
+}
+
 TEST_CASE("gptq_accepts_wide_g_idx_and_calls_out_a_pack_dtype_that_lies") {
   const TemporaryDirectory scratch;
   test::copy_changed(kFolder / "act_order", scratch / "wide", [](std::string& bytes) {
