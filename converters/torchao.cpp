@@ -149,8 +149,8 @@ class WeightReader {
     } else {
       scheme.scales.push_back(level);
     }
-    const std::uint64_t row_bytes = stored.shape().back() * tensor::bits(stored.type()) / 8;
-    parts_.others.push_back(dense_parameters(stored, row_bytes));
+    const std::uint64_t row_elems = stored.shape().empty() ? 1 : stored.shape().back();  // one for all may be a scalar
+    parts_.others.push_back(dense_parameters(stored, row_elems * tensor::bits(stored.type()) / 8));
     parts_.files.push_back(part_of(stored));
     coded_.parts.push_back({stored.name(), std::string(role)});
   }

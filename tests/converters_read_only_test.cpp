@@ -279,6 +279,20 @@ TEST_CASE("quanto_finds_the_shape_or_says_that_it_cannot") {
                 {{"a.weight._data", DType::i8, {2, 4}}, {"a.weight._scale", DType::f32, {3, 1}}}));
 }
 
+TEST_CASE("torchao_takes_a_scalar_for_all") {
+  const TemporaryDirectory scratch;
+  write_checkpoint(scratch / "scalar",
+                   {{"a._weight_qdata", DType::i8, {2, 4}, std::string(8, '\x05')},
+                    {"a._weight_scale", DType::f32, {}, raw<float>({0.5F})},
+                    {"a._weight_zero_point", DType::i8, {}, "\x01"}},
+                   "{}",
+                   {{"tensor_names", R"(["a.weight"])"}, {"a.weight", R"({"_type": "Int8Tensor", "_data": {}})"}});
+  const tensor::Model model = read_model(scratch / "scalar");
+  std::vector<float> values(8);
+  tensor::decode_logical(*model.find("a.weight"), values);
+  CHECK(values == std::vector<float>(8, 2.0F));  // 0.5 * (5 - 1)
+}
+
 TEST_CASE("torchao_refuses_by_name") {
   const std::vector<Item> items = {{"a._weight_qdata", DType::i8, {2, 4}, std::string(8, '\x05')},
                                    {"a._weight_scale", DType::f32, {2, 1}},
