@@ -236,8 +236,12 @@ class PickleMachine {
   void push_global(std::string_view module, std::string_view name) {
     const std::int64_t number = rules_.global(module, name);
     if (number < 0) {
+      const bool own_class = name == "_rebuild_wrapper_subclass";
       fail(ErrorKind::unsupported,
-           "refers to " + printable(module) + "." + printable(name) + ", which is not a tensor; nothing was executed");
+           "refers to " + printable(module) + "." + printable(name) +
+               (own_class ? ", which makes tensors of a class of their own (torchao's are read from safetensors)"
+                          : ", which is not a tensor") +
+               "; nothing was executed");
     }
     push(PickleValue{.kind = Kind::global, .number = number});
   }
