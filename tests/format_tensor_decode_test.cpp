@@ -353,6 +353,18 @@ TEST_CASE("every_range_of_the_logical_tensor_is_the_same_part_of_the_whole") {
   }
 }
 
+TEST_CASE("tiles_wider_than_a_window_decode") {
+  std::mt19937_64 random(41);
+  for (const std::uint32_t group : {32u, 48u, 0u}) {  // 48: a group lies across the border of windows
+    for (const DType codes : {DType::u4, DType::u6, DType::e4m3}) {
+      const Scheme scheme = integers(codes, {level(DType::f16, {1, group})});
+      const PlainTensor plain = test::random_tensor({17, 4200}, scheme, Packing::tiles, true, random);
+      const std::vector<float> expected = oracle(plain);
+      CHECK(first_difference(expected, all_units(test::as_tensor(plain))) == expected.size());
+    }
+  }
+}
+
 TEST_CASE("plain_types_of_every_width_decode") {
   std::mt19937_64 random(3);
   for (const DType type :

@@ -28,7 +28,9 @@ std::uint64_t Decoder::level_cols(std::size_t level, const Window& window) const
 void Decoder::decode(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin, std::uint64_t col_end,
                      float* out, std::uint64_t stride, DecodeScratch& scratch) const {
   if (row_begin >= row_end || col_begin >= col_end) return;
-  const std::uint64_t cols_at_once = scheme_.order == Order::identity ? kWindowElems : geometry_.cols;
+  // Whole tiles, rather than whole rows: sixteen rows of codes are unpacked at once.
+  const std::uint64_t widest = geometry_.packing == Packing::tiles ? kWindowElems / kTileRows : kWindowElems;
+  const std::uint64_t cols_at_once = scheme_.order == Order::identity ? widest : geometry_.cols;
   std::uint64_t next = 0;
   for (std::uint64_t row = row_begin; row < row_end; row = next) {
     const std::uint64_t cols = std::min(col_end - col_begin, cols_at_once);
