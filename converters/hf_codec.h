@@ -133,6 +133,7 @@ struct HfCodec {
   std::vector<std::string_view> schemes = {}, settings = {};
   bool (*carries_column_order)(const WriteOptions& options) noexcept = nullptr;  // as in Layout
   bool holds_activation_divisors = false;  // vectors "X.scales" that its loaders divide activations by (AutoAWQ)
+  bool packs_by_rows = false;              // every part is a matrix with a row for each of the tensor's
   bool is_strict = false;                  // its loaders refuse a directory with tensors that they do not know
 };
 

@@ -13,6 +13,7 @@
 #include "converters/option_error.h"
 #include "converters/safetensors.h"
 #include "converters/scheme_choice.h"
+#include "converters/unit_band.h"
 #include "converters/with_views.h"
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
@@ -231,20 +232,40 @@ void write_given(const HfItem& item, JournaledRange& file, std::uint64_t offset,
   progress(item.given_bytes.size());
 }
 
-void write_packed(const HfItem& item, const Tensor& viewed, const HfCodec& codec, JournaledRange& file,
-                  std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
-  const std::uint64_t total = item.bytes();
+/// The first `total` bytes of a part of `viewed`.
+void write_packed(const std::string& part, std::uint64_t total, const Tensor& viewed, const HfCodec& codec,
+                  JournaledRange& file, std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
   std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(thread_count()));
   parallel_for(ceil_div(total, kPieceBytes), 1, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int worker) {
     std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
     for (std::uint64_t piece = piece_begin; piece < piece_end; ++piece) {
       const std::uint64_t begin = piece * kPieceBytes;
       buffer.resize(std::min(kPieceBytes, total - begin));
-      codec.pack(viewed, item.part, begin, buffer);
+      codec.pack(viewed, part, begin, buffer);
       file.write_at(offset + begin, buffer);
       progress(buffer.size());
     }
   });
+}
+
+/// Larger tensors are brought into memory in bands, once for each part, where parts are made row by row.
+constexpr std::uint64_t kWholeBytes = std::uint64_t{192} << 20;
+constexpr std::uint64_t kBandBytes = std::uint64_t{48} << 20;
+
+bool goes_in_bands(const Tensor& tensor, const HfCodec& codec) {
+  return codec.packs_by_rows && has_bands(tensor) && tensor.stored_bytes() > kWholeBytes;
+}
+
+void write_bands(const HfItem& item, const HfCodec& codec, PlaneBuffers& buffers, JournaledRange& file,
+                 std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
+  const Tensor& tensor = item.coded->tensor;
+  const std::uint64_t units = tensor.geometry().units, row_bytes = item.bytes() / tensor.shape[0];
+  const std::uint64_t band_units = std::max<std::uint64_t>(kBandBytes / ceil_div(tensor.stored_bytes(), units), 1);
+  for (std::uint64_t begin = 0; begin < units; begin += band_units) {
+    const Tensor band = band_of(tensor, begin, std::min(units, begin + band_units));
+    write_packed(item.part, band.shape[0] * row_bytes, with_views(band, buffers), codec, file,
+                 offset + begin * tensor::kTileRows * row_bytes, progress);
+  }
 }
 
 /// The items of a tensor that the layout codes or refuses; false when it is left to the plain writer, with the reason.
@@ -403,9 +424,13 @@ void HfItemWriter::write(const HfItem& item, JournaledRange& file, std::uint64_t
     case HfItem::Form::transposed: write_transposed(item, file, offset, advance); break;
     case HfItem::Form::given: return write_given(item, file, offset, advance);
     case HfItem::Form::packed:
+      if (goes_in_bands(item.coded->tensor, *codec_)) {
+        viewed_plan_ = nullptr;  // its planes lay in the buffers
+        return write_bands(item, *codec_, buffers_, file, offset, advance);
+      }
       if (viewed_plan_ != item.coded) viewed_ = with_views(item.coded->tensor, buffers_);
       viewed_plan_ = item.coded;
-      return write_packed(item, viewed_, *codec_, file, offset, advance);
+      return write_packed(item.part, item.bytes(), viewed_, *codec_, file, offset, advance);
     case HfItem::Form::refused:
       throw Error(ErrorKind::unsupported, "tensor '" + item.tensor.name + "': " + item.reason);
   }

@@ -27,6 +27,7 @@ const HfCodec& mlx_codec() noexcept {
       .configure = mlx::configure,
       .schemes = mlx::schemes(),
       .settings = {"scale_type", "bits", "group_size"},
+      .packs_by_rows = true,
       .is_strict = true};
   return codec;
 }

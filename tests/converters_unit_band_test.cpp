@@ -1,0 +1,84 @@
+// Bands of a matrix: packed one after the other they are the whole matrix.
+#include <doctest/doctest.h>
+
+#include <random>
+
+#include "converters/row_planes.h"
+#include "converters/unit_band.h"
+#include "converters/with_views.h"
+#include "tests/streamed_planes.h"
+
+namespace ingot::convert {
+namespace {
+
+tensor::Tensor random_matrix(tensor::DType codes, std::uint64_t rows) {
+  std::mt19937 random(5);
+  tensor::Tensor tensor;
+  tensor.name = "matrix";
+  tensor.shape = {rows, 96};
+  tensor.scheme.codes.type = codes;
+  tensor.scheme.scales = {{.type = tensor::DType::f16, .block = {1, 32}}};
+  tensor.scheme.offset = {tensor::OffsetKind::bias, 0, {{.type = tensor::DType::f32, .block = {1, 32}}}};
+  tensor.packing = tensor::Packing::tiles;
+  std::vector<std::vector<std::byte>> planes;
+  for (const tensor::PlaneSpec& spec : tensor.plane_specs()) {
+    std::vector<std::byte>& plane = planes.emplace_back(spec.total_bytes);
+    for (std::byte& byte : plane) byte = static_cast<std::byte>(random() & 255);
+  }
+  tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor.packing);
+  return tensor;
+}
+
+std::vector<std::byte> packed(const tensor::Tensor& tensor, std::string_view role, std::uint64_t row_bytes) {
+  std::vector<std::byte> bytes(tensor.shape[0] * row_bytes);
+  const tensor::Tensor viewed = with_views(tensor);
+  if (role == "codes") {
+    pack_row_codes(viewed, Nibbles::low_first, 0, bytes);
+  } else {
+    pack_row_plane(viewed, role, 0, bytes);
+  }
+  return bytes;
+}
+
+std::vector<std::byte> packed_by_bands(const tensor::Tensor& tensor, std::uint64_t band_units, std::string_view role,
+                                       std::uint64_t row_bytes) {
+  std::vector<std::byte> bytes;
+  const std::uint64_t units = tensor.geometry().units;
+  for (std::uint64_t begin = 0; begin < units; begin += band_units) {
+    const tensor::Tensor band = band_of(tensor, begin, std::min(units, begin + band_units));
+    const std::vector<std::byte> more = packed(band, role, row_bytes);
+    bytes.insert(bytes.end(), more.begin(), more.end());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("bands_of_a_matrix_packed_one_after_the_other_are_the_whole") {
+  for (const tensor::DType codes : {tensor::DType::u4, tensor::DType::u6, tensor::DType::u8}) {
+    for (const std::uint64_t rows : {16u, 53u, 80u}) {
+      const tensor::Tensor matrix = random_matrix(codes, rows);
+      REQUIRE(has_bands(matrix));
+      const std::pair<std::string_view, std::uint64_t> parts[] = {
+          {"codes", 96 * tensor::bits(codes) / 8}, {"scales_0", 3 * 2}, {"biases", 3 * 4}};
+      for (const auto& [role, row_bytes] : parts) {
+        const std::vector<std::byte> whole = packed(matrix, role, row_bytes);
+        for (const std::uint64_t band_units : {1u, 2u, 3u, 100u}) {
+          CHECK(packed_by_bands(matrix, band_units, role, row_bytes) == whole);
+          CHECK(packed_by_bands(test::streamed(matrix), band_units, role, row_bytes) == whole);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("rows_that_lie_elsewhere_have_no_bands") {
+  tensor::Tensor matrix = random_matrix(tensor::DType::u4, 32);
+  matrix.transforms = {{.kind = tensor::TransformKind::rope_interleave, .heads = 2}};
+  CHECK_FALSE(has_bands(matrix));
+  matrix.transforms.clear();
+  matrix.shape = {2, 16, 96};
+  CHECK_FALSE(has_bands(matrix));
+}
+
+}  // namespace ingot::convert
