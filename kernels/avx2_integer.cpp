@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/avx2_codes.h"
+#include "kernels/avx2_nested.h"
 #include "kernels/avx2_tables.h"
 #include "kernels/integer_kernels.h"
 
@@ -19,67 +21,8 @@ void avx2_widen_parameters(const TileParameters& parameters, std::uint64_t first
 
 namespace {
 
-using u64 = std::uint64_t;
-using u32 = std::uint32_t;
-
-constexpr u64 kRows = 16, kHalf = 8;
 // How far ahead codes are fetched, in bytes: the processor's own prefetching ends with each page.
 constexpr u64 kAhead = 4096;
-
-__m256i load_words(const u32* at) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
-__m256i four_inputs(const std::int8_t* at) noexcept {
-  return _mm256_castps_si256(_mm256_broadcast_ss(reinterpret_cast<const float*>(at)));
-}
-
-// Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
-template <u32 kBits>
-struct Slices {
-  static constexpr u32 low = kBits == 8 ? 8 : kBits >= 4 ? 4 : kBits >= 2 ? 2 : 1;
-  static constexpr u32 middle = kBits == 6 || kBits == 7 ? 2 : kBits == 5 || kBits == 3 ? 1 : 0;
-  static constexpr u32 top = kBits == 7 ? 1 : 0;
-};
-
-// Where the words of a run of 32 inputs lie: (width of the slice) lines of each slice.
-struct Run {
-  const u32* slices[3];
-};
-
-template <u32 kBits>
-Run run_at(const IntegerTile& tile, u64 run) noexcept {
-  using S = Slices<kBits>;
-  Run result = {{tile.slices[0] + run * S::low * kRows, nullptr, nullptr}};
-  if constexpr (S::middle != 0) result.slices[1] = tile.slices[1] + run * S::middle * kRows;
-  if constexpr (S::top != 0) result.slices[2] = tile.slices[2] + run * S::top * kRows;
-  return result;
-}
-
-// p bits of every byte, from bit `from` to bit `to`.
-__m256i bits_of(const u32* words, u32 p, u32 from, u32 to) noexcept {
-  const __m256i word = load_words(words);
-  if (p == 8) return word;
-  const __m256i moved = from >= to ? _mm256_srli_epi32(word, static_cast<int>(from - to))
-                                   : _mm256_slli_epi32(word, static_cast<int>(to - from));
-  return _mm256_and_si256(moved, _mm256_set1_epi8(static_cast<char>(((1u << p) - 1) << to)));
-}
-
-// Four codes of each of eight outputs: field n (0..7) of the run. `n` is a constant once the loop around is unrolled.
-// With kFlip, a signed code becomes the unsigned one greater by 2^(bits-1), an unsigned byte the signed one less by 128.
-template <u32 kBits, bool kFlip>
-__m256i field(const Run& run, u32 n, u64 half) noexcept {
-  using S = Slices<kBits>;
-  constexpr u32 kPerLow = 8 / S::low;
-  __m256i codes = bits_of(run.slices[0] + n / kPerLow * kRows + half, S::low, n % kPerLow * S::low, 0);
-  if constexpr (S::middle != 0) {
-    constexpr u32 kPer = 8 / S::middle;
-    const u32* const words = run.slices[1] + n / kPer * kRows + half;
-    codes = _mm256_or_si256(codes, bits_of(words, S::middle, n % kPer * S::middle, S::low));
-  }
-  if constexpr (S::top != 0) {
-    codes = _mm256_or_si256(codes, bits_of(run.slices[2] + half, S::top, n, S::low + S::middle));
-  }
-  if constexpr (kFlip) codes = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(1u << (kBits - 1))));
-  return codes;
-}
 
 template <u32 kBits>
 constexpr float shift_of(bool is_signed) noexcept {
@@ -100,9 +43,6 @@ constexpr u32 kBatch = kBits <= 4   ? 8
                                     : 1;
 
 __m256i four_sums(__m256i sums_of_two) noexcept { return _mm256_madd_epi16(sums_of_two, _mm256_set1_epi16(1)); }
-
-// Without it g++ makes all products of a batch before it adds the first two, and stores them meanwhile.
-inline __attribute__((always_inline)) void keep_order(__m256i& value) noexcept { asm("" : "+x"(value)); }
 
 // Integer sums of kTiles tiles and kVectors inputs, (tile or vector, half). One of the counts is 1.
 template <int kTiles, int kVectors>
@@ -380,18 +320,26 @@ struct Plan {
       kReadings<Beside::one_zero>, kReadings<Beside::zeros>, kReadings<Beside::biases>};
 };
 
-// One tile times all inputs: a block of its codes stays in the first-level cache meanwhile.
-void tile_product(const Plan& plan, const IntegerTile& tile, const IntegerInput* inputs, u64 vectors, float* out,
-                  u64 out_stride) noexcept {
+// The totals of some inputs and all tiles of a product. They are gathered here: the rows that they go to are often a
+// multiple of 4 KiB apart, which puts a column of them into the same few lines of the first-level cache.
+constexpr u64 kInputsOfChunk = 64, kTotalsStride = kMaxIntegerTiles * kRows;
+using Totals = float[kInputsOfChunk * kTotalsStride];
+
+// One tile times at most kInputsOfChunk inputs: a block of its codes stays in the first-level cache meanwhile.
+void tile_product(const Plan& plan, const IntegerTile& tile, const IntegerInput* inputs, u64 vectors,
+                  float* totals) noexcept {
   Widened parameters;
   alignas(32) BlockSums sums[kVectorsAtOnce];
+  for (u64 v = 0; v < vectors; ++v) {
+    for (u64 r = 0; r < kRows; ++r) totals[v * kTotalsStride + r] = 0;
+  }
   for (u64 first = 0; first < plan.segments; first += kSegmentsAtOnce) {
     const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
     plan.fill(tile, first, count, false, parameters);
     for (u64 v = 0; v < vectors;) {
       const bool some = v + kVectorsAtOnce <= vectors;
       (some ? plan.kernels.vectors : plan.kernels.one)(&tile, plan.step, first, count, inputs + v, sums);
-      plan.add(parameters, first, count, some, inputs + v, sums, out + v * out_stride, out_stride);
+      plan.add(parameters, first, count, some, inputs + v, sums, totals + v * kTotalsStride, kTotalsStride);
       v += some ? kVectorsAtOnce : 1;
     }
   }
@@ -414,19 +362,26 @@ void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, c
 
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
+  if (vectors == 1 && avx2_multiply_nested(tiles, tile_count, layout, inputs[0], out)) return;
   const Plan plan(tiles[0], layout.segment);
-  for (u64 v = 0; v < vectors; ++v) {
-    for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[v * out_stride + r] = 0;
-  }
-  for (int t = 0; t < tile_count;) {
-    const int some = vectors == 1 && t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;
-    float* const to = out + static_cast<u64>(t) * kRows;
-    if (vectors == 1) {
-      input_product(plan, tiles + t, some, inputs[0], to);
-    } else {
-      tile_product(plan, tiles[t], inputs, vectors, to, out_stride);
+  if (vectors == 1) {
+    for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[r] = 0;
+    for (int t = 0; t < tile_count;) {
+      const int some = t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;
+      input_product(plan, tiles + t, some, inputs[0], out + static_cast<u64>(t) * kRows);
+      t += some;
     }
-    t += some;
+    return;
+  }
+  alignas(64) Totals totals;
+  for (u64 v = 0; v < vectors; v += kInputsOfChunk) {
+    const u64 some = vectors - v < kInputsOfChunk ? vectors - v : kInputsOfChunk;
+    for (int t = 0; t < tile_count; ++t)
+      tile_product(plan, tiles[t], inputs + v, some, totals + static_cast<u64>(t) * kRows);
+    for (u64 i = 0; i < some; ++i) {
+      for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; r += kHalf)
+        _mm256_storeu_ps(out + (v + i) * out_stride + r, _mm256_load_ps(totals + i * kTotalsStride + r));
+    }
   }
 }
 
