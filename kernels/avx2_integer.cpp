@@ -7,8 +7,9 @@
 
 #include <cstdint>
 
-#include "kernels/avx2_codes.h"
 #include "kernels/avx2_nested.h"
+#include "kernels/avx2_plain.h"
+#include "kernels/avx2_sums.h"
 #include "kernels/avx2_tables.h"
 #include "kernels/integer_kernels.h"
 
@@ -28,65 +29,6 @@ template <u32 kBits>
 constexpr float shift_of(bool is_signed) noexcept {
   if (kBits == 8) return is_signed ? 0 : -128;
   return is_signed ? 1 << (kBits - 1) : 0;
-}
-
-// Sums of two products, 16 bits each; kBatch of them can be added: 8 * 15 * 127 * 2 < 2^15.
-template <u32 kBits>
-__m256i pairs(__m256i codes, __m256i inputs) noexcept {
-  if constexpr (kBits == 8) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(inputs, codes));
-  return _mm256_maddubs_epi16(codes, inputs);
-}
-template <u32 kBits>
-constexpr u32 kBatch = kBits <= 4   ? 8
-                       : kBits == 5 ? 4
-                       : kBits == 6 ? 2
-                                    : 1;
-
-__m256i four_sums(__m256i sums_of_two) noexcept { return _mm256_madd_epi16(sums_of_two, _mm256_set1_epi16(1)); }
-
-// Integer sums of kTiles tiles and kVectors inputs, (tile or vector, half). One of the counts is 1.
-template <int kTiles, int kVectors>
-struct Sums {
-  __m256i of[kTiles * kVectors][2];
-};
-
-// Adds kFields fields from kFirst on, or starts the sums with them. inputs[v] points at the first input of the run.
-template <u32 kBits, bool kFlip, bool kStart, u32 kFirst, u32 kFields, int kTiles, int kVectors>
-inline __attribute__((always_inline)) void add_fields(const Run* runs, const std::int8_t* const* inputs,
-                                                      Sums<kTiles, kVectors>& sums) noexcept {
-  constexpr u32 kStep = kBatch<kBits> < kFields ? kBatch<kBits> : kFields;
-  constexpr int kSums = kTiles * kVectors;
-#pragma GCC unroll 8
-  for (u32 begin = kFirst; begin < kFirst + kFields; begin += kStep) {
-    __m256i batch[kSums][2];
-#pragma GCC unroll 8
-    for (u32 n = begin; n < begin + kStep; ++n) {
-      __m256i codes[kTiles][2], four[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) four[v] = four_inputs(inputs[v] + 4 * n);
-#pragma GCC unroll 4
-      for (int t = 0; t < kTiles; ++t) {
-        codes[t][0] = field<kBits, kFlip>(runs[t], n, 0);
-        codes[t][1] = field<kBits, kFlip>(runs[t], n, kHalf);
-      }
-#pragma GCC unroll 4
-      for (int i = 0; i < kSums; ++i) {
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half) {
-          const __m256i added = pairs<kBits>(codes[kTiles == 1 ? 0 : i][half], four[kVectors == 1 ? 0 : i]);
-          batch[i][half] = n == begin ? added : _mm256_add_epi16(batch[i][half], added);
-          keep_order(batch[i][half]);
-        }
-      }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kSums; ++i) {
-      for (int half = 0; half < 2; ++half) {
-        const __m256i added = four_sums(batch[i][half]);
-        sums.of[i][half] = kStart && begin == kFirst ? added : _mm256_add_epi32(sums.of[i][half], added);
-      }
-    }
-  }
 }
 
 // --- integer sums ----------------------------------------------------------------------------------------------------
@@ -363,6 +305,7 @@ void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, c
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
   if (vectors == 1 && avx2_multiply_nested(tiles, tile_count, layout, inputs[0], out)) return;
+  if (vectors == 1 && avx2_multiply_plain(tiles, tile_count, layout, inputs[0], out)) return;
   const Plan plan(tiles[0], layout.segment);
   if (vectors == 1) {
     for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[r] = 0;

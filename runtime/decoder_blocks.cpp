@@ -1,5 +1,6 @@
 #include "runtime/decoder_blocks.h"
 
+#include "format/base/parallel.h"
 #include "runtime/network_math.h"
 
 namespace ingot::runtime {
@@ -22,6 +23,15 @@ std::vector<float> interleaved(const std::vector<float>& logical, std::uint64_t 
 /// One matrix in place of several: where it is stored, or where nothing is and the architecture usually has it.
 bool is_fused(const Loader& loader, const DecoderConfig& config, const std::string& fused, const std::string& first) {
   return loader.model().find(fused) != nullptr || (config.traits.fused && loader.model().find(first) == nullptr);
+}
+
+// Calls step(t) for the positions of a piece, in parallel. One alone is shorter than waking the others.
+template <class Step>
+void each_position(std::uint64_t count, const Step& step) {
+  if (count == 1) return step(0);
+  parallel_for(count, 1, [&step](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t t = begin; t < end; ++t) step(t);
+  });
 }
 
 // The projections one after the other in each row of `out`, `width` apart.
@@ -122,13 +132,13 @@ void SelfAttention::project(DecoderState& state, const float* in) const {
 
 void SelfAttention::rotate_and_store(DecoderState& state) const {
   const Rope& rope = slides_ && state.local_rope ? *state.local_rope : state.rope;
-  for (std::uint64_t t = 0; t < state.count; ++t) {
+  each_position(state.count, [&](std::uint64_t t) {
     float* row = state.qkv.data() + t * config_.qkv_width();
     float* const keys = row + config_.q_width();
     for (std::uint64_t h = 0; rotates_ && h < config_.heads + config_.kv_heads; ++h)
       rope.rotate(row + h * config_.head_dim, t);
     state.cache.store(index_, state.position + t, keys, keys + config_.kv_width());
-  }
+  });
 }
 
 void SelfAttention::visit(const std::function<void(const Matrix&)>& visitor) const {
@@ -155,10 +165,10 @@ GatedMlp::GatedMlp(const Loader& loader, const DecoderConfig& config, std::uint6
 void GatedMlp::forward(DecoderState& state, const float* in, float* out) const {
   const std::uint64_t size = config_.intermediate;
   multiply_side_by_side(projections_, biases_, in, state.gate_up.data(), 2 * size, state);
-  for (std::uint64_t t = 0; t < state.count; ++t) {
-    float* gate = state.gate_up.data() + t * 2 * size;
+  each_position(state.count, [&](std::uint64_t t) {
+    float* const gate = state.gate_up.data() + t * 2 * size;
     config_.activation->gate(gate, gate + size, size);
-  }
+  });
   const Product product = {&down_, state.gate_up.data(), 2 * size, out, config_.hidden, data_or_null(down_bias_)};
   multiply({&product, 1}, state.count, state.scratch);
 }

@@ -236,7 +236,8 @@ inline void check_products(const KernelTable& table, std::mt19937_64& random, co
   const auto low_bits = static_cast<std::uint8_t>(form.bits == 8 ? 8 : form.bits >= 4 ? 4 : form.bits >= 2 ? 2 : 1);
   const IntegerLayout layout = {low_bits, form.segment};
   const int tile_count = 1 + static_cast<int>(random() % kMaxIntegerTiles);
-  const std::uint64_t vectors = 1 + random() % (random() % 3 == 0 ? 40 : 9);
+  constexpr std::uint64_t kMost[] = {1, 9, 40};  // many kernels are for one input only
+  const std::uint64_t vectors = 1 + random() % kMost[random() % 3];
   std::vector<CodedTile> tiles;
   for (int t = 0; t < tile_count; ++t) tiles.emplace_back(random, form);
   std::vector<IntegerTile> views;

@@ -184,6 +184,32 @@ void check_nested(const char* name) {
   }
 }
 
+// Parameters that are read where they lie: binary16 scales and what may be beside them, for every length of groups.
+void check_plain(const char* name) {
+  const KernelTable* table = find(name);
+  if (table == nullptr) {
+    std::printf("SKIPPED: this build or machine lacks %s\n", name);
+    return;
+  }
+  using Type = ParameterType;
+  constexpr std::pair<OffsetKind, Stored> kOffsets[] = {{OffsetKind::zero_point, {Type::constant}},
+                                                        {OffsetKind::none, {Type::constant}},
+                                                        {OffsetKind::bias, {Type::f16}},
+                                                        {OffsetKind::bias, {Type::f16, 0, false, 0, true}},
+                                                        {OffsetKind::zero_point, {Type::integer, 4}}};
+  std::mt19937_64 random(13);
+  for (const auto& [bits, is_signed] : {std::pair{4u, false}, std::pair{8u, true}, std::pair{8u, false}}) {
+    for (const std::uint8_t segment : kSegments) {
+      for (const std::uint64_t group : {std::uint64_t{segment}, 3 * std::uint64_t{segment}, std::uint64_t{10000}}) {
+        for (const std::uint64_t cols : {128, 1152}) {
+          for (const auto& [offset, offsets] : kOffsets)
+            check_products(*table, random, {bits, is_signed, cols, group, segment, {Type::f16}, offset, offsets});
+        }
+      }
+    }
+  }
+}
+
 // Products of tables with small and with wide entries, greatest sums included, for every type of scale that occurs with
 // them.
 void check_tables(const char* name) {
@@ -254,6 +280,11 @@ TEST_CASE("sums of integers are exact in every variant") {
     }
   }
 }
+
+TEST_CASE("portable products with plain parameters equal the definition") { check_plain("portable"); }
+TEST_CASE("avx2 products with plain parameters equal the definition") { check_plain("avx2"); }
+TEST_CASE("avx512vnni products with plain parameters equal the definition") { check_plain("avx512vnni"); }
+TEST_CASE("amx products with plain parameters equal the definition") { check_plain("amx"); }
 
 TEST_CASE("portable products with nested scales equal the definition") { check_nested("portable"); }
 TEST_CASE("avx2 products with nested scales equal the definition") { check_nested("avx2"); }
