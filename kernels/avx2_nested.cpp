@@ -231,12 +231,13 @@ int zero_of(const IntegerTile& tile, u32 fields) noexcept {
 
 using MultiplyAll = decltype(multiply_all<4, 32>);
 
-// Null: no such product.
+// Null: no such product. 4 bits in groups of 32 (Q4_K) are a quarter faster here while the weights are in a cache, but from
+// memory they were 5 % slower than with parameters applied group by group (1.1B, 2 threads).
 MultiplyAll* product_for(const IntegerTile& tile, u64 group) noexcept {
-  static constexpr MultiplyAll* kProducts[2][7] = {{nullptr, nullptr, multiply_all<2, 16>, multiply_all<3, 16>,
-                                                    multiply_all<4, 16>, multiply_all<5, 16>, multiply_all<6, 16>},
-                                                   {nullptr, nullptr, multiply_all<2, 32>, multiply_all<3, 32>,
-                                                    multiply_all<4, 32>, multiply_all<5, 32>, multiply_all<6, 32>}};
+  static constexpr MultiplyAll* kProducts[2][7] = {
+      {nullptr, nullptr, multiply_all<2, 16>, multiply_all<3, 16>, multiply_all<4, 16>, multiply_all<5, 16>,
+       multiply_all<6, 16>},
+      {nullptr, nullptr, multiply_all<2, 32>, multiply_all<3, 32>, nullptr, multiply_all<5, 32>, multiply_all<6, 32>}};
   const bool known = tile.table == nullptr && !tile.is_signed && tile.bits >= 2 && tile.bits <= 6 && group <= 32;
   return known && tile.group_cols == group && tile.group_cols < tile.cols ? kProducts[group / 32][tile.bits] : nullptr;
 }
