@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -81,7 +82,8 @@ void find_lines(const StoredUnits& units, Lines& lines) {
   }
 }
 
-/// Numbers of `count` units with `groups` groups each against others; a NaN is equal to nothing.
+/// Numbers of `count` units with `groups` groups each against others. One that is not finite is equal to nothing: what is
+/// made of it depends on how.
 template <class Number>
 bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const std::vector<Number>& b,
                   std::uint64_t groups_b, std::uint64_t count) {
@@ -91,7 +93,7 @@ bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const st
     for (std::uint64_t group = 0; group < groups; ++group) {
       const Number* x = a.data() + (unit * groups_a + group * groups_a / groups) * kTileRows;
       const Number* y = b.data() + (unit * groups_b + group * groups_b / groups) * kTileRows;
-      for (std::uint64_t row = 0; row < kTileRows; ++row) same &= x[row] == y[row];
+      for (std::uint64_t row = 0; row < kTileRows; ++row) same &= x[row] == y[row] && std::isfinite(x[row]);
     }
   }
   return same;

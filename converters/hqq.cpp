@@ -314,13 +314,15 @@ void compare_config(const HfCheckpoint& checkpoint, const Facts& facts, FindingL
   for (const std::string_view key : {"nbits", "group_size", "axis"}) {
     const Json* said = found->find(key);
     if (said == nullptr || !said->is_integer() || facts.real(key)) continue;
-    const double configured = said->as_double(key);
-    const std::uint64_t stored = facts.number(key, static_cast<std::uint64_t>(std::max(configured, 0.0)));
-    if (configured < static_cast<double>(stored) || configured > static_cast<double>(stored)) {
-      findings.add("the config says " + std::string(key) + " " + std::to_string(static_cast<long long>(configured)) +
-                       ", the tensors say " + std::to_string(stored),
-                   facts.module());
-    }
+    constexpr double kMost = 1e9;
+    const double number = said->as_double(key);
+    const auto configured = static_cast<std::uint64_t>(std::clamp(number, 0.0, kMost));
+    const std::uint64_t stored = facts.number(key, configured);
+    if (configured == stored && number >= 0 && number <= kMost) continue;
+    findings.add("the config says " + std::string(key) + " " +
+                     std::to_string(static_cast<std::int64_t>(std::clamp(number, -kMost, kMost))) +
+                     ", the tensors say " + std::to_string(stored),
+                 facts.module());
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 namespace ingot::convert {
 namespace {
@@ -29,11 +30,36 @@ std::uint64_t repetitions(const std::string& pattern) {
   return product;
 }
 
+/// A look ahead begins a search of its own at every place: one within another, and so on, takes the length of the name to
+/// the power of their number.
+bool nests_looks_ahead(const std::string& pattern) {
+  std::vector<bool> open;  // groups: is it a look ahead?
+  bool in_set = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c == '\\') {
+      ++i;
+    } else if (in_set) {
+      in_set = c != ']';
+    } else if (c == '[') {
+      in_set = true;
+    } else if (c == '(') {
+      const bool ahead = pattern.compare(i, 3, "(?=") == 0 || pattern.compare(i, 3, "(?!") == 0;
+      if (ahead && std::ranges::find(open, true) != open.end()) return true;
+      open.push_back(ahead);
+    } else if (c == ')' && !open.empty()) {
+      open.pop_back();
+    }
+  }
+  return false;
+}
+
 std::regex compile(const std::string& pattern) {
   if (pattern.size() > kMaxPatternBytes)
     throw PatternError("longer than " + std::to_string(kMaxPatternBytes) + " bytes");
   if (repetitions(pattern) > kMaxRepetitions)
     throw PatternError("its counted repetitions multiply to more than " + std::to_string(kMaxRepetitions));
+  if (nests_looks_ahead(pattern)) throw PatternError("it looks ahead within a look ahead, which may take forever");
   auto flags = std::regex_constants::ECMAScript;
 #ifdef __GLIBCXX__
   flags |= std::regex_constants::__polynomial;  // all ways at once instead of one after the other

@@ -161,8 +161,9 @@ bool cuts(const tensor::Block& block, const Module& module, const Shape& scales)
          ceil_div(module.shape.back(), block.cols) == scales.back();
 }
 
-/// The one power of two whose squares give so many scales.
+/// The one power of two whose squares give so many scales; a single scale tells nothing.
 std::optional<tensor::Block> square_of(const Module& module, const Shape& scales) {
+  if (scales[scales.size() - 2] == 1 && scales.back() == 1) return std::nullopt;
   std::optional<tensor::Block> only;
   for (std::uint32_t size = kLeastBlock; size <= kGreatestBlock; size *= 2) {
     const tensor::Block block{size, size};

@@ -33,7 +33,10 @@ class BandPlanes final : public tensor::PlaneSource {
 }  // namespace
 
 bool has_bands(const tensor::Tensor& tensor) {
-  return tensor.packing == tensor::Packing::tiles && tensor.shape.size() == 2 && tensor.transforms.empty();
+  const auto spans_rows = [](const tensor::Level& level) { return level.block.rows > 1; };
+  return tensor.packing == tensor::Packing::tiles && tensor.shape.size() == 2 && tensor.transforms.empty() &&
+         std::ranges::none_of(tensor.scheme.scales, spans_rows) &&
+         std::ranges::none_of(tensor.scheme.offset.levels, spans_rows);
 }
 
 tensor::Tensor band_of(const tensor::Tensor& tensor, std::uint64_t begin, std::uint64_t end) {

@@ -86,9 +86,35 @@ struct Region {
     for (std::uint64_t p = all.begin; p < all.end; p += KvCache::kRowsAtOnce) {
       const std::uint64_t some = std::min(KvCache::kRowsAtOnce, all.end - p);
       const float* const values = cache.rows(KvCache::Part::values, layer, head, p, some, parts.decoded);
-      kernels.add_rows(values, some, dim, parts.scores + (p - all.begin), width, rows, parts.results, dim);
+      add_values(values, {p, p + some}, all.begin, from, rows, parts);
     }
     for (std::uint64_t i = 0; i < rows; ++i) std::copy_n(parts.results + i * dim, dim, query(head, from + i));
+  }
+
+  // Adds the rows of the positions `there`, which `values` holds, to the results of some queries. What all of them look
+  // at is added at once. Of the rest each adds its own only: with a weight of 0 an infinite value would be no number.
+  void add_values(const float* values, Span there, std::uint64_t first_score, std::uint64_t from, std::uint64_t queries,
+                  const Parts& parts) const noexcept {
+    const std::uint64_t dim = cache.head_dim(), width = in_groups(span_of(from + queries - 1).end - first_score);
+    const Span common = {span_of(from + queries - 1).begin,
+                         std::max(span_of(from + queries - 1).begin, span_of(from).end)};
+    const auto add = [&](std::uint64_t begin, std::uint64_t end, std::uint64_t query, std::uint64_t some) {
+      begin = std::max(begin, there.begin);
+      end = std::min(end, there.end);
+      if (begin >= end) return;
+      kernels.add_rows(values + (begin - there.begin) * dim, end - begin, dim,
+                       parts.scores + query * width + (begin - first_score), width, some, parts.results + query * dim,
+                       dim);
+    };
+    for (std::uint64_t i = 0; i < queries; ++i) {
+      const Span own = span_of(from + i);
+      add(own.begin, std::min(own.end, common.begin), i, 1);
+    }
+    add(common.begin, common.end, 0, queries);
+    for (std::uint64_t i = 0; i < queries; ++i) {
+      const Span own = span_of(from + i);
+      add(std::max(own.begin, common.end), own.end, i, 1);
+    }
   }
 
   // Rows of the cache, with rows of zeros behind them until they come in fours.

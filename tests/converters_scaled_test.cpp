@@ -293,6 +293,16 @@ TEST_CASE("fp8_refuses_scales_that_fit_no_block") {
   CHECK(!refuses(ErrorKind::mismatch, with("a.weight_scale_inv", DType::f32, {3, 2}), blocks, "fp8"));
 }
 
+TEST_CASE("one_fp8_scale_tells_no_block_size") {
+  const TemporaryDirectory directory;
+  const fs::path path = make_checkpoint(  // 4096 is the only square that makes one scale of them
+      directory, {{"a.weight", DType::e4m3, {2304, 16}}, {"a.weight_scale_inv", DType::f32, {1, 1}}},
+      R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})");
+  const tensor::Model model = read_model(path);
+  CHECK(model.tensors.at(0).scheme.scales.at(0).block == tensor::Block{0, 0});
+  CHECK(model.findings.empty());
+}
+
 TEST_CASE("fp8_blocks_that_the_config_denies_are_read_by_the_shape_of_the_scales") {
   const TemporaryDirectory directory;
   const std::vector<FilePart> parts = {{"a.weight", DType::e4m3, {130, 200}},

@@ -185,6 +185,26 @@ TEST_CASE("the attention of a position is the same bits whatever is computed bes
   }
 }
 
+TEST_CASE("an infinite value reaches the positions that look at it, and no other") {
+  constexpr std::uint64_t kFirst = 3, kCount = 34, kBad = 21;
+  const Filled clean(KvType::f32);
+  Filled spoiled(KvType::f32);
+  const std::vector<float> infinite(kHeads * kDim, INFINITY);
+  spoiled.cache.store(1, kBad, spoiled.keys[kPositions + kBad].data(), infinite.data());
+  std::mt19937 random(5);
+  const std::vector<float> q = random_numbers(random, kCount * kWidth);
+  for (const AttentionShape& shape : kShapes) {
+    const std::vector<float> expected = attention(clean, shape, kFirst, kCount, q);
+    const std::vector<float> got = attention(spoiled, shape, kFirst, kCount, q);
+    for (std::uint64_t t = 0; t < kCount; ++t) {
+      const std::uint64_t end = kFirst + t + 1;
+      const bool looks = end > kBad && (shape.window == 0 || end - kBad <= shape.window);
+      const auto at = static_cast<std::ptrdiff_t>(t * kWidth);
+      CHECK(std::equal(got.begin() + at, got.begin() + at + kWidth, expected.begin() + at) == !looks);
+    }
+  }
+}
+
 TEST_CASE("a binary16 cache clamps what it cannot hold, instead of making it infinite") {
   KvCache cache(KvType::f16, 1, 1, 1, kDim);
   std::vector<float> row(kDim, 1), scratch(kDim);

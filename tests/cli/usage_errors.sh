@@ -33,6 +33,8 @@ for pattern in '(x*)*Z' '((.*)*)*(.*.*)*Z'; do
 done
 code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(.)\1' --dry-run
 code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --drop '((.{0,30}){0,30}){0,20}Z' --dry-run
+code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(?=.*(a|(?!b)))' --dry-run
+code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(?=[(]?)(?!b)[)(?=.]' --dry-run
 code ingot inspect absent
 code ingot verify absent
 code ingot restore absent -o out
