@@ -31,19 +31,26 @@ inline void store_nibbles(__m256i words, std::uint8_t* row, std::uint8_t* other_
   storeu(other_row, _mm256_permute2x128_si256(first, second, 0x31));
 }
 
+/// Calls work(words of two rows, codes of the one, codes of the other) for `cols` columns, kCols of which fill four lines.
 /// Rows half..half+3 are in the low halves, half+4..half+7 in the high ones.
-void rows_of_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept {
-  for (std::uint64_t col = 0; col < cols; col += kLoopCols, lines += 4 * kLine) {
+template <std::uint64_t kCols, class Work>
+void each_two_rows(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride,
+                   Work work) noexcept {
+  for (std::uint64_t col = 0; col < cols; col += kCols, lines += 4 * kLine) {
     for (std::uint64_t half = 0; half < kRows; half += kHalf) {
       __m256i r[4];
       for (std::uint64_t k = 0; k < 4; ++k) r[k] = loadu(lines + k * kLine + half * 4);
       transpose4(r[0], r[1], r[2], r[3]);
       for (std::uint64_t i = 0; i < 4; ++i) {
         std::uint8_t* row = codes + (half + i) * stride + col;
-        store_nibbles(r[i], row, row + 4 * stride);
+        work(r[i], row, row + 4 * stride);
       }
     }
   }
+}
+
+void rows_of_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept {
+  each_two_rows<kLoopCols>(lines, cols, codes, stride, store_nibbles);
 }
 
 void rows_of_bytes(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride) noexcept {
@@ -84,17 +91,7 @@ inline void add_pairs(__m256i words, std::uint8_t* row, std::uint8_t* other_row)
 
 void add_pairs_above_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
                              std::uint64_t stride) noexcept {
-  for (std::uint64_t col = 0; col < cols; col += kHighLoopCols, lines += 4 * kLine) {
-    for (std::uint64_t half = 0; half < kRows; half += kHalf) {
-      __m256i r[4];
-      for (std::uint64_t k = 0; k < 4; ++k) r[k] = loadu(lines + k * kLine + half * 4);
-      transpose4(r[0], r[1], r[2], r[3]);
-      for (std::uint64_t i = 0; i < 4; ++i) {
-        std::uint8_t* row = codes + (half + i) * stride + col;
-        add_pairs(r[i], row, row + 4 * stride);
-      }
-    }
-  }
+  each_two_rows<kHighLoopCols>(lines, cols, codes, stride, add_pairs);
 }
 
 /// 32 bytes of two rows to their nibbles, a row in each half.
