@@ -8,6 +8,7 @@
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
+#include "format/tensor/plane_block.h"
 #include "runtime/affine_parameters.h"
 #include "runtime/tiled_blocks.h"
 
@@ -17,32 +18,6 @@ namespace {
 using tensor::DType;
 
 constexpr std::uint64_t kBlocksPerTurn = 4;  // work is handed out in pieces of this many blocks
-constexpr std::uint64_t kCopyUnits = 64;     // units read at a time when planes are copied
-
-// Planes in memory, for sources without views (foreign blocks, compressed chunks) or with views that are not aligned to
-// their elements.
-std::shared_ptr<const tensor::PlaneSource> copied_planes(const tensor::Tensor& tensor) {
-  const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
-  std::vector<std::vector<std::byte>> planes;
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    if (specs[i].sliced) {
-      planes.emplace_back(specs[i].total_bytes);
-    } else {
-      const Bytes whole = tensor.planes->whole(i);
-      planes.emplace_back(whole.begin(), whole.end());
-    }
-  }
-  parallel_for(tensor.geometry().units, kCopyUnits, [&](std::uint64_t begin, std::uint64_t end, int) {
-    std::vector<std::byte*> out(specs.size(), nullptr);
-    for (std::size_t i = 0; i < specs.size(); ++i) {
-      if (specs[i].sliced) out[i] = planes[i].data() + begin * specs[i].unit_bytes;
-    }
-    tensor.planes->read_units(begin, end, out);
-    tensor.planes->done_with(begin, end);  // the copy is what stays in memory
-  });
-  tensor.planes->done_with(0, tensor.geometry().units);  // and pages that came along with their neighbours
-  return tensor::planes_in_memory(std::move(planes), tensor.stored_shape(), tensor.scheme, tensor.packing);
-}
 
 bool has_usable_views(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
@@ -85,18 +60,19 @@ void Matrix::use_view_or_copy(const tensor::Tensor& tensor) {
   tensor_ = with_tiled_blocks(std::move(tensor_));
   if (tensor_.planes != tensor.planes) copied_bytes_ = bytes_beside(*tensor.planes, tensor_);
   if (!has_usable_views(tensor_)) {
-    tensor_.planes = copied_planes(tensor_);
+    tensor_.planes = tensor::copied_planes(tensor_);
     copied_bytes_ = tensor_.stored_bytes();
   }
   choose_form();
 }
 
 void Matrix::use_decoded_copy(const tensor::Tensor& tensor) {
-  copy_.resize(checked_mul(rows_, cols_, "elements of " + tensor.name));
-  copied_bytes_ = copy_.size() * sizeof(float);
-  tensor::decode_logical(tensor, copy_);
+  const std::uint64_t elems = checked_mul(rows_, cols_, "elements of " + tensor.name);
+  copied_bytes_ = checked_mul(elems, sizeof(float), "decoded bytes of " + tensor.name);
+  copy_ = LargeBlock(copied_bytes_);
+  tensor::decode_logical(tensor, copy_.as<float>());
   tensor.planes->done_with(0, tensor.geometry().units);
-  elements_ = copy_.data();
+  elements_ = copy_.bytes().data();
   form_ = Form::f32_rows;
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "format/base/large_block.h"
 #include "format/tensor/tensor.h"
 #include "kernels/kernel_table.h"
 #include "runtime/rounded_inputs.h"
@@ -86,7 +87,7 @@ class Matrix {
   std::unique_ptr<AffineParameters> affine_;
   std::optional<kernels::IntegerLayout> integer_;
   const void* elements_ = nullptr;  // *_rows forms
-  std::vector<float> copy_;         // decoded copy
+  LargeBlock copy_;                 // decoded, binary32
 };
 
 /// One product of a batch; all share the number of vectors. out[t*out_stride + row] = weights row . x[t] (+ bias[row])

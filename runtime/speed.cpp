@@ -6,10 +6,10 @@
 #include <fstream>
 #include <limits>
 #include <map>
-#include <memory>
 #include <new>
 
 #include "format/base/error.h"
+#include "format/base/large_block.h"
 #include "format/base/parallel.h"
 #include "kernels/registry.h"
 #include "runtime/matrix.h"
@@ -151,15 +151,16 @@ class SchemeTimer {
 ReadProbe probe_reading(std::uint64_t bytes) {
   const auto threads = static_cast<std::uint64_t>(thread_count());
   const std::uint64_t words = bytes / sizeof(std::uint64_t);
-  std::unique_ptr<std::uint64_t[]> memory;
+  LargeBlock block;  // as weights have it
   try {
-    memory = std::make_unique_for_overwrite<std::uint64_t[]>(words);
+    block = LargeBlock(bytes);
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::limit_exceeded, "memory probe: cannot have " + std::to_string(bytes) + " bytes");
   }
+  std::uint64_t* const memory = block.as<std::uint64_t>().data();
   const std::uint64_t grain = words / threads / kPage * kPage;
   parallel_for(threads, 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-    std::fill(memory.get() + begin * grain, memory.get() + end * grain, begin + 1);
+    std::fill(memory + begin * grain, memory + end * grain, begin + 1);
   });
   ReadProbe best;
   std::vector<std::uint64_t> sums(threads);
@@ -167,7 +168,7 @@ ReadProbe probe_reading(std::uint64_t bytes) {
     for (const int streams : {1, 2, 4, 8}) {
       const auto start = Clock::now();
       parallel_for(threads, 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-        for (std::uint64_t t = begin; t < end; ++t) sums[t] ^= read_pattern(streams, memory.get() + t * grain, grain);
+        for (std::uint64_t t = begin; t < end; ++t) sums[t] ^= read_pattern(streams, memory + t * grain, grain);
       });
       const double rate = static_cast<double>(threads * grain * sizeof(std::uint64_t)) / seconds_since(start);
       if (rate > best.bytes_per_second) best = {rate, streams};

@@ -8,6 +8,7 @@
 #include "format/base/byte_reader.h"
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
+#include "format/tensor/plane_block.h"
 
 namespace ingot::runtime {
 namespace {
@@ -29,9 +30,8 @@ class Planes {
       } else if (const auto view = tensor.planes->view(i)) {
         planes_[i] = *view;
       } else {
-        copies_.emplace_back(specs_[i].total_bytes);
-        missing[i] = copies_.back().data();
-        planes_[i] = copies_.back();
+        missing[i] = copies_.emplace_back(specs_[i].total_bytes).bytes().data();
+        planes_[i] = copies_.back().bytes();
         copies = true;
       }
     }
@@ -57,7 +57,7 @@ class Planes {
  private:
   std::vector<PlaneSpec> specs_;
   std::vector<Bytes> planes_;
-  std::vector<std::vector<std::byte>> copies_;
+  std::vector<LargeBlock> copies_;
 };
 
 /// Where blocks and their parameters lie.
@@ -90,51 +90,47 @@ float scale_of(const Blocks& blocks, const Planes& planes, std::uint64_t row, st
   return product + load_le<float>(planes.find("scale_offset"));
 }
 
-std::vector<std::byte> tiled_scales(const Blocks& blocks, const Planes& planes) {
-  std::vector<std::byte> result(blocks.tiles() * blocks.per_row() * kTileRows * sizeof(float));
+void fill_scales(const Blocks& blocks, const Planes& planes, std::span<std::byte> out) {
   parallel_for(blocks.rows, kTileRows, [&](std::uint64_t begin, std::uint64_t end, int) {
     for (std::uint64_t row = begin; row < end; ++row) {
       for (std::uint64_t block = 0; block < blocks.per_row(); ++block) {
         const float scale = scale_of(blocks, planes, row, block);
         const std::uint64_t at = (row / kTileRows * blocks.per_row() + block) * kTileRows + row % kTileRows;
-        std::memcpy(result.data() + at * sizeof scale, &scale, sizeof scale);
+        store_le(out.data() + at * sizeof scale, scale);
       }
     }
   });
-  return result;
 }
 
 // A row of a flat run of 4-bit codes is the words of that row in its tile.
-std::vector<std::byte> tiled_codes(const Blocks& blocks, const std::byte* run) {
+void fill_codes(const Blocks& blocks, const std::byte* run, std::span<std::byte> out) {
   const std::uint64_t words = blocks.cols / kWordCodes;
-  std::vector<std::byte> result(blocks.tiles() * words * kTileRows * sizeof(std::uint32_t));
   parallel_for(blocks.rows, kTileRows, [&](std::uint64_t begin, std::uint64_t end, int) {
     for (std::uint64_t row = begin; row < end; ++row) {
       for (std::uint64_t word = 0; word < words; ++word) {
         const std::uint64_t to = (row / kTileRows * words + word) * kTileRows + row % kTileRows;
-        std::memcpy(result.data() + to * sizeof(std::uint32_t), run + (row * words + word) * sizeof(std::uint32_t),
+        std::memcpy(out.data() + to * sizeof(std::uint32_t), run + (row * words + word) * sizeof(std::uint32_t),
                     sizeof(std::uint32_t));
       }
     }
   });
-  return result;
 }
 
 /// Scales in memory, everything else where the source has it.
 class OwnScales final : public tensor::PlaneSource {
  public:
-  OwnScales(const tensor::Tensor& source, std::vector<std::byte> scales, std::uint64_t unit_bytes)
+  OwnScales(const tensor::Tensor& source, LargeBlock scales, std::uint64_t unit_bytes)
       : source_(source.planes), specs_(source.plane_specs()), scales_(std::move(scales)), unit_bytes_(unit_bytes) {}
 
   [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
-    return index == kScales ? std::optional<Bytes>(scales_) : source_->view(source_index(index));
+    return index == kScales ? std::optional<Bytes>(scales_.bytes()) : source_->view(source_index(index));
   }
   void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
     std::vector<std::byte*> others(specs_.size(), nullptr);
     others[0] = out[0];
     source_->read_units(begin, end, others);
     if (out[kScales] != nullptr)
-      std::copy_n(scales_.data() + begin * unit_bytes_, (end - begin) * unit_bytes_, out[kScales]);
+      std::copy_n(scales_.bytes().data() + begin * unit_bytes_, (end - begin) * unit_bytes_, out[kScales]);
   }
   [[nodiscard]] Bytes whole(std::size_t index) const override { return source_->whole(source_index(index)); }
   void done_with(std::uint64_t begin, std::uint64_t end) const override { source_->done_with(begin, end); }
@@ -150,7 +146,7 @@ class OwnScales final : public tensor::PlaneSource {
 
   std::shared_ptr<const tensor::PlaneSource> source_;
   std::vector<PlaneSpec> specs_;
-  std::vector<std::byte> scales_;
+  LargeBlock scales_;
   std::uint64_t unit_bytes_;
 };
 
@@ -185,20 +181,23 @@ tensor::Tensor with_tiled_blocks(tensor::Tensor tensor) {
   if (size == 0) return tensor;
   const Planes planes(tensor);
   const Blocks blocks = {tensor.scheme, tensor.shape[0], tensor.shape[1], size};
-  std::vector<std::byte> scales = tiled_scales(blocks, planes);
   tensor::Tensor result = tensor;
   result.packing = tensor::Packing::tiles;
   result.scheme.flat = 0;
   result.scheme.rounded_scale = result.scheme.scale_offset = false;
   result.scheme.scales = {{.type = DType::f32, .block = {1, static_cast<std::uint32_t>(size)}}};
   if (tensor.scheme.flat == 0) {
-    const std::uint64_t unit_bytes = scales.size() / blocks.tiles();
+    const std::uint64_t unit_bytes = blocks.per_row() * kTileRows * sizeof(float);
+    LargeBlock scales(checked_mul(blocks.tiles(), unit_bytes, "scales of " + tensor.name));
+    fill_scales(blocks, planes, scales.bytes());
     result.planes = std::make_shared<OwnScales>(tensor, std::move(scales), unit_bytes);
     return result;
   }
-  std::vector<std::vector<std::byte>> copies = {tiled_codes(blocks, planes.find("codes")), std::move(scales)};
-  if (const std::byte* const table = planes.find("table")) copies.emplace_back(table, table + 16 * sizeof(float));
-  result.planes = tensor::planes_in_memory(std::move(copies), result.stored_shape(), result.scheme, result.packing);
+  const auto own = std::make_shared<tensor::PlaneBlock>(result.stored_shape(), result.scheme, result.packing);
+  fill_codes(blocks, planes.find("codes"), own->fill(0));
+  fill_scales(blocks, planes, own->fill(1));
+  if (const std::byte* const table = planes.find("table")) std::copy_n(table, own->fill(2).size(), own->fill(2).data());
+  result.planes = own;
   tensor.planes->done_with(0, tensor.geometry().units);
   return result;
 }

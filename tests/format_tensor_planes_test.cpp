@@ -9,6 +9,9 @@
 #include "format/tensor/decode.h"
 #include "format/tensor/geometry.h"
 #include "format/tensor/grids.h"
+#include "format/tensor/plane_block.h"
+#include "format/tensor/tables.h"
+#include "streamed_planes.h"
 #include "tensor_oracle.h"
 
 namespace ingot::tensor {
@@ -221,6 +224,26 @@ TEST_CASE("grid_indexes_of_nine_to_eleven_bits_are_a_dense_stream") {
       unpack_parameters(Geometry{}, type, count, stream.data(), back.data());
       CHECK(back == plain);
     }
+  }
+}
+
+TEST_CASE("a block of copied planes holds the same bytes, each plane at the beginning of a line") {
+  std::mt19937_64 random(12);
+  for (const Packing packing : {Packing::rows, Packing::tiles}) {
+    Scheme scheme = with_scale(DType::u6);
+    scheme.codes = {CodeKind::table, DType::u4, std::string(kCustomTable)};
+    const test::PlainTensor plain = test::random_tensor({33, 96}, scheme, packing, true, random);
+    const std::vector<std::vector<std::byte>> expected = test::naive_planes(plain);
+    Tensor tensor = test::as_tensor(plain);
+    const auto copy = copied_planes(test::streamed(tensor));
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      REQUIRE(copy->view(i).has_value());
+      CHECK(equal_bytes(expected[i], *copy->view(i)));
+      CHECK(reinterpret_cast<std::uintptr_t>(copy->view(i)->data()) % 64 == 0);
+    }
+    tensor.planes = copy;
+    const auto again = copied_planes(test::streamed(tensor));
+    CHECK(equal_bytes(expected[0], *again->view(0)));
   }
 }
 
