@@ -171,7 +171,7 @@ void check_nested(const char* name) {
       for (const std::uint64_t per_step : {std::uint64_t{256} / segment, std::uint64_t{3}, std::uint64_t{40}}) {
         for (const auto& [offset, type] : kOffsets) {
           for (const std::uint64_t cols : {256, 1152}) {
-            const bool is_signed = turn++ % 2 == 0;
+            const bool is_signed = (offset == OffsetKind::bias) == (turn++ % 4 == 3);  // mostly as K-quants have it
             Stored offsets = {type};
             if (offset == OffsetKind::bias) offsets = {type, 8, false, per_step, turn % 3 != 0};
             if (offset == OffsetKind::zero_point) offsets.constant = turn % 5 == 0 ? 12.5f : 1u << (bits - 1);
@@ -180,6 +180,16 @@ void check_nested(const char* name) {
           }
         }
       }
+    }
+  }
+  // Rows so long that they are taken in parts, with steps that do not end where 1024 groups do.
+  for (const std::uint64_t per_step : {8, 24}) {
+    const Stored minimums = {Type::integer, 8, false, per_step, true},
+                 zero = {Type::constant, 0, false, 0, false, 1, 32};
+    for (int repeated = 0; repeated < 3; ++repeated) {
+      const Stored scales = {Type::integer, 8, false, per_step}, signed_scales = {Type::integer, 8, true, per_step};
+      check_products(*table, random, {4, false, 35072, 32, 32, scales, OffsetKind::bias, minimums});
+      check_products(*table, random, {6, false, 18176, 16, 16, signed_scales, OffsetKind::zero_point, zero});
     }
   }
 }
