@@ -66,6 +66,7 @@ std::unique_ptr<AffineParameters> AffineParameters::make(const tensor::Tensor& t
   if (!(integers ? exact : result->add_entries(tensor))) return nullptr;
   if (!result->add_codes(tensor) || !result->add_scales(tensor) || !result->add_offset(tensor)) return nullptr;
   if (!result->find_groups()) return nullptr;
+  result->set_first_tile();
   return result;
 }
 
@@ -106,7 +107,7 @@ bool AffineParameters::find_groups() {
   groups_ = ceil_div(cols_, group_cols_);
   // What is not read in place is multiplied out, which knows no 8-bit floats.
   const bool bytes = std::any_of(scales_.begin(), scales_.end(), [](const Factor& f) { return is_byte_float(f.type); });
-  return !bytes || in_place(scales_, 0).has_value();
+  return !bytes || in_place(scales_).has_value();
 }
 
 bool AffineParameters::add_codes(const tensor::Tensor& tensor) {
@@ -301,16 +302,16 @@ std::optional<kernels::IntegerLayout> AffineParameters::integer_layout() const n
   return std::nullopt;
 }
 
-// A factor of its own, or an integer one times binary16 steps that some of its groups share.
-std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vector<Factor>& factors,
-                                                                  std::uint64_t tile) const noexcept {
+// Those of the first tile: a factor of its own, or an integer one times binary16 steps that some of its groups share.
+std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vector<Factor>& factors) const noexcept {
   using kernels::ParameterType;
-  const Factor& factor = factors[0];
   kernels::TileParameters result;
+  if (factors.empty()) return result;
+  const Factor& factor = factors[0];
   result.constant = factor.constant;
   if (factor.plane == nullptr) return factors.size() > 1 ? std::nullopt : std::optional(result);
   if (factor.groups != groups_ || factor.multiply != 1 || factor.add != 0) return std::nullopt;
-  result.elements = factor.plane + tile * factor.unit_bytes;
+  result.elements = factor.plane;
   switch (factor.type) {
     case DType::f32: result.type = ParameterType::f32; break;
     case DType::f16: result.type = ParameterType::f16; break;
@@ -325,71 +326,73 @@ std::optional<kernels::TileParameters> AffineParameters::in_place(const std::vec
   if (factors.size() == 1) return result;
   const Factor& steps = factors[1];
   if (steps.plane == nullptr || steps.type != DType::f16 || steps.multiply != 1 || steps.add != 0) return std::nullopt;
-  result.steps = reinterpret_cast<const std::uint16_t*>(steps.plane + tile * steps.unit_bytes);
+  result.steps = reinterpret_cast<const std::uint16_t*>(steps.plane);
   result.groups_per_step = steps.groups == 1 ? groups_ : steps.group_cols / group_cols_;
   return result;
 }
 
-kernels::IntegerTile AffineParameters::table_tile(std::uint64_t tile, float* scratch) const noexcept {
-  kernels::IntegerTile result = {};
-  result.slices[0] = reinterpret_cast<const std::uint32_t*>(slices_[0] + tile * slice_unit_bytes_[0]);
-  result.cols = cols_;
-  result.group_cols = group_cols_;
-  result.bits = 4;
-  result.table = &entries_->table;
-  result.offset = kernels::OffsetKind::zero_point;
-  result.offsets.constant = entries_->origin;
-  result.scales.constant = 1;
-  if (!scales_.empty()) {
-    if (const auto stored = in_place(scales_, tile)) {
-      result.scales = *stored;
-    } else {
-      product(scales_, tile, scratch, scratch + groups_ * kRows);
-      result.scales.type = kernels::ParameterType::f32;
-      result.scales.elements = scratch;
-    }
+void AffineParameters::set_first_tile() noexcept {
+  first_.cols = cols_;
+  first_.group_cols = group_cols_;
+  first_.bits = static_cast<std::uint8_t>(bits_);
+  first_.is_signed = is_signed_;
+  for (std::uint32_t s = 0; s < slice_count_; ++s)
+    first_.slices[s] = reinterpret_cast<const std::uint32_t*>(slices_[s]);
+  const auto scales = in_place(scales_), offsets = in_place(offsets_);
+  reads_in_place_ = scales.has_value() && offsets.has_value();
+  if (scales) first_.scales = *scales;
+  if (scales_.empty()) first_.scales.constant = 1;
+  if (entries_) {
+    first_.table = &entries_->table;
+    first_.scales.factor = entries_->step;
+    first_.offset = kernels::OffsetKind::zero_point;
+    first_.offsets.constant = entries_->origin;
+    return;
   }
-  result.scales.factor = entries_->step;
-  return result;
+  first_.offset = offsets_.empty() ? kernels::OffsetKind::none
+                  : subtract_      ? kernels::OffsetKind::zero_point
+                                   : kernels::OffsetKind::bias;
+  if (offsets) first_.offsets = *offsets;
+  first_.offsets.negated = negate_;
+}
+
+void AffineParameters::move(const std::vector<Factor>& factors, std::uint64_t tile,
+                            kernels::TileParameters& parameters) noexcept {
+  if (parameters.elements == nullptr) return;
+  parameters.elements = static_cast<const std::byte*>(parameters.elements) + tile * factors[0].unit_bytes;
+  if (parameters.steps != nullptr) parameters.steps += tile * factors[1].unit_bytes / sizeof(std::uint16_t);
 }
 
 kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* scratch) const noexcept {
-  if (entries_) return table_tile(tile, scratch);
-  kernels::IntegerTile result = {};
-  for (std::uint32_t s = 0; s < slice_count_; ++s) {
-    result.slices[s] = reinterpret_cast<const std::uint32_t*>(slices_[s] + tile * slice_unit_bytes_[s]);
-  }
-  result.cols = cols_;
-  result.group_cols = group_cols_;
-  result.bits = static_cast<std::uint8_t>(bits_);
-  result.is_signed = is_signed_;
-  result.offset = offsets_.empty() ? kernels::OffsetKind::none
-                  : subtract_      ? kernels::OffsetKind::zero_point
-                                   : kernels::OffsetKind::bias;
-  result.scales.constant = 1;
-  const auto scales_in_place = scales_.empty() ? std::optional(result.scales) : in_place(scales_, tile);
-  const auto offsets_in_place = offsets_.empty() ? std::optional(result.offsets) : in_place(offsets_, tile);
-  if (scales_in_place && offsets_in_place) {
-    result.scales = *scales_in_place;
-    result.offsets = *offsets_in_place;
-    result.offsets.negated = negate_;
+  kernels::IntegerTile result = first_;
+  for (std::uint32_t s = 0; s < slice_count_; ++s)
+    result.slices[s] += tile * slice_unit_bytes_[s] / sizeof(std::uint32_t);
+  if (reads_in_place_) {
+    move(scales_, tile, result.scales);
+    move(offsets_, tile, result.offsets);
     return result;
   }
   float* const scales = scratch;
   float* const offsets = scratch + groups_ * kRows;
+  const auto multiplied = [](const float* values, float factor) {
+    kernels::TileParameters parameters;
+    parameters.type = kernels::ParameterType::f32;
+    parameters.elements = values;
+    parameters.factor = factor;
+    return parameters;
+  };
+  if (entries_) {
+    product(scales_, tile, scales, offsets);
+    result.scales = multiplied(scales, entries_->step);
+    return result;
+  }
   multiplied_out(tile, scales, offsets, offsets + groups_ * kRows);
   if (subtract_) {
     for (std::uint64_t i = 0; i < groups_ * kRows; ++i) offsets[i] *= -scales[i];
     result.offset = kernels::OffsetKind::bias;
   }
-  const auto multiplied = [](const float* values) {
-    kernels::TileParameters parameters;
-    parameters.type = kernels::ParameterType::f32;
-    parameters.elements = values;
-    return parameters;
-  };
-  result.scales = multiplied(scales);
-  if (result.offset != kernels::OffsetKind::none) result.offsets = multiplied(offsets);
+  result.scales = multiplied(scales, 1);
+  if (result.offset != kernels::OffsetKind::none) result.offsets = multiplied(offsets, 1);
   return result;
 }
 

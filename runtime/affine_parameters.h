@@ -53,9 +53,11 @@ class AffineParameters {
                                 std::vector<Factor>& factors);
   [[nodiscard]] bool add_scales(const tensor::Tensor& tensor);
   [[nodiscard]] bool add_offset(const tensor::Tensor& tensor);
-  [[nodiscard]] kernels::IntegerTile table_tile(std::uint64_t tile, float* scratch) const noexcept;
-  [[nodiscard]] std::optional<kernels::TileParameters> in_place(const std::vector<Factor>& factors,
-                                                                std::uint64_t tile) const noexcept;
+  void set_first_tile() noexcept;
+  [[nodiscard]] std::optional<kernels::TileParameters> in_place(const std::vector<Factor>& factors) const noexcept;
+  /// From the first tile to another one.
+  static void move(const std::vector<Factor>& factors, std::uint64_t tile,
+                   kernels::TileParameters& parameters) noexcept;
   void multiplied_out(std::uint64_t tile, float* scales, float* offsets, float* spare) const noexcept;
   void widen(const Factor& factor, std::uint64_t tile, float* out) const noexcept;
   void product(const std::vector<Factor>& factors, std::uint64_t tile, float* out, float* spare) const noexcept;
@@ -68,6 +70,8 @@ class AffineParameters {
   std::uint64_t slice_unit_bytes_[3] = {};
   std::optional<CodeEntries> entries_;    // of table codes; `step` times all that is constant for the tensor
   std::vector<Factor> scales_, offsets_;  // each: product of one or two factors; empty: 1 and 0
+  kernels::IntegerTile first_ = {};       // for products of codes; the others differ in their addresses only
+  bool reads_in_place_ = false;           // else first_ lacks the parameters, which are multiplied out for each tile
 };
 
 }  // namespace ingot::runtime

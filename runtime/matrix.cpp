@@ -17,7 +17,7 @@ namespace {
 
 using tensor::DType;
 
-constexpr std::uint64_t kBlocksPerTurn = 4;  // work is handed out in pieces of this many blocks
+constexpr std::uint64_t kBlocksPerTurn = 4;  // work is handed out in pieces of this many blocks, or of a multiple
 
 bool has_usable_views(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
@@ -176,13 +176,37 @@ void Matrix::row(std::uint64_t index, float* out, Scratch& scratch) const {
 
 namespace {
 
+// How blocks are handed out. One vector: three quarters in one long piece for each worker, because memory yields most
+// where it is read from end to end, and the rest in short ones, so that all come to an end together.
+class Pieces {
+ public:
+  Pieces(std::uint64_t blocks, std::uint64_t vectors) noexcept : blocks_(blocks) {
+    const auto workers = static_cast<std::uint64_t>(thread_count());
+    if (vectors != 1) return;
+    long_blocks_ = blocks * 3 / 4 / workers / kBlocksPerTurn * kBlocksPerTurn;
+    if (long_blocks_ > 0) long_pieces_ = workers;
+  }
+  [[nodiscard]] std::uint64_t count() const noexcept {
+    return long_pieces_ + ceil_div(blocks_ - long_pieces_ * long_blocks_, kBlocksPerTurn);
+  }
+  [[nodiscard]] std::uint64_t begin(std::uint64_t piece) const noexcept {
+    if (piece < long_pieces_) return piece * long_blocks_;
+    return std::min(long_pieces_ * long_blocks_ + (piece - long_pieces_) * kBlocksPerTurn, blocks_);
+  }
+
+ private:
+  std::uint64_t blocks_, long_pieces_ = 0, long_blocks_ = 0;
+};
+
 // What a parallel region needs; the lambda captures one pointer, so that std::function allocates nothing.
 struct Region {
+  Pieces pieces;
   std::span<const Product> products;
   std::uint64_t vectors;
   std::vector<Scratch>& scratch;
 
-  void run(std::uint64_t begin, std::uint64_t end, int worker) const {
+  void run(std::uint64_t first_piece, std::uint64_t end_piece, int worker) const {
+    const std::uint64_t begin = pieces.begin(first_piece), end = pieces.begin(end_piece);
     Scratch& mine = scratch[static_cast<std::size_t>(worker)];
     std::uint64_t offset = 0;
     for (const Product& product : products) {
@@ -217,7 +241,6 @@ struct Region {
 }  // namespace
 
 void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch) {
-  const Region region = {products, vectors, scratch};
   RoundedInputs& inputs = scratch[0].inputs;
   inputs.clear();
   std::uint64_t blocks = 0;
@@ -227,7 +250,8 @@ void multiply(std::span<const Product> products, std::uint64_t vectors, std::vec
       inputs.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
     }
   }
-  parallel_for(blocks, kBlocksPerTurn,
+  const Region region = {Pieces(blocks, vectors), products, vectors, scratch};
+  parallel_for(region.pieces.count(), 1,
                [&region](std::uint64_t begin, std::uint64_t end, int worker) { region.run(begin, end, worker); });
 }
 

@@ -280,6 +280,42 @@ TEST_CASE("products of every form equal the decoded weights times the vectors") 
   }
 }
 
+TEST_CASE("workers share out the blocks of all products, each once, for one vector as for several") {
+  std::mt19937 random(17);
+  const Scheme scheme = Scheme::plain(tensor::DType::f32);
+  const int usual = ingot::thread_count();
+  for (const int threads : {1, 2, 3, 7}) {
+    ingot::set_thread_count(threads);
+    for (const std::uint64_t rows : {1, 16, 100, 700, 1500}) {
+      INFO(threads << " threads, " << rows << " rows");
+      std::vector<Matrix> matrices;
+      for (const std::uint64_t more : {0, 16, 37}) {
+        const tensor::Tensor one = random_tensor(random, scheme, rows + more, 32);
+        matrices.emplace_back(one, Matrix::RowOrder::logical, runtime::Numerics::fast);
+      }
+      std::vector<runtime::Scratch> scratch(static_cast<std::size_t>(threads));
+      const std::vector<float> x(2 * 32, 0.75f), bias(rows + 37, 1);
+      const std::uint64_t stride = rows + 37;
+      std::vector<std::vector<float>> outs(2, std::vector<float>(3 * 2 * stride, -7));
+      for (const std::uint64_t vectors : {1, 2}) {
+        std::vector<runtime::Product> products;
+        for (std::size_t i = 0; i < matrices.size(); ++i) {
+          float* const out = outs[vectors - 1].data() + i * 2 * stride;
+          products.push_back({&matrices[i], x.data(), 32, out, stride, bias.data()});
+        }
+        runtime::multiply(products, vectors, scratch);
+      }
+      std::uint64_t wrong = 0;
+      for (std::size_t i = 0; i < matrices.size(); ++i) {
+        for (std::uint64_t r = 0; r < matrices[i].rows(); ++r)
+          wrong += outs[0][i * 2 * stride + r] != outs[1][i * 2 * stride + r] || outs[0][i * 2 * stride + r] == -7;
+      }
+      CHECK(wrong == 0);
+    }
+  }
+  ingot::set_thread_count(usual);
+}
+
 TEST_CASE("the affine kernels take the schemes they are meant for") {
   std::mt19937 random(12);
   for (const Case& one : cases()) {
