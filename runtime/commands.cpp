@@ -87,16 +87,18 @@ std::string statistics(const Turn& turn, const Session& session) {
   const std::uint64_t bytes_per_token = session.weight_bytes_per_token();
   const GenerateResult& result = turn.result;
   const auto speed = [](std::uint64_t tokens, double seconds) {
-    return seconds > 0 ? " (" + inspect::fixed(static_cast<double>(tokens) / seconds, 1) + " tokens/s)" : std::string();
+    return tokens > 0 && seconds > 0 ? " (" + inspect::fixed(static_cast<double>(tokens) / seconds, 1) + " tokens/s)"
+                                     : std::string();
   };
-  const std::uint64_t generated = result.tokens.size();
   std::string text = "prompt " + inspect::plural(turn.prompt_tokens, "token") + " in " +
                      inspect::human_seconds(result.prompt_seconds) + speed(turn.prompt_tokens, result.prompt_seconds) +
-                     ", generated " + inspect::plural(generated, "token") + " in " +
-                     inspect::human_seconds(result.decode_seconds) + speed(generated, result.decode_seconds);
+                     ", generated " + inspect::plural(result.tokens.size(), "token") + " in " +
+                     inspect::human_seconds(result.decode_seconds) + speed(result.decode_steps, result.decode_seconds);
   text += ", " + inspect::human_bytes(bytes_per_token) + "/token";
-  if (result.decode_seconds > 0)
-    text += " = " + inspect::human_rate(static_cast<double>(bytes_per_token * generated), result.decode_seconds);
+  if (result.decode_steps > 0) {
+    const auto read = static_cast<double>(bytes_per_token * result.decode_steps);
+    text += " = " + inspect::human_rate(read, result.decode_seconds);
+  }
   text += ", KV cache " + inspect::human_bytes(session.kv_bytes()) + " (" + std::string(name(session.kv())) + ")";
   if (turn.cached_tokens) text += ", " + inspect::plural(*turn.cached_tokens, "token") + " from the prompt cache";
   if (session.copied_bytes() > 0) {
@@ -117,6 +119,7 @@ Json turn_json(const Turn& turn, const Session& session) {
   document.set("cached_tokens", turn.cached_tokens.value_or(0));
   document.set("prompt_seconds", turn.result.prompt_seconds);
   document.set("decode_seconds", turn.result.decode_seconds);
+  document.set("decode_steps", turn.result.decode_steps);
   document.set("weight_bytes_per_token", session.weight_bytes_per_token());
   document.set("load_seconds", session.load_seconds());
   document.set("repacked_bytes", session.copied_bytes());

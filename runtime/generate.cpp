@@ -100,6 +100,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
       break;
     }
     logits = session.forward(std::span(&token, 1));
+    ++result.decode_steps;
   }
   if (result.stop_reason != "stop" && result.stop_reason != "interrupted") {
     (void)show(filter.push(streamer.flush()) + filter.flush());

@@ -144,6 +144,7 @@ struct GenerateResult {
   std::string text;
   std::string stop_reason;  // "end", "length", "context", "stop", "interrupted"
   double prompt_seconds = 0, decode_seconds = 0;
+  std::uint64_t decode_steps = 0;  // passes in decode_seconds: the first token comes of the prompt's pass
 };
 [[nodiscard]] GenerateResult generate(Session& session, const Tokenizer& tokenizer,
                                       std::span<const std::uint32_t> prompt, const GenerateOptions& options);

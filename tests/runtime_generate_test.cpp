@@ -124,6 +124,7 @@ TEST_CASE("generate streams what it returns and stops for each reason") {
   const GenerateResult all = tiny.run(options);
   CHECK(all.stop_reason == "length");
   CHECK(all.tokens.size() == 20);
+  CHECK(all.decode_steps == 19);  // the prompt's pass gives the first
   CHECK(streamed == all.text);
   CHECK(all.text == tiny.tokenizer.decode(all.tokens));
 
@@ -164,6 +165,7 @@ TEST_CASE("a token that ends a reply ends it, unless ignored") {
   const GenerateResult ended = generate(tiny.session, ending, tiny.prompt, options);
   CHECK(ended.stop_reason == "end");
   CHECK(ended.tokens.size() == 3);
+  CHECK(ended.decode_steps == 3);
 }
 
 TEST_CASE("rows of the head beyond the vocabulary are never drawn") {
