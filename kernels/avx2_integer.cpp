@@ -1,13 +1,14 @@
 // AVX2 + FMA + F16C. A word of a line holds the codes of one output, so a 32-bit lane collects the sum of one output:
 // `and` and shifts take four codes of each out of their words, vpmaddubsw multiplies them by four inputs that are the
-// same for all. First come the integer sums of some segments, then what their parameters make of them: together they
-// need more registers than there are.
+// same for all. This file is for one input. First come the integer sums of some segments, then what their parameters
+// make of them: together they need more registers than there are.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
 #include <cstdint>
 
 #include "kernels/avx2_nested.h"
+#include "kernels/avx2_panels.h"
 #include "kernels/avx2_plain.h"
 #include "kernels/avx2_sums.h"
 #include "kernels/avx2_tables.h"
@@ -46,22 +47,20 @@ void fetch(const Run& run, u64 step) noexcept {
 
 enum class Step : std::uint8_t { half_run, run, runs };
 
-// Sums of `count` segments from `first` on: of kTiles tiles times one input, or of one tile times kVectors inputs.
-template <u32 kBits, bool kFlip, Step kStep, int kTiles, int kVectors>
-void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const IntegerInput* inputs,
+// Sums of `count` segments from `first` on: of kTiles tiles times one input.
+template <u32 kBits, bool kFlip, Step kStep, int kTiles>
+void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const std::int8_t* codes,
                 BlockSums* out) noexcept {
   for (u64 segment = first; segment < first + count; ++segment) {
     const u64 col = segment * step, end = col + step;
-    Sums<kTiles, kVectors> sums;
-    const std::int8_t* at[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) at[v] = inputs[v].codes + col / kIntegerRun * kIntegerRun;
+    Sums<kTiles, 1> sums;
     u64 run = col / kIntegerRun;
+    const std::int8_t* at[1] = {codes + run * kIntegerRun};
     Run runs[kTiles];
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
       runs[t] = run_at<kBits>(tiles[t], run);
-      if constexpr (kVectors == 1) fetch<kBits>(runs[t], step);
+      fetch<kBits>(runs[t], step);
     }
     if constexpr (kStep == Step::half_run) {
       if (col % kIntegerRun == 0) {
@@ -72,18 +71,17 @@ void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const 
     } else {
       add_fields<kBits, kFlip, true, 0, 8>(runs, at, sums);
       while (kStep == Step::runs && ++run * kIntegerRun < end) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) at[v] += kIntegerRun;
+        at[0] += kIntegerRun;
 #pragma GCC unroll 4
         for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
         add_fields<kBits, kFlip, false, 0, 8>(runs, at, sums);
       }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < kTiles * kVectors; ++i) {
-      auto* const to = reinterpret_cast<__m256i*>(out[i][segment - first]);
-      _mm256_store_si256(to, sums.of[i][0]);
-      _mm256_store_si256(to + 1, sums.of[i][1]);
+    for (int t = 0; t < kTiles; ++t) {
+      auto* const to = reinterpret_cast<__m256i*>(out[t][segment - first]);
+      _mm256_store_si256(to, sums.of[t][0]);
+      _mm256_store_si256(to + 1, sums.of[t][1]);
     }
   }
 }
@@ -103,10 +101,9 @@ struct Widened {
   const std::uint16_t* halves;  // the scales where they lie, binary16; null: `scales`
   float zero;                   // of all, where offsets are no zero points
 
-  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift,
-                                      bool used_once) noexcept {
+  __attribute__((noinline)) void fill(const IntegerTile& tile, u64 first, u64 groups, float shift) noexcept {
     halves = nullptr;
-    if (used_once && tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated &&
+    if (tile.scales.type == ParameterType::f16 && tile.scales.steps == nullptr && !tile.scales.negated &&
         tile.scales.factor == 1) {
       halves = static_cast<const std::uint16_t*>(tile.scales.elements) + first * kRows;
     } else {
@@ -130,13 +127,13 @@ struct Widened {
 // Which parameters a block has beside its scales.
 enum class Beside : std::uint8_t { one_zero, zeros, biases };
 
-// How scales are read: by one input from where they lie, or from the widened block by one or more inputs.
-enum class Reads : std::uint8_t { halves, once, often };
-constexpr int kVectorsAtOnce = 4, kTilesAtOnce = 2;
+// How scales are read: from where they lie, or from the widened block.
+enum class Reads : std::uint8_t { halves, widened };
+constexpr int kTilesAtOnce = 2;
 
 template <Reads kReads>
 Sixteen scales_at(const Widened& parameters, u64 place) noexcept {
-  if constexpr (kReads != Reads::halves)
+  if constexpr (kReads == Reads::widened)
     return {_mm256_load_ps(parameters.scales + place), _mm256_load_ps(parameters.scales + place + kHalf)};
   _mm_prefetch(parameters.halves + place + kAhead / 2, _MM_HINT_T0);
   return {_mm256_cvtph_ps(eight_halves(parameters.halves, place)),
@@ -155,17 +152,11 @@ __m256 with_segment(__m256 total, const std::int32_t* sums, __m256 scales, const
   return _mm256_fmadd_ps(scales, value, total);
 }
 
-// Adds what the segments [first, first + count) yield to the totals of one tile and one input, or kVectorsAtOnce of them.
+// Adds what the segments [first, first + count) yield to the totals of one tile.
 template <Beside kBeside, Reads kReads>
-void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const IntegerInput* inputs,
-           const BlockSums* sums, float* totals, u64 stride) noexcept {
-  constexpr int kVectors = kReads == Reads::often ? kVectorsAtOnce : 1;
-  __m256 low[kVectors], high[kVectors];
-#pragma GCC unroll 4
-  for (u64 v = 0; v < kVectors; ++v) {
-    low[v] = _mm256_loadu_ps(totals + v * stride);
-    high[v] = _mm256_loadu_ps(totals + v * stride + kHalf);
-  }
+void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const IntegerInput& input,
+           const BlockSums& sums, float* totals) noexcept {
+  __m256 low = _mm256_loadu_ps(totals), high = _mm256_loadu_ps(totals + kHalf);
   const u64 first_group = first / per_group;
   const __m256 zero = _mm256_set1_ps(parameters.zero);
   u64 segment = first;
@@ -175,34 +166,28 @@ void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const
     const float* const offsets = parameters.offsets + place;
     const u64 end = (group + 1) * per_group < first + count ? (group + 1) * per_group : first + count;
     for (; segment < end; ++segment) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const __m256 scale = _mm256_broadcast_ss(inputs[v].scales + segment);
-        const __m256 sum = _mm256_broadcast_ss(inputs[v].sums + segment), moved = _mm256_mul_ps(zero, sum);
-        const std::int32_t* const at = sums[v][segment - first];
-        low[v] = with_segment<kBeside>(low[v], at, scales.low, offsets, scale, sum, moved);
-        high[v] = with_segment<kBeside>(high[v], at + kHalf, scales.high, offsets + kHalf, scale, sum, moved);
-      }
+      const __m256 scale = _mm256_broadcast_ss(input.scales + segment);
+      const __m256 sum = _mm256_broadcast_ss(input.sums + segment), moved = _mm256_mul_ps(zero, sum);
+      const std::int32_t* const at = sums[segment - first];
+      low = with_segment<kBeside>(low, at, scales.low, offsets, scale, sum, moved);
+      high = with_segment<kBeside>(high, at + kHalf, scales.high, offsets + kHalf, scale, sum, moved);
     }
   }
-#pragma GCC unroll 4
-  for (u64 v = 0; v < kVectors; ++v) {
-    _mm256_storeu_ps(totals + v * stride, low[v]);
-    _mm256_storeu_ps(totals + v * stride + kHalf, high[v]);
-  }
+  _mm256_storeu_ps(totals, low);
+  _mm256_storeu_ps(totals + kHalf, high);
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
-// The sums of codes of one width: of one tile and input, of some tiles, of some inputs.
+// The sums of codes of one width: of one tile, of some tiles.
 struct SumKernels {
-  Avx2Sums *one, *tiles, *vectors;
+  Avx2Sums *one, *tiles;
   float shift;  // that the codes in the sums are greater by
 };
 
 template <u32 kBits, bool kFlip, Step kStep>
 constexpr SumKernels sum_kernels(bool is_signed) noexcept {
-  return {block_sums<kBits, kFlip, kStep, 1, 1>, block_sums<kBits, kFlip, kStep, kTilesAtOnce, 1>,
-          block_sums<kBits, kFlip, kStep, 1, kVectorsAtOnce>, kFlip ? shift_of<kBits>(is_signed) : 0};
+  return {block_sums<kBits, kFlip, kStep, 1>, block_sums<kBits, kFlip, kStep, kTilesAtOnce>,
+          kFlip ? shift_of<kBits>(is_signed) : 0};
 }
 template <u32 kBits, bool kFlip>
 SumKernels sum_kernels(bool is_signed, u64 step) noexcept {
@@ -218,7 +203,7 @@ SumKernels sum_kernels_of(bool is_signed, u64 step) noexcept {
 
 SumKernels table_kernels(const IntegerTile& tile, u64 step) noexcept {
   const Avx2TableSums sums = avx2_table_sums(tile.table->is_wide, step);
-  return {sums.one, sums.tiles, sums.vectors, 0};
+  return {sums.one, sums.tiles, 0};
 }
 
 // What is the same for all blocks of a product.
@@ -242,50 +227,23 @@ struct Plan {
                                                                   : Beside::one_zero;
   }
 
-  void fill(const IntegerTile& tile, u64 first, u64 count, bool used_once, Widened& parameters) const noexcept {
+  void fill(const IntegerTile& tile, u64 first, u64 count, Widened& parameters) const noexcept {
     const u64 group = first / per_group, end = (first + count - 1) / per_group + 1;
-    parameters.fill(tile, group, end - group, kernels.shift, used_once);
+    parameters.fill(tile, group, end - group, kernels.shift);
   }
-  // `often`: for kVectorsAtOnce inputs.
-  void add(const Widened& parameters, u64 first, u64 count, bool often, const IntegerInput* inputs,
-           const BlockSums* sums, float* totals, u64 stride) const noexcept {
-    const Reads reads = parameters.halves != nullptr ? Reads::halves : often ? Reads::often : Reads::once;
-    kApply[static_cast<int>(beside)][static_cast<int>(reads)](parameters, per_group, first, count, inputs, sums, totals,
-                                                              stride);
+  void add(const Widened& parameters, u64 first, u64 count, const IntegerInput& input, const BlockSums& sums,
+           float* totals) const noexcept {
+    const Reads reads = parameters.halves != nullptr ? Reads::halves : Reads::widened;
+    kApply[static_cast<int>(beside)][static_cast<int>(reads)](parameters, per_group, first, count, input, sums, totals);
   }
 
  private:
   template <Beside kBeside>
-  static constexpr decltype(&apply<kBeside, Reads::once>) kReadings[3] = {
-      apply<kBeside, Reads::halves>, apply<kBeside, Reads::once>, apply<kBeside, Reads::often>};
+  static constexpr decltype(&apply<kBeside, Reads::widened>) kReadings[2] = {apply<kBeside, Reads::halves>,
+                                                                             apply<kBeside, Reads::widened>};
   static constexpr decltype(&kReadings<Beside::zeros>[0]) kApply[3] = {
       kReadings<Beside::one_zero>, kReadings<Beside::zeros>, kReadings<Beside::biases>};
 };
-
-// The totals of some inputs and all tiles of a product. They are gathered here: the rows that they go to are often a
-// multiple of 4 KiB apart, which puts a column of them into the same few lines of the first-level cache.
-constexpr u64 kInputsOfChunk = 64, kTotalsStride = kMaxIntegerTiles * kRows;
-using Totals = float[kInputsOfChunk * kTotalsStride];
-
-// One tile times at most kInputsOfChunk inputs: a block of its codes stays in the first-level cache meanwhile.
-void tile_product(const Plan& plan, const IntegerTile& tile, const IntegerInput* inputs, u64 vectors,
-                  float* totals) noexcept {
-  Widened parameters;
-  alignas(32) BlockSums sums[kVectorsAtOnce];
-  for (u64 v = 0; v < vectors; ++v) {
-    for (u64 r = 0; r < kRows; ++r) totals[v * kTotalsStride + r] = 0;
-  }
-  for (u64 first = 0; first < plan.segments; first += kSegmentsAtOnce) {
-    const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
-    plan.fill(tile, first, count, false, parameters);
-    for (u64 v = 0; v < vectors;) {
-      const bool some = v + kVectorsAtOnce <= vectors;
-      (some ? plan.kernels.vectors : plan.kernels.one)(&tile, plan.step, first, count, inputs + v, sums);
-      plan.add(parameters, first, count, some, inputs + v, sums, totals + v * kTotalsStride, kTotalsStride);
-      v += some ? kVectorsAtOnce : 1;
-    }
-  }
-}
 
 // Some tiles times one input: several streams of codes at once.
 void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, const IntegerInput& input,
@@ -294,37 +252,26 @@ void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, c
   alignas(32) BlockSums sums[kTilesAtOnce];
   for (u64 first = 0; first < plan.segments; first += kSegmentsAtOnce) {
     const u64 count = plan.segments - first < kSegmentsAtOnce ? plan.segments - first : kSegmentsAtOnce;
-    (tile_count == kTilesAtOnce ? plan.kernels.tiles : plan.kernels.one)(tiles, plan.step, first, count, &input, sums);
+    (tile_count == kTilesAtOnce ? plan.kernels.tiles : plan.kernels.one)(tiles, plan.step, first, count, input.codes,
+                                                                         sums);
     for (int t = 0; t < tile_count; ++t) {
-      plan.fill(tiles[t], first, count, true, parameters);
-      plan.add(parameters, first, count, false, &input, sums + t, out + static_cast<u64>(t) * kRows, 0);
+      plan.fill(tiles[t], first, count, parameters);
+      plan.add(parameters, first, count, input, sums[t], out + static_cast<u64>(t) * kRows);
     }
   }
 }
 
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
-  if (vectors == 1 && avx2_multiply_nested(tiles, tile_count, layout, inputs[0], out)) return;
-  if (vectors == 1 && avx2_multiply_plain(tiles, tile_count, layout, inputs[0], out)) return;
+  if (vectors != 1) return avx2_multiply_many(tiles, tile_count, layout, inputs, vectors, out, out_stride);
+  if (avx2_multiply_nested(tiles, tile_count, layout, inputs[0], out)) return;
+  if (avx2_multiply_plain(tiles, tile_count, layout, inputs[0], out)) return;
   const Plan plan(tiles[0], layout.segment);
-  if (vectors == 1) {
-    for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[r] = 0;
-    for (int t = 0; t < tile_count;) {
-      const int some = t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;
-      input_product(plan, tiles + t, some, inputs[0], out + static_cast<u64>(t) * kRows);
-      t += some;
-    }
-    return;
-  }
-  alignas(64) Totals totals;
-  for (u64 v = 0; v < vectors; v += kInputsOfChunk) {
-    const u64 some = vectors - v < kInputsOfChunk ? vectors - v : kInputsOfChunk;
-    for (int t = 0; t < tile_count; ++t)
-      tile_product(plan, tiles[t], inputs + v, some, totals + static_cast<u64>(t) * kRows);
-    for (u64 i = 0; i < some; ++i) {
-      for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; r += kHalf)
-        _mm256_storeu_ps(out + (v + i) * out_stride + r, _mm256_load_ps(totals + i * kTotalsStride + r));
-    }
+  for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[r] = 0;
+  for (int t = 0; t < tile_count;) {
+    const int some = t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;
+    input_product(plan, tiles + t, some, inputs[0], out + static_cast<u64>(t) * kRows);
+    t += some;
   }
 }
 

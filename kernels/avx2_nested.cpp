@@ -3,7 +3,7 @@
 // same time. What is left for each group is one conversion and one multiply-add with the scale of the input; a step is
 // applied once for all groups that share it. Zero points come off the 16-bit sums, where any overflow on the way
 // cancels out. Two tiles at a time are read from their first column to the last: memory yields most to few streams.
-// With many inputs the widened scales of avx2_integer.cpp serve better.
+// With many inputs widened scales serve better (avx2_many.cpp).
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include "kernels/avx2_nested.h"
 

@@ -40,114 +40,90 @@ __m256i four_inputs(const std::int8_t* at) noexcept {
 // Without it g++ makes all products before it adds the first two, and stores them meanwhile.
 inline __attribute__((always_inline)) void keep_order(__m256i& value) noexcept { asm("" : "+x"(value)); }
 
-// Adds to `sums` (tile or vector, half) what kFields fields from kFirst on yield; runs[t] points at the first half wanted.
-template <bool kWide, u32 kFirst, u32 kFields, int kTiles, int kVectors, int kHalves>
+// Adds to `sums` (tile, half of the outputs) what kFields fields from kFirst on yield.
+template <bool kWide, u32 kFirst, u32 kFields, int kTiles>
 inline __attribute__((always_inline)) void add_fields(const Lookup& lookup, const u32* const* runs,
-                                                      const std::int8_t* const* inputs,
-                                                      __m256i (&sums)[kTiles * kVectors][kHalves]) noexcept {
+                                                      const std::int8_t* inputs, __m256i (&sums)[kTiles][2]) noexcept {
   constexpr u32 kBatch = kWide ? 1 : 4;  // sums of two products that 16 bits hold: 4 * 2 * 31 * 127 < 2^15
-  constexpr int kSums = kTiles * kVectors;
 #pragma GCC unroll 8
   for (u32 begin = kFirst; begin < kFirst + kFields; begin += kBatch) {
-    __m256i batch[kSums][kHalves];
+    __m256i batch[kTiles][2];
 #pragma GCC unroll 4
     for (u32 n = begin; n < begin + kBatch; ++n) {
+      const __m256i four = four_inputs(inputs + 4 * n);
 #pragma GCC unroll 2
       for (int t = 0; t < kTiles; ++t) {
 #pragma GCC unroll 2
-        for (int half = 0; half < kHalves; ++half) {
+        for (int half = 0; half < 2; ++half) {
           const __m256i codes = field(runs[t], n, static_cast<u64>(half) * kHalf);
-          const __m256i low = _mm256_shuffle_epi8(lookup.low, codes);
-          const __m256i high = kWide ? _mm256_shuffle_epi8(lookup.high, codes) : low;
-#pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) {
-            const int i = kTiles == 1 ? v : t;
-            const __m256i four = four_inputs(inputs[v] + 4 * n), pairs = _mm256_maddubs_epi16(low, four);
-            batch[i][half] = n == begin ? pairs : _mm256_add_epi16(batch[i][half], pairs);
-            keep_order(batch[i][half]);
-            if constexpr (kWide) {
-              const __m256i upper = _mm256_madd_epi16(_mm256_maddubs_epi16(high, four), _mm256_set1_epi16(128));
-              const __m256i lower = _mm256_madd_epi16(batch[i][half], _mm256_set1_epi16(1));
-              sums[i][half] = _mm256_add_epi32(sums[i][half], _mm256_add_epi32(upper, lower));
-              keep_order(sums[i][half]);
-            }
+          const __m256i pairs = _mm256_maddubs_epi16(_mm256_shuffle_epi8(lookup.low, codes), four);
+          batch[t][half] = n == begin ? pairs : _mm256_add_epi16(batch[t][half], pairs);
+          keep_order(batch[t][half]);
+          if constexpr (kWide) {
+            const __m256i high = _mm256_maddubs_epi16(_mm256_shuffle_epi8(lookup.high, codes), four);
+            const __m256i upper = _mm256_madd_epi16(high, _mm256_set1_epi16(128));
+            const __m256i lower = _mm256_madd_epi16(batch[t][half], _mm256_set1_epi16(1));
+            sums[t][half] = _mm256_add_epi32(sums[t][half], _mm256_add_epi32(upper, lower));
+            keep_order(sums[t][half]);
           }
         }
       }
     }
-#pragma GCC unroll 4
-    for (int i = 0; !kWide && i < kSums; ++i) {
 #pragma GCC unroll 2
-      for (int half = 0; half < kHalves; ++half)
-        sums[i][half] = _mm256_add_epi32(sums[i][half], _mm256_madd_epi16(batch[i][half], _mm256_set1_epi16(1)));
+    for (int t = 0; !kWide && t < kTiles; ++t) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half)
+        sums[t][half] = _mm256_add_epi32(sums[t][half], _mm256_madd_epi16(batch[t][half], _mm256_set1_epi16(1)));
     }
   }
 }
 
 enum class Step : std::uint8_t { half_run, run, runs };
 
-// kHalves halves of the outputs from `half` on. Both at once with one input; with several, their sums would not fit the
-// registers.
-template <bool kWide, Step kStep, int kTiles, int kVectors, int kHalves>
-void half_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const IntegerInput* inputs, u64 half,
-               std::int32_t (*out)[16][16]) noexcept {
+template <bool kWide, Step kStep, int kTiles>
+void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const std::int8_t* codes,
+                std::int32_t (*out)[16][16]) noexcept {
   const Lookup lookup = {both_lanes(tiles[0].table->low), both_lanes(tiles[0].table->high)};
   for (u64 segment = first; segment < first + count; ++segment) {
     const u64 col = segment * step, end = col + step;
     u64 run = col / kIntegerRun;
-    const std::int8_t* at[kVectors];
+    const std::int8_t* at = codes + run * kIntegerRun;
     const u32* runs[kTiles];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) at[v] = inputs[v].codes + run * kIntegerRun;
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) {
-      runs[t] = tiles[t].slices[0] + run * kLines * kRows + half * kHalf;
+      runs[t] = tiles[t].slices[0] + run * kLines * kRows;
       const char* ahead = reinterpret_cast<const char*>(runs[t]) + kAhead;
-      for (u64 i = 0; kVectors == 1 && i < step * kRows / 2; i += 64) _mm_prefetch(ahead + i, _MM_HINT_T0);
+      for (u64 i = 0; i < step * kRows / 2; i += 64) _mm_prefetch(ahead + i, _MM_HINT_T0);
     }
-    __m256i sums[kTiles * kVectors][kHalves];
-#pragma GCC unroll 4
-    for (auto& sum : sums) {
-      for (auto& one : sum) one = _mm256_setzero_si256();
-    }
+    __m256i sums[kTiles][2];
+#pragma GCC unroll 2
+    for (auto& sum : sums) sum[0] = sum[1] = _mm256_setzero_si256();
     if constexpr (kStep == Step::half_run) {
       if (col % kIntegerRun == 0) {
-        add_fields<kWide, 0, 4, kTiles, kVectors, kHalves>(lookup, runs, at, sums);
+        add_fields<kWide, 0, 4, kTiles>(lookup, runs, at, sums);
       } else {
-        add_fields<kWide, 4, 4, kTiles, kVectors, kHalves>(lookup, runs, at, sums);
+        add_fields<kWide, 4, 4, kTiles>(lookup, runs, at, sums);
       }
     } else {
-      add_fields<kWide, 0, 8, kTiles, kVectors, kHalves>(lookup, runs, at, sums);
+      add_fields<kWide, 0, 8, kTiles>(lookup, runs, at, sums);
       while (kStep == Step::runs && ++run * kIntegerRun < end) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) at[v] += kIntegerRun;
+        at += kIntegerRun;
 #pragma GCC unroll 2
         for (int t = 0; t < kTiles; ++t) runs[t] += kLines * kRows;
-        add_fields<kWide, 0, 8, kTiles, kVectors, kHalves>(lookup, runs, at, sums);
+        add_fields<kWide, 0, 8, kTiles>(lookup, runs, at, sums);
       }
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < kTiles * kVectors; ++i) {
-      auto* const to = reinterpret_cast<__m256i*>(out[i][segment - first] + half * kHalf);
-      for (int h = 0; h < kHalves; ++h) _mm256_store_si256(to + h, sums[i][h]);
+#pragma GCC unroll 2
+    for (int t = 0; t < kTiles; ++t) {
+      auto* const to = reinterpret_cast<__m256i*>(out[t][segment - first]);
+      _mm256_store_si256(to, sums[t][0]);
+      _mm256_store_si256(to + 1, sums[t][1]);
     }
-  }
-}
-
-template <bool kWide, Step kStep, int kTiles, int kVectors>
-void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const IntegerInput* inputs,
-                std::int32_t (*out)[16][16]) noexcept {
-  if constexpr (kVectors == 1) {
-    half_sums<kWide, kStep, kTiles, 1, 2>(tiles, step, first, count, inputs, 0, out);
-  } else {
-    half_sums<kWide, kStep, kTiles, kVectors, 1>(tiles, step, first, count, inputs, 0, out);
-    half_sums<kWide, kStep, kTiles, kVectors, 1>(tiles, step, first, count, inputs, 1, out);
   }
 }
 
 template <bool kWide, Step kStep>
-constexpr Avx2TableSums kSums = {block_sums<kWide, kStep, 1, 1>, block_sums<kWide, kStep, 2, 1>,
-                                 block_sums<kWide, kStep, 1, 4>};
+constexpr Avx2TableSums kSums = {block_sums<kWide, kStep, 1>, block_sums<kWide, kStep, 2>};
 template <bool kWide>
 Avx2TableSums sums_of(u64 step) noexcept {
   if (step < kIntegerRun) return kSums<kWide, Step::half_run>;

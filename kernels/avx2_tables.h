@@ -7,13 +7,13 @@
 
 namespace ingot::kernels {
 
-// out[i][s][r]: the sum of segment first + s and output r, of tile i and one input or of one tile and input i.
+// out[i][s][r]: the sum of segment first + s and output r of tile i, times the codes of one input.
 using Avx2Sums = void(const IntegerTile* tiles, std::uint64_t step, std::uint64_t first, std::uint64_t count,
-                      const IntegerInput* inputs, std::int32_t (*out)[16][16]) noexcept;
+                      const std::int8_t* codes, std::int32_t (*out)[16][16]) noexcept;
 
-// For segments of `step` inputs: of one tile and input, of two tiles, of four inputs.
+// For segments of `step` inputs: of one tile, of two tiles.
 struct Avx2TableSums {
-  Avx2Sums *one, *tiles, *vectors;
+  Avx2Sums *one, *tiles;
 };
 Avx2TableSums avx2_table_sums(bool is_wide, std::uint64_t step) noexcept;
 

@@ -1,0 +1,112 @@
+// AVX2: codes of a tile as bytes or 16-bit numbers, in the order in which products with many inputs want them.
+// Includes nothing but the table: every other symbol has internal linkage (house style section 5).
+#include "kernels/avx2_panels.h"
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/avx2_codes.h"
+
+namespace ingot::kernels {
+
+namespace {
+
+constexpr u64 kFields = 8;  // of a run of 32 inputs
+
+void store(std::uint8_t* at, __m256i value) noexcept { _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), value); }
+
+// Bytes as 16-bit numbers: those with even places, those with odd ones.
+struct Parities {
+  __m256i even, odd;
+};
+Parities unsigned_parities(__m256i bytes) noexcept {
+  return {_mm256_and_si256(bytes, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16(bytes, 8)};
+}
+Parities signed_parities(__m256i bytes) noexcept {
+  return {_mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8), _mm256_srai_epi16(bytes, 8)};
+}
+
+__m256i both_lanes(const std::uint8_t* entries) noexcept {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
+}
+
+template <u32 kBits, bool kSigned>
+void fill_bytes(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
+  for (u64 i = first; i < first + runs; ++i) {
+    const Run run = run_at<kBits>(tile, i);
+#pragma GCC unroll 8
+    for (u32 n = 0; n < kFields; ++n, panel += 64) {
+      store(panel, field<kBits, kSigned>(run, n, 0));
+      store(panel + 32, field<kBits, kSigned>(run, n, kHalf));
+    }
+  }
+}
+
+void store_words(std::uint8_t* panel, u64 half, Parities parities) noexcept {
+  store(panel + half * 4, parities.even);
+  store(panel + 64 + half * 4, parities.odd);
+}
+
+template <bool kSigned>
+void fill_words(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
+  for (u64 i = first; i < first + runs; ++i) {
+    const Run run = run_at<8>(tile, i);
+#pragma GCC unroll 8
+    for (u32 n = 0; n < kFields; ++n, panel += 128) {
+      for (u64 half = 0; half < kRows; half += kHalf) {
+        const __m256i codes = field<8, false>(run, n, half);
+        store_words(panel, half, kSigned ? signed_parities(codes) : unsigned_parities(codes));
+      }
+    }
+  }
+}
+
+// Entries of a table: their low parts are all of those below 32.
+void fill_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
+  const __m256i low = both_lanes(tile.table->low);
+  for (u64 i = first; i < first + runs; ++i) {
+    const Run run = run_at<4>(tile, i);
+#pragma GCC unroll 8
+    for (u32 n = 0; n < kFields; ++n, panel += 64) {
+      store(panel, _mm256_shuffle_epi8(low, field<4, false>(run, n, 0)));
+      store(panel + 32, _mm256_shuffle_epi8(low, field<4, false>(run, n, kHalf)));
+    }
+  }
+}
+
+void fill_wide_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
+  const __m256i low = both_lanes(tile.table->low), high = both_lanes(tile.table->high);
+  const auto whole = [](__m256i lower, __m256i upper) { return _mm256_add_epi16(lower, _mm256_slli_epi16(upper, 7)); };
+  for (u64 i = first; i < first + runs; ++i) {
+    const Run run = run_at<4>(tile, i);
+#pragma GCC unroll 8
+    for (u32 n = 0; n < kFields; ++n, panel += 128) {
+      for (u64 half = 0; half < kRows; half += kHalf) {
+        const __m256i codes = field<4, false>(run, n, half);
+        const Parities lower = unsigned_parities(_mm256_shuffle_epi8(low, codes));
+        const Parities upper = unsigned_parities(_mm256_shuffle_epi8(high, codes));
+        store_words(panel, half, {whole(lower.even, upper.even), whole(lower.odd, upper.odd)});
+      }
+    }
+  }
+}
+
+using Fill = void(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept;
+constexpr Fill* kBytes[2][8] = {
+    {nullptr, fill_bytes<1, false>, fill_bytes<2, false>, fill_bytes<3, false>, fill_bytes<4, false>,
+     fill_bytes<5, false>, fill_bytes<6, false>, fill_bytes<7, false>},
+    {nullptr, fill_bytes<1, true>, fill_bytes<2, true>, fill_bytes<3, true>, fill_bytes<4, true>, fill_bytes<5, true>,
+     fill_bytes<6, true>, fill_bytes<7, true>}};
+
+}  // namespace
+
+void avx2_fill_panel(const IntegerTile& tile, std::uint64_t first, std::uint64_t runs, PanelForm form,
+                     std::uint8_t* panel) noexcept {
+  const bool words = form == PanelForm::words;
+  if (tile.table != nullptr) return (words ? fill_wide_entries : fill_entries)(tile, first, runs, panel);
+  if (words) return (tile.is_signed ? fill_words<true> : fill_words<false>)(tile, first, runs, panel);
+  kBytes[tile.is_signed ? 1 : 0][tile.bits](tile, first, runs, panel);
+}
+
+}  // namespace ingot::kernels
