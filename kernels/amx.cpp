@@ -215,7 +215,7 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 const KernelTable& amx_table() noexcept {
   static constexpr KernelTable table = {"amx",   nullptr, nullptr, nullptr, nullptr,
                                         nullptr, nullptr, nullptr, nullptr, nullptr,
-                                        nullptr, nullptr, nullptr, nullptr, {nullptr, multiply, multiply}};
+                                        nullptr, nullptr, nullptr, {},      {nullptr, multiply, multiply}};
   return table;
 }
 

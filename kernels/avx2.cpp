@@ -11,6 +11,7 @@
 namespace ingot::kernels {
 
 const KernelTable& avx2_table() noexcept;
+const FloatKernels& avx2_float_kernels() noexcept;
 const IntegerKernels& avx2_integer_kernels() noexcept;
 
 namespace {
@@ -440,40 +441,24 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
   walk_any(tile, sink);
 }
 
-template <int kVectors>
-void panel_block(const float* panel, u64 cols, const float* x, u64 x_stride, float* out, u64 out_stride) noexcept {
-  __m256 sums[kVectors][2];
-  for (auto& pair : sums) pair[0] = pair[1] = _mm256_setzero_ps();
-  for (u64 col = 0; col < cols; ++col) {
-    const __m256 low = loadu(panel + col * kRows), high = loadu(panel + col * kRows + kLanes);
-    for (int t = 0; t < kVectors; ++t) {
-      const __m256 input = broadcast(x + t * x_stride + col);
-      sums[t][0] = _mm256_fmadd_ps(low, input, sums[t][0]);
-      sums[t][1] = _mm256_fmadd_ps(high, input, sums[t][1]);
-    }
-  }
-  for (int t = 0; t < kVectors; ++t) {
-    _mm256_storeu_ps(out + t * out_stride, sums[t][0]);
-    _mm256_storeu_ps(out + t * out_stride + kLanes, sums[t][1]);
-  }
-}
-
-void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out,
-               u64 out_stride) noexcept {
-  u64 t = 0;
-  for (; t + 6 <= vectors; t += 6)
-    panel_block<6>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-  for (; t + 2 <= vectors; t += 2)
-    panel_block<2>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-  if (t < vectors) panel_block<1>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-}
-
 }  // namespace
 
 const KernelTable& avx2_table() noexcept {
-  static const KernelTable table = {"avx2",      dot_f32,    rows_f16,    rows_bf16,       f16_to_f32,
-                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, add_rows,
-                                    rows_dot,    tile_dot,   tile_decode, panel_dot,       avx2_integer_kernels()};
+  static const KernelTable table = {"avx2",
+                                    dot_f32,
+                                    rows_f16,
+                                    rows_bf16,
+                                    f16_to_f32,
+                                    bf16_to_f32,
+                                    f32_to_f16,
+                                    f32_to_bf16,
+                                    integers_to_f32,
+                                    add_rows,
+                                    rows_dot,
+                                    tile_dot,
+                                    tile_decode,
+                                    avx2_float_kernels(),
+                                    avx2_integer_kernels()};
   return table;
 }
 

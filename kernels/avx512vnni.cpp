@@ -11,6 +11,7 @@
 namespace ingot::kernels {
 
 const KernelTable& avx512vnni_table() noexcept;
+const FloatKernels& avx512vnni_float_kernels() noexcept;
 const IntegerKernels& avx512vnni_integer_kernels() noexcept;
 
 namespace {
@@ -331,33 +332,24 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
   walk_any(tile, sink);
 }
 
-template <int kVectors>
-void panel_block(const float* panel, u64 cols, const float* x, u64 x_stride, float* out, u64 out_stride) noexcept {
-  __m512 sums[kVectors];
-  for (__m512& s : sums) s = _mm512_setzero_ps();
-  for (u64 col = 0; col < cols; ++col) {
-    const __m512 values = loadu(panel + col * kRows);
-    for (int t = 0; t < kVectors; ++t) sums[t] = _mm512_fmadd_ps(values, broadcast(x + t * x_stride + col), sums[t]);
-  }
-  for (int t = 0; t < kVectors; ++t) _mm512_storeu_ps(out + t * out_stride, sums[t]);
-}
-
-void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out,
-               u64 out_stride) noexcept {
-  u64 t = 0;
-  for (; t + 12 <= vectors; t += 12)
-    panel_block<12>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-  for (; t + 4 <= vectors; t += 4)
-    panel_block<4>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-  for (; t < vectors; ++t) panel_block<1>(panel, cols, x + t * x_stride, x_stride, out + t * out_stride, out_stride);
-}
-
 }  // namespace
 
 const KernelTable& avx512vnni_table() noexcept {
-  static const KernelTable table = {"avx512vnni", dot_f32,    rows_f16,    rows_bf16, f16_to_f32,
-                                    bf16_to_f32,  f32_to_f16, f32_to_bf16, nullptr,   nullptr,
-                                    rows_dot,     tile_dot,   tile_decode, panel_dot, avx512vnni_integer_kernels()};
+  static const KernelTable table = {"avx512vnni",
+                                    dot_f32,
+                                    rows_f16,
+                                    rows_bf16,
+                                    f16_to_f32,
+                                    bf16_to_f32,
+                                    f32_to_f16,
+                                    f32_to_bf16,
+                                    nullptr,
+                                    nullptr,
+                                    rows_dot,
+                                    tile_dot,
+                                    tile_decode,
+                                    avx512vnni_float_kernels(),
+                                    avx512vnni_integer_kernels()};
   return table;
 }
 

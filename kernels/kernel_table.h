@@ -27,6 +27,27 @@ struct AffineTile {
   std::uint64_t group_cols;  // >= 1; multiples of 16 and single groups take the fast path
 };
 
+enum class FloatType : std::uint8_t { f32, f16, bf16 };
+inline constexpr std::uint64_t kMaxFloatRows = 64;  // that one call takes
+
+/// Rows of a matrix of floating-point numbers.
+struct FloatRows {
+  const void* elements;  // aligned to their type
+  FloatType type;
+  std::uint64_t stride;  // elements from a row to the next
+  std::uint64_t count;   // 1..kMaxFloatRows
+};
+
+/// Products with many vectors. Inputs are added one after the other: a sum depends on nothing but its row and its vector.
+struct FloatKernels {
+  // out[t*out_stride + r] = row r . (x + t*x_stride)
+  void (*multiply_rows)(const FloatRows& rows, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
+                        std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept;
+  // A decoded panel (cols, 16) times several vectors: out[t*out_stride + r] for r = 0..15.
+  void (*panel_dot)(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride,
+                    std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
+};
+
 struct KernelTable {
   const char* name;  // "portable", "avx2", "avx512vnni"
 
@@ -63,10 +84,7 @@ struct KernelTable {
   void (*tile_dot)(const AffineTile& tile, const float* x, float* out) noexcept;
   // The exact values of one affine tile, column by column: panel[col*16 + row].
   void (*tile_decode)(const AffineTile& tile, float* panel) noexcept;
-  // A decoded panel (cols, 16) times several vectors: out[t*out_stride + r] for r = 0..15.
-  void (*panel_dot)(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride,
-                    std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
-
+  FloatKernels floats;
   IntegerKernels integer;
 };
 

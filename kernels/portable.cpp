@@ -122,6 +122,28 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
   }
 }
 
+float number_at(const FloatRows& rows, std::uint64_t index) noexcept {
+  const auto half = [&] { return static_cast<const std::uint16_t*>(rows.elements)[index]; };
+  switch (rows.type) {
+    case FloatType::f32: return static_cast<const float*>(rows.elements)[index];
+    case FloatType::f16: return widen_f16(half());
+    case FloatType::bf16: return widen_bf16(half());
+  }
+  return 0;
+}
+
+void multiply_rows(const FloatRows& rows, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
+                   std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept {
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    for (std::uint64_t r = 0; r < rows.count; ++r) {
+      float sum = 0;
+      for (std::uint64_t col = 0; col < cols; ++col)
+        sum += number_at(rows, r * rows.stride + col) * x[t * x_stride + col];
+      out[t * out_stride + r] = sum;
+    }
+  }
+}
+
 void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
                float* out, std::uint64_t out_stride) noexcept {
   for (std::uint64_t t = 0; t < vectors; ++t) {
@@ -136,9 +158,21 @@ void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint
 }  // namespace
 
 const KernelTable& portable_table() noexcept {
-  static const KernelTable table = {"portable",  dot_f32,    rows_f16,    rows_bf16,       f16_to_f32,
-                                    bf16_to_f32, f32_to_f16, f32_to_bf16, integers_to_f32, add_rows,
-                                    rows_dot,    tile_dot,   tile_decode, panel_dot,       portable_integer_kernels()};
+  static const KernelTable table = {"portable",
+                                    dot_f32,
+                                    rows_f16,
+                                    rows_bf16,
+                                    f16_to_f32,
+                                    bf16_to_f32,
+                                    f32_to_f16,
+                                    f32_to_bf16,
+                                    integers_to_f32,
+                                    add_rows,
+                                    rows_dot,
+                                    tile_dot,
+                                    tile_decode,
+                                    {multiply_rows, panel_dot},
+                                    portable_integer_kernels()};
   return table;
 }
 

@@ -50,7 +50,8 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.rows_dot, next.rows_dot);
   inherit(result.tile_dot, next.tile_dot);
   inherit(result.tile_decode, next.tile_decode);
-  inherit(result.panel_dot, next.panel_dot);
+  inherit(result.floats.multiply_rows, next.floats.multiply_rows);
+  inherit(result.floats.panel_dot, next.floats.panel_dot);
   inherit(result.integer.round_input, next.integer.round_input);
   inherit(result.integer.multiply, next.integer.multiply);
   inherit(result.integer.multiply_table, next.integer.multiply_table);

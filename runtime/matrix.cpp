@@ -18,6 +18,7 @@ namespace {
 using tensor::DType;
 
 constexpr std::uint64_t kBlocksPerTurn = 4;  // work is handed out in pieces of this many blocks, or of a multiple
+constexpr std::uint64_t kManyVectors = 4;    // from which on rows are put side by side first
 
 bool has_usable_views(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
@@ -123,28 +124,57 @@ kernels::AffineTile Matrix::affine_tile(std::uint64_t block, Scratch& scratch) c
   return affine_->fill(block, scratch.parameters.data());
 }
 
+void Matrix::multiply_affine(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
+                             float* out, std::uint64_t out_stride, Scratch& scratch) const {
+  const kernels::AffineTile tile = affine_tile(block, scratch);
+  if (vectors == 1) {
+    kernels_->tile_dot(tile, x, scratch.sums);
+  } else {
+    kernels_->tile_decode(tile, scratch.block.data());
+    kernels_->floats.panel_dot(scratch.block.data(), cols_, x, x_stride, vectors, scratch.sums, kBlockRows);
+  }
+  for (std::uint64_t t = 0; t < vectors; ++t)
+    std::copy_n(scratch.sums + t * kBlockRows, rows_in(block), out + t * out_stride + block * kBlockRows);
+}
+
+kernels::FloatRows Matrix::stored_rows(std::uint64_t first) const noexcept {
+  const kernels::FloatType type = form_ == Form::f32_rows   ? kernels::FloatType::f32
+                                  : form_ == Form::f16_rows ? kernels::FloatType::f16
+                                                            : kernels::FloatType::bf16;
+  const std::uint64_t bytes = first * cols_ * (form_ == Form::f32_rows ? sizeof(float) : sizeof(std::uint16_t));
+  return {static_cast<const std::byte*>(elements_) + bytes, type, cols_, 0};
+}
+
 void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
                             float* out, std::uint64_t out_stride, Scratch& scratch) const {
   const std::uint64_t first = block * kBlockRows, rows = rows_in(block);
-  if (form_ == Form::affine_tiles) {
-    const kernels::AffineTile tile = affine_tile(block, scratch);
-    if (vectors == 1) {
-      kernels_->tile_dot(tile, x, scratch.sums);
-    } else {
-      kernels_->tile_decode(tile, scratch.block.data());
-      kernels_->panel_dot(scratch.block.data(), cols_, x, x_stride, vectors, scratch.sums, kBlockRows);
-    }
-    for (std::uint64_t t = 0; t < vectors; ++t)
-      std::copy_n(scratch.sums + t * kBlockRows, rows, out + t * out_stride + first);
-    return;
-  }
+  if (form_ == Form::affine_tiles) return multiply_affine(block, x, x_stride, vectors, out, out_stride, scratch);
   if (vectors == 1 && (form_ == Form::f16_rows || form_ == Form::bf16_rows)) {
     const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
     const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
     return products(weights, cols_, rows, x, cols_, out + first);
   }
   const float* weights = float_rows(block, scratch);
-  kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);
+  if (vectors < kManyVectors)
+    return kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);
+  kernels_->floats.multiply_rows({weights, kernels::FloatType::f32, cols_, rows}, x, x_stride, vectors, cols_,
+                                 out + first, out_stride);
+}
+
+void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const float* x, std::uint64_t x_stride,
+                             std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const {
+  const bool stored = form_ == Form::f32_rows || form_ == Form::f16_rows || form_ == Form::bf16_rows;
+  if (!stored || vectors < kManyVectors) {
+    for (std::uint64_t at = block; at < block + count; ++at)
+      multiply_block(at, x, x_stride, vectors, out, out_stride, scratch);
+    return;
+  }
+  const std::uint64_t end = (block + count - 1) * kBlockRows + rows_in(block + count - 1);
+  for (std::uint64_t first = block * kBlockRows; first < end; first += kernels::kMaxFloatRows) {
+    kernels::FloatRows rows = stored_rows(first);
+    rows.count = std::min(kernels::kMaxFloatRows, end - first);
+    kernels_->floats.multiply_rows(rows, x, x_stride, vectors, cols_, out + first, out_stride);
+  }
 }
 
 void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, const kernels::IntegerInput* inputs,
@@ -226,8 +256,8 @@ struct Region {
         weights.multiply_codes(at, count, inputs, vectors, product.out, product.out_stride, mine);
       }
     } else {
-      for (std::uint64_t at = begin; at < end; ++at)
-        weights.multiply_block(at, product.x, product.x_stride, vectors, product.out, product.out_stride, mine);
+      weights.multiply_floats(begin, end - begin, product.x, product.x_stride, vectors, product.out, product.out_stride,
+                              mine);
     }
     if (product.bias == nullptr) return;
     const std::uint64_t last = std::min(end * kBlockRows, weights.rows());

@@ -55,14 +55,14 @@ class Matrix {
   [[nodiscard]] std::uint64_t copied_bytes() const noexcept { return copied_bytes_; }
 
   [[nodiscard]] const kernels::KernelTable& kernels() const noexcept { return *kernels_; }
-  /// How inputs are rounded for multiply_codes(); null: only multiply_block() can be used.
+  /// How inputs are rounded for multiply_codes(); null: only multiply_floats() can be used.
   [[nodiscard]] const std::optional<kernels::IntegerLayout>& integer_layout() const noexcept { return integer_; }
 
   /// Grows `scratch` to what this matrix needs.
   void reserve(Scratch& scratch) const;
-  /// Rows [16*block, ...) times `vectors` vectors: out[t*out_stride + row] for the rows of the block.
-  void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
-                      std::uint64_t out_stride, Scratch& scratch) const;
+  /// Rows [16*block, ...) of `count` blocks times `vectors` vectors: out[t*out_stride + row].
+  void multiply_floats(std::uint64_t block, std::uint64_t count, const float* x, std::uint64_t x_stride,
+                       std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const;
   /// The same for `count` (1..kMaxIntegerTiles) blocks from rounded inputs in integer_layout().
   void multiply_codes(std::uint64_t block, std::uint64_t count, const kernels::IntegerInput* inputs,
                       std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const;
@@ -78,6 +78,12 @@ class Matrix {
   [[nodiscard]] std::uint64_t rows_in(std::uint64_t block) const noexcept;
   /// Weights of a block as binary32 rows; points into the matrix or into the scratch memory.
   [[nodiscard]] const float* float_rows(std::uint64_t block, Scratch& scratch) const;
+  /// Rows of floating-point numbers from row `first` on, none yet.
+  [[nodiscard]] kernels::FloatRows stored_rows(std::uint64_t first) const noexcept;
+  void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
+                      std::uint64_t out_stride, Scratch& scratch) const;
+  void multiply_affine(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
+                       std::uint64_t out_stride, Scratch& scratch) const;
   [[nodiscard]] kernels::AffineTile affine_tile(std::uint64_t block, Scratch& scratch) const;
 
   const kernels::KernelTable* kernels_;

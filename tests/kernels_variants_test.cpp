@@ -166,6 +166,52 @@ void check_rows_dot(const kernels::KernelTable& table) {
 
 std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 
+// Rows of one type times vectors, whose sums depend neither on the number of rows nor on that of vectors. `widen`: the
+// number that an element is.
+template <class Element, class Widen>
+void check_multiply_rows(const kernels::KernelTable& table, std::mt19937_64& random, kernels::FloatType type,
+                         const std::vector<Element>& w, std::uint64_t count, std::uint64_t cols, Widen widen) {
+  const std::uint64_t vectors = 1 + random() % 70, stride = w.size() / count, x_stride = cols + random() % 5;
+  const std::vector<float> x = random_floats(random, vectors * x_stride);
+  const std::uint64_t out_stride = count + 2;
+  std::vector<float> out(vectors * out_stride, -7), alone(count);
+  const auto multiply = table.floats.multiply_rows;
+  multiply({w.data(), type, stride, count}, x.data(), x_stride, vectors, cols, out.data(), out_stride);
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    for (std::uint64_t r = 0; r < count; ++r) {
+      double expected = 0, magnitude = 0;
+      for (std::uint64_t c = 0; c < cols; ++c) {
+        const double product = static_cast<double>(widen(w[r * stride + c])) * x[t * x_stride + c];
+        expected += product;
+        magnitude += std::abs(product);
+      }
+      check_sum(out[t * out_stride + r], expected, magnitude, cols, "multiply_rows");
+    }
+    CHECK(out[t * out_stride + count] == -7);  // nothing beyond the rows is written
+  }
+  const std::uint64_t row = random() % count, vector = random() % vectors;
+  multiply({w.data() + row * stride, type, stride, 1}, x.data() + vector * x_stride, x_stride, 1, cols, alone.data(),
+           1);
+  CHECK(alone[0] == out[vector * out_stride + row]);
+}
+
+void check_many_vectors(const kernels::KernelTable& table) {
+  std::mt19937_64 random(14);
+  for (const std::uint64_t count : {1, 15, 16, 17, 40, 64}) {
+    for (const std::uint64_t cols : {1, 7, 8, 31, 128, 133, 300}) {
+      const std::uint64_t stride = cols + random() % 9;
+      std::vector<std::uint16_t> half(count * stride), brain(count * stride);
+      for (std::uint16_t& h : half) h = static_cast<std::uint16_t>((random() & 0x83FF) | (10 + random() % 6) << 10);
+      for (std::uint16_t& b : brain) b = static_cast<std::uint16_t>((random() & 0x807F) | (120 + random() % 8) << 7);
+      const std::vector<float> full = random_floats(random, count * stride);
+      using Type = kernels::FloatType;
+      check_multiply_rows(table, random, Type::f32, full, count, cols, [](float value) { return value; });
+      check_multiply_rows(table, random, Type::f16, half, count, cols, f16_value);
+      check_multiply_rows(table, random, Type::bf16, brain, count, cols, bf16);
+    }
+  }
+}
+
 void check_conversions(const kernels::KernelTable& table) {
   std::vector<std::uint16_t> all(65536);
   for (std::uint32_t i = 0; i < 65536; ++i) all[i] = static_cast<std::uint16_t>(i);
@@ -302,7 +348,7 @@ void check_tile(const kernels::KernelTable& table, std::mt19937_64& random, cons
   const std::vector<float> x = random_floats(random, vectors * x_stride);
   std::vector<float> out(16), many(vectors * 17);
   table.tile_dot(tile.view, x.data(), out.data());
-  table.panel_dot(panel.data(), cols, x.data(), x_stride, vectors, many.data(), 17);
+  table.floats.panel_dot(panel.data(), cols, x.data(), x_stride, vectors, many.data(), 17);
   for (std::uint64_t t = 0; t < vectors; ++t) {
     for (std::uint64_t row = 0; row < 16; ++row) {
       double expected = 0, magnitude = 0;
@@ -337,6 +383,7 @@ void check_variant(const char* name) {
   check_dots(*table);
   check_rows_of_halves(*table);
   check_rows_dot(*table);
+  check_many_vectors(*table);
   check_add_rows(*table);
   check_conversions(*table);
   check_integers(*table);
