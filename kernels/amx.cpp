@@ -213,9 +213,9 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 }  // namespace
 
 const KernelTable& amx_table() noexcept {
-  static constexpr KernelTable table = {"amx",   nullptr, nullptr, nullptr, nullptr,
-                                        nullptr, nullptr, nullptr, nullptr, nullptr,
-                                        nullptr, nullptr, nullptr, {},      {nullptr, multiply, multiply}};
+  static constexpr KernelTable table = {
+      "amx",   nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+      nullptr, nullptr, nullptr, nullptr, nullptr, {},      {},      {nullptr, multiply, multiply}};
   return table;
 }
 

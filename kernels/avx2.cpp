@@ -12,6 +12,7 @@ namespace ingot::kernels {
 
 const KernelTable& avx2_table() noexcept;
 const FloatKernels& avx2_float_kernels() noexcept;
+const FunctionKernels& avx2_function_kernels() noexcept;
 const IntegerKernels& avx2_integer_kernels() noexcept;
 
 namespace {
@@ -458,6 +459,7 @@ const KernelTable& avx2_table() noexcept {
                                     tile_dot,
                                     tile_decode,
                                     avx2_float_kernels(),
+                                    avx2_function_kernels(),
                                     avx2_integer_kernels()};
   return table;
 }

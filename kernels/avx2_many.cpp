@@ -19,7 +19,7 @@ void avx2_widen_parameters(const TileParameters& parameters, std::uint64_t first
 namespace {
 
 constexpr u64 kBlockCols = 512, kMaxSegments = kBlockCols / 16;
-constexpr u64 kInputsOfChunk = 64;
+constexpr u64 kInputsOfChunk = 128;
 
 // Inputs of a block with the scale and the sum of each segment.
 template <class Code>

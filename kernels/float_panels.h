@@ -17,7 +17,7 @@ using u64 = std::uint64_t;
 
 constexpr u64 kLanes = 8, kRows = 16;
 constexpr u64 kBlockCols = 128;
-constexpr u64 kVectorsOfChunk = 64;
+constexpr u64 kVectorsOfChunk = 128;
 
 inline __m256 loadu(const float* at) noexcept { return _mm256_loadu_ps(at); }
 

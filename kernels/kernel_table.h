@@ -48,6 +48,16 @@ struct FloatKernels {
                     std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
 };
 
+/// Functions of many numbers, in place.
+struct FunctionKernels {
+  // exp(scale*value - greatest) / sum of these
+  void (*softmax)(float* values, std::uint64_t size, float scale) noexcept;
+  // value / (1 + exp(-value)) * factor
+  void (*gate_silu)(float* values, const float* factors, std::uint64_t size) noexcept;
+  // value/2 * (1 + tanh(sqrt(2/pi) * (value + 0.044715 value^3))) * factor
+  void (*gate_gelu_tanh)(float* values, const float* factors, std::uint64_t size) noexcept;
+};
+
 struct KernelTable {
   const char* name;  // "portable", "avx2", "avx512vnni"
 
@@ -85,6 +95,7 @@ struct KernelTable {
   // The exact values of one affine tile, column by column: panel[col*16 + row].
   void (*tile_decode)(const AffineTile& tile, float* panel) noexcept;
   FloatKernels floats;
+  FunctionKernels functions;
   IntegerKernels integer;
 };
 

@@ -9,6 +9,7 @@
 namespace ingot::kernels {
 
 const KernelTable& portable_table() noexcept;
+const FunctionKernels& portable_function_kernels() noexcept;
 const IntegerKernels& portable_integer_kernels() noexcept;
 
 namespace {
@@ -172,6 +173,7 @@ const KernelTable& portable_table() noexcept {
                                     tile_dot,
                                     tile_decode,
                                     {multiply_rows, panel_dot},
+                                    portable_function_kernels(),
                                     portable_integer_kernels()};
   return table;
 }

@@ -52,6 +52,9 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.tile_decode, next.tile_decode);
   inherit(result.floats.multiply_rows, next.floats.multiply_rows);
   inherit(result.floats.panel_dot, next.floats.panel_dot);
+  inherit(result.functions.softmax, next.functions.softmax);
+  inherit(result.functions.gate_silu, next.functions.gate_silu);
+  inherit(result.functions.gate_gelu_tanh, next.functions.gate_gelu_tanh);
   inherit(result.integer.round_input, next.integer.round_input);
   inherit(result.integer.multiply, next.integer.multiply);
   inherit(result.integer.multiply_table, next.integer.multiply_table);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "format/base/error.h"
+#include "kernels/kernel_table.h"
 #include "runtime/network_math.h"
 
 namespace ingot::runtime {
@@ -20,9 +21,16 @@ void gate(float* values, const float* factors, std::uint64_t size) noexcept {
   for (std::uint64_t i = 0; i < size; ++i) values[i] = kFunction(values[i]) * factors[i];
 }
 
+void gate_silu(float* values, const float* factors, std::uint64_t size) noexcept {
+  kernels::best().functions.gate_silu(values, factors, size);
+}
+void gate_gelu_tanh(float* values, const float* factors, std::uint64_t size) noexcept {
+  kernels::best().functions.gate_gelu_tanh(values, factors, size);
+}
+
 constexpr Activation kActivations[] = {
-    {"silu", apply<silu>, gate<silu>},
-    {"gelu_tanh", apply<gelu_tanh>, gate<gelu_tanh>},
+    {"silu", apply<silu>, gate_silu},
+    {"gelu_tanh", apply<gelu_tanh>, gate_gelu_tanh},
     {"gelu", apply<gelu>, gate<gelu>},
 };
 

@@ -130,19 +130,13 @@ struct Region {
 
   // Products become the weights of the positions [begin, end); of the others they become 0.
   void to_weights(float* scores, std::uint64_t begin, std::uint64_t end, std::uint64_t width) const noexcept {
-    float greatest = -INFINITY;
-    for (std::uint64_t i = begin; i < end; ++i) {
-      scores[i] *= shape.scale;
-      if (shape.softcap != 0) scores[i] = shape.softcap * std::tanh(scores[i] / shape.softcap);
-      greatest = std::max(greatest, scores[i]);
+    float scale = shape.scale;
+    if (shape.softcap != 0) {
+      for (std::uint64_t i = begin; i < end; ++i)
+        scores[i] = shape.softcap * std::tanh(scores[i] * shape.scale / shape.softcap);
+      scale = 1;
     }
-    double sum = 0;
-    for (std::uint64_t i = begin; i < end; ++i) {
-      scores[i] = std::exp(scores[i] - greatest);
-      sum += scores[i];
-    }
-    const auto norm = static_cast<float>(sum);
-    for (std::uint64_t i = begin; i < end; ++i) scores[i] /= norm;
+    kernels.functions.softmax(scores + begin, end - begin, scale);
     std::fill(scores, scores + begin, 0.0f);
     std::fill(scores + end, scores + width, 0.0f);
   }

@@ -1,6 +1,5 @@
 #include "runtime/decoder_blocks.h"
 
-#include "format/base/parallel.h"
 #include "runtime/network_math.h"
 
 namespace ingot::runtime {
@@ -25,15 +24,6 @@ bool is_fused(const Loader& loader, const DecoderConfig& config, const std::stri
   return loader.model().find(fused) != nullptr || (config.traits.fused && loader.model().find(first) == nullptr);
 }
 
-// Calls step(t) for the positions of a piece, in parallel. One alone is shorter than waking the others.
-template <class Step>
-void each_position(std::uint64_t count, const Step& step) {
-  if (count == 1) return step(0);
-  parallel_for(count, 1, [&step](std::uint64_t begin, std::uint64_t end, int) {
-    for (std::uint64_t t = begin; t < end; ++t) step(t);
-  });
-}
-
 // The projections one after the other in each row of `out`, `width` apart.
 void multiply_side_by_side(const std::vector<Matrix>& matrices, const std::vector<std::vector<float>>& biases,
                            const float* in, float* out, std::uint64_t width, DecoderState& state) {
@@ -55,10 +45,16 @@ RmsNorm::RmsNorm(const Loader& loader, const DecoderConfig& config, const std::s
   for (float& weight : weight_) weight += 1;
 }
 
-void RmsNorm::apply(const float* in, std::uint64_t rows, float* out) const noexcept {
+void RmsNorm::apply(const float* in, std::uint64_t rows, float* out) const {
   const std::size_t size = weight_.size();
-  for (std::uint64_t row = 0; row < rows; ++row)
-    rms_norm(in + row * size, weight_.data(), size, epsilon_, out + row * size);
+  each_position(
+      rows, [&](std::uint64_t row) { rms_norm(in + row * size, weight_.data(), size, epsilon_, out + row * size); });
+}
+
+void RmsNorm::apply_in_place(float* values, std::uint64_t size) const noexcept {
+  const std::size_t width = weight_.size();
+  for (std::uint64_t at = 0; at + width <= size; at += width)
+    rms_norm(values + at, weight_.data(), width, epsilon_, values + at);
 }
 
 void RmsNorm::interleave(std::uint64_t head_dim) { weight_ = interleaved(weight_, head_dim); }
@@ -123,11 +119,11 @@ void SelfAttention::forward(DecoderState& state, const float* in, float* out) co
 void SelfAttention::project(DecoderState& state, const float* in) const {
   multiply_side_by_side(projections_, biases_, in, state.qkv.data(), config_.qkv_width(), state);
   if (!q_norm_) return;
-  for (std::uint64_t t = 0; t < state.count; ++t) {
+  each_position(state.count, [&](std::uint64_t t) {
     float* row = state.qkv.data() + t * config_.qkv_width();
     q_norm_->apply_in_place(row, config_.q_width());
     k_norm_->apply_in_place(row + config_.q_width(), config_.kv_width());
-  }
+  });
 }
 
 void SelfAttention::rotate_and_store(DecoderState& state) const {

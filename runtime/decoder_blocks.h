@@ -2,9 +2,19 @@
 // DecoderState.
 #pragma once
 
+#include "format/base/parallel.h"
 #include "runtime/decoder.h"
 
 namespace ingot::runtime {
+
+/// Calls step(t) for the positions of a piece, in parallel. One alone is shorter than waking the others.
+template <class Step>
+void each_position(std::uint64_t count, const Step& step) {
+  if (count == 1) return step(0);
+  parallel_for(count, 1, [&step](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t t = begin; t < end; ++t) step(t);
+  });
+}
 
 /// Root mean square norm over rows of one width.
 class RmsNorm {
@@ -12,12 +22,10 @@ class RmsNorm {
   RmsNorm() = default;
   RmsNorm(const Loader& loader, const DecoderConfig& config, const std::string& name, std::uint64_t size);
 
-  /// in, out: (rows, size); they may be the same.
-  void apply(const float* in, std::uint64_t rows, float* out) const noexcept;
+  /// in, out: (rows, size); they may be the same. In parallel.
+  void apply(const float* in, std::uint64_t rows, float* out) const;
   /// As many whole widths as fit `size` numbers, in place.
-  void apply_in_place(float* values, std::uint64_t size) const noexcept {
-    apply(values, size / weight_.size(), values);
-  }
+  void apply_in_place(float* values, std::uint64_t size) const noexcept;
   /// For weights over rows of q or k that keep their RoPE pairs as neighbours.
   void interleave(std::uint64_t head_dim);
 

@@ -5,8 +5,10 @@
 namespace ingot::runtime {
 namespace {
 
-void add_to_x(DecoderState& state, std::uint64_t hidden) noexcept {
-  for (std::uint64_t i = 0; i < state.count * hidden; ++i) state.x[i] += state.out[i];
+void add_to_x(DecoderState& state, std::uint64_t hidden) {
+  each_position(state.count, [&](std::uint64_t t) {
+    for (std::uint64_t i = t * hidden; i < (t + 1) * hidden; ++i) state.x[i] += state.out[i];
+  });
 }
 
 /// Attention and MLP; what differs is the order.

@@ -20,7 +20,7 @@ namespace ingot::runtime {
 /// Rows that are computed together; the size of a canonical tile.
 inline constexpr std::uint64_t kBlockRows = tensor::kTileRows;
 /// Vectors that a kernel call takes at most.
-inline constexpr std::uint64_t kMaxVectors = 64;
+inline constexpr std::uint64_t kMaxVectors = 128;
 
 /// Memory for one worker. Sized once, when all matrices are known.
 struct Scratch {

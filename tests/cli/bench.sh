@@ -8,7 +8,7 @@ print(all(got[key] > 0 for key in positive), got["threads"], got["numerics"], le
 print(all(r["prompt_seconds"] > 0 and r["token_seconds"] > 0 for r in got["rounds"]))
 print({s["scheme"] for s in got["schemes"]}, all(s["bytes"] > 0 and s["seconds"] > 0 for s in got["schemes"]))
 print(got["schemes"][0]["kernels"] == got["kernels"], got["schemes"][-1]["kernels"], len({s["kernels"] for s in got["schemes"]}) == len(got["schemes"]))
-print(all(s["prompt_vectors"] == 64 and s["prompt_operations"] % 128 == 0 and s["prompt_seconds"] > 0 for s in got["schemes"]))
+print(all(s["prompt_vectors"] == 128 and s["prompt_operations"] % 256 == 0 and s["prompt_seconds"] > 0 for s in got["schemes"]))
 END
 cat > llama-bench <<'END'
 #!/bin/sh
