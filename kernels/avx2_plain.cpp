@@ -1,6 +1,6 @@
-// AVX2: products of one input with tiles whose parameters are read where they lie (Q4_0, Q8_0, Q4_1, MLX, and all that
-// is stored alike). Sums and parameters meet in registers: with one input there are enough, and the reading of memory
-// goes on meanwhile.
+// AVX2: products of one input with tiles whose parameters are read where they lie (Q4_0, Q8_0, Q4_1, GPTQ, AWQ, MLX, and
+// all that is stored alike). Sums and parameters meet in registers: with one input there are enough, and the reading of
+// memory goes on meanwhile.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include "kernels/avx2_plain.h"
 
@@ -24,11 +24,13 @@ struct Plan {
   const IntegerInput& input;
 };
 
-const std::uint16_t* halves_of(const TileParameters& parameters) noexcept {
-  return static_cast<const std::uint16_t*>(parameters.elements);
-}
-__m256 eight_halves(const std::uint16_t* at) noexcept {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+// Eight of the 16-bit floats of a tile from `at` on.
+template <ParameterType kType>
+__m256 eight_floats(const TileParameters& parameters, u64 at) noexcept {
+  const auto* const elements = static_cast<const std::uint16_t*>(parameters.elements) + at;
+  const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(elements));
+  if constexpr (kType == ParameterType::f16) return _mm256_cvtph_ps(eight);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
 }
 
 // The integer sums of one segment.
@@ -50,7 +52,18 @@ inline __attribute__((always_inline)) void add_up(const IntegerTile* tiles, cons
   }
 }
 
-template <u32 kBits, bool kBiases, int kTiles>
+// What is beside the scales: one zero point of all or none, biases of the same type, or zero points of 4 bits.
+enum class Beside : std::uint8_t { one_zero, biases, zeros, other };
+
+// The zero points of eight outputs; `place` is where those of the group begin.
+__m256 eight_zeros(const TileParameters& parameters, u64 place, u64 half) noexcept {
+  const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+  const u32* const words = static_cast<const u32*>(parameters.elements);
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(words[(place + half) / kHalf]));
+  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srlv_epi32(all, shifts), _mm256_set1_epi32(15)));
+}
+
+template <u32 kBits, ParameterType kType, Beside kBeside, int kTiles>
 void multiply_tiles(const IntegerTile* tiles, const Plan& plan, float* out) noexcept {
   __m256 totals[kTiles][2];
   for (int t = 0; t < kTiles; ++t) totals[t][0] = totals[t][1] = _mm256_setzero_ps();
@@ -60,16 +73,19 @@ void multiply_tiles(const IntegerTile* tiles, const Plan& plan, float* out) noex
     Sums<kTiles, 1> sums;
     add_up<kBits, kTiles>(tiles, plan, segment, sums);
     const __m256 scale = _mm256_broadcast_ss(plan.input.scales + segment);
-    const __m256 sum = _mm256_broadcast_ss(plan.input.sums + segment), moved = _mm256_mul_ps(zero, sum);
+    const __m256 sum = _mm256_broadcast_ss(plan.input.sums + segment);
+    __m256 moved = _mm256_mul_ps(zero, sum);
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) {
 #pragma GCC unroll 2
       for (u64 h = 0; h < 2; ++h) {
         const u64 at = place + h * kHalf;
+        if constexpr (kBeside == Beside::zeros)
+          moved = _mm256_mul_ps(eight_zeros(tiles[t].offsets, place, h * kHalf), sum);
         const __m256 value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sums.of[t][h]), scale, moved);
-        if constexpr (kBiases)
-          totals[t][h] = _mm256_fmadd_ps(eight_halves(halves_of(tiles[t].offsets) + at), sum, totals[t][h]);
-        totals[t][h] = _mm256_fmadd_ps(eight_halves(halves_of(tiles[t].scales) + at), value, totals[t][h]);
+        if constexpr (kBeside == Beside::biases)
+          totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(tiles[t].offsets, at), sum, totals[t][h]);
+        totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(tiles[t].scales, at), value, totals[t][h]);
       }
     }
     if (--left == 0) {
@@ -82,17 +98,43 @@ void multiply_tiles(const IntegerTile* tiles, const Plan& plan, float* out) noex
   }
 }
 
-template <u32 kBits, bool kBiases>
+template <u32 kBits, ParameterType kType, Beside kBeside>
 void multiply_all(const IntegerTile* tiles, int tile_count, const Plan& plan, float* out) noexcept {
   int t = 0;
   for (; t + kTilesAtOnce <= tile_count; t += kTilesAtOnce)
-    multiply_tiles<kBits, kBiases, kTilesAtOnce>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
-  if (t < tile_count) multiply_tiles<kBits, kBiases, 1>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
+    multiply_tiles<kBits, kType, kBeside, kTilesAtOnce>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
+  if (t < tile_count) multiply_tiles<kBits, kType, kBeside, 1>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
 }
 
-bool are_halves(const TileParameters& parameters) noexcept {
-  return parameters.type == ParameterType::f16 && parameters.steps == nullptr && !parameters.negated &&
-         parameters.factor == 1;
+bool are_stored_as(const TileParameters& parameters, ParameterType type) noexcept {
+  return parameters.type == type && parameters.steps == nullptr && !parameters.negated && parameters.factor == 1;
+}
+
+Beside beside_of(const IntegerTile& tile) noexcept {
+  const TileParameters& offsets = tile.offsets;
+  if (tile.offset == OffsetKind::bias) return are_stored_as(offsets, tile.scales.type) ? Beside::biases : Beside::other;
+  if (tile.offset == OffsetKind::none || offsets.type == ParameterType::constant) return Beside::one_zero;
+  const bool nibbles = offsets.bits == 4 && !offsets.is_signed && are_stored_as(offsets, ParameterType::integer);
+  return nibbles ? Beside::zeros : Beside::other;
+}
+
+using Multiply = decltype(multiply_all<4, ParameterType::f16, Beside::biases>);
+
+template <ParameterType kType>
+constexpr Multiply* kProducts[2][4] = {
+    {multiply_all<4, kType, Beside::one_zero>, multiply_all<4, kType, Beside::biases>,
+     multiply_all<4, kType, Beside::zeros>, nullptr},
+    {multiply_all<8, kType, Beside::one_zero>, multiply_all<8, kType, Beside::biases>, nullptr, nullptr}};
+
+// Null: no such product.
+Multiply* product_for(const IntegerTile& tile, Beside beside) noexcept {
+  const bool known =
+      tile.table == nullptr && ((tile.bits == 4 && !tile.is_signed) || (tile.bits == 8 && tile.is_signed));
+  if (!known) return nullptr;
+  const int width = tile.bits / 8, at = static_cast<int>(beside);
+  if (are_stored_as(tile.scales, ParameterType::f16)) return kProducts<ParameterType::f16>[width][at];
+  if (are_stored_as(tile.scales, ParameterType::bf16)) return kProducts<ParameterType::bf16>[width][at];
+  return nullptr;
 }
 
 }  // namespace
@@ -100,19 +142,12 @@ bool are_halves(const TileParameters& parameters) noexcept {
 bool avx2_multiply_plain(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput& input,
                          float* out) noexcept {
   const IntegerTile& tile = tiles[0];
-  const bool known =
-      tile.table == nullptr && ((tile.bits == 4 && !tile.is_signed) || (tile.bits == 8 && tile.is_signed));
-  const bool biases = tile.offset == OffsetKind::bias;
-  if (!known || layout.segment < kIntegerRun || !are_halves(tile.scales)) return false;
-  if (biases ? !are_halves(tile.offsets)
-             : tile.offset == OffsetKind::zero_point && tile.offsets.type != ParameterType::constant)
-    return false;
+  const Beside beside = beside_of(tile);
+  Multiply* const product = product_for(tile, beside);
+  if (product == nullptr || layout.segment < kIntegerRun) return false;
   const u64 per_group = tile.group_cols >= tile.cols ? 0 : tile.group_cols / layout.segment;
-  const float zero = tile.offset == OffsetKind::zero_point ? tile.offsets.constant : 0;
-  using Multiply = decltype(multiply_all<4, false>);
-  static constexpr Multiply* kProducts[2][2] = {{multiply_all<4, false>, multiply_all<4, true>},
-                                                {multiply_all<8, false>, multiply_all<8, true>}};
-  kProducts[tile.bits == 8 ? 1 : 0][biases ? 1 : 0](tiles, tile_count, {layout.segment, per_group, zero, input}, out);
+  const bool one_zero = tile.offset == OffsetKind::zero_point && beside == Beside::one_zero;
+  product(tiles, tile_count, {layout.segment, per_group, one_zero ? tile.offsets.constant : 0, input}, out);
   return true;
 }
 

@@ -194,7 +194,7 @@ void check_nested(const char* name) {
   }
 }
 
-// Parameters that are read where they lie: binary16 scales and what may be beside them, for every length of groups.
+// Parameters that are read where they lie: 16-bit scales and what may be beside them, for every length of groups.
 void check_plain(const char* name) {
   const KernelTable* table = find(name);
   if (table == nullptr) {
@@ -206,14 +206,18 @@ void check_plain(const char* name) {
                                                         {OffsetKind::none, {Type::constant}},
                                                         {OffsetKind::bias, {Type::f16}},
                                                         {OffsetKind::bias, {Type::f16, 0, false, 0, true}},
-                                                        {OffsetKind::zero_point, {Type::integer, 4}}};
+                                                        {OffsetKind::bias, {Type::bf16}},
+                                                        {OffsetKind::zero_point, {Type::integer, 4}},
+                                                        {OffsetKind::zero_point, {Type::integer, 4, true}}};
   std::mt19937_64 random(13);
   for (const auto& [bits, is_signed] : {std::pair{4u, false}, std::pair{8u, true}, std::pair{8u, false}}) {
     for (const std::uint8_t segment : kSegments) {
       for (const std::uint64_t group : {std::uint64_t{segment}, 3 * std::uint64_t{segment}, std::uint64_t{10000}}) {
         for (const std::uint64_t cols : {128, 1152}) {
-          for (const auto& [offset, offsets] : kOffsets)
-            check_products(*table, random, {bits, is_signed, cols, group, segment, {Type::f16}, offset, offsets});
+          for (const auto& [offset, offsets] : kOffsets) {
+            for (const Type scales : {Type::f16, Type::bf16})
+              check_products(*table, random, {bits, is_signed, cols, group, segment, {scales}, offset, offsets});
+          }
         }
       }
     }
