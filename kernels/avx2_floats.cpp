@@ -40,7 +40,8 @@ void add_panel(const float* panel, u64 cols, const float* x, u64 x_stride, float
 
 void add_to_all(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* totals) noexcept {
   u64 t = 0;
-  for (; t + kVectorsAtOnce <= vectors; t += kVectorsAtOnce)
+  // Eight at the end are twice four: two alone would take longer than six.
+  for (; t + kVectorsAtOnce <= vectors && t + 8 != vectors; t += kVectorsAtOnce)
     add_panel<kVectorsAtOnce>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
   for (; t + 2 <= vectors; t += 2) add_panel<2>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
   for (; t < vectors; ++t) add_panel<1>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);

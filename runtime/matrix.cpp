@@ -256,7 +256,8 @@ struct Region {
         weights.multiply_codes(at, count, inputs, vectors, product.out, product.out_stride, mine);
       }
     } else {
-      weights.multiply_floats(begin, end - begin, product.x, product.x_stride, vectors, product.out, product.out_stride,
+      const SpreadInputs::View inputs = scratch[0].spread.find(product.x, product.x_stride);
+      weights.multiply_floats(begin, end - begin, inputs.x, inputs.stride, vectors, product.out, product.out_stride,
                               mine);
     }
     if (product.bias == nullptr) return;
@@ -273,11 +274,14 @@ struct Region {
 void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch) {
   RoundedInputs& inputs = scratch[0].inputs;
   inputs.clear();
+  scratch[0].spread.clear();
   std::uint64_t blocks = 0;
   for (const Product& product : products) {
     blocks += product.weights->blocks();
     if (const auto& layout = product.weights->integer_layout()) {
       inputs.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
+    } else if (vectors >= kManyVectors) {
+      scratch[0].spread.add(product.x, product.x_stride, vectors, product.weights->cols());
     }
   }
   const Region region = {Pieces(blocks, vectors), products, vectors, scratch};

@@ -14,6 +14,7 @@
 #include "kernels/kernel_table.h"
 #include "runtime/rounded_inputs.h"
 #include "runtime/runtime.h"
+#include "runtime/spread_inputs.h"
 
 namespace ingot::runtime {
 
@@ -28,6 +29,7 @@ struct Scratch {
   std::vector<float> parameters;  // scales, offsets and one intermediate of some tiles, binary32
   float sums[kMaxVectors * kBlockRows];
   RoundedInputs inputs;  // of the first worker: for all
+  SpreadInputs spread;   // the same
 };
 
 /// Fills binary32 scales and offsets of one affine tile from its planes (affine_parameters.cpp).

@@ -231,10 +231,11 @@ void check_products(const Matrix& matrix, const Scheme& scheme, const std::vecto
   CHECK(wrong == 0);
 
   for (const std::uint64_t vectors : {1, 2, 9}) {
-    std::vector<float> x(vectors * cols), bias(rows), out(vectors * (rows + 1), -7);
+    const std::uint64_t x_stride = vectors == 9 ? 1024 : cols;  // 4 KiB apart: copied before many products with floats
+    std::vector<float> x(vectors * x_stride), bias(rows), out(vectors * (rows + 1), -7);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
     for (std::size_t i = 0; i < rows; ++i) bias[i] = static_cast<float>(i) / 8;
-    const runtime::Product product = {&matrix,    x.data(), cols,
+    const runtime::Product product = {&matrix,    x.data(), x_stride,
                                       out.data(), rows + 1, vectors == 2 ? nullptr : bias.data()};
     runtime::multiply({&product, 1}, vectors, scratch);
     double worst = 0;  // error in units of the bound: (n + 10) half ulps of the sum of absolute products
@@ -242,12 +243,12 @@ void check_products(const Matrix& matrix, const Scheme& scheme, const std::vecto
       for (std::uint64_t r = 0; r < rows; ++r) {
         double expected = vectors == 2 ? 0 : bias[r], magnitude = std::abs(expected);
         for (std::uint64_t c = 0; c < cols; ++c) {
-          const double term = static_cast<double>(weights[r * cols + c]) * x[t * cols + c];
+          const double term = static_cast<double>(weights[r * cols + c]) * x[t * x_stride + c];
           expected += term;
           magnitude += std::abs(term);
         }
-        double rounding = rounding_of(matrix, weights.data() + r * cols, x.data() + t * cols, cols);
-        if (matrix.integer_layout()) rounding += table_rounding_of(scheme, x.data() + t * cols, cols);
+        double rounding = rounding_of(matrix, weights.data() + r * cols, x.data() + t * x_stride, cols);
+        if (matrix.integer_layout()) rounding += table_rounding_of(scheme, x.data() + t * x_stride, cols);
         const double bound = static_cast<double>(cols + 10) * 0x1p-24 * magnitude + 1.001 * rounding + 1e-30;
         worst = std::max(worst, std::abs(out[t * (rows + 1) + r] - expected) / bound);
       }
