@@ -256,6 +256,24 @@ TEST_CASE("hqq_refuses_what_contradicts_itself") {
   }));
 }
 
+TEST_CASE("hqq_calls_out_a_config_that_its_tensors_contradict") {
+  const TemporaryDirectory scratch;
+  const auto finding = [&](const char* name, const std::string& parameters) {
+    write_checkpoint(scratch / name, kHqq,
+                     R"({"quantization_config": {"quant_method": "hqq", "quant_config": )"
+                     R"({"weight_quant_params": {)" +
+                         parameters + "}}}}");
+    const tensor::Model model = read_model(scratch / name);
+    return model.findings.size() == 1 ? model.findings[0] : std::to_string(model.findings.size()) + " findings";
+  };
+  CHECK(finding("alike", R"("nbits": 4, "group_size": 4, "axis": 1)") == "0 findings");
+  CHECK(finding("other", R"("nbits": 3)").find("nbits 3, the tensors say 4") != std::string::npos);
+  CHECK(finding("great", R"("group_size": 18446744073709551615)").find("group_size 1000000000, the tensors say 4") !=
+        std::string::npos);
+  CHECK(finding("small", R"("axis": -9223372036854775808)").find("axis -1000000000, the tensors say 1") !=
+        std::string::npos);
+}
+
 TEST_CASE("quanto_finds_the_shape_or_says_that_it_cannot") {
   const TemporaryDirectory scratch;
   const std::vector<Item> grouped = {{"l.down_proj.weight._data._data", DType::u8, {4, 128}},
