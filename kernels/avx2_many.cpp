@@ -215,13 +215,8 @@ void widen_inputs(const std::int8_t* codes, u64 cols, std::int16_t* out) noexcep
   }
 }
 
-// The totals of some inputs and all tiles of a product. They are gathered here: the rows that they go to are often a
-// multiple of 4 KiB apart, which puts a column of them into the same few lines of the first-level cache.
-constexpr u64 kTotalsStride = kMaxIntegerTiles * kRows;
-
 template <class Form>
 struct Memory {
-  alignas(64) float totals[kInputsOfChunk * kTotalsStride];
   alignas(64) std::uint8_t panel[kBlockCols / 4 * Form::kFieldBytes];
   Parameters parameters;
   BlockInput<typename Form::Code> inputs[kInputsOfChunk];
@@ -244,8 +239,7 @@ void take_inputs(const Plan& plan, u64 first, u64 count, const IntegerInput* inp
 
 template <class Form, u32 kFields, bool kBiases>
 void multiply_chunk(const Plan& plan, const IntegerTile* tiles, int tile_count, const IntegerInput* inputs, u64 vectors,
-                    Memory<Form>& memory) noexcept {
-  for (u64 i = 0; i < vectors * kTotalsStride; ++i) memory.totals[i] = 0;
+                    Memory<Form>& memory, float* out, u64 out_stride) noexcept {
   const u64 most = kBlockCols / plan.step;
   for (u64 first = 0; first < plan.segments; first += most) {
     const u64 count = plan.segments - first < most ? plan.segments - first : most;
@@ -255,13 +249,13 @@ void multiply_chunk(const Plan& plan, const IntegerTile* tiles, int tile_count, 
       avx2_fill_panel(tiles[t], first_run, runs, Form::kForm, memory.panel);
       plan.fill(tiles[t], first, count, memory.parameters);
       const Block block = {memory.panel, memory.parameters, plan.step, count};
-      float* const totals = memory.totals + static_cast<u64>(t) * kRows;
+      float* const totals = out + static_cast<u64>(t) * kRows;
       u64 v = 0;
       for (; v + Form::kVectors <= vectors; v += Form::kVectors)
-        add_block<Form, kFields, kBiases, Form::kVectors>(block, memory.inputs + v, totals + v * kTotalsStride,
-                                                          kTotalsStride);
+        add_block<Form, kFields, kBiases, Form::kVectors>(block, memory.inputs + v, totals + v * out_stride,
+                                                          out_stride);
       for (; v < vectors; ++v)
-        add_block<Form, kFields, kBiases, 1>(block, memory.inputs + v, totals + v * kTotalsStride, kTotalsStride);
+        add_block<Form, kFields, kBiases, 1>(block, memory.inputs + v, totals + v * out_stride, out_stride);
     }
   }
 }
@@ -275,11 +269,11 @@ void multiply_all(const Plan& plan, const IntegerTile* tiles, int tile_count, co
   Memory<Form> memory;
   for (u64 v = 0; v < vectors; v += kInputsOfChunk) {
     const u64 some = vectors - v < kInputsOfChunk ? vectors - v : kInputsOfChunk;
-    multiply_chunk<Form, kFields, kBiases>(plan, tiles, tile_count, inputs + v, some, memory);
+    float* const to = out + v * out_stride;
     for (u64 i = 0; i < some; ++i) {
-      for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; r += kHalf)
-        _mm256_storeu_ps(out + (v + i) * out_stride + r, _mm256_load_ps(memory.totals + i * kTotalsStride + r));
+      for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) to[i * out_stride + r] = 0;
     }
+    multiply_chunk<Form, kFields, kBiases>(plan, tiles, tile_count, inputs + v, some, memory, to, out_stride);
   }
 }
 

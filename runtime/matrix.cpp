@@ -182,16 +182,16 @@ void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, const kern
   kernels::IntegerTile tiles[kernels::kMaxIntegerTiles];
   for (std::uint64_t i = 0; i < count; ++i)
     tiles[i] = affine_->integer_tile(block + i, scratch.parameters.data() + i * affine_->scratch_elems());
-  const std::uint64_t whole = rows_in(block + count - 1) == kBlockRows ? count : count - 1;
-  float* const first = out + block * kBlockRows;
   const auto multiply = tiles[0].table == nullptr ? kernels_->integer.multiply : kernels_->integer.multiply_table;
-  if (whole > 0) {
-    multiply(tiles, static_cast<int>(whole), *integer_, inputs, vectors, first, out_stride);
-  }
-  if (whole == count) return;
-  multiply(tiles + whole, 1, *integer_, inputs, vectors, scratch.sums, kBlockRows);
+  const std::uint64_t first = block * kBlockRows, stride = count * kBlockRows;
+  const std::uint64_t rows = stride - kBlockRows + rows_in(block + count - 1);
+  if (vectors == 1 && rows == stride)
+    return multiply(tiles, static_cast<int>(count), *integer_, inputs, 1, out + first, out_stride);
+  // Sums are gathered first: the vectors of `out` are often a multiple of 4 KiB apart, which puts a column of them into
+  // the same few lines of the first-level cache.
+  multiply(tiles, static_cast<int>(count), *integer_, inputs, vectors, scratch.sums, stride);
   for (std::uint64_t t = 0; t < vectors; ++t)
-    std::copy_n(scratch.sums + t * kBlockRows, rows_in(block + whole), first + t * out_stride + whole * kBlockRows);
+    std::copy_n(scratch.sums + t * stride, rows, out + t * out_stride + first);
 }
 
 void Matrix::row(std::uint64_t index, float* out, Scratch& scratch) const {

@@ -27,7 +27,7 @@ inline constexpr std::uint64_t kMaxVectors = 128;
 struct Scratch {
   std::vector<float> block;       // decoded weights of one block: kBlockRows * cols
   std::vector<float> parameters;  // scales, offsets and one intermediate of some tiles, binary32
-  float sums[kMaxVectors * kBlockRows];
+  alignas(64) float sums[kMaxVectors * kBlockRows * kernels::kMaxIntegerTiles];
   RoundedInputs inputs;  // of the first worker: for all
   SpreadInputs spread;   // the same
 };
