@@ -217,6 +217,14 @@ void check_space(const ConversionReport& report, const ConvertOptions& options, 
                                  " (--no-space-check tries nevertheless)");
 }
 
+/// Fingerprints of written bytes are worth what the bytes are: of a layout without hashes nothing is believed.
+void check_written_bytes(const Layout& layout, const Staging& staging, std::vector<tensor::TakenFingerprint>& taken) {
+  const auto is_believed = [](const tensor::TakenFingerprint& one) { return one.of_written_bytes; };
+  if (std::none_of(taken.begin(), taken.end(), is_believed)) return;
+  if (layout.check_bytes != nullptr) return layout.check_bytes(staging.readable());
+  for (tensor::TakenFingerprint& one : taken) one.of_written_bytes = false;
+}
+
 /// Writes `model` into the staging place and, unless it is a part, proves it there.
 void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
                      const Staging& staging, ConversionJournal& journal, ConversionReport& report) {
@@ -234,13 +242,13 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   }
   PassingHashes source_hashes(unhashed);
   const tensor::Model& source = completes || settles ? completed : planned;
-  std::vector<Hash128> source_fingerprints;
+  std::vector<tensor::TakenFingerprint> taken;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   // Else staging.publish() syncs once.
   write_options.sync = options.write.sync && (options.write.part.has_value() || options.delete_source);
   write_options.prepared = report.forecast.prepared;
-  write_options.fingerprints = &source_fingerprints;
+  write_options.fingerprints = &taken;
   write_options.source_hashes = &source_hashes;
   write_options.journal = &journal;
   std::map<std::string, TensorProof> known = recorded_proofs(journal);
@@ -261,8 +269,9 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   if (!options.prove || options.write.part) return;
   start = Clock::now();
   const tensor::Model written = layout.read(staging.readable(), {});
-  if (&planned != &model) source_fingerprints.clear();  // the proof is about the source
-  prove(model, written, source_fingerprints, known, options, report);
+  if (&planned != &model) taken.clear();  // the proof is about the source
+  check_written_bytes(layout, staging, taken);
+  prove(model, written, taken, known, options, report);
   report.prove_seconds = seconds_since(start);
 }
 

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "converters/recode_elements.h"
@@ -124,7 +123,7 @@ bool groups_match(const Tensor& a, const Tensor& b) {
 std::uint64_t window_units(const Tensor& tensor) {
   const std::uint64_t unit_elems = kTileRows * tensor.geometry().cols;
   const std::uint64_t some = std::max<std::uint64_t>(2 * kWindowBytes / unit_elems, 1);
-  const std::uint64_t step = tensor::kFingerprintBlockElems / std::gcd(tensor::kFingerprintBlockElems, unit_elems);
+  const std::uint64_t step = tensor::UnitFingerprint::units_of_whole_blocks(tensor);
   return step <= 4 * some ? (some + step - 1) / step * step : some;
 }
 

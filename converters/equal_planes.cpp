@@ -17,10 +17,6 @@ using tensor::Tensor;
 
 constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 19;  // of both tensors: they stay in the cache
 
-bool is_one_form(const Tensor& a, const Tensor& b) {
-  return a.shape == b.shape && a.scheme == b.scheme && a.packing == b.packing && a.transforms == b.transforms;
-}
-
 bool same(Bytes a, Bytes b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
@@ -39,8 +35,12 @@ std::uint64_t window_units(const std::vector<PlaneSpec>& specs) {
 
 }  // namespace
 
+bool have_one_form(const Tensor& a, const Tensor& b) {
+  return a.shape == b.shape && a.scheme == b.scheme && a.packing == b.packing && a.transforms == b.transforms;
+}
+
 bool have_equal_planes(const Tensor& a, const Tensor& b) {
-  if (!is_one_form(a, b)) return false;
+  if (!have_one_form(a, b)) return false;
   const std::vector<PlaneSpec> specs = a.plane_specs();
   if (!have_equal_whole_planes(a, b, specs)) return false;
   struct Worker {

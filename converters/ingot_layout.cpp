@@ -53,6 +53,13 @@ void write(const tensor::Model& model, const std::filesystem::path& path, const 
   if (options.fingerprints != nullptr && !options.part) *options.fingerprints = std::move(result.fingerprints);
 }
 
+void check_bytes(const std::filesystem::path& path) {
+  const container::VerifyResult result = container::verify(path, false, {});
+  if (result.findings.empty()) return;
+  const container::Finding& first = result.findings.front();
+  throw Error(first.kind, first.message, first.offset);
+}
+
 }  // namespace
 
 const Layout& ingot_layout() noexcept {
@@ -66,7 +73,8 @@ const Layout& ingot_layout() noexcept {
       .pack_segment = nullptr,
       .compresses = true,
       .keeps_source = true,
-      .carries_column_order = [](const WriteOptions&) noexcept { return true; }};
+      .carries_column_order = [](const WriteOptions&) noexcept { return true; },
+      .check_bytes = check_bytes};
   return row;
 }
 

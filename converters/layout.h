@@ -16,6 +16,7 @@
 #include "format/base/passing_hash.h"
 #include "format/base/progress.h"
 #include "format/base/write_journal.h"
+#include "format/tensor/fingerprint.h"
 #include "format/tensor/model.h"
 
 namespace ingot::convert {
@@ -68,7 +69,7 @@ struct WriteOptions {
   std::optional<Part> part;
   /// A writer that computes the fingerprints of the source's values in passing stores them here, by tensor; others
   /// leave it empty.
-  std::vector<Hash128>* fingerprints = nullptr;
+  std::vector<tensor::TakenFingerprint>* fingerprints = nullptr;
 };
 
 struct ReadOptions {
@@ -107,6 +108,8 @@ struct Layout {
   /// Does write() hold quantized matrices whose groups do not follow the order of the inputs (act-order), or no
   /// quantized ones? Null: it does not.
   bool (*carries_column_order)(const WriteOptions& options) noexcept = nullptr;
+  /// Compares every byte of what write() made with the hashes in it, and throws. Null: the layout has none.
+  void (*check_bytes)(const std::filesystem::path& path) = nullptr;
   bool packs_from_views = false;  // pack_segment() wants a tensor whose planes all have views (with_views())
 };
 

@@ -12,6 +12,7 @@
 namespace ingot::convert {
 namespace {
 
+using tensor::TakenFingerprint;
 using tensor::Tensor;
 
 constexpr std::string_view kPhase = "proving";
@@ -58,7 +59,8 @@ class Prover {
   Prover(const ConvertOptions& options, const Recovery* recovery, std::uint64_t total_bytes)
       : options_(options), recovery_(recovery), total_bytes_(total_bytes) {}
 
-  Verdict check(const Tensor& source, const Tensor* written, const Hash128* known_before, ProofClass forecast) {
+  /// `taken`: what the writer computed in passing, or null.
+  Verdict check(const Tensor& source, const Tensor* written, const TakenFingerprint* taken, ProofClass forecast) {
     Verdict verdict;
     verdict.proof.name = source.name;
     verdict.proof.reached = ProofClass::refused;
@@ -67,7 +69,7 @@ class Prover {
     } else if (written->shape != source.shape) {
       verdict.failure = "another shape in the written file";
     } else if (forecast == ProofClass::exact) {
-      check_equality(source, *written, known_before, verdict);
+      check_equality(source, *written, taken, verdict);
     } else {
       check_errors(source, *written, forecast, verdict);
     }
@@ -80,29 +82,43 @@ class Prover {
   }
 
  private:
-  void check_equality(const Tensor& source, const Tensor& written, const Hash128* known_before, Verdict& verdict) {
+  void check_equality(const Tensor& source, const Tensor& written, const TakenFingerprint* taken, Verdict& verdict) {
     TensorProof& proof = verdict.proof;
-    // A recorded fingerprint is a claim about the source: only its values can tell.
-    // One that the writer took in passing is recorded in the file: only the written values can tell whether it is right.
-    if (known_before == nullptr && !source.fingerprint) {
-      if (const std::optional<Hash128> both = fingerprint_of_equals(source, written)) {
-        proof.before = proof.after = *both;
-        proof.reached = ProofClass::exact;
-        for (const Tensor* tensor : {&source, &written}) tensor->planes->done_with(0, tensor->geometry().units);
-        return report(opened_bytes(source) + opened_bytes(written));
-      }
+    std::optional<Hash128> both;
+    if (taken != nullptr) {
+      if (are_written_bytes(source, written, *taken)) both = taken->hash;
+    } else if (!source.fingerprint) {  // a recorded one is a claim about the source: only its values can tell
+      both = fingerprint_of_equals(source, written);
+      source.planes->done_with(0, source.geometry().units);
     }
-    if (known_before != nullptr) {
-      proof.before = *known_before;
+    if (both) {
+      proof.before = proof.after = *both;
     } else {
-      proof.before = source.fingerprint ? *source.fingerprint : tensor::fingerprint(source);
+      proof.before = taken != nullptr     ? taken->hash
+                     : source.fingerprint ? *source.fingerprint
+                                          : tensor::fingerprint(source);
+      proof.after = tensor::fingerprint(written);
     }
-    proof.after = tensor::fingerprint(written);
     written.planes->done_with(0, written.geometry().units);
     report(opened_bytes(source) + opened_bytes(written));
+    judge_equality(source, written, verdict);
+  }
+
+  /// Each value was decoded once, on its way into the file, from the bytes that were then written. That those are what the
+  /// file has is told by their hashes (Layout::check_bytes); to decode them again would be to compute the same from the
+  /// same.
+  static bool are_written_bytes(const Tensor& source, const Tensor& written, const TakenFingerprint& taken) {
+    return taken.of_written_bytes && have_one_form(source, written) && written.fingerprint == taken.hash;
+  }
+
+  static void judge_equality(const Tensor& source, const Tensor& written, Verdict& verdict) {
+    TensorProof& proof = verdict.proof;
     const bool recorded_matches = !source.fingerprint || *source.fingerprint == proof.before;
     if (recorded_matches && proof.before == proof.after) {
       proof.reached = ProofClass::exact;
+      if (written.fingerprint && *written.fingerprint != proof.after)
+        verdict.failure =
+            "the written file records another fingerprint (" + written.fingerprint->hex() + ") than its values have";
     } else if (source.fingerprint && tensor::fingerprint(source) != *source.fingerprint) {
       verdict.failure = damage_of(*source.fingerprint);
     } else {
@@ -198,7 +214,7 @@ std::vector<TensorProof> prove_file(const tensor::Model& source, const tensor::M
   return proofs;
 }
 
-void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<Hash128>& source_fingerprints,
+void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<TakenFingerprint>& taken,
            const std::map<std::string, TensorProof>& known, const ConvertOptions& options, ConversionReport& report) {
   const std::map<std::string, ProofClass> forecasts = forecasts_of(report);
   const tensor::TensorIndex written_index(written);
@@ -218,8 +234,7 @@ void prove(const tensor::Model& source, const tensor::Model& written, const std:
       verdict.proof = found->second;
       prover.report(opened_bytes(tensor) + opened_bytes(*counterpart));
     } else {
-      const Hash128* fingerprint =
-          source_fingerprints.size() == source.tensors.size() ? &source_fingerprints[i] : nullptr;
+      const TakenFingerprint* fingerprint = taken.size() == source.tensors.size() ? &taken[i] : nullptr;
       verdict = prover.check(tensor, counterpart, fingerprint, forecast_of(forecasts, tensor.name));
     }
     before.push_back(verdict.proof.before);

@@ -11,6 +11,8 @@
 #include "converters/proof.h"
 #include "converters/registry.h"
 #include "expect_error.h"
+#include "format/base/parallel.h"
+#include "format/container/container.h"
 #include "format/tensor/fingerprint.h"
 #include "temporary_directory.h"
 
@@ -153,11 +155,48 @@ TEST_CASE("fingerprints_that_the_writer_took_are_not_believed") {
   const convert::ConvertOptions options = options_to("ingot");
   convert::ConversionReport report = convert::convert(model, directory / "out.ingot", options);
   const tensor::Model written = convert::read_model(directory / "out.ingot");
-  std::vector<Hash128> taken;
-  for (const tensor::Tensor& tensor : model.tensors) taken.push_back(tensor::fingerprint(tensor));
-  CHECK_NOTHROW(convert::prove(model, written, taken, {}, options, report));
-  taken[0].bytes[0] ^= std::byte{1};
-  CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+  for (const bool of_written_bytes : {false, true}) {
+    std::vector<tensor::TakenFingerprint> taken;
+    for (const tensor::Tensor& tensor : model.tensors) taken.push_back({tensor::fingerprint(tensor), of_written_bytes});
+    CHECK_NOTHROW(convert::prove(model, written, taken, {}, options, report));
+    taken[0].hash.bytes[0] ^= std::byte{1};
+    CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+  }
+}
+
+TEST_CASE("a_wrong_fingerprint_in_the_written_file_fails_the_proof") {
+  const test::TemporaryDirectory directory;
+  const tensor::Model model = float_model(0.5f);
+  const convert::ConvertOptions options = options_to("ingot");
+  convert::ConversionReport report = convert::convert(model, directory / "out.ingot", options);
+  tensor::Model written = convert::read_model(directory / "out.ingot");
+  written.tensors[0].fingerprint->bytes[0] ^= std::byte{1};
+  for (const bool of_written_bytes : {false, true}) {
+    std::vector<tensor::TakenFingerprint> taken;
+    for (const tensor::Tensor& tensor : model.tensors) taken.push_back({tensor::fingerprint(tensor), of_written_bytes});
+    CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+  }
+}
+
+/// What happens between the hash of a chunk and its way to the disk, and what happens on the disk.
+TEST_CASE("bytes_that_change_on_their_way_into_the_file_fail_the_proof") {
+  const test::TemporaryDirectory directory;
+  const tensor::Model model = float_model(0.5f);
+  const Bytes weights = *model.tensors[0].planes->view(0);
+  auto* flipped = const_cast<std::byte*>(weights.data()) + weights.size() / 2;  // the model's own vector
+  const int threads = thread_count();
+  set_thread_count(1);  // the first write is then that of the first chunk
+  container::set_write_fault_hook([&](std::uint64_t step) {
+    if (step == 0) *flipped ^= std::byte{16};
+    return true;
+  });
+  const std::optional<Error> error =
+      test::error_of([&] { (void)convert::convert(model, directory / "out", options_to("ingot")); });
+  container::set_write_fault_hook(nullptr);
+  set_thread_count(threads);
+  REQUIRE(error.has_value());
+  CHECK(error->kind == ErrorKind::bad_checksum);
+  CHECK(entries(directory.path()) == 0);
 }
 
 TEST_CASE("convert_leaves_nothing_when_the_proof_fails") {

@@ -13,6 +13,7 @@
 #include "format/base/passing_hash.h"
 #include "format/base/progress.h"
 #include "format/base/write_journal.h"
+#include "format/tensor/fingerprint.h"
 #include "format/tensor/model.h"
 
 namespace ingot::container {
@@ -45,7 +46,7 @@ struct WriteOptions {
 struct WriteResult {
   std::uint64_t file_bytes = 0;       // of all files
   Hash128 root;                       // index hash: names the file in a set; of a set, that of its manifest
-  std::vector<Hash128> fingerprints;  // of the values, by tensor, computed while writing from the source model
+  std::vector<tensor::TakenFingerprint> fingerprints;  // by tensor, computed while writing from the source model
 };
 
 /// Streams every tensor (unit ranges, all threads, bounded memory), attachments, the chunk table and the index into a temporary file, then

@@ -28,6 +28,12 @@ void forget(Owners& owners, const T* wanted) {
   std::erase_if(owners, [&](const auto& one) { return one.get() == wanted; });
 }
 
+/// At most `most` units, or one; a multiple of those that no block of values crosses, where so many fit.
+std::uint64_t window_units_of(const tensor::Tensor& tensor, std::uint64_t most) {
+  const std::uint64_t step = tensor::UnitFingerprint::units_of_whole_blocks(tensor);
+  return most >= step ? most / step * step : std::max<std::uint64_t>(1, most);
+}
+
 std::uint32_t shuffle_width(const tensor::PlaneSpec& spec) {
   const tensor::DTypeInfo& type = tensor::info(spec.type);
   return type.is_float && type.bits >= 16 ? type.bits / 8 : 0;
@@ -81,8 +87,8 @@ class TensorWriter::InPassing {
   ChunkTask task_;
 };
 
-TensorWriter::TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints,
-                           WriteJournal* journal)
+TensorWriter::TensorWriter(BlobWriter& blobs, std::vector<tensor::TakenFingerprint>& fingerprints,
+                           bool reuse_fingerprints, WriteJournal* journal)
     : blobs_(blobs), fingerprints_(fingerprints), reuse_fingerprints_(reuse_fingerprints), journal_(journal) {
   values_.resize(static_cast<std::size_t>(thread_count()));
 }
@@ -94,7 +100,7 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
   for (const tensor::PlaneSpec& spec : specs)
     blob_numbers.push_back(blobs_.begin_blob(spec.total_bytes, spec.sliced, shuffle_width(spec)));
   if (const std::optional<Hash128> known = keep_tensor(journal_, blobs_, tensor.name, blob_numbers)) {
-    fingerprints_[number] = *known;
+    fingerprints_[number].hash = *known;
     return blob_numbers;
   }
   const bool reuse = reuse_fingerprints_ && tensor.fingerprint;
@@ -126,11 +132,15 @@ std::vector<std::size_t> TensorWriter::add(const tensor::Tensor& tensor, std::si
     of_units = unit_fingerprints_.emplace_back(std::make_unique<tensor::UnitFingerprint>(tensor)).get();
   if (!streamed.empty()) add_units(tensor, std::move(streamed), of_units);
   blobs_.after_flush([this, &tensor, number, reuse, in_passing, of_units, blob_numbers] {
-    fingerprints_[number] = reuse                   ? *tensor.fingerprint
-                            : in_passing != nullptr ? in_passing->finish()
-                            : of_units != nullptr   ? of_units->finish()
-                                                    : tensor::fingerprint(tensor);
-    record_tensor(journal_, blobs_, tensor.name, blob_numbers, fingerprints_[number]);
+    tensor::TakenFingerprint& taken = fingerprints_[number];
+    taken.hash = reuse                   ? *tensor.fingerprint
+                 : in_passing != nullptr ? in_passing->finish()
+                 : of_units != nullptr   ? of_units->finish()
+                                         : tensor::fingerprint(tensor);
+    // Compressed bytes are hashed, their values are those of others.
+    taken.of_written_bytes =
+        !blobs_.is_compressing() && (in_passing != nullptr || (of_units != nullptr && of_units->is_all_in_windows()));
+    record_tensor(journal_, blobs_, tensor.name, blob_numbers, taken.hash);
     forget(in_passing_, in_passing);
     forget(unit_fingerprints_, of_units);
   });
@@ -220,7 +230,7 @@ void TensorWriter::add_units(const tensor::Tensor& tensor, std::vector<StreamedP
   for (const StreamedPlane& plane : planes) unit_bytes += plane.unit_bytes;
   if (units == 0 || unit_bytes == 0) return;
   const std::uint64_t window_bytes = kBufferBytes - std::min(kBufferBytes / 2, planes.size() * kChunkBytes);
-  const std::uint64_t window_units = std::max<std::uint64_t>(1, window_bytes / unit_bytes);
+  const std::uint64_t window_units = window_units_of(tensor, window_bytes / unit_bytes);
   for (std::uint64_t begin = 0; begin < units; begin += window_units) {
     const std::uint64_t end = std::min(units, begin + window_units);
     read_window(tensor, planes, begin, end);

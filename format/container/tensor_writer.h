@@ -20,7 +20,8 @@ class TensorWriter {
   /// `fingerprints` gets one entry per tensor once flush() has been called on `blobs`. With `reuse_fingerprints` those that the tensors
   /// carry are taken over unchecked.
   /// `journal` (or null) says what an earlier run has left in the file, and is told what is finished.
-  TensorWriter(BlobWriter& blobs, std::vector<Hash128>& fingerprints, bool reuse_fingerprints, WriteJournal* journal);
+  TensorWriter(BlobWriter& blobs, std::vector<tensor::TakenFingerprint>& fingerprints, bool reuse_fingerprints,
+               WriteJournal* journal);
   ~TensorWriter();
 
   /// Queues everything of tensor `number`; returns the blob numbers of its planes. The tensor must live until the last flush().
@@ -49,7 +50,7 @@ class TensorWriter {
   [[nodiscard]] std::byte* take_buffer(std::uint64_t bytes);
 
   BlobWriter& blobs_;
-  std::vector<Hash128>& fingerprints_;
+  std::vector<tensor::TakenFingerprint>& fingerprints_;
   bool reuse_fingerprints_;
   WriteJournal* journal_;
   std::deque<std::unique_ptr<InPassing>> in_passing_;

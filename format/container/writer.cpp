@@ -60,13 +60,14 @@ std::uint64_t total_bytes(const Index& index) {
 }
 
 /// The values that the model brought along must be the values that were written.
-void check_fingerprints(const tensor::Model& model, const std::vector<Hash128>& computed, std::string_view where) {
+void check_fingerprints(const tensor::Model& model, const std::vector<tensor::TakenFingerprint>& computed,
+                        std::string_view where) {
   for (std::size_t i = 0; i < computed.size(); ++i) {
     const tensor::Tensor& tensor = model.tensors[i];
-    if (!tensor.fingerprint || *tensor.fingerprint == computed[i]) continue;
+    if (!tensor.fingerprint || *tensor.fingerprint == computed[i].hash) continue;
     throw Error(ErrorKind::mismatch, std::string(where) + ": tensor \"" + tensor.name +
                                          "\": the values read do not match its fingerprint " + "(recorded " +
-                                         tensor.fingerprint->hex() + ", computed " + computed[i].hex() + ")");
+                                         tensor.fingerprint->hex() + ", computed " + computed[i].hash.hex() + ")");
   }
 }
 
@@ -75,7 +76,7 @@ struct BlobNumbers {
   std::vector<std::vector<std::size_t>> planes;  // by tensor
 };
 
-BlobNumbers write_blobs(const Index& index, BlobWriter& blobs, std::vector<Hash128>& fingerprints,
+BlobNumbers write_blobs(const Index& index, BlobWriter& blobs, std::vector<tensor::TakenFingerprint>& fingerprints,
                         bool reuse_fingerprints, WriteJournal* journal) {
   BlobNumbers numbers;
   for (const tensor::Attachment& attachment : index.model.attachments) {
@@ -159,7 +160,7 @@ WriteResult write_model(const tensor::Model& model, const std::filesystem::path&
   check_fingerprints(model, result.fingerprints, where);
   for (const std::size_t number : numbers.attachments) index.attachments.push_back(blobs.finished_blob(number));
   for (std::size_t i = 0; i < numbers.planes.size(); ++i) {
-    index.model.tensors[i].fingerprint = result.fingerprints[i];
+    index.model.tensors[i].fingerprint = result.fingerprints[i].hash;
     std::vector<Blob>& planes = index.planes.emplace_back();
     for (const std::size_t number : numbers.planes[i]) planes.push_back(blobs.finished_blob(number));
   }

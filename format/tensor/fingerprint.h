@@ -19,6 +19,14 @@ inline constexpr std::uint64_t kFingerprintBlockElems = 65536;
 /// Parallel inside; bounded memory.
 [[nodiscard]] Hash128 fingerprint(const Tensor& tensor);
 
+/// What a writer took of the values of its source.
+struct TakenFingerprint {
+  Hash128 hash;
+  /// Of the very bytes in memory whose hashes the written file records: where the file still has those bytes, it has the
+  /// values.
+  bool of_written_bytes = false;
+};
+
 /// Incremental form for writers that have the values in hand: blocks may be added from several threads in any order.
 class FingerprintBuilder {
  public:

@@ -1,6 +1,7 @@
 #include "format/tensor/unit_fingerprint.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace ingot::tensor {
 
@@ -27,6 +28,10 @@ bool UnitFingerprint::takes(const Tensor& tensor) {
          CanonicalTiles::takes(tensor);
 }
 
+std::uint64_t UnitFingerprint::units_of_whole_blocks(const Tensor& tensor) {
+  return kFingerprintBlockElems / std::gcd(kFingerprintBlockElems, kTileRows * tensor.geometry().cols);
+}
+
 UnitFingerprint::UnitFingerprint(const Tensor& tensor)
     : tensor_(tensor),
       tiles_(tensor),
@@ -41,6 +46,10 @@ UnitFingerprint::Window& UnitFingerprint::open(std::uint64_t unit_begin, std::ui
   windows_.push_back(std::move(opened));
   std::fill_n(opened_.begin() + static_cast<std::ptrdiff_t>(window.first_), window.block_count(), true);
   return window;
+}
+
+bool UnitFingerprint::is_all_in_windows() const {
+  return std::find(opened_.begin(), opened_.end(), false) == opened_.end();
 }
 
 Hash128 UnitFingerprint::finish() {

@@ -33,6 +33,8 @@ class UnitFingerprint {
   /// Is it a tensor whose blocks can be made of some of its units: one matrix in tiles that CanonicalTiles takes, rows in
   /// order?
   [[nodiscard]] static bool takes(const Tensor& tensor);
+  /// Windows that begin and end at multiples of so many units have no block across their borders.
+  [[nodiscard]] static std::uint64_t units_of_whole_blocks(const Tensor& tensor);
   /// Borrows the tensor.
   explicit UnitFingerprint(const Tensor& tensor);
   UnitFingerprint(const UnitFingerprint&) = delete;
@@ -41,6 +43,8 @@ class UnitFingerprint {
   /// Units [begin, end), `planes` by plane (nothing for planes that are not sliced), which stay where they are until the window's blocks have been added. Every
   /// unit is in one window. The window lives as long as this object. Thread-safe.
   [[nodiscard]] Window& open(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<Bytes> planes);
+  /// Does every block lie in a window? After all calls of open().
+  [[nodiscard]] bool is_all_in_windows() const;
   /// Reads what lies across the borders of windows from the tensor.
   [[nodiscard]] Hash128 finish();
 
