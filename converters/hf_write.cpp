@@ -220,6 +220,8 @@ class NewDirectory {
     if (!temporary_.empty() && leftover_ == Leftover::removed) fs::remove_all(temporary_, ignored);
   }
 
+  /// Where its files lie so far.
+  [[nodiscard]] const fs::path& path() const noexcept { return temporary_; }
   /// Path of a new file, its directories created.
   [[nodiscard]] fs::path file(const std::string& name) const {
     const fs::path path = temporary_ / name;
@@ -358,7 +360,7 @@ void write_hf(const Model& model, const fs::path& path, const WriteOptions& opti
     done_bytes += bytes;
     if (options.progress) options.progress("writing", done_bytes, total_bytes);
   };
-  HfItemWriter writer(codec);
+  HfItemWriter writer(codec, directory.path());
   for (std::size_t s = 0; s < shards.size(); ++s) {
     if (options.part && !options.part->takes(s)) continue;
     const Shard& shard = shards[s];

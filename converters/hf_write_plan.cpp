@@ -249,11 +249,10 @@ void write_packed(const std::string& part, std::uint64_t total, const Tensor& vi
 }
 
 /// Larger tensors are brought into memory in bands, once for each part, where parts are made row by row.
-constexpr std::uint64_t kWholeBytes = std::uint64_t{192} << 20;
 constexpr std::uint64_t kBandBytes = std::uint64_t{48} << 20;
 
 bool goes_in_bands(const Tensor& tensor, const HfCodec& codec) {
-  return codec.packs_by_rows && has_bands(tensor) && tensor.stored_bytes() > kWholeBytes;
+  return codec.packs_by_rows && has_bands(tensor) && tensor.stored_bytes() > kLargePlanesBytes;
 }
 
 void write_bands(const HfItem& item, const HfCodec& codec, PlaneBuffers& buffers, JournaledRange& file,

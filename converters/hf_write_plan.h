@@ -52,7 +52,10 @@ struct HfItem {
 /// Writes items one after the other; keeps the planes of the coded tensor that it packed last.
 class HfItemWriter {
  public:
-  explicit HfItemWriter(const HfCodec* codec) : codec_(codec) {}
+  /// `directory`: where large planes may lie meanwhile, on the disk that is written to.
+  HfItemWriter(const HfCodec* codec, std::filesystem::path directory) : codec_(codec) {
+    buffers_.scratch = std::move(directory);
+  }
   /// Writes the tensor at `offset` of the file unless an earlier run did; streams in pieces, parallel; calls progress(bytes) from any thread, one
   /// at a time.
   void write(const HfItem& item, JournaledRange& file, std::uint64_t offset,

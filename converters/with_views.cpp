@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "format/base/checked_math.h"
 #include "format/base/parallel.h"
 
 namespace ingot::convert {
@@ -25,12 +26,13 @@ class BorrowedPlanes final : public tensor::PlaneSource {
   std::vector<Bytes> planes_;
 };
 
-void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSpec>& specs,
-                 std::vector<std::vector<std::byte>>& planes) {
+using Places = std::vector<std::byte*>;  // by plane
+
+void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSpec>& specs, const Places& planes) {
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (specs[i].sliced) continue;
     const Bytes whole = tensor.planes->whole(i);
-    std::copy(whole.begin(), whole.end(), planes[i].begin());
+    std::copy(whole.begin(), whole.end(), planes[i]);
   }
   constexpr std::uint64_t kGrainBytes = std::uint64_t{2} << 20;
   const std::uint64_t units = tensor.geometry().units;
@@ -40,10 +42,25 @@ void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSp
                [&](std::uint64_t begin, std::uint64_t end, int) {
                  std::vector<std::byte*> out(specs.size(), nullptr);
                  for (std::size_t i = 0; i < specs.size(); ++i)
-                   if (specs[i].sliced) out[i] = planes[i].data() + begin * specs[i].unit_bytes;
+                   if (specs[i].sliced) out[i] = planes[i] + begin * specs[i].unit_bytes;
                  tensor.planes->read_units(begin, end, out);
                });
   tensor.planes->done_with(0, units);
+}
+
+constexpr std::uint64_t kPlaneAlignment = 64;
+
+std::byte* take_memory(PlaneBuffers& buffers, std::uint64_t bytes) {
+  buffers.large.reset();
+  if (bytes > buffers.large_bytes && !buffers.scratch.empty()) {
+    buffers.large = ScratchBlock::create(buffers.scratch, bytes);
+    if (buffers.large) return buffers.large->bytes().data();
+  }
+  if (buffers.memory.size() < bytes) {
+    buffers.memory = {};  // before the next one: never both
+    buffers.memory.resize(bytes);
+  }
+  return buffers.memory.data();
 }
 
 }  // namespace
@@ -52,8 +69,12 @@ tensor::Tensor with_views(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   if (has_views(tensor, specs)) return tensor;
   std::vector<std::vector<std::byte>> planes(specs.size());
-  for (std::size_t i = 0; i < specs.size(); ++i) planes[i].resize(specs[i].total_bytes);
-  read_planes(tensor, specs, planes);
+  Places places;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    planes[i].resize(specs[i].total_bytes);
+    places.push_back(planes[i].data());
+  }
+  read_planes(tensor, specs, places);
   tensor::Tensor viewed = tensor;
   viewed.planes = tensor::planes_in_memory(std::move(planes), tensor.stored_shape(), tensor.scheme, tensor.packing);
   return viewed;
@@ -62,14 +83,20 @@ tensor::Tensor with_views(const tensor::Tensor& tensor) {
 tensor::Tensor with_views(const tensor::Tensor& tensor, PlaneBuffers& buffers) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
   if (has_views(tensor, specs)) return tensor;
-  if (buffers.planes.size() < specs.size()) buffers.planes.resize(specs.size());
+  std::vector<std::uint64_t> offsets;
+  std::uint64_t total_bytes = 0;
+  for (const tensor::PlaneSpec& spec : specs) {
+    offsets.push_back(total_bytes);
+    total_bytes = align_up(checked_add(total_bytes, spec.total_bytes, "planes"), kPlaneAlignment);
+  }
+  std::byte* const memory = take_memory(buffers, total_bytes);
+  Places places;
   std::vector<Bytes> views;
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    std::vector<std::byte>& plane = buffers.planes[i];
-    if (plane.size() < specs[i].total_bytes) plane = std::vector<std::byte>(specs[i].total_bytes);
-    views.push_back(Bytes(plane).first(specs[i].total_bytes));
+    places.push_back(memory + offsets[i]);
+    views.push_back(Bytes(places[i], specs[i].total_bytes));
   }
-  read_planes(tensor, specs, buffers.planes);
+  read_planes(tensor, specs, places);
   tensor::Tensor viewed = tensor;
   viewed.planes = std::make_shared<BorrowedPlanes>(std::move(views));
   return viewed;

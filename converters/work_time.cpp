@@ -5,6 +5,7 @@
 #include <map>
 
 #include "converters/source_removal.h"
+#include "converters/with_views.h"
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
@@ -52,9 +53,11 @@ double expected_seconds(const TensorOutcome& outcome, std::uint64_t elements, do
   return static_cast<double>(outcome.target_bytes) / kRates.write + parallel / thread_count();
 }
 
-/// Floats that stay floats are streamed by every writer.
-bool stays_plain(const tensor::Tensor& tensor, const TensorOutcome& outcome) {
-  return tensor.scheme.is_plain() && outcome.target_bytes >= 2 * tensor.elements();
+/// Bytes that a writer which packs from views has in memory of this tensor. Floats are streamed by every writer, and large
+/// planes lie elsewhere.
+std::uint64_t viewed_bytes(const tensor::Tensor* tensor, const TensorOutcome& outcome) {
+  const bool is_plain = tensor != nullptr && outcome.target_bytes >= 2 * tensor->elements();
+  return is_plain || outcome.target_bytes > kLargePlanesBytes ? 0 : outcome.target_bytes;
 }
 
 }  // namespace
@@ -86,16 +89,12 @@ std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout,
   constexpr std::uint64_t kBytesPerTensor = 4096;                     // plans and index entries
   const tensor::TensorIndex index(model);
   std::uint64_t largest = 0;
-  for (const TensorOutcome& outcome : forecast.tensors) {
-    const tensor::Tensor* tensor = index.find(outcome.name);
-    if (tensor == nullptr || !stays_plain(*tensor, outcome))
-      largest = std::max(largest, std::max(outcome.source_bytes, outcome.target_bytes));
-  }
+  for (const TensorOutcome& outcome : forecast.tensors)
+    largest = std::max(largest, viewed_bytes(index.find(outcome.name), outcome));
   std::uint64_t kept = 0;  // files that travel with the model
   for (const tensor::Attachment& attachment : model.attachments) kept += attachment.bytes.size();
   return kProgramBytes + kBytesPerThread * static_cast<std::uint64_t>(thread_count()) +
-         kBytesPerTensor * model.tensors.size() + kept +
-         (layout.packs_from_views ? 2 * largest : 0);  // planes, and what is made of them
+         kBytesPerTensor * model.tensors.size() + kept + (layout.packs_from_views ? largest : 0);
 }
 
 }  // namespace ingot::convert

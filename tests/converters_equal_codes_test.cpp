@@ -114,6 +114,29 @@ TEST_CASE("what_only_values_can_tell_is_left_to_them") {
   CHECK(fingerprint_if_equal_codes(with_nan, with_nan).value().hex() == tensor::fingerprint(with_nan).hex());
 }
 
+/// scale * (code - zero) is infinite where scale * code - scale * zero is no number, though scales and constants agree.
+TEST_CASE("infinite_scales_are_equal_to_nothing_in_another_form") {
+  std::mt19937_64 random(16);
+  PlainTensor zeros = any_zero_points(DType::f16, 128, random);
+  for (const bool infinite : {false, true}) {
+    zeros.levels[0][5] = infinite ? 0x7C00 : 0x3C00;
+    zeros.levels[1][5] = 3;
+    PlainTensor biases = zeros;
+    biases.scheme = with_biases(DType::f32, 128);
+    for (std::size_t i = 0; i < zeros.levels[0].size(); ++i) {
+      const float scale = tensor::f16_to_f32(static_cast<std::uint16_t>(zeros.levels[0][i]));
+      biases.levels[0][i] = std::bit_cast<std::uint32_t>(scale);
+      biases.levels[1][i] = std::bit_cast<std::uint32_t>(-(scale * static_cast<float>(zeros.levels[1][i])));
+    }
+    const Tensor a = test::as_tensor(zeros), b = test::as_tensor(biases);
+    CAPTURE(infinite);
+    CHECK(fingerprint_if_equal_codes(a, b).has_value() != infinite);
+    CHECK(fingerprint_if_equal_codes(b, a).has_value() != infinite);
+    CHECK((tensor::fingerprint(a) == tensor::fingerprint(b)) != infinite);
+    CHECK(fingerprint_if_equal_codes(a, test::as_tensor(split(zeros))).has_value() != infinite);
+  }
+}
+
 TEST_CASE("rows_and_columns_that_moved_are_never_compared_as_codes") {
   std::mt19937_64 random(17);
   const PlainTensor plain = any_zero_points(DType::f16, 128, random);

@@ -1,12 +1,14 @@
-// Bands of a matrix: packed one after the other they are the whole matrix.
+// Bands of a matrix: packed one after the other they are the whole matrix. Planes of large tensors, which lie elsewhere.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "converters/row_planes.h"
 #include "converters/unit_band.h"
 #include "converters/with_views.h"
 #include "tests/streamed_planes.h"
+#include "tests/temporary_directory.h"
 
 namespace ingot::convert {
 namespace {
@@ -69,6 +71,43 @@ TEST_CASE("bands_of_a_matrix_packed_one_after_the_other_are_the_whole") {
         }
       }
     }
+  }
+}
+
+TEST_CASE("large_planes_lie_in_a_file_without_a_name_and_are_the_same") {
+  const test::TemporaryDirectory directory;
+  const tensor::Tensor matrix = random_matrix(tensor::DType::u6, 80);
+  PlaneBuffers buffers;
+  buffers.scratch = directory.path();
+  for (const bool is_large : {false, true, false}) {
+    buffers.large_bytes = is_large ? 100 : matrix.stored_bytes() + 1000;
+    const tensor::Tensor viewed = with_views(test::streamed(matrix), buffers);
+    CAPTURE(is_large);
+    for (std::size_t i = 0; i < matrix.plane_specs().size(); ++i)
+      CHECK(std::ranges::equal(*viewed.planes->view(i), *matrix.planes->view(i)));
+    if (ScratchBlock::create(directory.path(), 1)) CHECK(buffers.large.has_value() == is_large);
+  }
+  buffers.scratch = directory / "missing";
+  buffers.large_bytes = 100;
+  const tensor::Tensor in_memory = with_views(test::streamed(matrix), buffers);
+  CHECK_FALSE(buffers.large.has_value());
+  CHECK(std::ranges::equal(*in_memory.planes->view(0), *matrix.planes->view(0)));
+}
+
+/// Of such a parameter a band would take the row of another one.
+TEST_CASE("parameters_that_some_rows_share_have_no_bands") {
+  for (const std::uint32_t rows : {2u, 16u, 128u}) {
+    tensor::Tensor matrix = random_matrix(tensor::DType::u4, 80);
+    CAPTURE(rows);
+    matrix.scheme.scales[0].block.rows = rows;
+    CHECK_FALSE(has_bands(matrix));
+    matrix.scheme.scales[0].block.rows = 1;
+    matrix.scheme.offset.levels[0].block.rows = rows;
+    CHECK_FALSE(has_bands(matrix));
+    matrix.scheme.offset.levels[0].block.rows = 1;
+    CHECK(has_bands(matrix));
+    matrix.scheme.scales[0].block = {0, 0};  // one for all rows: every band has it
+    CHECK(has_bands(matrix));
   }
 }
 

@@ -44,8 +44,8 @@ struct WriteOptions {
 };
 
 struct WriteResult {
-  std::uint64_t file_bytes = 0;       // of all files
-  Hash128 root;                       // index hash: names the file in a set; of a set, that of its manifest
+  std::uint64_t file_bytes = 0;  // of all files
+  Hash128 root;                  // index hash: names the file in a set; of a set, that of its manifest
   std::vector<tensor::TakenFingerprint> fingerprints;  // by tensor, computed while writing from the source model
 };
 
