@@ -261,18 +261,26 @@ void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, c
   }
 }
 
-void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
-              float* out, u64 out_stride) noexcept {
-  if (vectors != 1) return avx2_multiply_many(tiles, tile_count, layout, inputs, vectors, out, out_stride);
-  if (avx2_multiply_nested(tiles, tile_count, layout, inputs[0], out)) return;
-  if (avx2_multiply_plain(tiles, tile_count, layout, inputs[0], out)) return;
+void multiply_one(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput& input,
+                  float* out) noexcept {
+  if (avx2_multiply_nested(tiles, tile_count, layout, input, out)) return;
+  if (avx2_multiply_plain(tiles, tile_count, layout, input, out)) return;
   const Plan plan(tiles[0], layout.segment);
   for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[r] = 0;
   for (int t = 0; t < tile_count;) {
     const int some = t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;
-    input_product(plan, tiles + t, some, inputs[0], out + static_cast<u64>(t) * kRows);
+    input_product(plan, tiles + t, some, input, out + static_cast<u64>(t) * kRows);
     t += some;
   }
+}
+
+// A few inputs take turns: the codes are in the second-level cache from the first one on.
+constexpr u64 kFewInputs = 3;
+
+void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
+              float* out, u64 out_stride) noexcept {
+  if (vectors > kFewInputs) return avx2_multiply_many(tiles, tile_count, layout, inputs, vectors, out, out_stride);
+  for (u64 v = 0; v < vectors; ++v) multiply_one(tiles, tile_count, layout, inputs[v], out + v * out_stride);
 }
 
 }  // namespace
