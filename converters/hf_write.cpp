@@ -360,7 +360,7 @@ void write_hf(const Model& model, const fs::path& path, const WriteOptions& opti
     done_bytes += bytes;
     if (options.progress) options.progress("writing", done_bytes, total_bytes);
   };
-  HfItemWriter writer(codec, directory.path());
+  HfItemWriter writer(codec, directory.path(), total_bytes);
   for (std::size_t s = 0; s < shards.size(); ++s) {
     if (options.part && !options.part->takes(s)) continue;
     const Shard& shard = shards[s];

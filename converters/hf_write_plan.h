@@ -52,9 +52,10 @@ struct HfItem {
 /// Writes items one after the other; keeps the planes of the coded tensor that it packed last.
 class HfItemWriter {
  public:
-  /// `directory`: where large planes may lie meanwhile, on the disk that is written to.
-  HfItemWriter(const HfCodec* codec, std::filesystem::path directory) : codec_(codec) {
+  /// `directory`: where large planes may lie meanwhile, on the disk that gets `output_bytes` too.
+  HfItemWriter(const HfCodec* codec, std::filesystem::path directory, std::uint64_t output_bytes) : codec_(codec) {
     buffers_.scratch = std::move(directory);
+    buffers_.left_free = output_bytes;
   }
   /// Writes the tensor at `offset` of the file unless an earlier run did; streams in pieces, parallel; calls progress(bytes) from any thread, one
   /// at a time.

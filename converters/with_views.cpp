@@ -50,9 +50,15 @@ void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSp
 
 constexpr std::uint64_t kPlaneAlignment = 64;
 
+bool has_room_beside_output(const PlaneBuffers& buffers, std::uint64_t bytes) {
+  std::error_code failed;
+  const std::filesystem::space_info space = std::filesystem::space(buffers.scratch, failed);
+  return !failed && space.available >= buffers.left_free && space.available - buffers.left_free >= bytes;
+}
+
 std::byte* take_memory(PlaneBuffers& buffers, std::uint64_t bytes) {
   buffers.large.reset();
-  if (bytes > buffers.large_bytes && !buffers.scratch.empty()) {
+  if (bytes > buffers.large_bytes && !buffers.scratch.empty() && has_room_beside_output(buffers, bytes)) {
     buffers.large = ScratchBlock::create(buffers.scratch, bytes);
     if (buffers.large) return buffers.large->bytes().data();
   }

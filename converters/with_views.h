@@ -17,6 +17,7 @@ inline constexpr std::uint64_t kLargePlanesBytes = std::uint64_t{192} << 20;
 /// Memory that tensors after each other use, so that the system need not clear pages for every one of them.
 struct PlaneBuffers {
   std::filesystem::path scratch;  // directory for large planes; empty: they lie in memory too
+  std::uint64_t left_free = 0;    // bytes of its disk that are for the output
   std::uint64_t large_bytes = kLargePlanesBytes;
   std::vector<std::byte> memory;
   std::optional<ScratchBlock> large;  // of the last tensor that was too large for memory

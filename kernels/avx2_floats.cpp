@@ -43,6 +43,7 @@ void add_to_all(const float* panel, u64 cols, const float* x, u64 x_stride, u64 
   // Eight at the end are twice four: two alone would take longer than six.
   for (; t + kVectorsAtOnce <= vectors && t + 8 != vectors; t += kVectorsAtOnce)
     add_panel<kVectorsAtOnce>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
+  for (; t + 4 <= vectors; t += 4) add_panel<4>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
   for (; t + 2 <= vectors; t += 2) add_panel<2>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
   for (; t < vectors; ++t) add_panel<1>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
 }

@@ -1,5 +1,6 @@
 // AVX2: functions of many numbers. An exponential is 2^n times a polynomial of the rest, which is at most ln(2)/2; it is
-// wrong by at most two units in the last place, and stops at the ends of the range of normal numbers.
+// wrong by at most two units in the last place. Beyond the normal numbers it is infinite, or the smallest one of them until
+// the true one rounds to 0.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
@@ -20,9 +21,11 @@ constexpr u64 kLanes = 8;
 __m256 loadu(const float* at) noexcept { return _mm256_loadu_ps(at); }
 __m256 all(float value) noexcept { return _mm256_set1_ps(value); }
 
+constexpr float kGreatest = 88.37626f, kLeast = -87.33654f, kZeroBelow = -103.97208f;
+
 // The operands of min and max are ordered so that what is no number stays none.
-__m256 exponential(__m256 x) noexcept {
-  x = _mm256_max_ps(all(-87.33654f), _mm256_min_ps(all(88.37626f), x));
+__m256 exponential(__m256 argument) noexcept {
+  const __m256 x = _mm256_max_ps(all(kLeast), _mm256_min_ps(all(kGreatest), argument));
   const __m256 n =
       _mm256_round_ps(_mm256_mul_ps(x, all(0x1.715476p+0f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   // ln(2) in two parts: n times the first is exact.
@@ -32,7 +35,10 @@ __m256 exponential(__m256 x) noexcept {
   __m256 sum = all(1.0f / 5040);
   for (const float factor : kFactors) sum = _mm256_fmadd_ps(sum, rest, all(factor));
   const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-  return _mm256_mul_ps(sum, _mm256_castsi256_ps(exponent));
+  const __m256 power = _mm256_mul_ps(sum, _mm256_castsi256_ps(exponent));
+  const __m256 vanishes = _mm256_cmp_ps(argument, all(kZeroBelow), _CMP_LT_OQ);
+  const __m256 overflows = _mm256_cmp_ps(argument, all(kGreatest), _CMP_GT_OQ);
+  return _mm256_blendv_ps(_mm256_andnot_ps(vanishes, power), all(__builtin_inff()), overflows);
 }
 
 float greatest_of(const float* values, u64 size) noexcept {

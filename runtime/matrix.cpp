@@ -256,7 +256,7 @@ struct Region {
         weights.multiply_codes(at, count, inputs, vectors, product.out, product.out_stride, mine);
       }
     } else {
-      const SpreadInputs::View inputs = scratch[0].spread.find(product.x, product.x_stride);
+      const SpreadInputs::View inputs = scratch[0].spread.find(product.x, product.x_stride, weights.cols());
       weights.multiply_floats(begin, end - begin, inputs.x, inputs.stride, vectors, product.out, product.out_stride,
                               mine);
     }

@@ -19,13 +19,13 @@ class SpreadInputs {
   /// Copies x (vectors, cols) unless it was already or lies well. In parallel. Allocates only when it has not seen as
   /// much before.
   void add(const float* x, std::uint64_t stride, std::uint64_t vectors, std::uint64_t cols);
-  /// The copy, or the inputs themselves where there is none.
-  [[nodiscard]] View find(const float* x, std::uint64_t stride) const noexcept;
+  /// The copy of what was added with the same arguments, or the inputs themselves where there is none.
+  [[nodiscard]] View find(const float* x, std::uint64_t stride, std::uint64_t cols) const noexcept;
 
  private:
   struct Entry {
     const float* x = nullptr;
-    std::uint64_t stride = 0;
+    std::uint64_t source_stride = 0, cols = 0, stride = 0;
     std::vector<float> copy;
   };
   std::vector<Entry> entries_;

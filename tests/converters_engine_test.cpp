@@ -178,6 +178,18 @@ TEST_CASE("a_wrong_fingerprint_in_the_written_file_fails_the_proof") {
   }
 }
 
+TEST_CASE("planes_found_in_the_wrong_place_fail_the_proof_though_all_bytes_are_right") {
+  const test::TemporaryDirectory directory;
+  const tensor::Model model = float_model(0.5f), other = float_model(0.25f);
+  const convert::ConvertOptions options = options_to("ingot");
+  convert::ConversionReport report = convert::convert(model, directory / "out.ingot", options);
+  tensor::Model written = convert::read_model(directory / "out.ingot");
+  std::vector<tensor::TakenFingerprint> taken;
+  for (const tensor::Tensor& tensor : model.tensors) taken.push_back({tensor::fingerprint(tensor), true});
+  written.tensors[0].planes = other.tensors[0].planes;
+  CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+}
+
 /// What happens between the hash of a chunk and its way to the disk, and what happens on the disk.
 TEST_CASE("bytes_that_change_on_their_way_into_the_file_fail_the_proof") {
   const test::TemporaryDirectory directory;

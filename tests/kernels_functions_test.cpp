@@ -79,6 +79,25 @@ void check_no_numbers(const kernels::KernelTable& table) {
   }
 }
 
+void check_far_out(const kernels::KernelTable& table) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  for (const float far : {-200.0f, -1e30f, -3e38f}) {
+    std::vector<float> values = {far, -far}, factors = {1, 1};
+    table.functions.gate_silu(values.data(), factors.data(), 2);
+    CHECK(values == std::vector<float>{0, -far});
+    values = {0, far};
+    table.functions.softmax(values.data(), 2, 1);
+    CHECK(values == std::vector<float>{1, 0});
+  }
+  std::vector<float> values = {-infinite, infinite}, factors = {1, 1};
+  table.functions.gate_silu(values.data(), factors.data(), 2);
+  CHECK(std::isnan(values[0]));
+  CHECK(values[1] == infinite);
+  values = {0, -infinite};
+  table.functions.softmax(values.data(), 2, 1);
+  CHECK(values == std::vector<float>{1, 0});
+}
+
 }  // namespace
 
 TEST_CASE("functions of many numbers are those of double precision in every variant") {
@@ -92,5 +111,6 @@ TEST_CASE("functions of many numbers are those of double precision in every vari
     check_gate(table->functions.gate_gelu_tanh, random,
                [](double x) { return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); });
     check_no_numbers(*table);
+    check_far_out(*table);
   }
 }
