@@ -11,8 +11,9 @@ namespace ingot::convert {
 
 /// Fills report.proofs, model_before, model_after and proven. `written` was opened from the written file by the
 /// target's own reader. `taken`: fingerprints by tensor of `source`, or empty when the writer did not compute them; those
-/// that are of_written_bytes are believed, so the bytes of the file must have been checked against its hashes. `known`: by name, proofs of tensors that are not to be read again. Throws mismatch naming the tensors when one is
-/// missing, unexpected, or worse than both its forecast and options.allow.
+/// that are of_written_bytes are believed where the first and last values agree, so the bytes of the file must have been
+/// checked against its hashes. `known`: by name, proofs of tensors that are not to be read again. Throws mismatch naming
+/// the tensors when one is missing, unexpected, or worse than both its forecast and options.allow.
 void prove(const tensor::Model& source, const tensor::Model& written,
            const std::vector<tensor::TakenFingerprint>& taken, const std::map<std::string, TensorProof>& known,
            const ConvertOptions& options, ConversionReport& report);
