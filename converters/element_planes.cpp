@@ -60,6 +60,12 @@ class ElementPlanes final : public tensor::PlaneSource {
     if (end != view_.units) return;  // a unit's elements are spread over the file
     for (const RowPart& part : parts_.files) part.file->drop(part.bytes);
   }
+  [[nodiscard]] std::vector<Bytes> file_bytes(std::uint64_t begin, std::uint64_t) const override {
+    std::vector<Bytes> bytes;
+    if (begin == 0)
+      for (const RowPart& part : parts_.files) bytes.push_back(part.bytes);
+    return bytes;
+  }
 
  private:
   void read_parameters(std::size_t index, std::uint64_t begin, std::uint64_t end, std::byte* out) const {

@@ -80,14 +80,19 @@ class SplitPlanes final : public tensor::PlaneSource {
   [[nodiscard]] const BlockType& type() const noexcept { return type_; }
   void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const override;
   void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
-    if (mapping_ == nullptr || unit_begin >= unit_end) return;
-    const std::uint64_t row_bytes = row_blocks_ * type_.block_bytes;
-    const std::uint64_t begin = first_row(unit_begin) * row_bytes;
-    const std::uint64_t end = (first_row(unit_end - 1) + rows_in(unit_end - 1)) * row_bytes;
-    mapping_->drop(data_.subspan(begin, end - begin));
+    if (mapping_ != nullptr && unit_begin < unit_end) mapping_->drop(bytes_of(unit_begin, unit_end));
+  }
+  [[nodiscard]] std::vector<Bytes> file_bytes(std::uint64_t unit_begin, std::uint64_t unit_end) const override {
+    if (mapping_ == nullptr || unit_begin >= unit_end) return {};
+    return {bytes_of(unit_begin, unit_end)};
   }
 
  private:
+  [[nodiscard]] Bytes bytes_of(std::uint64_t unit_begin, std::uint64_t unit_end) const {
+    const std::uint64_t row_bytes = row_blocks_ * type_.block_bytes;
+    const std::uint64_t begin = first_row(unit_begin) * row_bytes;
+    return data_.subspan(begin, (first_row(unit_end - 1) + rows_in(unit_end - 1)) * row_bytes - begin);
+  }
   [[nodiscard]] std::uint64_t first_row(std::uint64_t unit) const noexcept {
     return unit / geometry_.units_per_matrix * geometry_.rows +
            unit % geometry_.units_per_matrix * geometry_.rows_per_unit;

@@ -149,6 +149,9 @@ class LinearPlanes final : public tensor::PlaneSource {
     if (unit_end < geometry_.units) return;
     for (std::size_t i = 0; i < parts_.files.size(); ++i) parts_.files[i]->drop(parts_.ranges[i]);
   }
+  [[nodiscard]] std::vector<Bytes> file_bytes(std::uint64_t unit_begin, std::uint64_t) const override {
+    return unit_begin == 0 ? parts_.ranges : std::vector<Bytes>();
+  }
 
  private:
   [[nodiscard]] std::uint64_t tile_of(std::uint64_t unit) const noexcept {

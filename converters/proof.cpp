@@ -9,6 +9,7 @@
 #include "converters/equal_codes.h"
 #include "converters/equal_planes.h"
 #include "converters/recover.h"
+#include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 #include "format/tensor/tensor_index.h"
@@ -57,14 +58,51 @@ std::optional<Hash128> fingerprint_of_equals(const Tensor& source, const Tensor&
   return have_equal_planes(source, written) ? std::optional(tensor::fingerprint(source)) : std::nullopt;
 }
 
+bool have_equal_ends(const Tensor& a, const Tensor& b) {
+  constexpr std::uint64_t kSome = 4096;
+  tensor::ValueReader reader_a(a), reader_b(b);
+  const std::uint64_t elements = a.elements(), count = std::min(elements, kSome);
+  std::vector<float> of_a(count), of_b(count);
+  for (const std::uint64_t begin : {std::uint64_t{0}, elements - count}) {
+    reader_a.read(begin, of_a, 0);
+    reader_b.read(begin, of_b, 0);
+    if (std::memcmp(of_a.data(), of_b.data(), count * sizeof(float)) != 0) return false;
+  }
+  return true;
+}
+
+/// Each value was decoded once, on its way into the file, from the bytes that were then written. That those are what the
+/// file has is told by their hashes (Layout::check_bytes); to decode them all again would be to compute the same from the
+/// same. That the reader finds them in the right place, some of them tell.
+bool are_written_bytes(const Tensor& source, const Tensor& written, const TakenFingerprint& taken) {
+  return taken.of_written_bytes && source.scheme.codes.kind != tensor::CodeKind::opaque &&
+         written.shape == source.shape && have_one_form(source, written) && written.fingerprint == taken.hash &&
+         have_equal_ends(source, written);
+}
+
+/// By tensor of the source. Together, for one alone does not keep all threads busy.
+std::vector<std::uint8_t> find_written_bytes(const tensor::Model& source, const tensor::TensorIndex& written,
+                                             const std::vector<TakenFingerprint>& taken) {
+  std::vector<std::uint8_t> found(source.tensors.size(), 0);
+  if (taken.size() != found.size()) return found;
+  parallel_for(found.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t i = begin; i < end; ++i) {
+      const Tensor* counterpart = written.find(source.tensors[i].name);
+      found[i] = counterpart != nullptr && are_written_bytes(source.tensors[i], *counterpart, taken[i]) ? 1 : 0;
+    }
+  });
+  return found;
+}
+
 /// Everything that prove() carries from tensor to tensor.
 class Prover {
  public:
   Prover(const ConvertOptions& options, const Recovery* recovery, std::uint64_t total_bytes)
       : options_(options), recovery_(recovery), total_bytes_(total_bytes) {}
 
-  /// `taken`: what the writer computed in passing, or null.
-  Verdict check(const Tensor& source, const Tensor* written, const TakenFingerprint* taken, ProofClass forecast) {
+  /// `taken`: what the writer computed in passing, or null. `has_written_bytes`: are_written_bytes() of the three.
+  Verdict check(const Tensor& source, const Tensor* written, const TakenFingerprint* taken, bool has_written_bytes,
+                ProofClass forecast) {
     Verdict verdict;
     verdict.proof.name = source.name;
     verdict.proof.reached = ProofClass::refused;
@@ -73,7 +111,7 @@ class Prover {
     } else if (written->shape != source.shape) {
       verdict.failure = "another shape in the written file";
     } else if (forecast == ProofClass::exact) {
-      check_equality(source, *written, taken, verdict);
+      check_equality(source, *written, taken, has_written_bytes, verdict);
     } else {
       check_errors(source, *written, forecast, verdict);
     }
@@ -86,11 +124,12 @@ class Prover {
   }
 
  private:
-  void check_equality(const Tensor& source, const Tensor& written, const TakenFingerprint* taken, Verdict& verdict) {
+  void check_equality(const Tensor& source, const Tensor& written, const TakenFingerprint* taken,
+                      bool has_written_bytes, Verdict& verdict) {
     TensorProof& proof = verdict.proof;
     std::optional<Hash128> both;
     if (taken != nullptr) {
-      if (are_written_bytes(source, written, *taken)) both = taken->hash;
+      if (has_written_bytes) both = taken->hash;
     } else if (!source.fingerprint) {  // a recorded one is a claim about the source: only its values can tell
       both = fingerprint_of_equals(source, written);
       source.planes->done_with(0, source.geometry().units);
@@ -106,26 +145,6 @@ class Prover {
     written.planes->done_with(0, written.geometry().units);
     report(opened_bytes(source) + opened_bytes(written));
     judge_equality(source, written, verdict);
-  }
-
-  /// Each value was decoded once, on its way into the file, from the bytes that were then written. That those are what the
-  /// file has is told by their hashes (Layout::check_bytes); to decode them all again would be to compute the same from the
-  /// same. That the reader finds them in the right place, some of them tell.
-  static bool are_written_bytes(const Tensor& source, const Tensor& written, const TakenFingerprint& taken) {
-    return taken.of_written_bytes && source.scheme.codes.kind != tensor::CodeKind::opaque &&
-           have_one_form(source, written) && written.fingerprint == taken.hash && have_equal_ends(source, written);
-  }
-
-  static bool have_equal_ends(const Tensor& a, const Tensor& b) {
-    constexpr std::uint64_t kSome = 4096;
-    const std::uint64_t elements = a.elements(), count = std::min(elements, kSome);
-    std::vector<float> of_a(count), of_b(count);
-    for (const std::uint64_t begin : {std::uint64_t{0}, elements - count}) {
-      tensor::decode_logical_range(a, begin, of_a);
-      tensor::decode_logical_range(b, begin, of_b);
-      if (std::memcmp(of_a.data(), of_b.data(), count * sizeof(float)) != 0) return false;
-    }
-    return true;
   }
 
   static void judge_equality(const Tensor& source, const Tensor& written, Verdict& verdict) {
@@ -225,7 +244,7 @@ std::vector<TensorProof> prove_file(const tensor::Model& source, const tensor::M
       proofs.push_back(found->second);
       continue;
     }
-    Verdict verdict = prover.check(*tensor, &written, nullptr, forecast_of(forecasts, tensor->name));
+    Verdict verdict = prover.check(*tensor, &written, nullptr, false, forecast_of(forecasts, tensor->name));
     if (!verdict.failure.empty()) failures.push_back(tensor->name + ": " + verdict.failure);
     proofs.push_back(std::move(verdict.proof));
   }
@@ -239,6 +258,7 @@ void prove(const tensor::Model& source, const tensor::Model& written, const std:
   const tensor::TensorIndex written_index(written);
   Prover prover(options, report.recovery.get(), opened_bytes(source) + opened_bytes(written));
   std::vector<std::string> failures = unexpected(source, written);
+  const std::vector<std::uint8_t> has_written_bytes = find_written_bytes(source, written_index, taken);
   std::vector<Hash128> before;
   std::map<const Tensor*, Hash128> after;
   for (std::size_t i = 0; i < source.tensors.size(); ++i) {
@@ -254,7 +274,8 @@ void prove(const tensor::Model& source, const tensor::Model& written, const std:
       prover.report(opened_bytes(tensor) + opened_bytes(*counterpart));
     } else {
       const TakenFingerprint* fingerprint = taken.size() == source.tensors.size() ? &taken[i] : nullptr;
-      verdict = prover.check(tensor, counterpart, fingerprint, forecast_of(forecasts, tensor.name));
+      verdict = prover.check(tensor, counterpart, fingerprint, has_written_bytes[i] != 0,
+                             forecast_of(forecasts, tensor.name));
     }
     before.push_back(verdict.proof.before);
     if (!verdict.failure.empty()) failures.push_back(tensor.name + ": " + verdict.failure);

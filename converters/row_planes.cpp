@@ -153,20 +153,28 @@ class RowPlanes final : public tensor::PlaneSource {
   }
   [[nodiscard]] Bytes whole(std::size_t index) const override { return part(index).bytes; }
   void done_with(std::uint64_t begin, std::uint64_t end) const override {
-    if (begin >= end) return;
-    const std::uint64_t first = rows_.first_row(begin), last = rows_.first_row(end - 1) + rows_.row_count(end - 1);
-    drop(parts_.codes, first * rows_.row_bytes, last * rows_.row_bytes);
-    for (std::size_t i = slices_; i < specs_.size(); ++i) {
-      const std::uint64_t stride = specs_[i].cols * tensor::bits(specs_[i].type) / 8;
-      if (specs_[i].sliced) drop(part(i), first * stride, last * stride);
-    }
+    each_range(begin, end, [](const RowPart& part, Bytes bytes) { part.file->drop(bytes); });
+  }
+  [[nodiscard]] std::vector<Bytes> file_bytes(std::uint64_t begin, std::uint64_t end) const override {
+    std::vector<Bytes> all;
+    each_range(begin, end, [&all](const RowPart&, Bytes bytes) { all.push_back(bytes); });
+    return all;
   }
 
  private:
   [[nodiscard]] const RowPart& part(std::size_t index) const { return parts_.others.at(index - slices_); }
-  static void drop(const RowPart& part, std::uint64_t begin, std::uint64_t end) {
-    end = std::min<std::uint64_t>(end, part.bytes.size());
-    if (part.file != nullptr && begin < end) part.file->drop(part.bytes.subspan(begin, end - begin));
+  /// Calls visit(part, bytes) for what the files have of units [begin, end).
+  template <class Visit>
+  void each_range(std::uint64_t begin, std::uint64_t end, const Visit& visit) const {
+    if (begin >= end) return;
+    const std::uint64_t first = rows_.first_row(begin), last = rows_.first_row(end - 1) + rows_.row_count(end - 1);
+    const auto visit_rows = [&](const RowPart& part, std::uint64_t row_bytes) {
+      const std::uint64_t from = first * row_bytes, to = std::min<std::uint64_t>(last * row_bytes, part.bytes.size());
+      if (part.file != nullptr && from < to) visit(part, part.bytes.subspan(from, to - from));
+    };
+    visit_rows(parts_.codes, rows_.row_bytes);
+    for (std::size_t i = slices_; i < specs_.size(); ++i)
+      if (specs_[i].sliced) visit_rows(part(i), specs_[i].cols * tensor::bits(specs_[i].type) / 8);
   }
 
   void read_rows(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const {

@@ -94,10 +94,12 @@ class WordPlanes final : public tensor::PlaneSource {
   }
   [[nodiscard]] Bytes whole(std::size_t index) const override { return parameters_->whole(index); }
   void done_with(std::uint64_t begin, std::uint64_t end) const override {
-    if (begin >= end || codes_.file == nullptr) return;
-    const std::uint64_t first = first_row(begin) * rows_.row_bytes();
-    const std::uint64_t last = (first_row(end - 1) + row_count(end - 1)) * rows_.row_bytes();
-    codes_.file->drop(codes_.bytes.subspan(first, last - first));
+    if (begin < end && codes_.file != nullptr) codes_.file->drop(code_bytes(begin, end));
+  }
+  [[nodiscard]] std::vector<Bytes> file_bytes(std::uint64_t begin, std::uint64_t end) const override {
+    std::vector<Bytes> all = parameters_->file_bytes(begin, end);
+    if (begin < end && codes_.file != nullptr) all.push_back(code_bytes(begin, end));
+    return all;
   }
 
  private:
@@ -108,6 +110,10 @@ class WordPlanes final : public tensor::PlaneSource {
   [[nodiscard]] std::uint64_t row_count(std::uint64_t unit) const noexcept {
     return std::min(geometry_.rows_per_unit,
                     geometry_.rows - unit % geometry_.units_per_matrix * geometry_.rows_per_unit);
+  }
+  [[nodiscard]] Bytes code_bytes(std::uint64_t begin, std::uint64_t end) const {
+    const std::uint64_t first = first_row(begin) * rows_.row_bytes();
+    return codes_.bytes.subspan(first, (first_row(end - 1) + row_count(end - 1)) * rows_.row_bytes() - first);
   }
   void read_codes(std::uint64_t begin, std::uint64_t end, const std::vector<std::byte*>& out) const {
     const std::uint64_t dense_bytes = ceil_div(rows_.cols * rows_.bits, 8);

@@ -48,19 +48,29 @@ TEST_CASE("hashes_in_passing_equal_the_tree_hash_whatever_was_seen") {
         for (std::uint64_t i = begin; i < end; ++i)
           if (i % 8 < seen_in_eight) hashes.saw(file->bytes().subspan(cuts[i], cuts[i + 1] - cuts[i]));
       });
+      const std::uint64_t from = cuts[cuts.size() / 3], to = cuts[2 * cuts.size() / 3];
+      hashes.will_read(file->bytes().subspan(from, to - from));
     }
     hashes.saw(foreign);
+    hashes.will_read(foreign);
     for (std::size_t i = 0; i < files.size(); ++i) CHECK(hashes.finish(i) == hash128_tree(files[i]->bytes()));
   }
 }
 
 TEST_CASE("hashes_in_passing_are_taken_when_the_bytes_are_seen") {
+  bool ahead = false;
+  SUBCASE("seen") {}
+  SUBCASE("about_to_be_read") { ahead = true; }
   const TemporaryDirectory directory;
   std::mt19937_64 random(12);
   const std::filesystem::path path = directory / "file";
   const auto before = random_file(path, 2 * kTreeBlockBytes, random);
   PassingHashes hashes({nullptr, before});
-  hashes.saw(before->bytes());
+  if (ahead) {
+    hashes.will_read(before->bytes());
+  } else {
+    hashes.saw(before->bytes());
+  }
   const Hash128 expected = hash128_tree(before->bytes());
   {  // the mapping shows what the file holds now: a hash taken later would be another
     std::FILE* const file = std::fopen(path.c_str(), "r+b");

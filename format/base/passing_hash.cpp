@@ -24,8 +24,8 @@ void PassingHashes::hash_block(File& file, std::uint64_t block) noexcept {
       hash128(file.mapping->bytes().subspan(begin, std::min(kTreeBlockBytes, file.mapping->size() - begin)));
 }
 
-void PassingHashes::saw(Bytes piece) noexcept {
-  if (piece.empty()) return;
+PassingHashes::BlockRange PassingHashes::blocks_ending_in(Bytes piece) noexcept {
+  if (piece.empty()) return {};
   constexpr std::less<const std::byte*> is_before;  // of pointers into different mappings
   for (File& file : files_) {
     if (file.mapping == nullptr) continue;
@@ -34,9 +34,21 @@ void PassingHashes::saw(Bytes piece) noexcept {
     const auto begin = static_cast<std::uint64_t>(piece.data() - bytes.data());
     const std::uint64_t end = begin + piece.size();
     const std::uint64_t end_block = end >= bytes.size() ? file.blocks.size() : end / kTreeBlockBytes;
-    for (std::uint64_t block = begin / kTreeBlockBytes; block < end_block; ++block) hash_block(file, block);
-    return;
+    return {&file, std::min(begin / kTreeBlockBytes, end_block), end_block};
   }
+  return {};
+}
+
+void PassingHashes::saw(Bytes piece) noexcept {
+  const BlockRange range = blocks_ending_in(piece);
+  for (std::uint64_t block = range.begin; block < range.end; ++block) hash_block(*range.file, block);
+}
+
+void PassingHashes::will_read(Bytes piece) {
+  const BlockRange range = blocks_ending_in(piece);
+  parallel_for(range.end - range.begin, 1, [&](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t block = range.begin + begin; block < range.begin + end; ++block) hash_block(*range.file, block);
+  });
 }
 
 Hash128 PassingHashes::finish(std::size_t number, const Progress& progress) {

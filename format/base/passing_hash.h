@@ -22,6 +22,8 @@ class PassingHashes {
 
   /// Hashes the blocks that end in `piece`, which was just read; memory outside the files is ignored. Thread-safe.
   void saw(Bytes piece) noexcept;
+  /// The same with all threads, before `piece` is read.
+  void will_read(Bytes piece);
   /// hash128_tree of the file; what saw() was not told of is read now, with all threads. After all calls of saw().
   [[nodiscard]] Hash128 finish(std::size_t file, const Progress& progress = {});
 
@@ -31,6 +33,11 @@ class PassingHashes {
     std::vector<Hash128> blocks;
     std::vector<std::atomic<bool>> taken;  // by block: some thread hashes it or has done so
   };
+  struct BlockRange {
+    File* file = nullptr;
+    std::uint64_t begin = 0, end = 0;
+  };
+  [[nodiscard]] BlockRange blocks_ending_in(Bytes piece) noexcept;
   static void hash_block(File& file, std::uint64_t block) noexcept;
 
   std::vector<File> files_;

@@ -62,6 +62,11 @@ void BlobWriter::add_chunks(std::size_t blob, std::uint64_t first_chunk, Bytes r
   }
 }
 
+void BlobWriter::will_read(const std::vector<Bytes>& source_bytes) {
+  if (source_hashes_ == nullptr) return;
+  for (const Bytes piece : source_bytes) source_hashes_->will_read(piece);
+}
+
 void BlobWriter::encode(std::size_t job_number, int worker) {
   Job& job = jobs_[job_number];
   const OpenBlob& blob = blobs_[job.blob];

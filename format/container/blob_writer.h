@@ -37,6 +37,8 @@ class BlobWriter {
   /// Queues consecutive chunks of a blob from `first_chunk` on; `raw` ends at a chunk border or at the end of the blob. The bytes and the
   /// task must live until flush(). Compressing writers need the chunks in file order. Flushes by itself when much is queued.
   void add_chunks(std::size_t blob, std::uint64_t first_chunk, Bytes raw, const ChunkTask* task = nullptr);
+  /// Bytes of source files that are about to be read: their hashes are taken now, by all threads.
+  void will_read(const std::vector<Bytes>& source_bytes);
   /// Runs on the calling thread once everything queued so far is written.
   void after_flush(std::function<void()> call) { after_flush_.push_back(std::move(call)); }
   /// Runs after those, beside others of its kind: gives pages back to the system, which takes a while.

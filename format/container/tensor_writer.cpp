@@ -192,6 +192,7 @@ void TensorWriter::read_window(const tensor::Tensor& tensor, std::vector<Streame
     std::copy(plane.carry.begin(), plane.carry.end(), at);
     at += plane.carry.size() + (unit_end - unit_begin) * plane.unit_bytes;
   }
+  blobs_.will_read(tensor.planes->file_bytes(unit_begin, unit_end));
   const std::size_t plane_count = tensor.plane_specs().size();
   const std::uint64_t grain = std::max<std::uint64_t>(1, kReadGrainBytes / std::max<std::uint64_t>(1, unit_bytes));
   parallel_for(unit_end - unit_begin, grain, [&](std::uint64_t begin, std::uint64_t end, int) {

@@ -36,6 +36,7 @@ class MemoryPlanes final : public PlaneSource {
 }  // namespace
 
 void PlaneSource::done_with(std::uint64_t, std::uint64_t) const {}
+std::vector<Bytes> PlaneSource::file_bytes(std::uint64_t, std::uint64_t) const { return {}; }
 
 Shape Tensor::stored_shape() const {
   Shape stored = shape;

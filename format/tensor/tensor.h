@@ -33,6 +33,10 @@ class PlaneSource {
 
   /// Hint: bytes of these units are no longer needed (keeps the resident set small). Default: nothing.
   virtual void done_with(std::uint64_t unit_begin, std::uint64_t unit_end) const;
+
+  /// Hint: the bytes of mapped files that read_units() of these units reads, so that who hashes the files can do it while they are
+  /// at hand. Where the bytes of all units are intermingled, all are told with unit 0. Default: none.
+  [[nodiscard]] virtual std::vector<Bytes> file_bytes(std::uint64_t unit_begin, std::uint64_t unit_end) const;
 };
 
 /// Regular struct; cheap to copy (planes are shared). `shape` is the logical shape; `stored_shape()` applies the transforms.
