@@ -53,9 +53,9 @@ void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const 
                 BlockSums* out) noexcept {
   for (u64 segment = first; segment < first + count; ++segment) {
     const u64 col = segment * step, end = col + step;
-    Sums<kTiles, 1> sums;
+    Sums<kTiles> sums;
     u64 run = col / kIntegerRun;
-    const std::int8_t* at[1] = {codes + run * kIntegerRun};
+    const std::int8_t* at = codes + run * kIntegerRun;
     Run runs[kTiles];
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
@@ -71,7 +71,7 @@ void block_sums(const IntegerTile* tiles, u64 step, u64 first, u64 count, const 
     } else {
       add_fields<kBits, kFlip, true, 0, 8>(runs, at, sums);
       while (kStep == Step::runs && ++run * kIntegerRun < end) {
-        at[0] += kIntegerRun;
+        at += kIntegerRun;
 #pragma GCC unroll 4
         for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
         add_fields<kBits, kFlip, false, 0, 8>(runs, at, sums);
@@ -178,9 +178,12 @@ void apply(const Widened& parameters, u64 per_group, u64 first, u64 count, const
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
+// out[i][s][r]: the sum of segment first + s and output r of tile i, times the codes of one input.
+using BlockProduct = void(const IntegerTile* tiles, u64 step, u64 first, u64 count, const std::int8_t* codes,
+                          BlockSums* out) noexcept;
 // The sums of codes of one width: of one tile, of some tiles.
 struct SumKernels {
-  Avx2Sums *one, *tiles;
+  BlockProduct *one, *tiles;
   float shift;  // that the codes in the sums are greater by
 };
 
@@ -201,11 +204,6 @@ SumKernels sum_kernels_of(bool is_signed, u64 step) noexcept {
   return flip ? sum_kernels<kBits, true>(is_signed, step) : sum_kernels<kBits, false>(is_signed, step);
 }
 
-SumKernels table_kernels(const IntegerTile& tile, u64 step) noexcept {
-  const Avx2TableSums sums = avx2_table_sums(tile.table->is_wide, step);
-  return {sums.one, sums.tiles, 0};
-}
-
 // What is the same for all blocks of a product.
 struct Plan {
   SumKernels kernels;
@@ -217,7 +215,7 @@ struct Plan {
     static constexpr Choose kWidths[9] = {nullptr,           sum_kernels_of<1>, sum_kernels_of<2>,
                                           sum_kernels_of<3>, sum_kernels_of<4>, sum_kernels_of<5>,
                                           sum_kernels_of<6>, sum_kernels_of<7>, sum_kernels_of<8>};
-    kernels = tile.table == nullptr ? kWidths[tile.bits](tile.is_signed, segment) : table_kernels(tile, segment);
+    kernels = kWidths[tile.bits](tile.is_signed, segment);
     step = segment;
     segments = tile.cols / step;
     per_group = tile.group_cols >= tile.cols ? segments : tile.group_cols / step;
@@ -263,6 +261,7 @@ void input_product(const Plan& plan, const IntegerTile* tiles, int tile_count, c
 
 void multiply_one(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput& input,
                   float* out) noexcept {
+  if (tiles[0].table != nullptr) return avx2_multiply_tables(tiles, tile_count, layout, input, out);
   if (avx2_multiply_nested(tiles, tile_count, layout, input, out)) return;
   if (avx2_multiply_plain(tiles, tile_count, layout, input, out)) return;
   const Plan plan(tiles[0], layout.segment);

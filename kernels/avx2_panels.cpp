@@ -77,7 +77,7 @@ void fill_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* pa
 
 void fill_wide_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
   const __m256i low = both_lanes(tile.table->low), high = both_lanes(tile.table->high);
-  const auto whole = [](__m256i lower, __m256i upper) { return _mm256_add_epi16(lower, _mm256_slli_epi16(upper, 7)); };
+  const auto whole = [](__m256i lower, __m256i upper) { return _mm256_add_epi16(lower, _mm256_slli_epi16(upper, 6)); };
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<4>(tile, i);
 #pragma GCC unroll 8

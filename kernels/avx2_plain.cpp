@@ -36,15 +36,15 @@ __m256 eight_floats(const TileParameters& parameters, u64 at) noexcept {
 // The integer sums of one segment.
 template <u32 kBits, int kTiles>
 inline __attribute__((always_inline)) void add_up(const IntegerTile* tiles, const Plan& plan, u64 segment,
-                                                  Sums<kTiles, 1>& sums) noexcept {
+                                                  Sums<kTiles>& sums) noexcept {
   u64 run = segment * plan.step / kIntegerRun;
-  const std::int8_t* at[1] = {plan.input.codes + segment * plan.step};
+  const std::int8_t* at = plan.input.codes + segment * plan.step;
   Run runs[kTiles];
 #pragma GCC unroll 2
   for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
   add_fields<kBits, false, true, 0, 8>(runs, at, sums);
   for (u64 rest = plan.step - kIntegerRun; rest != 0; rest -= kIntegerRun) {
-    at[0] += kIntegerRun;
+    at += kIntegerRun;
     ++run;
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
@@ -70,7 +70,7 @@ void multiply_tiles(const IntegerTile* tiles, const Plan& plan, float* out) noex
   const __m256 zero = _mm256_set1_ps(plan.zero);
   u64 place = 0, left = plan.per_group;  // of the group's parameters; segments until the next group
   for (u64 segment = 0, end = tiles[0].cols / plan.step; segment < end; ++segment) {
-    Sums<kTiles, 1> sums;
+    Sums<kTiles> sums;
     add_up<kBits, kTiles>(tiles, plan, segment, sums);
     const __m256 scale = _mm256_broadcast_ss(plan.input.scales + segment);
     const __m256 sum = _mm256_broadcast_ss(plan.input.sums + segment);

@@ -25,46 +25,44 @@ constexpr u32 kBatch = kBits <= 4   ? 8
 
 inline __m256i four_sums(__m256i sums_of_two) noexcept { return _mm256_madd_epi16(sums_of_two, _mm256_set1_epi16(1)); }
 
-// Integer sums of kTiles tiles and kVectors inputs, (tile or vector, half). One of the counts is 1.
-template <int kTiles, int kVectors>
+// Integer sums of kTiles tiles and one input, (tile, half).
+template <int kTiles>
 struct Sums {
-  __m256i of[kTiles * kVectors][2];
+  __m256i of[kTiles][2];
 };
 
-// Adds kFields fields from kFirst on, or starts the sums with them. inputs[v] points at the first input of the run.
-template <u32 kBits, bool kFlip, bool kStart, u32 kFirst, u32 kFields, int kTiles, int kVectors>
-inline __attribute__((always_inline)) void add_fields(const Run* runs, const std::int8_t* const* inputs,
-                                                      Sums<kTiles, kVectors>& sums) noexcept {
+// Adds kFields fields from kFirst on, or starts the sums with them. `inputs` is the first one of the run.
+template <u32 kBits, bool kFlip, bool kStart, u32 kFirst, u32 kFields, int kTiles>
+inline __attribute__((always_inline)) void add_fields(const Run* runs, const std::int8_t* inputs,
+                                                      Sums<kTiles>& sums) noexcept {
   constexpr u32 kStep = kBatch<kBits> < kFields ? kBatch<kBits> : kFields;
-  constexpr int kSums = kTiles * kVectors;
 #pragma GCC unroll 8
   for (u32 begin = kFirst; begin < kFirst + kFields; begin += kStep) {
-    __m256i batch[kSums][2];
+    __m256i batch[kTiles][2];
 #pragma GCC unroll 8
     for (u32 n = begin; n < begin + kStep; ++n) {
-      __m256i codes[kTiles][2], four[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) four[v] = four_inputs(inputs[v] + 4 * n);
+      const __m256i four = four_inputs(inputs + 4 * n);
+      __m256i codes[kTiles][2];
 #pragma GCC unroll 4
       for (int t = 0; t < kTiles; ++t) {
         codes[t][0] = field<kBits, kFlip>(runs[t], n, 0);
         codes[t][1] = field<kBits, kFlip>(runs[t], n, kHalf);
       }
 #pragma GCC unroll 4
-      for (int i = 0; i < kSums; ++i) {
+      for (int t = 0; t < kTiles; ++t) {
 #pragma GCC unroll 2
         for (int half = 0; half < 2; ++half) {
-          const __m256i added = pairs<kBits>(codes[kTiles == 1 ? 0 : i][half], four[kVectors == 1 ? 0 : i]);
-          batch[i][half] = n == begin ? added : _mm256_add_epi16(batch[i][half], added);
-          keep_order(batch[i][half]);
+          const __m256i added = pairs<kBits>(codes[t][half], four);
+          batch[t][half] = n == begin ? added : _mm256_add_epi16(batch[t][half], added);
+          keep_order(batch[t][half]);
         }
       }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < kSums; ++i) {
+    for (int t = 0; t < kTiles; ++t) {
       for (int half = 0; half < 2; ++half) {
-        const __m256i added = four_sums(batch[i][half]);
-        sums.of[i][half] = kStart && begin == kFirst ? added : _mm256_add_epi32(sums.of[i][half], added);
+        const __m256i added = four_sums(batch[t][half]);
+        sums.of[t][half] = kStart && begin == kFirst ? added : _mm256_add_epi32(sums.of[t][half], added);
       }
     }
   }

@@ -55,7 +55,7 @@ struct Numbers {
   void field_of(const Run& run, u32 n, __m512i* parts) const noexcept { parts[0] = field<kBits>(run, n, sign); }
 };
 
-// or the entries of a table, the wide ones in two parts: 128 * high + low.
+// or the entries of a table, the wide ones in two parts: 64 * high + low.
 template <bool kWide>
 struct Entries {
   static constexpr u32 kBits = 4;
@@ -126,7 +126,7 @@ void block_sums(const IntegerTile* tiles, u64 step, const SegmentBlock& block, c
 #pragma GCC unroll 8
     for (int i = 0; i < kSums; ++i) {
       __m512i sum = sums[i][0];
-      if constexpr (Codes::kParts == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(sums[i][1], 7));
+      if constexpr (Codes::kParts == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(sums[i][1], 6));
       _mm512_store_si512(out.of[at][i], sum);
     }
   }

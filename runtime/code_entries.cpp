@@ -6,7 +6,8 @@
 namespace ingot::runtime {
 namespace {
 
-constexpr double kGreatestEntry = 8191;  // of either sign; entries are shifted by it to become unsigned
+// Of either sign; entries are shifted by it to become unsigned.
+constexpr int kGreatestEntry = kernels::kEntryParts * kernels::kEntryParts / 2 - 1;
 constexpr int kNarrowEntries = 32;
 
 // The greatest power of two that divides all values; they are finite and not all zero.
@@ -23,6 +24,22 @@ double common_power(std::span<const float> values) {
   return std::ldexp(1.0, least);
 }
 
+// Into how many steps the greatest magnitude is best cut: where no value is far from a whole number of them.
+int best_steps(std::span<const float> values, double greatest) {
+  int best = kGreatestEntry;
+  double least = 1;
+  for (int steps = kGreatestEntry; steps > kGreatestEntry * 7 / 8; --steps) {
+    double error = 0;
+    for (const float value : values) {
+      const double exact = value / greatest * steps;
+      error = std::max(error, std::fabs(exact - std::nearbyint(exact)) / steps);
+    }
+    if (error < least) best = steps;
+    least = std::min(least, error);
+  }
+  return best;
+}
+
 }  // namespace
 
 std::optional<CodeEntries> code_entries(std::span<const float> values) {
@@ -37,14 +54,14 @@ std::optional<CodeEntries> code_entries(std::span<const float> values) {
   if (greatest / step <= kGreatestEntry) {
     origin = std::max(0.0, -*std::min_element(values.begin(), values.end()) / step);
   } else {
-    step = static_cast<float>(greatest / kGreatestEntry);
+    step = static_cast<float>(greatest / best_steps(values, greatest));
   }
   CodeEntries result = {{}, static_cast<float>(step), static_cast<float>(origin)};
   for (std::size_t c = 0; c < values.size(); ++c) {
-    const double steps = std::clamp(std::nearbyint(values[c] / step), -kGreatestEntry, kGreatestEntry);
+    const double steps = std::nearbyint(values[c] / step);
     const auto entry = static_cast<int>(steps + origin);
-    result.table.low[c] = static_cast<std::uint8_t>(entry % 128);
-    result.table.high[c] = static_cast<std::uint8_t>(entry / 128);
+    result.table.low[c] = static_cast<std::uint8_t>(entry % kernels::kEntryParts);
+    result.table.high[c] = static_cast<std::uint8_t>(entry / kernels::kEntryParts);
     result.table.is_wide = result.table.is_wide || entry >= kNarrowEntries;
   }
   return result;

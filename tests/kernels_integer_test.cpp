@@ -248,8 +248,8 @@ void check_tables(const char* name) {
     for (const bool greatest : {false, true}) {
       EntryTable entries = {{}, {}, is_wide};
       for (int c = 0; c < 16; ++c) {
-        entries.low[c] = static_cast<std::uint8_t>(greatest ? (is_wide ? 127 : 31) : random() % (is_wide ? 128 : 32));
-        entries.high[c] = static_cast<std::uint8_t>(!is_wide ? 0 : greatest ? 127 : random() % 128);
+        entries.low[c] = static_cast<std::uint8_t>(greatest ? (is_wide ? 63 : 31) : random() % (is_wide ? 64 : 32));
+        entries.high[c] = static_cast<std::uint8_t>(!is_wide ? 0 : greatest ? 63 : random() % 64);
       }
       for (const std::uint8_t segment : kSegments) {
         for (const std::uint64_t group : {std::uint64_t{segment}, 2 * std::uint64_t{segment}, std::uint64_t{10000}}) {

@@ -113,7 +113,7 @@ void bench_tables(bench::Report& report, const KernelTable& table, const Workloa
                                               tiles[k].scales.type = is_wide ? ParameterType::f32 : ParameterType::e8m0;
                                               tiles[k].scales.elements = work.parameters.data();
                                               tiles[k].offset = OffsetKind::zero_point;
-                                              tiles[k].offsets.constant = is_wide ? 8191 : 12;
+                                              tiles[k].offsets.constant = is_wide ? 2047 : 12;
                                               tiles[k].cols = kCols, tiles[k].group_cols = group, tiles[k].bits = 4;
                                               tiles[k].table = &entries;
                                             }
