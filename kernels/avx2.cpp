@@ -61,29 +61,31 @@ float dot(const Element* w, const float* x, u64 n) noexcept {
 
 float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
 
-// Four rows at once: as many streams of weights, and every loaded input serves them all.
+// Four rows at once, each from another quarter: every loaded input serves them all, and the streams of weights are long
+// (rows beside each other are read anew page by page, before the processor's prefetching has got going).
 template <__m256 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept>
 void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
   constexpr u64 kStreams = 4;
-  u64 r = 0;
-  for (; r + kStreams <= count; r += kStreams, w += kStreams * w_stride) {
+  const u64 quarter = count / kStreams, apart = quarter * w_stride;
+  for (u64 r = 0; r < quarter; ++r, w += w_stride) {
     __m256 even[kStreams], odd[kStreams];
     for (u64 k = 0; k < kStreams; ++k) even[k] = odd[k] = _mm256_setzero_ps();
     u64 i = 0;
     for (; i + 2 * kLanes <= cols; i += 2 * kLanes) {
       const __m256 first = loadu(x + i), second = loadu(x + i + kLanes);
       for (u64 k = 0; k < kStreams; ++k) {
-        even[k] = _mm256_fmadd_ps(kLoad(w + k * w_stride + i), first, even[k]);
-        odd[k] = _mm256_fmadd_ps(kLoad(w + k * w_stride + i + kLanes), second, odd[k]);
+        even[k] = _mm256_fmadd_ps(kLoad(w + k * apart + i), first, even[k]);
+        odd[k] = _mm256_fmadd_ps(kLoad(w + k * apart + i + kLanes), second, odd[k]);
       }
     }
     for (u64 k = 0; k < kStreams; ++k) {
       float total = sum(_mm256_add_ps(even[k], odd[k]));
-      for (u64 rest = i; rest < cols; ++rest) total += kOne(w[k * w_stride + rest]) * x[rest];
-      out[r + k] = total;
+      for (u64 rest = i; rest < cols; ++rest) total += kOne(w[k * apart + rest]) * x[rest];
+      out[k * quarter + r] = total;
     }
   }
-  for (; r < count; ++r, w += w_stride) out[r] = dot<std::uint16_t, kLoad, kOne>(w, x, cols);
+  w += (kStreams - 1) * apart;
+  for (u64 r = kStreams * quarter; r < count; ++r, w += w_stride) out[r] = dot<std::uint16_t, kLoad, kOne>(w, x, cols);
 }
 
 void rows_f16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {

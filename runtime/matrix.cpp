@@ -149,11 +149,6 @@ void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x
                             float* out, std::uint64_t out_stride, Scratch& scratch) const {
   const std::uint64_t first = block * kBlockRows, rows = rows_in(block);
   if (form_ == Form::affine_tiles) return multiply_affine(block, x, x_stride, vectors, out, out_stride, scratch);
-  if (vectors == 1 && (form_ == Form::f16_rows || form_ == Form::bf16_rows)) {
-    const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
-    const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
-    return products(weights, cols_, rows, x, cols_, out + first);
-  }
   const float* weights = float_rows(block, scratch);
   if (vectors < kManyVectors)
     return kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);
@@ -163,13 +158,19 @@ void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x
 
 void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const float* x, std::uint64_t x_stride,
                              std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const {
-  const bool stored = form_ == Form::f32_rows || form_ == Form::f16_rows || form_ == Form::bf16_rows;
+  const bool halves = form_ == Form::f16_rows || form_ == Form::bf16_rows, stored = halves || form_ == Form::f32_rows;
+  const std::uint64_t end = (block + count - 1) * kBlockRows + rows_in(block + count - 1);
+  if (halves && vectors == 1) {
+    const std::uint64_t first = block * kBlockRows;
+    const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
+    const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
+    return products(weights, cols_, end - first, x, cols_, out + first);
+  }
   if (!stored || vectors < kManyVectors) {
     for (std::uint64_t at = block; at < block + count; ++at)
       multiply_block(at, x, x_stride, vectors, out, out_stride, scratch);
     return;
   }
-  const std::uint64_t end = (block + count - 1) * kBlockRows + rows_in(block + count - 1);
   for (std::uint64_t first = block * kBlockRows; first < end; first += kernels::kMaxFloatRows) {
     kernels::FloatRows rows = stored_rows(first);
     rows.count = std::min(kernels::kMaxFloatRows, end - first);
@@ -177,21 +178,23 @@ void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const flo
   }
 }
 
-void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, const kernels::IntegerInput* inputs,
-                            std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const {
+void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, std::uint64_t apart,
+                            const kernels::IntegerInput* inputs, std::uint64_t vectors, float* out,
+                            std::uint64_t out_stride, Scratch& scratch) const {
   kernels::IntegerTile tiles[kernels::kMaxIntegerTiles];
   for (std::uint64_t i = 0; i < count; ++i)
-    tiles[i] = affine_->integer_tile(block + i, scratch.parameters.data() + i * affine_->scratch_elems());
+    tiles[i] = affine_->integer_tile(block + i * apart, scratch.parameters.data() + i * affine_->scratch_elems());
   const auto multiply = tiles[0].table == nullptr ? kernels_->integer.multiply : kernels_->integer.multiply_table;
-  const std::uint64_t first = block * kBlockRows, stride = count * kBlockRows;
-  const std::uint64_t rows = stride - kBlockRows + rows_in(block + count - 1);
-  if (vectors == 1 && rows == stride)
-    return multiply(tiles, static_cast<int>(count), *integer_, inputs, 1, out + first, out_stride);
+  const std::uint64_t stride = count * kBlockRows;
   // Sums are gathered first: the vectors of `out` are often a multiple of 4 KiB apart, which puts a column of them into
   // the same few lines of the first-level cache.
   multiply(tiles, static_cast<int>(count), *integer_, inputs, vectors, scratch.sums, stride);
-  for (std::uint64_t t = 0; t < vectors; ++t)
-    std::copy_n(scratch.sums + t * stride, rows, out + t * out_stride + first);
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::uint64_t at = block + i * apart;
+      std::copy_n(scratch.sums + t * stride + i * kBlockRows, rows_in(at), out + t * out_stride + at * kBlockRows);
+    }
+  }
 }
 
 void Matrix::row(std::uint64_t index, float* out, Scratch& scratch) const {
@@ -251,10 +254,11 @@ struct Region {
     const Matrix& weights = *product.weights;
     if (const auto& layout = weights.integer_layout()) {
       const kernels::IntegerInput* inputs = scratch[0].inputs.find(product.x, *layout);
-      for (std::uint64_t at = begin; at < end; at += kernels::kMaxIntegerTiles) {
-        const std::uint64_t count = std::min<std::uint64_t>(kernels::kMaxIntegerTiles, end - at);
-        weights.multiply_codes(at, count, inputs, vectors, product.out, product.out_stride, mine);
-      }
+      // Tiles of a call are far apart: each of them continues one of a few long streams of codes.
+      const std::uint64_t apart = ceil_div(end - begin, std::uint64_t{kernels::kMaxIntegerTiles});
+      for (std::uint64_t at = begin; at < begin + apart; ++at)
+        weights.multiply_codes(at, ceil_div(end - at, apart), apart, inputs, vectors, product.out, product.out_stride,
+                               mine);
     } else {
       const SpreadInputs::View inputs = scratch[0].spread.find(product.x, product.x_stride, weights.cols());
       weights.multiply_floats(begin, end - begin, inputs.x, inputs.stride, vectors, product.out, product.out_stride,

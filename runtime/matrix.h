@@ -65,9 +65,11 @@ class Matrix {
   /// Rows [16*block, ...) of `count` blocks times `vectors` vectors: out[t*out_stride + row].
   void multiply_floats(std::uint64_t block, std::uint64_t count, const float* x, std::uint64_t x_stride,
                        std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const;
-  /// The same for `count` (1..kMaxIntegerTiles) blocks from rounded inputs in integer_layout().
-  void multiply_codes(std::uint64_t block, std::uint64_t count, const kernels::IntegerInput* inputs,
-                      std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const;
+  /// The same for the blocks block, block + apart, ... (`count` of them, 1..kMaxIntegerTiles) from rounded inputs in
+  /// integer_layout().
+  void multiply_codes(std::uint64_t block, std::uint64_t count, std::uint64_t apart,
+                      const kernels::IntegerInput* inputs, std::uint64_t vectors, float* out, std::uint64_t out_stride,
+                      Scratch& scratch) const;
   /// One row, decoded (embedding lookup). out: (cols)
   void row(std::uint64_t index, float* out, Scratch& scratch) const;
 
