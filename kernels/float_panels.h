@@ -115,26 +115,37 @@ struct Totals {
   }
 };
 
-template <class Type, AddPanel* kAddPanel>
-void multiply_rows_of(const FloatRows& rows, const float* x, u64 x_stride, u64 vectors, u64 cols, float* out,
-                      u64 out_stride) noexcept {
-  alignas(64) float panel[kBlockCols * kRows];
+// Products of `rows` outputs with all vectors: add(first, width, x, some, totals) adds what the columns from `first` on
+// yield for some vectors, of which x is the first one's input there.
+template <class Add>
+void in_blocks(u64 rows, const float* x, u64 x_stride, u64 vectors, u64 cols, float* out, u64 out_stride,
+               const Add& add) noexcept {
   Totals totals;
   for (u64 begin = 0; begin < vectors; begin += kVectorsOfChunk) {
     const u64 some = vectors - begin < kVectorsOfChunk ? vectors - begin : kVectorsOfChunk;
     totals.clear(some);
     for (u64 first = 0; first < cols; first += kBlockCols) {
       const u64 width = cols - first < kBlockCols ? cols - first : kBlockCols;
-      for (u64 r = 0; r < rows.count; r += kRows) {
-        const u64 count = rows.count - r < kRows ? rows.count - r : kRows;
-        const auto* const at = static_cast<const typename Type::Element*>(rows.elements) + r * rows.stride;
-        fill_panel<Type>(at, rows.stride, count, first, width, panel);
-        fetch<Type>(at + first + kBlockCols, rows.stride, count);
-        kAddPanel(panel, width, x + begin * x_stride + first, x_stride, some, totals.of + r);
-      }
+      add(first, width, x + begin * x_stride + first, some, totals.of);
     }
-    totals.move(some, rows.count, out + begin * out_stride, out_stride);
+    totals.move(some, rows, out + begin * out_stride, out_stride);
   }
+}
+
+template <class Type, AddPanel* kAddPanel>
+void multiply_rows_of(const FloatRows& rows, const float* x, u64 x_stride, u64 vectors, u64 cols, float* out,
+                      u64 out_stride) noexcept {
+  alignas(64) float panel[kBlockCols * kRows];
+  const auto add = [&](u64 first, u64 width, const float* at_x, u64 some, float* totals) {
+    for (u64 r = 0; r < rows.count; r += kRows) {
+      const u64 count = rows.count - r < kRows ? rows.count - r : kRows;
+      const auto* const at = static_cast<const typename Type::Element*>(rows.elements) + r * rows.stride;
+      fill_panel<Type>(at, rows.stride, count, first, width, panel);
+      fetch<Type>(at + first + kBlockCols, rows.stride, count);
+      kAddPanel(panel, width, at_x, x_stride, some, totals + r);
+    }
+  };
+  in_blocks(rows.count, x, x_stride, vectors, cols, out, out_stride, add);
 }
 
 template <AddPanel* kAddPanel>
@@ -150,16 +161,10 @@ void multiply_rows(const FloatRows& rows, const float* x, u64 x_stride, u64 vect
 template <AddPanel* kAddPanel>
 void panel_dot(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* out,
                u64 out_stride) noexcept {
-  Totals totals;
-  for (u64 begin = 0; begin < vectors; begin += kVectorsOfChunk) {
-    const u64 some = vectors - begin < kVectorsOfChunk ? vectors - begin : kVectorsOfChunk;
-    totals.clear(some);
-    for (u64 first = 0; first < cols; first += kBlockCols) {
-      const u64 width = cols - first < kBlockCols ? cols - first : kBlockCols;
-      kAddPanel(panel + first * kRows, width, x + begin * x_stride + first, x_stride, some, totals.of);
-    }
-    totals.move(some, kRows, out + begin * out_stride, out_stride);
-  }
+  in_blocks(kRows, x, x_stride, vectors, cols, out, out_stride,
+            [&](u64 first, u64 width, const float* at_x, u64 some, float* totals) {
+              kAddPanel(panel + first * kRows, width, at_x, x_stride, some, totals);
+            });
 }
 
 }  // namespace

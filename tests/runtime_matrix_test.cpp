@@ -2,9 +2,11 @@
 // bound.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <random>
+#include <string>
 
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
@@ -312,6 +314,44 @@ TEST_CASE("workers share out the blocks of all products, each once, for one vect
           wrong += outs[0][i * 2 * stride + r] != outs[1][i * 2 * stride + r] || outs[0][i * 2 * stride + r] == -7;
       }
       CHECK(wrong == 0);
+    }
+  }
+  ingot::set_thread_count(usual);
+}
+
+TEST_CASE("one vector: what is read in long streams yields what block after block yields") {
+  std::mt19937 random(18);
+  const int usual = ingot::thread_count();
+  for (const char* name : {"f16", "bf16", "u4 zero 8", "nf4", "i8"}) {
+    const std::vector<Case> all = cases();
+    const auto one = std::find_if(all.begin(), all.end(), [&](const Case& c) { return c.name == std::string(name); });
+    REQUIRE(one != all.end());
+    for (const std::uint64_t rows : {37, 100, 150, 700}) {
+      constexpr std::uint64_t kCols = 96;
+      const Matrix matrix(random_tensor(random, one->scheme, rows, kCols), Matrix::RowOrder::logical,
+                          runtime::Numerics::fast);
+      std::vector<float> x(kCols), expected(rows), got(rows);
+      for (float& value : x) value = static_cast<float>(random() % 2001) / 1000 - 1;
+      std::vector<runtime::Scratch> scratch(2);
+      for (runtime::Scratch& each : scratch) matrix.reserve(each);
+      const auto& layout = matrix.integer_layout();
+      if (layout) scratch[0].inputs.add(matrix.kernels(), x.data(), kCols, 1, kCols, *layout);
+      for (std::uint64_t block = 0; block < matrix.blocks(); ++block) {
+        if (layout) {
+          const auto* const inputs = scratch[0].inputs.find(x.data(), *layout);
+          matrix.multiply_codes(block, 1, 1, inputs, 1, expected.data(), rows, scratch[0]);
+        } else {
+          matrix.multiply_floats(block, 1, x.data(), kCols, 1, expected.data(), rows, scratch[0]);
+        }
+      }
+      for (const int threads : {1, 2}) {
+        INFO(std::string(name) << ", " << rows << " rows, " << threads << " threads");
+        ingot::set_thread_count(threads);
+        std::fill(got.begin(), got.end(), -7.0f);
+        const runtime::Product product = {&matrix, x.data(), kCols, got.data(), rows, nullptr};
+        runtime::multiply({&product, 1}, 1, scratch);
+        CHECK(got == expected);
+      }
     }
   }
   ingot::set_thread_count(usual);
