@@ -10,6 +10,7 @@
 #include "converters/registry.h"
 #include "converters/step_source.h"
 #include "format/base/parallel.h"
+#include "format/tensor/block_hasher.h"
 #include "format/tensor/bulk.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
@@ -39,6 +40,14 @@ double largest(const double (&lanes)[tensor::Differences::kLanes]) noexcept {
   return *std::max_element(std::begin(lanes), std::end(lanes));
 }
 
+/// Read at once where that costs nothing: so few that they stay in the first-level cache from one loop to the next.
+constexpr std::uint64_t kPieceElems = 4096;
+
+/// Numbers that lie in the order of the values: any piece can be read by itself. Codes are read by whole tiles.
+bool reads_in_pieces(const Tensor& tensor) {
+  return tensor.scheme.is_plain() && tensor.transforms.empty() && tensor.planes->view(0).has_value();
+}
+
 /// |b - a| as tensor::Differences means it; 0 where the two are the same value.
 double error_of(float a, float b) noexcept {
   if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
@@ -52,6 +61,8 @@ class Comparison {
   Comparison(const Tensor& a, const Tensor& b)
       : a_(a),
         b_(b),
+        pieces_of_a_(reads_in_pieces(a)),
+        pieces_of_b_(reads_in_pieces(b)),
         grid_(float_grid(b.scheme)),
         builder_a_(a.shape),
         builder_b_(b.shape),
@@ -68,11 +79,22 @@ class Comparison {
     const std::size_t count = static_cast<std::size_t>(std::min(kFingerprintBlockElems, elements - begin));
     tally.a.resize(count);
     tally.b.resize(count);
-    a_.read(begin, tally.a, worker);
-    b_.read(begin, tally.b, worker);
-    builder_a_.add_block(block, tally.a);
-    builder_b_.add_block(block, tally.b);
-    add_differences(tally, begin, count, worker);
+    if (!pieces_of_a_) a_.read(begin, tally.a, worker);
+    if (!pieces_of_b_) b_.read(begin, tally.b, worker);
+    read_steps(tally, begin, count, worker);
+    tensor::BlockHasher hash_a, hash_b;
+    for (std::size_t from = 0; from < count; from += kPieceElems) {
+      const std::size_t some = std::min<std::size_t>(kPieceElems, count - from);
+      const std::span<float> a(tally.a.data() + (pieces_of_a_ ? 0 : from), some);
+      const std::span<float> b(tally.b.data() + (pieces_of_b_ ? 0 : from), some);
+      if (pieces_of_a_) a_.read(begin + from, a, worker);
+      if (pieces_of_b_) b_.read(begin + from, b, worker);
+      hash_a.add(a);
+      hash_b.add(b);
+      add_differences(tally, begin, begin + from, a, b);
+    }
+    builder_a_.add_hash(block, hash_a.digest());
+    builder_b_.add_hash(block, hash_b.digest());
   }
 
   void done_with(std::uint64_t begin, std::uint64_t end) const {
@@ -110,19 +132,25 @@ class Comparison {
   }
 
  private:
-  void add_differences(Tally& tally, std::uint64_t begin, std::size_t count, int worker) {
+  void read_steps(Tally& tally, std::uint64_t begin, std::size_t count, int worker) {
+    if (!step_sizes_) return;
+    const std::uint64_t first = begin / run_elems_, last = (begin + count - 1) / run_elems_;
+    tally.steps.resize(last - first + 1);
+    step_sizes_->read(first, tally.steps, worker);
+  }
+
+  /// Of a piece that begins at element `begin`, in the block that begins at `block_begin`.
+  void add_differences(Tally& tally, std::uint64_t block_begin, std::uint64_t begin, std::span<const float> a,
+                       std::span<const float> b) {
     tensor::Steps steps;
     if (grid_) steps.grid = *grid_;
     if (step_sizes_) {
-      const std::uint64_t first = begin / run_elems_, last = (begin + count - 1) / run_elems_;
-      tally.steps.resize(last - first + 1);
-      step_sizes_->read(first, tally.steps, worker);
-      steps.sizes = tally.steps.data();
+      steps.sizes = tally.steps.data() + (begin / run_elems_ - block_begin / run_elems_);
       steps.run_elems = run_elems_;
-      steps.skipped = begin - first * run_elems_;
+      steps.skipped = begin % run_elems_;
     }
     tensor::Differences sum;
-    tensor::bulk().add_differences(tally.a.data(), tally.b.data(), steps, count, sum);
+    tensor::bulk().add_differences(a.data(), b.data(), steps, a.size(), sum);
     tally.differing += sum.differing;
     tally.squared_error += total(sum.squared_error);
     tally.squared_value += total(sum.squared_value);
@@ -136,11 +164,12 @@ class Comparison {
     if (worst_error <= tally.worst_error) return;
     tally.worst_error = worst_error;
     std::size_t i = 0;
-    while (error_of(tally.a[i], tally.b[i]) != worst_error) ++i;
+    while (error_of(a[i], b[i]) != worst_error) ++i;
     tally.worst_element = begin + i;
   }
 
   tensor::ValueReader a_, b_;
+  bool pieces_of_a_, pieces_of_b_;
   std::optional<tensor::ValueReader> step_sizes_;
   std::uint64_t run_elems_ = 1;
   std::optional<tensor::FloatGrid> grid_;

@@ -35,6 +35,7 @@ enum class BlockKind : std::uint8_t {
 struct BlockCodec {
   void (*split)(const std::byte* blocks, std::uint64_t count, const MutableRowView& row) noexcept;
   void (*join)(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept;
+  bool has_codes_apart = false;  // split() may be called without a place for codes: only parameters are wanted
 };
 
 struct BlockType {

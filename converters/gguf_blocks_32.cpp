@@ -13,6 +13,7 @@ constexpr std::uint64_t kF16Bytes = 2;
 void split_q4_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 18) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
+    if (row.codes == nullptr) continue;
     split_nibbles<16>(block + 2, row.codes + b * 32);
   }
 }
@@ -25,6 +26,7 @@ void split_q4_1(const std::byte* block, std::uint64_t count, const MutableRowVie
   for (std::uint64_t b = 0; b < count; ++b, block += 20) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
     copy_bytes(block + 2, row.parameters[1] + b * kF16Bytes, kF16Bytes);
+    if (row.codes == nullptr) continue;
     split_nibbles<16>(block + 4, row.codes + b * 32);
   }
 }
@@ -44,6 +46,7 @@ void add_fifth_bits(const std::byte* high, std::uint8_t* codes) noexcept {
 void split_q5_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 22) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
+    if (row.codes == nullptr) continue;
     split_nibbles<16>(block + 6, row.codes + b * 32);
     add_fifth_bits(block + 2, row.codes + b * 32);
   }
@@ -57,6 +60,7 @@ void split_q5_1(const std::byte* block, std::uint64_t count, const MutableRowVie
   for (std::uint64_t b = 0; b < count; ++b, block += 24) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
     copy_bytes(block + 2, row.parameters[1] + b * kF16Bytes, kF16Bytes);
+    if (row.codes == nullptr) continue;
     split_nibbles<16>(block + 8, row.codes + b * 32);
     add_fifth_bits(block + 4, row.codes + b * 32);
   }
@@ -69,6 +73,7 @@ void join_q5_1(const RowView& row, std::uint64_t count, std::byte* blocks) noexc
 void split_q8_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 34) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
+    if (row.codes == nullptr) continue;
     copy_bytes(block + 2, reinterpret_cast<std::byte*>(row.codes) + b * 32, 32);
   }
 }
@@ -181,13 +186,13 @@ void join_q2_0(const RowView& row, std::uint64_t count, std::byte* block) noexce
 
 }  // namespace
 
-const BlockCodec kCodecQ4_0 = {split_q4_0, join_q4_0};
-const BlockCodec kCodecQ4_1 = {split_q4_1, join_q4_1};
-const BlockCodec kCodecQ5_0 = {split_q5_0, join_q5_0};
-const BlockCodec kCodecQ5_1 = {split_q5_1, join_q5_1};
-const BlockCodec kCodecQ8_0 = {split_q8_0, join_q8_0};
+const BlockCodec kCodecQ4_0 = {split_q4_0, join_q4_0, true};
+const BlockCodec kCodecQ4_1 = {split_q4_1, join_q4_1, true};
+const BlockCodec kCodecQ5_0 = {split_q5_0, join_q5_0, true};
+const BlockCodec kCodecQ5_1 = {split_q5_1, join_q5_1, true};
+const BlockCodec kCodecQ8_0 = {split_q8_0, join_q8_0, true};
 const BlockCodec kCodecQ8_1 = {split_q8_1, join_q8_1};
-const BlockCodec kCodecIq4Nl = {split_q4_0, join_q4_0};
+const BlockCodec kCodecIq4Nl = {split_q4_0, join_q4_0, true};
 const BlockCodec kCodecMxfp4 = {split_mxfp4, join_mxfp4};
 const BlockCodec kCodecNvfp4 = {split_nvfp4, join_nvfp4};
 const BlockCodec kCodecQ1_0 = {split_q1_0, join_q1_0};

@@ -206,6 +206,40 @@ bool all_finite(std::span<const float> values) noexcept {
   return (tops & kTop) == 0;
 }
 
+/// The same of stored elements of 16 bits.
+bool all_finite(Bytes halves, std::uint16_t exponent, std::uint16_t one) noexcept {
+  std::uint16_t tops = 0;
+  for (std::size_t i = 0; i + 1 < halves.size(); i += 2) {
+    std::uint16_t half = 0;
+    std::memcpy(&half, halves.data() + i, sizeof half);
+    tops = static_cast<std::uint16_t>(tops | ((half & exponent) + one));
+  }
+  return (tops & 0x8000) == 0;
+}
+
+/// Infinities and NaN of a tensor that is numbers of 16 bits in a file are found where they lie.
+class StoredHalves {
+ public:
+  explicit StoredHalves(const Tensor& tensor) {
+    const tensor::DType type = tensor.scheme.codes.type;
+    if (!tensor.scheme.is_plain() || (type != tensor::DType::bf16 && type != tensor::DType::f16)) return;
+    const std::optional<Bytes> view = tensor.planes->view(0);
+    if (!view || view->size() != 2 * tensor.elements()) return;
+    bytes_ = *view;
+    exponent_ = type == tensor::DType::bf16 ? 0x7F80 : 0x7C00;
+    one_ = type == tensor::DType::bf16 ? 0x0080 : 0x0400;
+  }
+  [[nodiscard]] bool has_them() const noexcept { return !bytes_.empty(); }
+  /// In the order of the file: a transform moves values, and one that adds keeps them finite.
+  [[nodiscard]] bool are_finite(std::uint64_t begin, std::uint64_t count) const noexcept {
+    return all_finite(bytes_.subspan(2 * begin, 2 * count), exponent_, one_);
+  }
+
+ private:
+  Bytes bytes_;
+  std::uint16_t exponent_ = 0, one_ = 0;
+};
+
 /// Converts every value and back; once one is known to change, only infinities and NaN are of interest.
 void scan_values(const TensorPlan& plan, const Encoder& encoder, ScanBuffers& buffers, ScanResult& result) {
   const std::vector<float>& values = buffers.values;
@@ -232,13 +266,19 @@ void scan_values(const TensorPlan& plan, const Encoder& encoder, ScanBuffers& bu
 void scan(const TensorPlan& plan, ScanResult& result) {
   const Encoder& encoder = *find_encoder(plan.type->name);
   tensor::ValueReader reader(*plan.source);
+  const StoredHalves halves(*plan.source);
   const std::uint64_t elements = reader.elements();
   std::vector<ScanBuffers> buffers(static_cast<std::size_t>(thread_count()));
   parallel_for(ceil_div(elements, kScanElems), kScansAtOnce, [&](std::uint64_t begin, std::uint64_t end, int worker) {
     ScanBuffers& own = buffers[static_cast<std::size_t>(worker)];
     for (std::uint64_t piece = begin; piece < end; ++piece) {
       if (!result.equal && (encoder.holds_non_finite || !result.finite)) return;
-      own.values.resize(std::min(kScanElems, elements - piece * kScanElems));
+      const std::uint64_t count = std::min(kScanElems, elements - piece * kScanElems);
+      if (!result.equal && halves.has_them()) {
+        if (!halves.are_finite(piece * kScanElems, count)) result.finite = false;
+        continue;
+      }
+      own.values.resize(count);
       reader.read(piece * kScanElems, own.values, worker);
       scan_values(plan, encoder, own, result);
     }

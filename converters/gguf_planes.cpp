@@ -114,7 +114,7 @@ class SplitPlanes final : public tensor::PlaneSource {
 
 /// Plain-side buffers of one unit.
 struct UnitBuffers {
-  std::vector<std::uint8_t> codes;
+  std::unique_ptr<std::uint8_t[]> codes;  // (rows of a unit, columns); null: nobody asked for them
   std::array<std::vector<std::byte>, kMaxParameterPlanes> parameters;
   std::array<std::uint64_t, kMaxParameterPlanes> row_bytes{};
   std::vector<std::byte> unwanted;  // target of a code slice that nobody asked for
@@ -122,7 +122,7 @@ struct UnitBuffers {
 
 void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const {
   UnitBuffers buffers;
-  buffers.codes.resize(geometry_.rows_per_unit * geometry_.cols);
+  const std::uint64_t unit_codes = geometry_.rows_per_unit * geometry_.cols;
   std::array<std::size_t, kMaxParameterPlanes> parameter_index{};
   std::size_t parameter_count = 0, slice_count = 0;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
@@ -133,29 +133,31 @@ void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, s
     buffers.parameters[parameter_count].resize(geometry_.rows_per_unit * buffers.row_bytes[parameter_count]);
     parameter_index[parameter_count++] = i;
   }
-  for (std::size_t i = 0; i < slice_count; ++i)
+  bool codes_wanted = false;
+  for (std::size_t i = 0; i < slice_count; ++i) codes_wanted |= out[i] != nullptr;
+  if (codes_wanted || !type_.codec->has_codes_apart)
+    buffers.codes = std::make_unique_for_overwrite<std::uint8_t[]>(unit_codes);
+  for (std::size_t i = 0; codes_wanted && i < slice_count; ++i)
     buffers.unwanted.resize(std::max<std::size_t>(buffers.unwanted.size(), specs_[i].unit_bytes));
 
   const std::uint64_t row_bytes = row_blocks_ * type_.block_bytes;
   for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit) {
     const std::uint64_t rows = rows_in(unit);
     if (rows < geometry_.rows_per_unit) {
-      std::fill(buffers.codes.begin(), buffers.codes.end(), std::uint8_t{0});
+      if (buffers.codes) std::fill_n(buffers.codes.get(), unit_codes, std::uint8_t{0});
       for (auto& bytes : buffers.parameters) std::fill(bytes.begin(), bytes.end(), std::byte{0});
     }
     for (std::uint64_t r = 0; r < rows; ++r) {
-      MutableRowView row{buffers.codes.data() + r * geometry_.cols, {}};
+      MutableRowView row{buffers.codes ? buffers.codes.get() + r * geometry_.cols : nullptr, {}};
       for (std::size_t p = 0; p < parameter_count; ++p)
         row.parameters[p] = buffers.parameters[p].data() + r * buffers.row_bytes[p];
       type_.codec->split(data_.data() + (first_row(unit) + r) * row_bytes, row_blocks_, row);
     }
     std::byte* slices[3] = {};
-    bool codes_wanted = false;
-    for (std::size_t i = 0; i < slice_count; ++i) {
-      codes_wanted |= out[i] != nullptr;
+    for (std::size_t i = 0; codes_wanted && i < slice_count; ++i) {
       slices[i] = out[i] != nullptr ? out[i] + (unit - unit_begin) * specs_[i].unit_bytes : buffers.unwanted.data();
     }
-    if (codes_wanted) tensor::pack_unit(geometry_, code_bits_, buffers.codes.data(), slices);
+    if (codes_wanted) tensor::pack_unit(geometry_, code_bits_, buffers.codes.get(), slices);
     for (std::size_t p = 0; p < parameter_count; ++p) {
       const PlaneSpec& spec = specs_[parameter_index[p]];
       if (out[parameter_index[p]] == nullptr) continue;

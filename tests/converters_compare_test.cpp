@@ -98,10 +98,37 @@ TEST_CASE("steps_are_the_scales_of_every_element") {
           const double error = std::fabs(static_cast<double>(moved[at]) - values[at]);
           const convert::ValueComparison comparison = convert::compare_values(plain_f32(coded.shape, moved), coded);
           CAPTURE(at);
+          CHECK(comparison.worst_element == at);
+          CHECK(comparison.fingerprint_b == tensor::fingerprint(coded));
           CHECK(comparison.worst_error == error);
           CHECK(comparison.worst_error_steps == error / std::fabs(static_cast<double>(sizes[at])));
         }
       }
+    }
+  }
+}
+
+/// Numbers are read piece by piece, codes tile by tile, whichever side they are on.
+TEST_CASE("both_sides_are_hashed_and_compared_whole") {
+  std::mt19937_64 random(10);
+  tensor::Scheme scheme;
+  scheme.codes = {tensor::CodeKind::number, tensor::DType::i8, {}};
+  scheme.scales.push_back({tensor::DType::f16, {1, 32}});
+  for (const tensor::Shape& shape : {tensor::Shape{72, 1120}, tensor::Shape{3, 32}, tensor::Shape{64, 1024}}) {
+    tensor::Tensor coded = test::as_tensor(test::random_tensor(shape, scheme, tensor::Packing::tiles, true, random));
+    coded.name = "t";
+    std::vector<float> values(coded.elements());
+    tensor::decode_logical(coded, values);
+    const std::size_t moved[] = {1, values.size() / 2 + 5, values.size() - 1};
+    for (const std::size_t at : moved) values[at] = 1e30f;
+    const tensor::Tensor numbers = plain_f32(shape, values);
+    for (const bool turned : {false, true}) {
+      const tensor::Tensor &a = turned ? coded : numbers, &b = turned ? numbers : coded;
+      const convert::ValueComparison comparison = convert::compare_values(a, b);
+      CHECK(comparison.differing == 3);
+      CHECK(comparison.elements == values.size());
+      CHECK(comparison.fingerprint_a == tensor::fingerprint(a));
+      CHECK(comparison.fingerprint_b == tensor::fingerprint(b));
     }
   }
 }

@@ -208,6 +208,31 @@ TEST_CASE("join_inverts_split_for_every_type_with_one_encoding") {
   }
 }
 
+TEST_CASE("parameters_that_are_read_alone_are_those_that_are_read_with_codes") {
+  std::mt19937_64 random(4);
+  for (const BlockType& type : convert::gguf::block_types()) {
+    if (type.kind != BlockKind::coded) continue;
+    CAPTURE(type.name);
+    const tensor::Shape shape = {37, 3ull * type.block_elems};
+    const std::vector<std::byte> bytes = random_bytes(37 * 3 * type.block_bytes, random);
+    const Tensor tensor = tensor_over(type, bytes, shape);
+    const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
+    const std::uint64_t units = tensor.geometry().units;
+    std::vector<std::vector<std::byte>> all, alone;
+    std::vector<std::byte*> into_all, into_alone;
+    for (const tensor::PlaneSpec& spec : specs) {
+      all.emplace_back(units * spec.unit_bytes);
+      alone.emplace_back(units * spec.unit_bytes);
+      into_all.push_back(spec.sliced ? all.back().data() : nullptr);
+      into_alone.push_back(spec.sliced && !spec.role.starts_with("codes") ? alone.back().data() : nullptr);
+    }
+    tensor.planes->read_units(0, units, into_all);
+    tensor.planes->read_units(0, units, into_alone);
+    for (std::size_t i = 0; i < specs.size(); ++i)
+      if (into_alone[i] != nullptr) CHECK(alone[i] == all[i]);
+  }
+}
+
 TEST_CASE("pack_segment_refuses_what_the_tensor_does_not_hold") {
   std::mt19937_64 random(2);
   const BlockType& type = *convert::gguf::find_block_type("Q4_0");

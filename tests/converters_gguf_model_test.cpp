@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <functional>
 
@@ -154,6 +155,34 @@ TEST_CASE("lossy_schemes_are_forecast_as_such") {
   CHECK(std::any_of(q4_k.tensors.begin(), q4_k.tensors.end(), [](const auto& outcome) {
     return outcome.forecast == convert::ProofClass::refused && outcome.reason.find("Q4_K") != std::string::npos;
   }));
+}
+
+TEST_CASE("infinities_and_nan_among_16_bits_are_found_wherever_they_are") {
+  const auto forecast_of = [](tensor::DType type, std::uint16_t odd, std::size_t at) {
+    constexpr std::uint64_t kRows = 70, kCols = 1024;
+    Model model;
+    tensor::Tensor& tensor = model.tensors.emplace_back();
+    tensor.name = "odd.weight";
+    tensor.shape = {kRows, kCols};
+    tensor.scheme = tensor::Scheme::plain(type);
+    std::vector<std::vector<std::byte>> planes(1, std::vector<std::byte>(2 * kRows * kCols, std::byte{0x3A}));
+    std::memcpy(planes[0].data() + 2 * at, &odd, sizeof odd);
+    tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor.packing);
+    return convert::gguf::forecast_model(model, with_scheme("q8_0")).tensors.at(0).forecast;
+  };
+  using convert::ProofClass;
+  for (const std::size_t at : {0u, 65535u, 65536u, 70u * 1024u - 1u}) {
+    CAPTURE(at);
+    for (const std::uint16_t sign : {0x0000, 0x8000}) {
+      const auto signed_half = [&](int bits) { return static_cast<std::uint16_t>(bits | sign); };
+      for (const int bits : {0x7C00, 0x7C01, 0x7FFF})
+        CHECK(forecast_of(tensor::DType::f16, signed_half(bits), at) == ProofClass::refused);
+      CHECK(forecast_of(tensor::DType::f16, signed_half(0x7BFF), at) == ProofClass::requantized);
+      for (const int bits : {0x7F80, 0x7F81, 0x7FFF})
+        CHECK(forecast_of(tensor::DType::bf16, signed_half(bits), at) == ProofClass::refused);
+      CHECK(forecast_of(tensor::DType::bf16, signed_half(0x7C01), at) == ProofClass::requantized);
+    }
+  }
 }
 
 TEST_CASE("gguf_written_from_gguf_keeps_blocks_and_keys") {

@@ -7,6 +7,7 @@
 #include "converters/row_planes.h"
 #include "converters/unit_band.h"
 #include "converters/with_views.h"
+#include "tests/skip.h"
 #include "tests/streamed_planes.h"
 #include "tests/temporary_directory.h"
 
@@ -92,6 +93,24 @@ TEST_CASE("large_planes_lie_in_a_file_without_a_name_and_are_the_same") {
   const tensor::Tensor in_memory = with_views(test::streamed(matrix), buffers);
   CHECK_FALSE(buffers.large.has_value());
   CHECK(std::ranges::equal(*in_memory.planes->view(0), *matrix.planes->view(0)));
+}
+
+TEST_CASE("large_planes_leave_the_output_its_room") {
+  const test::TemporaryDirectory directory;
+  if (!ScratchBlock::create(directory.path(), 1)) return test::skip("no files without a name in a temporary directory");
+  const tensor::Tensor matrix = random_matrix(tensor::DType::u6, 80);
+  PlaneBuffers buffers;
+  buffers.scratch = directory.path();
+  buffers.large_bytes = 100;
+  const std::uint64_t available = std::filesystem::space(directory.path()).available;
+  for (const std::uint64_t left_free : {available / 2, 2 * available, available / 2}) {
+    buffers.left_free = left_free;
+    const tensor::Tensor viewed = with_views(test::streamed(matrix), buffers);
+    CAPTURE(left_free);
+    CHECK(buffers.large.has_value() == (left_free == available / 2));
+    for (std::size_t i = 0; i < matrix.plane_specs().size(); ++i)
+      CHECK(std::ranges::equal(*viewed.planes->view(i), *matrix.planes->view(i)));
+  }
 }
 
 /// Of such a parameter a band would take the row of another one.

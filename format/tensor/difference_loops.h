@@ -73,8 +73,8 @@ inline void store_wide(double* lanes, Wide value) noexcept {
   _mm256_storeu_pd(lanes, value.low);
   _mm256_storeu_pd(lanes + 4, value.high);
 }
-inline Wide widened(__m256 values) noexcept {
-  return {_mm256_cvtps_pd(_mm256_castps256_ps128(values)), _mm256_cvtps_pd(_mm256_extractf128_ps(values, 1))};
+inline Wide load_widened(const float* values) noexcept {
+  return {_mm256_cvtps_pd(_mm_loadu_ps(values)), _mm256_cvtps_pd(_mm_loadu_ps(values + 4))};
 }
 inline Wide product(Wide a, Wide b) noexcept { return {_mm256_mul_pd(a.low, b.low), _mm256_mul_pd(a.high, b.high)}; }
 inline void add_square(Wide& sum, Wide value) noexcept {
@@ -89,116 +89,134 @@ inline Wide distance(Wide a, Wide b) noexcept {
   return {_mm256_andnot_pd(sign, _mm256_sub_pd(b.low, a.low)), _mm256_andnot_pd(sign, _mm256_sub_pd(b.high, a.high))};
 }
 
-/// places_per_unit() of eight finite values, from the exponents in their bits; no grid has numbers below binary32's.
-inline Wide places_lanes(__m256i exponents, const FloatGrid& grid) noexcept {
-  const __m256i clamped = _mm256_max_epi32(exponents, _mm256_set1_epi32((127 + grid.min_exponent) << 23));
-  const __m256i top = _mm256_set1_epi32((1023 + 127 + grid.mantissa_bits) << 20);
-  const __m256i words = _mm256_sub_epi32(top, _mm256_srli_epi32(clamped, 3));  // the upper halves
-  const auto as_doubles = [](__m128i four) {
-    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_cvtepu32_epi64(four), 32));
-  };
-  return {as_doubles(_mm256_castsi256_si128(words)), as_doubles(_mm256_extracti128_si256(words, 1))};
+/// places_per_unit() of four finite values: their powers of two, turned over by a subtraction of exponents.
+inline __m256d places_lanes(__m256d values, __m256d least_power, __m256i top) noexcept {
+  const __m256d exponent = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7FF0000000000000));
+  const __m256d power = _mm256_max_pd(_mm256_and_pd(values, exponent), least_power);
+  return _mm256_castsi256_pd(_mm256_sub_epi64(top, _mm256_castpd_si256(power)));
+}
+inline Wide places_lanes(Wide values, const FloatGrid& grid) noexcept {
+  const auto exponent_bits = [](int exponent) { return static_cast<long long>(exponent) << 52; };
+  const __m256d least = _mm256_castsi256_pd(_mm256_set1_epi64x(exponent_bits(1023 + grid.min_exponent)));
+  const __m256i top = _mm256_set1_epi64x(exponent_bits(2 * 1023 + grid.mantissa_bits));
+  return {places_lanes(values.low, least, top), places_lanes(values.high, least, top)};
 }
 
-/// As add_difference() does one value, eight at a time; returns how many were done.
-template <bool by_grid>
-inline std::uint64_t add_by_eight(const float* a, const float* b, const FloatGrid& grid, std::uint64_t count,
-                                  RunErrors& run, Differences& sum) noexcept {
-  const __m256i special = _mm256_set1_epi32(0x7F800000);
-  Wide squared_value = load_wide(sum.squared_value), squared = load_wide(run.squared), worst = load_wide(run.worst);
-  Wide squared_places = load_wide(sum.squared_places), worst_places = load_wide(sum.worst_places);
-  Wide squared_steps{}, worst_steps{};
-  if constexpr (by_grid) {
-    squared_steps = load_wide(sum.squared_steps);
-    worst_steps = load_wide(sum.worst_steps);
-  }
-  std::uint64_t i = 0, differing = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const __m256 values = _mm256_loadu_ps(a + i), others = _mm256_loadu_ps(b + i);
-    const __m256i exponents = _mm256_and_si256(_mm256_castps_si256(values), special);
-    const __m256i other_exponents = _mm256_and_si256(_mm256_castps_si256(others), special);
-    const __m256i not_finite =
-        _mm256_or_si256(_mm256_cmpeq_epi32(exponents, special), _mm256_cmpeq_epi32(other_exponents, special));
-    if (_mm256_testz_si256(not_finite, not_finite) == 0) break;
-    const unsigned unequal = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(values, others, _CMP_NEQ_OQ)));
-    differing += static_cast<std::uint64_t>(__builtin_popcount(unequal));
-    const Wide from = widened(values);
-    add_square(squared_value, from);
-    const Wide error = distance(from, widened(others));
-    add_square(squared, error);
-    raise_to(worst, error);
-    const Wide places = product(error, places_lanes(exponents, kBinary32));
-    add_square(squared_places, places);
-    raise_to(worst_places, places);
-    if constexpr (by_grid) {
-      const Wide steps = product(error, places_lanes(exponents, grid));
-      add_square(squared_steps, steps);
-      raise_to(worst_steps, steps);
-    }
-  }
-  sum.differing += differing;
-  store_wide(sum.squared_value, squared_value);
-  store_wide(run.squared, squared);
-  store_wide(run.worst, worst);
-  store_wide(sum.squared_places, squared_places);
-  store_wide(sum.worst_places, worst_places);
-  if constexpr (by_grid) {
-    store_wide(sum.squared_steps, squared_steps);
-    store_wide(sum.worst_steps, worst_steps);
-  }
-  return i;
-}
-inline void add_lanes(double* lanes, Wide value) noexcept {
-  const Wide sum = load_wide(lanes);
-  store_wide(lanes, {_mm256_add_pd(sum.low, value.low), _mm256_add_pd(sum.high, value.high)});
-}
-inline void raise_lanes(double* lanes, Wide value) noexcept {
-  Wide largest = load_wide(lanes);
-  raise_to(largest, value);
-  store_wide(lanes, largest);
-}
 inline Wide quotient(Wide value, double divisor) noexcept {
   const __m256d by = _mm256_set1_pd(divisor);
   return {_mm256_div_pd(value.low, by), _mm256_div_pd(value.high, by)};
 }
+inline void add(Wide& sum, Wide value) noexcept {
+  sum.low = _mm256_add_pd(sum.low, value.low);
+  sum.high = _mm256_add_pd(sum.high, value.high);
+}
 
-inline void finish_lanes(const RunErrors& run, bool has_step, double step, Differences& sum) noexcept {
-  const Wide squared = load_wide(run.squared), worst = load_wide(run.worst);
-  add_lanes(sum.squared_error, squared);
-  raise_lanes(sum.worst_error, worst);
-  if (!has_step) return;
-  if (step > 0) add_lanes(sum.squared_steps, quotient(squared, step * step));
-  raise_lanes(sum.worst_steps, quotient(worst, step));
+/// Differences and RunErrors in registers.
+struct WideErrors {
+  Wide squared{}, worst{};
+};
+struct WideSums {
+  Wide squared_value, squared_error, squared_steps, squared_places, worst_error, worst_steps, worst_places;
+  std::uint64_t differing;
+  explicit WideSums(const Differences& sum) noexcept
+      : squared_value(load_wide(sum.squared_value)),
+        squared_error(load_wide(sum.squared_error)),
+        squared_steps(load_wide(sum.squared_steps)),
+        squared_places(load_wide(sum.squared_places)),
+        worst_error(load_wide(sum.worst_error)),
+        worst_steps(load_wide(sum.worst_steps)),
+        worst_places(load_wide(sum.worst_places)),
+        differing(sum.differing) {}
+  void store(Differences& sum) const noexcept {
+    store_wide(sum.squared_value, squared_value);
+    store_wide(sum.squared_error, squared_error);
+    store_wide(sum.squared_steps, squared_steps);
+    store_wide(sum.squared_places, squared_places);
+    store_wide(sum.worst_error, worst_error);
+    store_wide(sum.worst_steps, worst_steps);
+    store_wide(sum.worst_places, worst_places);
+    sum.differing = differing;
+  }
+};
+
+/// As add_difference() does one value; false, and nothing done, where one of the eight is not finite.
+template <bool by_grid>
+inline bool add_eight(const float* a, const float* b, const FloatGrid& grid, WideErrors& run, WideSums& sum) noexcept {
+  const __m256i special = _mm256_set1_epi32(0x7F800000);
+  const __m256 values = _mm256_loadu_ps(a), others = _mm256_loadu_ps(b);
+  const __m256i larger = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(values), special),
+                                          _mm256_and_si256(_mm256_castps_si256(others), special));
+  if (_mm256_movemask_epi8(_mm256_cmpeq_epi32(larger, special)) != 0) return false;
+  const unsigned unequal = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(values, others, _CMP_NEQ_OQ)));
+  sum.differing += static_cast<std::uint64_t>(__builtin_popcount(unequal));
+  const Wide from = load_widened(a);
+  add_square(sum.squared_value, from);
+  const Wide error = distance(from, load_widened(b));
+  add_square(run.squared, error);
+  raise_to(run.worst, error);
+  const Wide places = product(error, places_lanes(from, kBinary32));
+  add_square(sum.squared_places, places);
+  raise_to(sum.worst_places, places);
+  if constexpr (by_grid) {
+    const Wide steps = product(error, places_lanes(from, grid));
+    add_square(sum.squared_steps, steps);
+    raise_to(sum.worst_steps, steps);
+  }
+  return true;
+}
+
+/// As add_difference() does fewer than eight values, or some that are not finite.
+inline void add_one_by_one(const float* a, const float* b, std::uint64_t count, const FloatGrid& grid, bool by_grid,
+                           WideErrors& run, WideSums& sum) noexcept {
+  Differences stored;
+  RunErrors errors;
+  sum.store(stored);
+  store_wide(errors.squared, run.squared);
+  store_wide(errors.worst, run.worst);
+  for (std::uint64_t i = 0; i < count; ++i) add_difference(a[i], b[i], grid, by_grid, i, errors, stored);
+  sum = WideSums(stored);
+  run = {load_wide(errors.squared), load_wide(errors.worst)};
+}
+
+/// Adds what had to wait for the end of the run.
+inline void finish_wide(const WideErrors& run, const float* size, WideSums& sum) noexcept {
+  add(sum.squared_error, run.squared);
+  raise_to(sum.worst_error, run.worst);
+  if (size == nullptr) return;
+  const double step = __builtin_fabs(static_cast<double>(*size));
+  if (step > 0) add(sum.squared_steps, quotient(run.squared, step * step));
+  raise_to(sum.worst_steps, quotient(run.worst, step));
+}
+
+template <bool by_grid>
+void add_wide(const float* a, const float* b, const Steps& steps, std::uint64_t count, Differences& sum) noexcept {
+  WideSums wide(sum);
+  const float* size = steps.sizes;
+  std::uint64_t end = by_grid ? count : steps.run_elems - steps.skipped;
+  for (std::uint64_t begin = 0; begin < count; begin = end, end += steps.run_elems) {
+    if (end > count) end = count;
+    WideErrors run;
+    for (std::uint64_t i = begin; i < end; i += kLanes) {
+      if (end - i >= kLanes && add_eight<by_grid>(a + i, b + i, steps.grid, run, wide)) continue;
+      const std::uint64_t some = end - i < kLanes ? end - i : kLanes;
+      add_one_by_one(a + i, b + i, some, steps.grid, by_grid, run, wide);
+    }
+    finish_wide(run, size, wide);
+    if (!by_grid) ++size;
+  }
+  wide.store(sum);
 }
 #endif
 
 /// Adds what had to wait for the end of the run, whose size may be null.
 inline void finish_run(const RunErrors& run, const float* size, Differences& sum) noexcept {
   const double step = size == nullptr ? 0 : __builtin_fabs(static_cast<double>(*size));
-#ifdef __AVX2__
-  finish_lanes(run, size != nullptr, step, sum);
-#else
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     sum.squared_error[lane] += run.squared[lane];
     raise_to(sum.worst_error[lane], run.worst[lane]);
     if (size == nullptr) continue;
     if (step > 0) sum.squared_steps[lane] += run.squared[lane] / (step * step);
     raise_to(sum.worst_steps[lane], run.worst[lane] / step);
-  }
-#endif
-}
-
-inline void add_run(const float* a, const float* b, const FloatGrid& grid, bool by_grid, std::uint64_t count,
-                    RunErrors& run, Differences& sum) noexcept {
-  std::uint64_t i = 0;
-  while (i < count) {
-#ifdef __AVX2__
-    if (!by_grid) i += add_by_eight<false>(a + i, b + i, grid, count - i, run, sum);
-    if (by_grid && grid.min_exponent >= kBinary32.min_exponent)
-      i += add_by_eight<true>(a + i, b + i, grid, count - i, run, sum);
-#endif
-    const std::uint64_t end = i + kLanes < count ? i + kLanes : count;  // the rest, or what is not finite
-    for (; i < end; ++i) add_difference(a[i], b[i], grid, by_grid, i % kLanes, run, sum);
   }
 }
 
@@ -209,13 +227,18 @@ inline void clear(RunErrors& run) noexcept {
 void loop_add_differences(const float* a, const float* b, const Steps& steps, std::uint64_t count,
                           Differences& sum) noexcept {
   const bool by_grid = steps.sizes == nullptr;
+#ifdef __AVX2__
+  if (!by_grid) return add_wide<false>(a, b, steps, count, sum);
+  if (steps.grid.min_exponent >= kBinary32.min_exponent) return add_wide<true>(a, b, steps, count, sum);
+#endif
   const float* size = steps.sizes;
   std::uint64_t end = by_grid ? count : steps.run_elems - steps.skipped;
   for (std::uint64_t begin = 0; begin < count; begin = end, end += steps.run_elems) {
     if (end > count) end = count;
     RunErrors run;
     clear(run);
-    add_run(a + begin, b + begin, steps.grid, by_grid, end - begin, run, sum);
+    for (std::uint64_t i = begin; i < end; ++i)
+      add_difference(a[i], b[i], steps.grid, by_grid, (i - begin) % kLanes, run, sum);
     finish_run(run, size, sum);
     if (!by_grid) ++size;
   }

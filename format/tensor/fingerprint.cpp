@@ -5,6 +5,7 @@
 
 #include "format/base/error.h"
 #include "format/base/parallel.h"
+#include "format/tensor/block_hasher.h"
 #include "format/tensor/canonical_tiles.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/logical_decoder.h"
@@ -59,16 +60,21 @@ std::uint64_t block_elems(std::uint64_t block, std::uint64_t elements) noexcept 
 }
 
 /// Canonicalizes and hashes in pieces that stay in the first-level cache.
-Hash128 hash_canonical(const void* values, std::uint64_t element_bytes, Canonicalize canonicalize,
-                       std::uint64_t count) {
+void add_canonical(Hasher128& hasher, const void* values, std::uint64_t element_bytes, Canonicalize canonicalize,
+                   std::uint64_t count) {
   constexpr std::uint64_t kPieceElems = 2048;
   std::uint32_t canonical[kPieceElems];
-  Hasher128 hasher;
   for (std::uint64_t at = 0; at < count; at += kPieceElems) {
     const std::uint64_t elems = std::min(kPieceElems, count - at);
     canonicalize(static_cast<const std::byte*>(values) + at * element_bytes, canonical, elems);
     hasher.update(std::as_bytes(std::span(canonical).first(elems)));
   }
+}
+
+Hash128 hash_canonical(const void* values, std::uint64_t element_bytes, Canonicalize canonicalize,
+                       std::uint64_t count) {
+  Hasher128 hasher;
+  add_canonical(hasher, values, element_bytes, canonicalize, count);
   return hasher.digest();
 }
 
@@ -199,6 +205,10 @@ Hash128 fingerprint(const Tensor& tensor) {
   const Hash128 result = opaque ? fingerprint_opaque(tensor) : fingerprint_values(tensor);
   tensor.planes->done_with(0, tensor.geometry().units);
   return result;
+}
+
+void BlockHasher::add(std::span<const float> values) {
+  add_canonical(hasher_, values.data(), sizeof(float), bulk().canonical_f32, values.size());
 }
 
 FingerprintBuilder::FingerprintBuilder(const Shape& logical_shape) : shape_(logical_shape) {
