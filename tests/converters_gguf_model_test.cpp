@@ -175,7 +175,7 @@ TEST_CASE("infinities_and_nan_among_16_bits_are_found_wherever_they_are") {
   using convert::ProofClass;
   for (const std::uint64_t at : {std::uint64_t{0}, std::uint64_t{65535}, std::uint64_t{65536}, elements - 1}) {
     CAPTURE(at);
-    for (const std::uint16_t sign : {0x0000, 0x8000}) {
+    for (const int sign : {0x0000, 0x8000}) {
       const auto signed_half = [&](int bits) { return static_cast<std::uint16_t>(bits | sign); };
       for (const int bits : {0x7C00, 0x7C01, 0x7FFF})
         CHECK(forecast_of(tensor::DType::f16, signed_half(bits), at) == ProofClass::refused);
