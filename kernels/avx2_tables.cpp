@@ -98,7 +98,9 @@ __m256 eight_scales(const void* elements, u64 half) noexcept {
   return _mm256_cvtph_ps(_mm_loadu_si128(at));
 }
 template <ParameterType kType>
-constexpr u64 kScaleBytes = kType == ParameterType::f32 ? 4 : kType == ParameterType::f16 ? 2 : 1;
+constexpr u64 kScaleBytes = kType == ParameterType::f32   ? 4
+                            : kType == ParameterType::f16 ? 2
+                                                          : 1;
 
 // Adds what `count` segments from `first` on yield to the totals of kTiles tiles. `first` begins a group.
 template <bool kWide, u64 kLines, ParameterType kType, int kTiles>
@@ -166,8 +168,8 @@ Kernels kernels_for(bool is_wide, u64 step, ParameterType type) noexcept {
 
 bool is_read_in_place(const TileParameters& scales) noexcept {
   if (scales.steps != nullptr || scales.negated) return false;
-  return scales.type == ParameterType::f32 || scales.type == ParameterType::f16 ||
-         scales.type == ParameterType::e8m0 || scales.type == ParameterType::e4m3;
+  return scales.type == ParameterType::f32 || scales.type == ParameterType::f16 || scales.type == ParameterType::e8m0 ||
+         scales.type == ParameterType::e4m3;
 }
 
 // Tiles whose scales are widened first, some groups after the others.
