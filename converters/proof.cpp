@@ -87,8 +87,11 @@ std::vector<std::uint8_t> find_written_bytes(const tensor::Model& source, const 
   if (taken.size() != found.size()) return found;
   parallel_for(found.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
     for (std::uint64_t i = begin; i < end; ++i) {
-      const Tensor* counterpart = written.find(source.tensors[i].name);
-      found[i] = counterpart != nullptr && are_written_bytes(source.tensors[i], *counterpart, taken[i]) ? 1 : 0;
+      const Tensor& tensor = source.tensors[i];
+      const Tensor* counterpart = written.find(tensor.name);
+      if (counterpart == nullptr || !are_written_bytes(tensor, *counterpart, taken[i])) continue;
+      found[i] = 1;
+      for (const Tensor* one : {&tensor, counterpart}) one->planes->done_with(0, one->geometry().units);
     }
   });
   return found;

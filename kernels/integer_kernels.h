@@ -36,9 +36,9 @@ inline constexpr int kEntryParts = 64;  // that each part of an entry may be
 
 /// What codes of 4 bits stand for, as integers: entry = 64 * high + low, and value = scale * (entry - zero point) with
 /// one constant zero point. Both parts are below 64: four products with rounded inputs fit 16 bits. A table of
-/// multiples of one step below 2^12 is exact so. Any other is stretched until its greatest magnitude a is about 2000,
-/// where the entries round best, and then is wrong by half a step at most: a/4094 (NF4: a/6466), a sixteenth of what
-/// rounding an input to 127 steps may change.
+/// multiples of one step, 2047 of them at most, is exact so. Any other is stretched until its greatest magnitude a is
+/// about 2000, where the entries round best, and then is wrong by half a step at most: a/4094 (NF4: a/6466), a sixteenth
+/// of what rounding an input to 127 steps may change.
 struct EntryTable {
   std::uint8_t low[16], high[16];
   bool is_wide;  // else all entries are below 32, `high` is zero

@@ -168,6 +168,7 @@ TEST_CASE("infinities_and_nan_among_16_bits_are_found_wherever_they_are") {
     std::vector<std::vector<std::byte>> planes(1, std::vector<std::byte>(2 * elements, std::byte{0x3A}));
     std::memcpy(planes[0].data() + 2 * at, &odd, sizeof odd);
     tensor.planes = tensor::planes_in_memory(std::move(planes), tensor.shape, tensor.scheme, tensor.packing);
+    REQUIRE(tensor.planes->view(0).has_value());
     for (const auto& outcome : convert::gguf::forecast_model(model, with_scheme("q8_0")).tensors)
       if (outcome.name == tensor.name) return outcome.forecast;
     return convert::ProofClass::exact;
