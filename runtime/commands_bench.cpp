@@ -13,6 +13,7 @@
 #include "runtime/matrix.h"
 #include "runtime/peer.h"
 #include "runtime/speed.h"
+#include "runtime/statistics.h"
 
 namespace ingot::runtime {
 namespace {
@@ -34,13 +35,20 @@ struct Measured {
   std::uint64_t weight_bytes = 0;  // read for one token
   double load_seconds = 0;         // from the path to a session that can read tokens
   Memory memory;                   // after all rounds
-  ReadProbe probe;
+  int streams = 0;                 // of each thread, of the probe
   std::vector<RoundSpeed> ours, theirs;
   std::vector<SchemeSpeed> schemes;
 };
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+Memory memory_without(const ReadProbe& probe) {
+  Memory memory = memory_now();
+  memory.resident -= std::min(memory.resident, probe.bytes());
+  memory.owned -= std::min(memory.owned, probe.bytes());
+  return memory;
 }
 
 Measured measure(BenchCommand& command) {
@@ -52,21 +60,21 @@ Measured measure(BenchCommand& command) {
   if (!command.asked_for_prompt && context > command.new_tokens)
     command.prompt_tokens = std::min(command.prompt_tokens, context - command.new_tokens);
   const auto stop = [] { return Console::interrupted(); };
-  {
-    Session session(model, command.prompt_tokens + command.new_tokens, numerics);
-    measured.load_seconds = seconds_since(start);
-    measured.weight_bytes = session.weight_bytes_per_token();
-    (void)time_round(session, 0, 1, stop);  // pages of the file come into memory
-    for (std::uint64_t round = 0; round < command.rounds; ++round) {
-      measured.ours.push_back(time_round(session, command.prompt_tokens, command.new_tokens, stop));
-      if (command.against.empty()) continue;
-      measured.theirs.push_back(
-          time_llama_bench(command.against, command.model, command.prompt_tokens, command.new_tokens));
-    }
-    measured.memory = memory_now();
+  auto session = std::make_unique<Session>(model, command.prompt_tokens + command.new_tokens, numerics);
+  measured.load_seconds = seconds_since(start);
+  measured.weight_bytes = session->weight_bytes_per_token();
+  ReadProbe probe(command.probe_megabytes * kMegabyte);
+  measured.streams = probe.streams();
+  (void)time_round(*session, 0, 1, probe, stop);  // pages of the file come into memory
+  for (std::uint64_t round = 0; round < command.rounds; ++round) {
+    measured.ours.push_back(time_round(*session, command.prompt_tokens, command.new_tokens, probe, stop));
+    if (command.against.empty()) continue;
+    measured.theirs.push_back(
+        time_llama_bench(command.against, command.model, command.prompt_tokens, command.new_tokens));
   }
-  measured.schemes = time_schemes(model, numerics, kBytesOfScheme, static_cast<int>(command.rounds));
-  measured.probe = probe_reading(command.probe_megabytes * kMegabyte);
+  measured.memory = memory_without(probe);
+  session.reset();
+  measured.schemes = time_schemes(model, numerics, kBytesOfScheme, static_cast<int>(command.rounds), probe);
   return measured;
 }
 
@@ -76,8 +84,14 @@ double median_of(const std::vector<RoundSpeed>& rounds, double RoundSpeed::*memb
   return median(std::move(seconds));
 }
 
-std::string percent_of(double part, double whole) {
-  return whole > 0 ? inspect::fixed(100 * part / whole, 0) + " %" : "";
+std::string percent(double share) { return inspect::fixed(100 * share, 0) + " %"; }
+
+// Which part of the reading rate beside it a round reached; of the peer, of which nothing was read beside, of all.
+double share_of_reading(const std::vector<RoundSpeed>& rounds, double bytes, double reading_of_all) {
+  std::vector<double> shares;
+  for (const RoundSpeed& round : rounds)
+    shares.push_back(bytes / round.token_seconds / (round.reading > 0 ? round.reading : reading_of_all));
+  return median(std::move(shares));
 }
 
 using Align = inspect::TextTable::Align;
@@ -89,8 +103,9 @@ std::string machine_facts(const BenchCommand& command, const Measured& measured,
   facts.add("load", inspect::human_seconds(measured.load_seconds) + " until the first token can be read");
   facts.add("memory", inspect::human_bytes(measured.memory.resident) + " resident, " +
                           inspect::human_bytes(measured.memory.owned) + " of it not of files");
-  facts.add("reading", inspect::human_rate(measured.probe.bytes_per_second, 1) + " from memory at best (" +
-                           inspect::plural(static_cast<std::uint64_t>(measured.probe.streams), "stream") +
+  facts.add("reading", inspect::human_rate(median_of(measured.ours, &RoundSpeed::reading), 1) +
+                           " from memory between the tokens, in the best pattern (" +
+                           inspect::plural(static_cast<std::uint64_t>(measured.streams), "stream") +
                            " for each thread)");
   return facts.render(console.style());
 }
@@ -101,6 +116,7 @@ std::string work_table(const BenchCommand& command, const Measured& measured, co
                             {"WEIGHTS READ", Align::right},
                             {"RATE", Align::right},
                             {"OF READING", Align::right}});
+  const double reading = median_of(measured.ours, &RoundSpeed::reading);
   const auto add = [&](const std::string& who, const std::vector<RoundSpeed>& rounds) {
     if (command.prompt_tokens > 0) {
       const double seconds = median_of(rounds, &RoundSpeed::prompt_seconds);
@@ -111,7 +127,7 @@ std::string work_table(const BenchCommand& command, const Measured& measured, co
     const auto bytes = static_cast<double>(measured.weight_bytes);
     table.add_row({who + "one token after the other", inspect::fixed(1 / seconds, 1),
                    inspect::human_bytes(measured.weight_bytes), inspect::human_rate(bytes, seconds),
-                   percent_of(bytes / seconds, measured.probe.bytes_per_second)});
+                   percent(share_of_reading(rounds, bytes, reading))});
   };
   add("", measured.ours);
   if (!measured.theirs.empty()) {
@@ -137,7 +153,7 @@ std::string scheme_table(const Measured& measured, const Console& console) {
     constexpr double kGiga = 1e9;
     const double operations = static_cast<double>(speed.prompt_operations) / kGiga;
     table.add_row({speed.scheme, std::string(speed.kernels), inspect::human_bytes(speed.bytes),
-                   inspect::human_rate(rate, 1), percent_of(rate, measured.probe.bytes_per_second),
+                   inspect::human_rate(rate, 1), percent(rate / speed.reading),
                    operations > 0 ? inspect::fixed(operations / speed.prompt_seconds, 1) + " Gop/s" : ""});
   }
   return table.render(console.style());
@@ -149,6 +165,7 @@ Json rounds_json(const std::vector<RoundSpeed>& rounds) {
     Json entry;
     entry.set("prompt_seconds", round.prompt_seconds);
     entry.set("token_seconds", round.token_seconds);
+    if (round.reading > 0) entry.set("read_bytes_per_second", round.reading);
     list.push_back(std::move(entry));
   }
   return list;
@@ -162,8 +179,8 @@ Json document(const BenchCommand& command, const Measured& measured) {
   result.set("load_seconds", measured.load_seconds);
   result.set("resident_bytes", measured.memory.resident);
   result.set("owned_bytes", measured.memory.owned);
-  result.set("read_bytes_per_second", measured.probe.bytes_per_second);
-  result.set("read_streams", measured.probe.streams);
+  result.set("read_bytes_per_second", median_of(measured.ours, &RoundSpeed::reading));
+  result.set("read_streams", measured.streams);
   result.set("weight_bytes_per_token", measured.weight_bytes);
   result.set("prompt_tokens", command.prompt_tokens);
   result.set("new_tokens", command.new_tokens);
@@ -176,6 +193,7 @@ Json document(const BenchCommand& command, const Measured& measured) {
     entry.set("kernels", std::string(speed.kernels));
     entry.set("bytes", speed.bytes);
     entry.set("seconds", speed.seconds);
+    entry.set("read_bytes_per_second", speed.reading);
     entry.set("prompt_vectors", kMaxVectors);
     entry.set("prompt_operations", speed.prompt_operations);
     entry.set("prompt_seconds", speed.prompt_seconds);
@@ -207,8 +225,9 @@ void add_bench_command(CLI::App& app, Console& console) {
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);
   verb->footer(
-      "A token needs every weight once, so reading them is the limit: OF READING says how much\n"
-      "of the best reading rate of this run was reached. The second table multiplies the matrices of\n"
+      "A token needs every weight once, so reading them is the limit: OF READING says how much was\n"
+      "reached of the rate at which plain reading goes in passes between the tokens or products.\n"
+      "All figures are medians. The second table multiplies the matrices of\n"
       "each scheme with each set of kernels, with one vector as for a token, and with as many at once\n"
       "as a prompt is read by. INGOT_KERNELS=portable (or avx2, ...) chooses the set.\n\n"
       "Examples:\n"

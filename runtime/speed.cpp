@@ -4,15 +4,12 @@
 #include <charconv>
 #include <chrono>
 #include <fstream>
-#include <limits>
 #include <map>
-#include <new>
 
-#include "format/base/error.h"
-#include "format/base/large_block.h"
 #include "format/base/parallel.h"
 #include "kernels/registry.h"
 #include "runtime/matrix.h"
+#include "runtime/statistics.h"
 
 namespace ingot::runtime {
 namespace {
@@ -21,36 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-constexpr int kProbeRounds = 5;
-constexpr std::uint64_t kPage = 4096;
-
-// XOR of `words` words at each of kStreams places: cheap enough for the memory to be the limit.
-template <int kStreams>
-std::uint64_t read_streams(const std::uint64_t* begin, std::uint64_t words) noexcept {
-  constexpr std::uint64_t kLine = 8;
-  const std::uint64_t each = words / kStreams / kLine * kLine;
-  std::uint64_t sums[kStreams][kLine] = {};
-  for (std::uint64_t i = 0; i < each; i += kLine) {
-    for (int s = 0; s < kStreams; ++s) {
-      const std::uint64_t* line = begin + static_cast<std::uint64_t>(s) * each + i;
-      for (std::uint64_t k = 0; k < kLine; ++k) sums[s][k] ^= line[k];
-    }
-  }
-  std::uint64_t total = 0;
-  for (const auto& stream : sums) {
-    for (const std::uint64_t sum : stream) total ^= sum;
-  }
-  return total;
-}
-
-std::uint64_t read_pattern(int streams, const std::uint64_t* begin, std::uint64_t words) noexcept {
-  switch (streams) {
-    case 1: return read_streams<1>(begin, words);
-    case 2: return read_streams<2>(begin, words);
-    case 4: return read_streams<4>(begin, words);
-    default: return read_streams<8>(begin, words);
-  }
-}
+constexpr std::uint64_t kTokensPerPass = 4;  // of the probe: as often as it disturbs little
 
 std::uint64_t number_after(const std::string& text, std::string_view label) {
   const std::size_t at = text.find(label);
@@ -103,18 +71,22 @@ class SchemeTimer {
     out_.resize(kMaxVectors * tallest_);
   }
 
-  SchemeSpeed measure(const std::string& scheme, int rounds) {
+  SchemeSpeed measure(const std::string& scheme, int rounds, ReadProbe& probe) {
     SchemeSpeed speed = {.scheme = scheme, .kernels = name_};
     for (const Matrix& matrix : matrices_) speed.bytes += matrix.stored_bytes();
-    speed.seconds = best_of(rounds, [this] {
+    std::vector<double> readings;
+    const auto read = [&] { readings.push_back(probe.pass()); };
+    speed.seconds = median_seconds(rounds, read, [this] {
       for (const Matrix& matrix : matrices_) multiply_with(matrix, 1);
     });
+    speed.reading = median(std::move(readings));
     const Matrix& smallest = matrices_[smallest_];
     const double share = static_cast<double>(smallest.stored_bytes()) / static_cast<double>(speed.bytes);
     constexpr double kTooSlow = 5;  // seconds that vectors one by one would take
     if (speed.seconds * share * static_cast<double>(kMaxVectors) > kTooSlow) return speed;
     speed.prompt_operations = 2 * kMaxVectors * elements(smallest);
-    speed.prompt_seconds = best_of(rounds, [&] { multiply_with(smallest, kMaxVectors); });
+    speed.prompt_seconds = median_seconds(
+        rounds, [] {}, [&] { multiply_with(smallest, kMaxVectors); });
     return speed;
   }
 
@@ -126,16 +98,18 @@ class SchemeTimer {
     multiply({&product, 1}, vectors, scratch_);
   }
 
-  template <typename Work>
-  static double best_of(int rounds, const Work& work) {
-    constexpr double kSlow = 0.5;  // seconds: a product that takes as long is measured well by one round
-    double best = std::numeric_limits<double>::infinity();
-    for (int round = 0; round < rounds && (round == 0 || best < kSlow); ++round) {
+  template <typename Before, typename Work>
+  static double median_seconds(int rounds, const Before& before, const Work& work) {
+    constexpr int kRepeats = 3;    // in a round
+    constexpr double kSlow = 0.5;  // seconds: a product that takes as long is measured well by one repeat
+    std::vector<double> seconds;
+    do {
+      before();
       const auto start = Clock::now();
       work();
-      best = std::min(best, seconds_since(start));
-    }
-    return best;
+      seconds.push_back(seconds_since(start));
+    } while (seconds.back() < kSlow && seconds.size() < static_cast<std::size_t>(rounds) * kRepeats);
+    return median(std::move(seconds));
   }
 
   std::string_view name_;
@@ -148,38 +122,7 @@ class SchemeTimer {
 
 }  // namespace
 
-ReadProbe probe_reading(std::uint64_t bytes) {
-  const auto threads = static_cast<std::uint64_t>(thread_count());
-  const std::uint64_t words = bytes / sizeof(std::uint64_t);
-  LargeBlock block;  // as weights have it
-  try {
-    block = LargeBlock(bytes);
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorKind::limit_exceeded, "memory probe: cannot have " + std::to_string(bytes) + " bytes");
-  }
-  std::uint64_t* const memory = block.as<std::uint64_t>().data();
-  const std::uint64_t grain = words / threads / kPage * kPage;
-  parallel_for(threads, 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-    std::fill(memory + begin * grain, memory + end * grain, begin + 1);
-  });
-  ReadProbe best;
-  std::vector<std::uint64_t> sums(threads);
-  for (int round = 0; round < kProbeRounds; ++round) {
-    for (const int streams : {1, 2, 4, 8}) {
-      const auto start = Clock::now();
-      parallel_for(threads, 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-        for (std::uint64_t t = begin; t < end; ++t) sums[t] ^= read_pattern(streams, memory + t * grain, grain);
-      });
-      const double rate = static_cast<double>(threads * grain * sizeof(std::uint64_t)) / seconds_since(start);
-      if (rate > best.bytes_per_second) best = {rate, streams};
-    }
-  }
-  volatile std::uint64_t used = 0;  // so that nothing of the reading can be left out
-  for (const std::uint64_t sum : sums) used = used ^ sum;
-  return best;
-}
-
-RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64_t new_tokens,
+RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64_t new_tokens, ReadProbe& probe,
                       const std::function<bool()>& stop) {
   constexpr std::uint32_t kToken = 5;  // which one does not matter
   RoundSpeed result;
@@ -190,22 +133,24 @@ RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64
     (void)session.forward(prompt);
     result.prompt_seconds = seconds_since(start);
   }
-  std::vector<double> seconds;
+  std::vector<double> seconds, readings;
   for (std::uint64_t i = 0; i < new_tokens && (seconds.empty() || !stop()); ++i) {
+    if (i % kTokensPerPass == 0) readings.push_back(probe.pass());
     const auto start = Clock::now();
     (void)session.forward(std::span(&kToken, 1));
     seconds.push_back(seconds_since(start));
   }
   result.token_seconds = median(std::move(seconds));
+  result.reading = median(std::move(readings));
   return result;
 }
 
 std::vector<SchemeSpeed> time_schemes(const tensor::Model& model, Numerics numerics, std::uint64_t bytes_each,
-                                      int rounds) {
+                                      int rounds, ReadProbe& probe) {
   std::vector<SchemeSpeed> speeds;
   for (const auto& [scheme, tensors] : tensors_by_scheme(model, bytes_each)) {
     for (const kernels::KernelTable* kernels : selected_and_lesser_kernels())
-      speeds.push_back(SchemeTimer(tensors, numerics, *kernels).measure(scheme, rounds));
+      speeds.push_back(SchemeTimer(tensors, numerics, *kernels).measure(scheme, rounds, probe));
   }
   return speeds;
 }
@@ -215,12 +160,6 @@ Memory memory_now() {
   const std::string text(std::istreambuf_iterator<char>(file), {});
   constexpr std::uint64_t kKibi = 1024;
   return {number_after(text, "VmRSS:") * kKibi, number_after(text, "RssAnon:") * kKibi};
-}
-
-double median(std::vector<double> values) noexcept {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 }  // namespace ingot::runtime

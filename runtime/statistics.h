@@ -1,8 +1,10 @@
-// Means with their standard errors, from sums that can be stored and continued.
+// Means with their standard errors, from sums that can be stored and continued; medians.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 namespace ingot::runtime {
 
@@ -23,5 +25,12 @@ struct RunningMean {
     return variance > 0 ? std::sqrt(variance / static_cast<double>(count - 1)) : 0;
   }
 };
+
+/// The middle one, or the mean of the two in the middle. `values` is not empty.
+[[nodiscard]] inline double median(std::vector<double> values) noexcept {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
 
 }  // namespace ingot::runtime

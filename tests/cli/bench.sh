@@ -5,8 +5,8 @@ import json
 got = json.load(open("bench.json"))
 positive = ["load_seconds", "resident_bytes", "owned_bytes", "read_bytes_per_second", "weight_bytes_per_token"]
 print(all(got[key] > 0 for key in positive), got["threads"], got["numerics"], len(got["rounds"]), got["read_streams"] in (1, 2, 4, 8))
-print(all(r["prompt_seconds"] > 0 and r["token_seconds"] > 0 for r in got["rounds"]))
-print({s["scheme"] for s in got["schemes"]}, all(s["bytes"] > 0 and s["seconds"] > 0 for s in got["schemes"]))
+print(all(r["prompt_seconds"] > 0 and r["token_seconds"] > 0 and r["read_bytes_per_second"] > 0 for r in got["rounds"]))
+print({s["scheme"] for s in got["schemes"]}, all(s["bytes"] > 0 and s["seconds"] > 0 and s["read_bytes_per_second"] > 0 for s in got["schemes"]))
 print(got["schemes"][0]["kernels"] == got["kernels"], got["schemes"][-1]["kernels"], len({s["kernels"] for s in got["schemes"]}) == len(got["schemes"]))
 print(all(s["prompt_vectors"] == 128 and s["prompt_operations"] % 256 == 0 and s["prompt_seconds"] > 0 for s in got["schemes"]))
 END
