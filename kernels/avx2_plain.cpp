@@ -22,88 +22,119 @@ struct Plan {
   u64 step, per_group;  // inputs of a segment, segments of a group; 0: all
   float zero;
   const IntegerInput& input;
+
+  // A segment is one run and a group of its own: Q4_0, Q8_0 and their like.
+  [[nodiscard]] bool has_single_runs() const noexcept { return step == kIntegerRun && per_group == 1; }
 };
 
-// Eight of the 16-bit floats of a tile from `at` on.
+// What is beside the scales: one zero point of all or none, biases of the same type, or zero points of 4 bits.
+enum class Beside : std::uint8_t { one_zero, biases, zeros, other };
+
+// Where the reading of a tile is. Pointers that move are worth a tenth against offsets from its beginning.
+struct Place {
+  Run run;
+  const std::uint16_t *scales, *biases;
+  const u32* zeros;
+
+  template <u32 kBits>
+  static Place of(const IntegerTile& tile) noexcept {
+    return {run_at<kBits>(tile, 0), static_cast<const std::uint16_t*>(tile.scales.elements),
+            static_cast<const std::uint16_t*>(tile.offsets.elements), static_cast<const u32*>(tile.offsets.elements)};
+  }
+  template <u32 kBits>
+  void next_run() noexcept {
+    run.slices[0] += kBits * kRows;
+  }
+  template <Beside kBeside>
+  void next_group() noexcept {
+    scales += kRows;
+    if constexpr (kBeside == Beside::biases) biases += kRows;
+    if constexpr (kBeside == Beside::zeros) zeros += kRows / kHalf;
+  }
+};
+
+// Eight 16-bit floats.
 template <ParameterType kType>
-__m256 eight_floats(const TileParameters& parameters, u64 at) noexcept {
-  const auto* const elements = static_cast<const std::uint16_t*>(parameters.elements) + at;
+__m256 eight_floats(const std::uint16_t* elements) noexcept {
   const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(elements));
   if constexpr (kType == ParameterType::f16) return _mm256_cvtph_ps(eight);
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
 }
 
-// The integer sums of one segment.
-template <u32 kBits, int kTiles>
-inline __attribute__((always_inline)) void add_up(const IntegerTile* tiles, const Plan& plan, u64 segment,
-                                                  Sums<kTiles>& sums) noexcept {
-  u64 run = segment * plan.step / kIntegerRun;
-  const std::int8_t* at = plan.input.codes + segment * plan.step;
-  Run runs[kTiles];
-#pragma GCC unroll 2
-  for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
-  add_fields<kBits, false, true, 0, 8>(runs, at, sums);
-  for (u64 rest = plan.step - kIntegerRun; rest != 0; rest -= kIntegerRun) {
-    at += kIntegerRun;
-    ++run;
-#pragma GCC unroll 2
-    for (int t = 0; t < kTiles; ++t) runs[t] = run_at<kBits>(tiles[t], run);
-    add_fields<kBits, false, false, 0, 8>(runs, at, sums);
-  }
-}
-
-// What is beside the scales: one zero point of all or none, biases of the same type, or zero points of 4 bits.
-enum class Beside : std::uint8_t { one_zero, biases, zeros, other };
-
-// The zero points of eight outputs; `place` is where those of the group begin.
-__m256 eight_zeros(const TileParameters& parameters, u64 place, u64 half) noexcept {
+// Eight zero points of 4 bits.
+__m256 eight_zeros(u32 word) noexcept {
   const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-  const u32* const words = static_cast<const u32*>(parameters.elements);
-  const __m256i all = _mm256_set1_epi32(static_cast<int>(words[(place + half) / kHalf]));
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(word));
   return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srlv_epi32(all, shifts), _mm256_set1_epi32(15)));
 }
 
-template <u32 kBits, ParameterType kType, Beside kBeside, int kTiles>
+// Adds the next run of each tile to the sums, or starts them with it. `codes` are its inputs.
+template <u32 kBits, bool kStart, int kTiles>
+inline __attribute__((always_inline)) void add_run(Place* places, const std::int8_t* codes,
+                                                   Sums<kTiles>& sums) noexcept {
+  Run runs[kTiles];
+#pragma GCC unroll 2
+  for (int t = 0; t < kTiles; ++t) {
+    runs[t] = places[t].run;
+    places[t].template next_run<kBits>();
+  }
+  add_fields<kBits, false, kStart, 0, 8>(runs, codes, sums);
+}
+
+template <u32 kBits, ParameterType kType, Beside kBeside, bool kSingleRuns, int kTiles>
 void multiply_tiles(const IntegerTile* tiles, const Plan& plan, float* out) noexcept {
   __m256 totals[kTiles][2];
-  for (int t = 0; t < kTiles; ++t) totals[t][0] = totals[t][1] = _mm256_setzero_ps();
-  const __m256 zero = _mm256_set1_ps(plan.zero);
-  u64 place = 0, left = plan.per_group;  // of the group's parameters; segments until the next group
-  for (u64 segment = 0, end = tiles[0].cols / plan.step; segment < end; ++segment) {
+  Place places[kTiles];
+  for (int t = 0; t < kTiles; ++t) {
+    totals[t][0] = totals[t][1] = _mm256_setzero_ps();
+    places[t] = Place::of<kBits>(tiles[t]);
+  }
+  const std::int8_t* codes = plan.input.codes;
+  const u64 step = kSingleRuns ? kIntegerRun : plan.step;
+  u64 left = plan.per_group;  // segments until the next group
+  for (u64 segment = 0, end = tiles[0].cols / step; segment < end; ++segment) {
     Sums<kTiles> sums;
-    add_up<kBits, kTiles>(tiles, plan, segment, sums);
+    add_run<kBits, true, kTiles>(places, codes, sums);
+    codes += kIntegerRun;
+    for (u64 rest = step - kIntegerRun; rest != 0; rest -= kIntegerRun, codes += kIntegerRun)
+      add_run<kBits, false, kTiles>(places, codes, sums);
     const __m256 scale = _mm256_broadcast_ss(plan.input.scales + segment);
     const __m256 sum = _mm256_broadcast_ss(plan.input.sums + segment);
-    __m256 moved = _mm256_mul_ps(zero, sum);
+    __m256 moved = _mm256_set1_ps(plan.zero * plan.input.sums[segment]);
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) {
 #pragma GCC unroll 2
       for (u64 h = 0; h < 2; ++h) {
-        const u64 at = place + h * kHalf;
-        if constexpr (kBeside == Beside::zeros)
-          moved = _mm256_mul_ps(eight_zeros(tiles[t].offsets, place, h * kHalf), sum);
+        if constexpr (kBeside == Beside::zeros) moved = _mm256_mul_ps(eight_zeros(places[t].zeros[h]), sum);
         const __m256 value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sums.of[t][h]), scale, moved);
         if constexpr (kBeside == Beside::biases)
-          totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(tiles[t].offsets, at), sum, totals[t][h]);
-        totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(tiles[t].scales, at), value, totals[t][h]);
+          totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(places[t].biases + h * kHalf), sum, totals[t][h]);
+        totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(places[t].scales + h * kHalf), value, totals[t][h]);
       }
     }
-    if (--left == 0) {
-      left = plan.per_group;
-      place += kRows;
-    }
+    if (!kSingleRuns && --left != 0) continue;
+    left = plan.per_group;
+    for (int t = 0; t < kTiles; ++t) places[t].template next_group<kBeside>();
   }
   for (int t = 0; t < kTiles; ++t) {
     for (u64 h = 0; h < 2; ++h) _mm256_storeu_ps(out + static_cast<u64>(t) * kRows + h * kHalf, totals[t][h]);
   }
 }
 
-template <u32 kBits, ParameterType kType, Beside kBeside>
-void multiply_all(const IntegerTile* tiles, int tile_count, const Plan& plan, float* out) noexcept {
+template <u32 kBits, ParameterType kType, Beside kBeside, bool kSingleRuns>
+void multiply_pairs(const IntegerTile* tiles, int tile_count, const Plan& plan, float* out) noexcept {
   int t = 0;
   for (; t + kTilesAtOnce <= tile_count; t += kTilesAtOnce)
-    multiply_tiles<kBits, kType, kBeside, kTilesAtOnce>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
-  if (t < tile_count) multiply_tiles<kBits, kType, kBeside, 1>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
+    multiply_tiles<kBits, kType, kBeside, kSingleRuns, kTilesAtOnce>(tiles + t, plan,
+                                                                     out + static_cast<u64>(t) * kRows);
+  if (t < tile_count)
+    multiply_tiles<kBits, kType, kBeside, kSingleRuns, 1>(tiles + t, plan, out + static_cast<u64>(t) * kRows);
+}
+
+template <u32 kBits, ParameterType kType, Beside kBeside>
+void multiply_all(const IntegerTile* tiles, int tile_count, const Plan& plan, float* out) noexcept {
+  if (plan.has_single_runs()) return multiply_pairs<kBits, kType, kBeside, true>(tiles, tile_count, plan, out);
+  multiply_pairs<kBits, kType, kBeside, false>(tiles, tile_count, plan, out);
 }
 
 bool are_stored_as(const TileParameters& parameters, ParameterType type) noexcept {
