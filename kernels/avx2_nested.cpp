@@ -20,7 +20,6 @@ namespace {
 
 constexpr u64 kBatchesOfPart = 1024;  // 8 or 16 thousand columns: rows of most matrices
 constexpr int kTilesAtOnce = 2;
-constexpr u64 kCodesAhead = 1024;  // bytes
 
 // Fields whose products are added up in 16 bits before they meet their scale.
 constexpr u32 fields_of_batch(u32 bits, u64 group) noexcept { return bits <= 4 && group == kIntegerRun ? 8 : 4; }
@@ -117,13 +116,6 @@ inline __attribute__((always_inline)) void apply_scales(const Integers<kTiles>& 
   }
 }
 
-// Asks for the lines that lie `ahead` bytes behind those from `begin` on, for the cache of this level.
-template <int kLevel>
-inline __attribute__((always_inline)) void fetch(const void* begin, u64 bytes, u64 ahead) noexcept {
-  const char* const at = static_cast<const char*>(begin) + ahead;
-  for (u64 i = 0; i < bytes; i += 64) _mm_prefetch(at + i, kLevel == 1 ? _MM_HINT_T0 : _MM_HINT_T1);
-}
-
 // The integers of one group: sums of codes times the scales' bytes. `moved` is of its first batch.
 template <u32 kBits, u32 kGroup, Beside kBeside, int kTiles>
 inline __attribute__((always_inline)) void group_products(const IntegerTile* tiles, u64 group, const std::int8_t* codes,
@@ -139,10 +131,8 @@ inline __attribute__((always_inline)) void group_products(const IntegerTile* til
 #pragma GCC unroll 2
   for (int t = 0; t < kTiles; ++t) {
     runs[t] = run_at<kBits>(tiles[t], run);
-    // Minimums are so much work beside the codes that the processor's own prefetching falls behind; four runs ahead are
-    // worth a tenth with 4 bits. Without minimums nothing is gained.
-    if constexpr (kBeside == Beside::minimums && kGroup == kIntegerRun)
-      fetch<2>(runs[t].slices[0], sizeof(u32) * Slices<kBits>::low * kRows, kCodesAhead);
+    // Without minimums nothing is gained.
+    if constexpr (kBeside == Beside::minimums && kGroup == kIntegerRun) fetch_codes<kBits>(runs[t]);
     for (int h = 0; h < 2; ++h) scales[t][h] = widening.of(tiles[t].scales.elements, group, h);
   }
   if (kGroup == kIntegerRun || group % 2 == 0) {

@@ -76,6 +76,7 @@ inline __attribute__((always_inline)) void add_run(Place* places, const std::int
 #pragma GCC unroll 2
   for (int t = 0; t < kTiles; ++t) {
     runs[t] = places[t].run;
+    if constexpr (kBits == 4) fetch_codes<kBits>(runs[t]);
     places[t].template next_run<kBits>();
   }
   add_fields<kBits, false, kStart, 0, 8>(runs, codes, sums);
