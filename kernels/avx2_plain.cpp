@@ -27,19 +27,20 @@ struct Plan {
   [[nodiscard]] bool has_single_runs() const noexcept { return step == kIntegerRun && per_group == 1; }
 };
 
-// What is beside the scales: one zero point of all or none, biases of the same type, or zero points of 4 bits.
+// What is beside the scales: one zero point of all or none, biases of the same type, or zero points of 8 bits.
 enum class Beside : std::uint8_t { one_zero, biases, zeros, other };
 
 // Where the reading of a tile is. Pointers that move are worth a tenth against offsets from its beginning.
 struct Place {
   Run run;
   const std::uint16_t *scales, *biases;
-  const u32* zeros;
+  const std::uint8_t* zeros;
 
   template <u32 kBits>
   static Place of(const IntegerTile& tile) noexcept {
     return {run_at<kBits>(tile, 0), static_cast<const std::uint16_t*>(tile.scales.elements),
-            static_cast<const std::uint16_t*>(tile.offsets.elements), static_cast<const u32*>(tile.offsets.elements)};
+            static_cast<const std::uint16_t*>(tile.offsets.elements),
+            static_cast<const std::uint8_t*>(tile.offsets.elements)};
   }
   template <u32 kBits>
   void next_run() noexcept {
@@ -49,7 +50,7 @@ struct Place {
   void next_group() noexcept {
     scales += kRows;
     if constexpr (kBeside == Beside::biases) biases += kRows;
-    if constexpr (kBeside == Beside::zeros) zeros += kRows / kHalf;
+    if constexpr (kBeside == Beside::zeros) zeros += kRows;
   }
 };
 
@@ -61,11 +62,9 @@ __m256 eight_floats(const std::uint16_t* elements) noexcept {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
 }
 
-// Eight zero points of 4 bits.
-__m256 eight_zeros(u32 word) noexcept {
-  const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-  const __m256i all = _mm256_set1_epi32(static_cast<int>(word));
-  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srlv_epi32(all, shifts), _mm256_set1_epi32(15)));
+__m256 eight_zeros(const std::uint8_t* bytes) noexcept {
+  const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
 }
 
 // Adds the next run of each tile to the sums, or starts them with it. `codes` are its inputs.
@@ -106,7 +105,7 @@ void multiply_tiles(const IntegerTile* tiles, const Plan& plan, float* out) noex
     for (int t = 0; t < kTiles; ++t) {
 #pragma GCC unroll 2
       for (u64 h = 0; h < 2; ++h) {
-        if constexpr (kBeside == Beside::zeros) moved = _mm256_mul_ps(eight_zeros(places[t].zeros[h]), sum);
+        if constexpr (kBeside == Beside::zeros) moved = _mm256_mul_ps(eight_zeros(places[t].zeros + h * kHalf), sum);
         const __m256 value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sums.of[t][h]), scale, moved);
         if constexpr (kBeside == Beside::biases)
           totals[t][h] = _mm256_fmadd_ps(eight_floats<kType>(places[t].biases + h * kHalf), sum, totals[t][h]);
@@ -146,8 +145,8 @@ Beside beside_of(const IntegerTile& tile) noexcept {
   const TileParameters& offsets = tile.offsets;
   if (tile.offset == OffsetKind::bias) return are_stored_as(offsets, tile.scales.type) ? Beside::biases : Beside::other;
   if (tile.offset == OffsetKind::none || offsets.type == ParameterType::constant) return Beside::one_zero;
-  const bool nibbles = offsets.bits == 4 && !offsets.is_signed && are_stored_as(offsets, ParameterType::integer);
-  return nibbles ? Beside::zeros : Beside::other;
+  const bool bytes = offsets.bits == 8 && !offsets.is_signed && are_stored_as(offsets, ParameterType::integer);
+  return bytes ? Beside::zeros : Beside::other;
 }
 
 using Multiply = decltype(multiply_all<4, ParameterType::f16, Beside::biases>);
