@@ -75,9 +75,9 @@ void unpack(const IntegerTile& tile, u64 col, u64 inputs, Panel& panel) noexcept
       _mm512_store_si512(panel.rows[at / kFieldInputs + n], _mm512_sub_epi8(field<kBits>(run, n, sign), sign));
   }
 }
-// The same of the entries of a table below 128.
+// The same of the entries of a table.
 void unpack_entries(const IntegerTile& tile, u64 col, u64 inputs, Panel& panel) noexcept {
-  const __m512i entries = sixteen_entries(tile.table->low);
+  const __m512i entries = sixteen_entries(tile.table->entries);
   unpack<4>(tile, col, inputs, panel);
   for (u64 row = 0; row < inputs / kFieldInputs; ++row)
     _mm512_store_si512(panel.rows[row], _mm512_shuffle_epi8(entries, _mm512_load_si512(panel.rows[row])));
@@ -195,9 +195,8 @@ class TileProduct {
 
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
-  // A last part of few inputs goes the way of few inputs. Wide entries would take two products of tiles.
-  const bool is_wide = tiles[0].table != nullptr && tiles[0].table->is_wide;
-  const u64 rest = is_wide ? vectors : vectors % kVectors < kFewVectors ? vectors % kVectors : 0;
+  // A last part of few inputs goes the way of few inputs.
+  const u64 rest = vectors % kVectors < kFewVectors ? vectors % kVectors : 0;
   const u64 many = vectors - rest;
   if (many > 0) {
     for (u64 v = 0; v < many; ++v) {

@@ -283,7 +283,7 @@ Multiply* product_of(const Plan& plan) noexcept {
   return plan.has_biases ? multiply_all<Form, 8, true> : multiply_all<Form, 8, false>;
 }
 Multiply* product_for(const IntegerTile& tile, const Plan& plan) noexcept {
-  if (tile.table != nullptr && tile.table->is_wide) return product_of<Words>(plan);
+  if (tile.table != nullptr && !tile.table->are_small) return product_of<Words>(plan);
   switch (tile.table != nullptr ? 5 : tile.bits) {
     case 8: return product_of<Words>(plan);
     case 7: return product_of<Bytes<1, 4>>(plan);

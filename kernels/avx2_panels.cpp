@@ -62,32 +62,26 @@ void fill_words(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* pane
   }
 }
 
-// Entries of a table: their low parts are all of those below 32.
-void fill_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
-  const __m256i low = both_lanes(tile.table->low);
+void fill_small_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
+  const __m256i entries = both_lanes(tile.table->entries);
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<4>(tile, i);
 #pragma GCC unroll 8
     for (u32 n = 0; n < kFields; ++n, panel += 64) {
-      store(panel, _mm256_shuffle_epi8(low, field<4, false>(run, n, 0)));
-      store(panel + 32, _mm256_shuffle_epi8(low, field<4, false>(run, n, kHalf)));
+      store(panel, _mm256_shuffle_epi8(entries, field<4, false>(run, n, 0)));
+      store(panel + 32, _mm256_shuffle_epi8(entries, field<4, false>(run, n, kHalf)));
     }
   }
 }
 
-void fill_wide_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
-  const __m256i low = both_lanes(tile.table->low), high = both_lanes(tile.table->high);
-  const auto whole = [](__m256i lower, __m256i upper) { return _mm256_add_epi16(lower, _mm256_slli_epi16(upper, 6)); };
+void fill_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
+  const __m256i entries = both_lanes(tile.table->entries);
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<4>(tile, i);
 #pragma GCC unroll 8
     for (u32 n = 0; n < kFields; ++n, panel += 128) {
-      for (u64 half = 0; half < kRows; half += kHalf) {
-        const __m256i codes = field<4, false>(run, n, half);
-        const Parities lower = unsigned_parities(_mm256_shuffle_epi8(low, codes));
-        const Parities upper = unsigned_parities(_mm256_shuffle_epi8(high, codes));
-        store_words(panel, half, {whole(lower.even, upper.even), whole(lower.odd, upper.odd)});
-      }
+      for (u64 half = 0; half < kRows; half += kHalf)
+        store_words(panel, half, unsigned_parities(_mm256_shuffle_epi8(entries, field<4, false>(run, n, half))));
     }
   }
 }
@@ -104,7 +98,7 @@ constexpr Fill* kBytes[2][8] = {
 void avx2_fill_panel(const IntegerTile& tile, std::uint64_t first, std::uint64_t runs, PanelForm form,
                      std::uint8_t* panel) noexcept {
   const bool words = form == PanelForm::words;
-  if (tile.table != nullptr) return (words ? fill_wide_entries : fill_entries)(tile, first, runs, panel);
+  if (tile.table != nullptr) return (words ? fill_entries : fill_small_entries)(tile, first, runs, panel);
   if (words) return (tile.is_signed ? fill_words<true> : fill_words<false>)(tile, first, runs, panel);
   kBytes[tile.is_signed ? 1 : 0][tile.bits](tile, first, runs, panel);
 }

@@ -12,7 +12,7 @@ namespace ingot::kernels {
 enum class PanelForm : std::uint8_t { bytes, words };
 
 /// Fills `panel` with `runs` runs of 32 inputs from run `first` on, by (field, half of the outputs) or (field, parity,
-/// half of the outputs), 32 bytes each. Bytes are for codes below 2^7 and entries below 32.
+/// half of the outputs), 32 bytes each. Bytes are for codes below 2^7 and small entries.
 void avx2_fill_panel(const IntegerTile& tile, std::uint64_t first, std::uint64_t runs, PanelForm form,
                      std::uint8_t* panel) noexcept;
 

@@ -1,7 +1,6 @@
 // AVX2: products of one input with tiles whose 4-bit codes index a table (integer_kernels.h). vpshufb looks up 32 codes
-// at once, for wide entries twice: a product of such an entry and an input is 64 times that of its high part and that
-// of its low part, and vpmaddwd, which adds pairs anyway, applies the 64. Sums and parameters meet in registers, eight
-// outputs after the other: so tables, sums and totals have room together.
+// at once. Products of small entries are added up in 16 bits; others are looked up less 128, so that they have signs as
+// the inputs do, and vpsignb brings both into one operand of vpmaddubsw. Sums and parameters meet in registers.
 // Includes nothing but the table: every other symbol has internal linkage (house style section 5).
 #include "kernels/avx2_tables.h"
 
@@ -22,64 +21,58 @@ namespace {
 
 constexpr int kTilesAtOnce = 2;
 constexpr u64 kLineInputs = 8;
-
-struct Lookup {
-  __m256i low, high;
-};
+constexpr u64 kAhead = 2048;  // bytes of codes that are asked for early
 
 __m256i both_lanes(const std::uint8_t* entries) noexcept {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
 }
 
 // --- integer sums ----------------------------------------------------------------------------------------------------
-// What the four codes of eight outputs each yield times four inputs: sums of two.
-struct Products {
-  __m256i low, high;
-};
+// The sums of one tile, by half of its outputs.
+using Halves = __m256i[2];
 
-template <bool kWide>
-Products products(const Lookup& lookup, __m256i codes, const std::int8_t* inputs) noexcept {
-  const __m256i four = four_inputs(inputs);
-  Products result;
-  result.low = _mm256_maddubs_epi16(_mm256_shuffle_epi8(lookup.low, codes), four);
-  if constexpr (kWide) result.high = _mm256_maddubs_epi16(_mm256_shuffle_epi8(lookup.high, codes), four);
-  return result;
+// Looks up the codes of field 0 or 1 of a line.
+inline __attribute__((always_inline)) __m256i entries_of(__m256i lookup, __m256i words, int field) noexcept {
+  const __m256i moved = field == 0 ? words : _mm256_srli_epi32(words, 4);
+  return _mm256_shuffle_epi8(lookup, _mm256_and_si256(moved, _mm256_set1_epi8(15)));
 }
 
-// The sums of eight outputs over kLines lines, by twos: those of a run, or of half a run. Of wide entries two products
-// can be added in 16 bits (2 * 2 * 63 * 127 < 2^15), of others four (4 * 2 * 31 * 127).
-template <bool kWide, u64 kLines>
-inline __attribute__((always_inline)) __m256i lines_sum(const Lookup& lookup, const u32* words,
-                                                        const std::int8_t* inputs) noexcept {
-  __m256i sum = _mm256_setzero_si256();
+// Adds kLines lines of 8 inputs: those of a run, or of half a run. Of small entries the products of two lines fit 16 bits
+// (4 * 2 * 31 * 127 < 2^15), of others those of two inputs (2 * 127 * 127).
+template <bool kSmall, u64 kLines>
+inline __attribute__((always_inline)) void add_lines(__m256i lookup, const u32* words, const std::int8_t* inputs,
+                                                     Halves& sums) noexcept {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i batch[2];
 #pragma GCC unroll 4
-  for (u64 pair = 0; pair < kLines; pair += 2) {
-    __m256i batch = _mm256_setzero_si256();
+  for (u64 line = 0; line < kLines; ++line) {
+    const __m256i word[2] = {load_words(words + line * kRows), load_words(words + line * kRows + kHalf)};
 #pragma GCC unroll 2
-    for (u64 line = pair; line < pair + 2; ++line) {
-      const __m256i word = load_words(words + line * kRows), nibble = _mm256_set1_epi8(15);
-      const std::int8_t* const at = inputs + line * kLineInputs;
-      const Products first = products<kWide>(lookup, _mm256_and_si256(word, nibble), at);
-      const Products second = products<kWide>(lookup, _mm256_and_si256(_mm256_srli_epi32(word, 4), nibble), at + 4);
-      if constexpr (kWide) {
-        const __m256i low = _mm256_add_epi16(first.low, second.low), high = _mm256_add_epi16(first.high, second.high);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(high, _mm256_set1_epi16(kEntryParts)));
-        keep_order(sum);
-      } else {
-        batch = _mm256_add_epi16(batch, _mm256_add_epi16(first.low, second.low));
+    for (int f = 0; f < 2; ++f) {
+      const __m256i four = four_inputs(inputs + line * kLineInputs + 4 * f), size = _mm256_abs_epi8(four);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const __m256i entries = entries_of(lookup, word[h], f);
+        if constexpr (kSmall) {
+          const __m256i pairs = _mm256_maddubs_epi16(entries, four);
+          batch[h] = line % 2 == 0 && f == 0 ? pairs : _mm256_add_epi16(batch[h], pairs);
+          if (line % 2 == 0 || f == 0) continue;
+          sums[h] = _mm256_add_epi32(sums[h], _mm256_madd_epi16(batch[h], ones));
+        } else {
+          const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(entries, four));
+          sums[h] = _mm256_add_epi32(sums[h], _mm256_madd_epi16(pairs, ones));
+          keep_order(sums[h]);
+        }
       }
     }
-    if constexpr (!kWide) sum = _mm256_add_epi32(sum, _mm256_madd_epi16(batch, _mm256_set1_epi16(1)));
   }
-  return sum;
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
 // What is the same for all tiles of a product.
 struct Plan {
   u64 step, per_group;  // inputs of a segment, segments of a group
-  float factor, zero;   // of all scales; the zero point times it
+  float factor, zero;   // of all scales; the zero point of what is looked up, times it
   const IntegerInput& input;
 };
 
@@ -103,8 +96,8 @@ constexpr u64 kScaleBytes = kType == ParameterType::f32   ? 4
                                                           : 1;
 
 // Adds what `count` segments from `first` on yield to the totals of kTiles tiles. `first` begins a group.
-template <bool kWide, u64 kLines, ParameterType kType, int kTiles>
-void add_segments(const Lookup& lookup, const Plan& plan, Place* tiles, u64 first, u64 count, float* out) noexcept {
+template <bool kSmall, u64 kLines, ParameterType kType, int kTiles>
+void add_segments(__m256i lookup, const Plan& plan, Place* tiles, u64 first, u64 count, float* out) noexcept {
   __m256 totals[kTiles][2];
 #pragma GCC unroll 2
   for (int t = 0; t < kTiles; ++t) {
@@ -119,15 +112,13 @@ void add_segments(const Lookup& lookup, const Plan& plan, Place* tiles, u64 firs
     const __m256 moved = _mm256_set1_ps(plan.input.sums[segment] * plan.zero);
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) {
+      if constexpr (!kSmall) fetch<2>(tiles[t].words, lines * kRows * sizeof(u32), kAhead);
+      Halves sums = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+      for (u64 line = 0; line < lines; line += kLines)
+        add_lines<kSmall, kLines>(lookup, tiles[t].words + line * kRows, inputs + line * kLineInputs, sums);
 #pragma GCC unroll 2
       for (u64 h = 0; h < 2; ++h) {
-        const u32* const words = tiles[t].words + h * kHalf;
-        __m256i sum = lines_sum<kWide, kLines>(lookup, words, inputs);
-        for (u64 line = kLines; line < lines; line += kLines) {
-          const __m256i more = lines_sum<kWide, kLines>(lookup, words + line * kRows, inputs + line * kLineInputs);
-          sum = _mm256_add_epi32(sum, more);
-        }
-        const __m256 value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sum), scale, moved);
+        const __m256 value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sums[h]), scale, moved);
         totals[t][h] = _mm256_fmadd_ps(eight_scales<kType>(tiles[t].scales, h * kHalf), value, totals[t][h]);
       }
       tiles[t].words += lines * kRows;
@@ -147,23 +138,23 @@ using AddSegments = decltype(add_segments<true, 4, ParameterType::f32, 1>);
 struct Kernels {
   AddSegments* some[kTilesAtOnce];
 };
-template <bool kWide, u64 kLines, ParameterType kType>
-constexpr Kernels kKernels = {{add_segments<kWide, kLines, kType, 1>, add_segments<kWide, kLines, kType, 2>}};
+template <bool kSmall, u64 kLines, ParameterType kType>
+constexpr Kernels kKernels = {{add_segments<kSmall, kLines, kType, 1>, add_segments<kSmall, kLines, kType, 2>}};
 
-template <bool kWide, u64 kLines>
+template <bool kSmall, u64 kLines>
 Kernels kernels_of(ParameterType type) noexcept {
   switch (type) {
-    case ParameterType::f16: return kKernels<kWide, kLines, ParameterType::f16>;
-    case ParameterType::e8m0: return kKernels<kWide, kLines, ParameterType::e8m0>;
-    case ParameterType::e4m3: return kKernels<kWide, kLines, ParameterType::e4m3>;
-    default: return kKernels<kWide, kLines, ParameterType::f32>;
+    case ParameterType::f16: return kKernels<kSmall, kLines, ParameterType::f16>;
+    case ParameterType::e8m0: return kKernels<kSmall, kLines, ParameterType::e8m0>;
+    case ParameterType::e4m3: return kKernels<kSmall, kLines, ParameterType::e4m3>;
+    default: return kKernels<kSmall, kLines, ParameterType::f32>;
   }
 }
-Kernels kernels_for(bool is_wide, u64 step, ParameterType type) noexcept {
+Kernels kernels_for(bool are_small, u64 step, ParameterType type) noexcept {
   constexpr u64 kRunLines = kIntegerRun / kLineInputs;
   if (step < kIntegerRun)
-    return is_wide ? kernels_of<true, kRunLines / 2>(type) : kernels_of<false, kRunLines / 2>(type);
-  return is_wide ? kernels_of<true, kRunLines>(type) : kernels_of<false, kRunLines>(type);
+    return are_small ? kernels_of<true, kRunLines / 2>(type) : kernels_of<false, kRunLines / 2>(type);
+  return are_small ? kernels_of<true, kRunLines>(type) : kernels_of<false, kRunLines>(type);
 }
 
 bool is_read_in_place(const TileParameters& scales) noexcept {
@@ -173,7 +164,7 @@ bool is_read_in_place(const TileParameters& scales) noexcept {
 }
 
 // Tiles whose scales are widened first, some groups after the others.
-void add_widened(const IntegerTile* tiles, int count, const Kernels& kernels, const Lookup& lookup, const Plan& plan,
+void add_widened(const IntegerTile* tiles, int count, const Kernels& kernels, __m256i lookup, const Plan& plan,
                  float* out) noexcept {
   constexpr u64 kGroups = 16;
   alignas(32) float scales[kTilesAtOnce][kGroups * kRows];
@@ -199,9 +190,11 @@ void avx2_multiply_tables(const IntegerTile* tiles, int tile_count, IntegerLayou
   const bool in_place = is_read_in_place(tile.scales);
   const float factor = in_place ? tile.scales.factor : 1;
   const Plan plan = {step, tile.group_cols >= tile.cols ? segments : tile.group_cols / step, factor,
-                     factor * tile.offsets.constant, input};
-  const Lookup lookup = {both_lanes(tile.table->low), both_lanes(tile.table->high)};
-  const Kernels kernels = kernels_for(tile.table->is_wide, step, in_place ? tile.scales.type : ParameterType::f32);
+                     factor * (tile.offsets.constant - (tile.table->are_small ? 0 : kEntryMiddle)), input};
+  const bool are_small = tile.table->are_small;
+  const __m256i entries = both_lanes(tile.table->entries);
+  const __m256i lookup = are_small ? entries : _mm256_xor_si256(entries, _mm256_set1_epi8(-kEntryMiddle));
+  const Kernels kernels = kernels_for(are_small, step, in_place ? tile.scales.type : ParameterType::f32);
   for (u64 r = 0; r < static_cast<u64>(tile_count) * kRows; ++r) out[r] = 0;
   for (int t = 0; t < tile_count;) {
     const int some = t + kTilesAtOnce <= tile_count ? kTilesAtOnce : 1;

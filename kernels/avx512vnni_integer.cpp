@@ -48,46 +48,35 @@ void fetch(const Run& run, u64 step) noexcept {
 template <u32 kWidth>
 struct Numbers {
   static constexpr u32 kBits = kWidth;
-  static constexpr int kParts = 1;
   __m512i sign;
 
   explicit Numbers(const IntegerTile& tile) noexcept : sign(sign_of(tile)) {}
-  void field_of(const Run& run, u32 n, __m512i* parts) const noexcept { parts[0] = field<kBits>(run, n, sign); }
+  __m512i field_of(const Run& run, u32 n) const noexcept { return field<kBits>(run, n, sign); }
 };
 
-// or the entries of a table, the wide ones in two parts: 64 * high + low.
-template <bool kWide>
+// or the entries of a table.
 struct Entries {
   static constexpr u32 kBits = 4;
-  static constexpr int kParts = kWide ? 2 : 1;
-  __m512i low, high;
+  __m512i entries;
 
-  explicit Entries(const IntegerTile& tile) noexcept
-      : low(sixteen_entries(tile.table->low)), high(sixteen_entries(tile.table->high)) {}
-  void field_of(const Run& run, u32 n, __m512i* parts) const noexcept {
-    const __m512i codes = field<kBits>(run, n, _mm512_setzero_si512());
-    parts[0] = _mm512_shuffle_epi8(low, codes);
-    if constexpr (kWide) parts[1] = _mm512_shuffle_epi8(high, codes);
+  explicit Entries(const IntegerTile& tile) noexcept : entries(sixteen_entries(tile.table->entries)) {}
+  __m512i field_of(const Run& run, u32 n) const noexcept {
+    return _mm512_shuffle_epi8(entries, field<kBits>(run, n, _mm512_setzero_si512()));
   }
 };
 
 // Adds kFields fields from kFirst on. inputs[v] points at the first input of the run. One of the counts is 1.
 template <class Codes, u32 kFirst, u32 kFields, int kTiles, int kVectors>
 inline __attribute__((always_inline)) void add_fields(const Codes& codes, const Run* runs,
-                                                      const std::int8_t* const* inputs,
-                                                      __m512i (*sums)[Codes::kParts]) noexcept {
+                                                      const std::int8_t* const* inputs, __m512i* sums) noexcept {
 #pragma GCC unroll 8
   for (u32 n = kFirst; n < kFirst + kFields; ++n) {
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
-      __m512i parts[Codes::kParts];
-      codes.field_of(runs[t], n, parts);
+      const __m512i numbers = codes.field_of(runs[t], n);
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-#pragma GCC unroll 2
-        for (int p = 0; p < Codes::kParts; ++p)
-          sums[t + v][p] = _mm512_dpbusd_epi32(sums[t + v][p], parts[p], four_inputs(inputs[v] + 4 * n));
-      }
+      for (int v = 0; v < kVectors; ++v)
+        sums[t + v] = _mm512_dpbusd_epi32(sums[t + v], numbers, four_inputs(inputs[v] + 4 * n));
     }
   }
 }
@@ -100,11 +89,9 @@ void block_sums(const IntegerTile* tiles, u64 step, const SegmentBlock& block, c
   const Codes codes(tiles[0]);
   for (u64 at = 0; at < block.count; ++at) {
     const u64 col = (block.first + at) * step, first_run = col / kIntegerRun;
-    __m512i sums[kSums][Codes::kParts];
+    __m512i sums[kSums];
 #pragma GCC unroll 8
-    for (auto& parts : sums) {
-      for (__m512i& part : parts) part = _mm512_setzero_si512();
-    }
+    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
     for (u64 run = first_run; run * kIntegerRun < col + step; ++run) {
       const std::int8_t* from[kVectors];
 #pragma GCC unroll 8
@@ -124,11 +111,7 @@ void block_sums(const IntegerTile* tiles, u64 step, const SegmentBlock& block, c
       }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < kSums; ++i) {
-      __m512i sum = sums[i][0];
-      if constexpr (Codes::kParts == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(sums[i][1], 6));
-      _mm512_store_si512(out.of[at][i], sum);
-    }
+    for (int i = 0; i < kSums; ++i) _mm512_store_si512(out.of[at][i], sums[i]);
   }
 }
 
@@ -155,8 +138,7 @@ const SumKernels& sum_kernels(const IntegerTile& tile) noexcept {
                                                     &kSumKernels<Numbers<6>, kHalfRuns>,
                                                     &kSumKernels<Numbers<7>, kHalfRuns>,
                                                     &kSumKernels<Numbers<8>, kHalfRuns>};
-  if (tile.table == nullptr) return *kNumbers[tile.bits];
-  return tile.table->is_wide ? kSumKernels<Entries<true>, kHalfRuns> : kSumKernels<Entries<false>, kHalfRuns>;
+  return tile.table == nullptr ? *kNumbers[tile.bits] : kSumKernels<Entries, kHalfRuns>;
 }
 
 // What is the same for all blocks of a product.

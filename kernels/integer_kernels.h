@@ -32,16 +32,17 @@ struct TileParameters {
   float factor = 1;  // of all, beside tables only
 };
 
-inline constexpr int kEntryParts = 64;  // that each part of an entry may be
+inline constexpr int kEntryMiddle = 128;  // of entries
+inline constexpr int kSmallEntries = 32;  // small ones are below it
 
-/// What codes of 4 bits stand for, as integers: entry = 64 * high + low, and value = scale * (entry - zero point) with
-/// one constant zero point. Both parts are below 64: four products with rounded inputs fit 16 bits. A table of
-/// multiples of one step, 2047 of them at most, is exact so. Any other is stretched until its greatest magnitude a is
-/// about 2000, where the entries round best, and then is wrong by half a step at most: a/4094 (NF4: a/6466), a sixteenth
-/// of what rounding an input to 127 steps may change.
+/// What codes of 4 bits stand for, as integers from 1 to 255, small ones from 0 on: value = scale * (entry - zero point)
+/// with one constant zero point. A table of multiples of one step, 127 of them at most to either side, is exact so. Any
+/// other is stretched until its greatest magnitude a is about 125, where the entries round best, and then is wrong by half
+/// a step at most: a/254 (NF4: a/353, 0.0021 a as root of the mean square). Rounding an input to 127 steps may change as
+/// much.
 struct EntryTable {
-  std::uint8_t low[16], high[16];
-  bool is_wide;  // else all entries are below 32, `high` is zero
+  std::uint8_t entries[16];
+  bool are_small;  // four products of each of a pair of inputs fit 16 bits
 };
 
 /// What makes a value of a code: scale * code, scale * (code - zero point) or scale * code + bias.

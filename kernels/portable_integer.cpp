@@ -77,7 +77,7 @@ float parameter(const TileParameters& parameters, std::uint64_t group, std::uint
 
 // The integer that a code stands for.
 std::int32_t number_of(const IntegerTile& tile, std::int32_t code) noexcept {
-  return tile.table == nullptr ? code : kEntryParts * tile.table->high[code] + tile.table->low[code];
+  return tile.table == nullptr ? code : tile.table->entries[code];
 }
 
 float one_output(const IntegerTile& tile, IntegerLayout layout, const IntegerInput& input, std::uint64_t row) noexcept {

@@ -6,9 +6,7 @@
 namespace ingot::runtime {
 namespace {
 
-// Of either sign; entries are shifted by it to become unsigned.
-constexpr int kGreatestEntry = kernels::kEntryParts * kernels::kEntryParts / 2 - 1;
-constexpr int kNarrowEntries = 32;
+constexpr int kGreatestEntry = kernels::kEntryMiddle - 1;  // of either sign
 
 // The greatest power of two that divides all values; they are finite and not all zero.
 double common_power(std::span<const float> values) {
@@ -24,11 +22,13 @@ double common_power(std::span<const float> values) {
   return std::ldexp(1.0, least);
 }
 
-// Into how many steps the greatest magnitude is best cut: where no value is far from a whole number of them.
-int best_steps(std::span<const float> values, double greatest) {
-  int best = kGreatestEntry;
-  double least = 1;
-  for (int steps = kGreatestEntry; steps > kGreatestEntry * 7 / 8; --steps) {
+// Into how many steps, not a whole number of them, the greatest magnitude is best cut: where no value is far from a whole
+// number of steps.
+double best_steps(std::span<const float> values, double greatest) {
+  constexpr int kTrials = 64;  // for each whole number
+  double best = kGreatestEntry, least = 1;
+  for (int trial = kGreatestEntry * kTrials; trial > kGreatestEntry * kTrials * 7 / 8; --trial) {
+    const double steps = static_cast<double>(trial) / kTrials;
     double error = 0;
     for (const float value : values) {
       const double exact = value / greatest * steps;
@@ -50,20 +50,17 @@ std::optional<CodeEntries> code_entries(std::span<const float> values) {
     greatest = std::max(greatest, std::fabs(static_cast<double>(value)));
   }
   if (values.size() != 16 || greatest < kLeast || greatest > kMost) return std::nullopt;
-  double step = common_power(values), origin = kGreatestEntry;
-  if (greatest / step <= kGreatestEntry) {
-    origin = std::max(0.0, -*std::min_element(values.begin(), values.end()) / step);
-  } else {
-    step = static_cast<float>(greatest / best_steps(values, greatest));
-  }
-  CodeEntries result = {{}, static_cast<float>(step), static_cast<float>(origin)};
-  for (std::size_t c = 0; c < values.size(); ++c) {
-    const double steps = std::nearbyint(values[c] / step);
-    const auto entry = static_cast<int>(steps + origin);
-    result.table.low[c] = static_cast<std::uint8_t>(entry % kernels::kEntryParts);
-    result.table.high[c] = static_cast<std::uint8_t>(entry / kernels::kEntryParts);
-    result.table.is_wide = result.table.is_wide || entry >= kNarrowEntries;
-  }
+  double step = common_power(values), origin = kernels::kEntryMiddle;
+  const auto is_small = [&] {
+    const auto [least, most] = std::minmax_element(values.begin(), values.end());
+    return (*most - *least) / step < kernels::kSmallEntries;
+  };
+  const bool is_exact = greatest / step <= kGreatestEntry, are_small = is_exact && is_small();
+  if (!is_exact) step = static_cast<float>(greatest / best_steps(values, greatest));
+  if (are_small) origin = std::max(0.0, -*std::min_element(values.begin(), values.end()) / step);
+  CodeEntries result = {{{}, are_small}, static_cast<float>(step), static_cast<float>(origin)};
+  for (std::size_t c = 0; c < values.size(); ++c)
+    result.table.entries[c] = static_cast<std::uint8_t>(std::nearbyint(values[c] / step) + origin);
   return result;
 }
 

@@ -14,8 +14,8 @@ struct CodeEntries {
   float step, origin;
 };
 
-/// Exact where all values are multiples of one power of two, up to 2047 times it (e2m1, iq4nl); zero is exact always.
-/// Else no value is off by more than 1/4094 of the greatest magnitude, and a rounding to binary32. Null for numbers that
+/// Exact where all values are multiples of one power of two, up to 127 times it (e2m1, iq4nl); zero is exact always.
+/// Else no value is off by more than 1/254 of the greatest magnitude, and a rounding to binary32. Null for numbers that
 /// are not finite, all zero, or too large or small for steps to be normal.
 [[nodiscard]] std::optional<CodeEntries> code_entries(std::span<const float> values);
 

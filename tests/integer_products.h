@@ -173,7 +173,7 @@ struct Form {
   const EntryTable* table = nullptr;
 
   [[nodiscard]] double number(std::int32_t code) const {
-    return table == nullptr ? code : kEntryParts * table->high[code] + table->low[code];
+    return table == nullptr ? code : table->entries[code];
   }
 };
 

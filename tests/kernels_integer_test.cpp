@@ -224,7 +224,7 @@ void check_plain(const char* name) {
   }
 }
 
-// Products of tables with small and with wide entries, greatest sums included, for every type of scale that occurs with
+// Products of tables with small and with other entries, least and greatest sums included, for every type of scale that occurs with
 // them.
 void check_tables(const char* name) {
   const KernelTable* table = find(name);
@@ -244,12 +244,14 @@ void check_tables(const char* name) {
                                 {Type::constant}};
   std::mt19937_64 random(9);
   std::size_t turn = 0;
-  for (const bool is_wide : {false, true}) {
-    for (const bool greatest : {false, true}) {
-      EntryTable entries = {{}, {}, is_wide};
-      for (int c = 0; c < 16; ++c) {
-        entries.low[c] = static_cast<std::uint8_t>(greatest ? (is_wide ? 63 : 31) : random() % (is_wide ? 64 : 32));
-        entries.high[c] = static_cast<std::uint8_t>(!is_wide ? 0 : greatest ? 63 : random() % 64);
+  enum class Fill : std::uint8_t { least, any, greatest };
+  for (const bool are_small : {true, false}) {
+    for (const Fill fill : {Fill::least, Fill::any, Fill::greatest}) {
+      const unsigned least = are_small ? 0 : 1, greatest = are_small ? kSmallEntries - 1 : 255;
+      EntryTable entries = {{}, are_small};
+      for (std::uint8_t& entry : entries.entries) {
+        const unsigned any = least + static_cast<unsigned>(random() % (greatest - least + 1));
+        entry = static_cast<std::uint8_t>(fill == Fill::any ? any : fill == Fill::least ? least : greatest);
       }
       for (const std::uint8_t segment : kSegments) {
         for (const std::uint64_t group : {std::uint64_t{segment}, 2 * std::uint64_t{segment}, std::uint64_t{10000}}) {

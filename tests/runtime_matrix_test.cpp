@@ -191,14 +191,14 @@ class OtherPlanes final : public tensor::PlaneSource {
   std::vector<std::vector<std::byte>> shifted_;
 };
 
-// What rounding a table to integers can change in a product: half a step of 1/2047 of the greatest entry for each input.
+// What rounding a table to integers can change in a product: half a step of 1/127 of the greatest entry for each input.
 double table_rounding_of(const Scheme& scheme, const float* x, std::uint64_t cols) {
   const std::string& table = scheme.codes.table;
   if (table != "nf4" && table != "fp4" && table != "custom") return 0;
   constexpr double kGreatestScale = 0.15;  // times entry, of random_planes()
   double total = 0;
   for (std::uint64_t c = 0; c < cols; ++c) total += std::abs(static_cast<double>(x[c]));
-  return total * kGreatestScale / 4094;
+  return total * kGreatestScale / 254;
 }
 
 // What rounding inputs to int8 can change in a product: half a step for each, times the weight.
@@ -376,11 +376,11 @@ TEST_CASE("tables become integers: exactly, or within half a step of their great
     double greatest = 0;
     for (const float entry : table.entries) greatest = std::max(greatest, static_cast<double>(std::abs(entry)));
     for (std::size_t c = 0; c < 16; ++c) {
-      const int entry = ingot::kernels::kEntryParts * found->table.high[c] + found->table.low[c];
+      const int entry = found->table.entries[c];
       const double value = static_cast<double>(found->step) * (entry - static_cast<double>(found->origin));
-      CHECK(found->table.high[c] < ingot::kernels::kEntryParts);
-      CHECK(found->table.low[c] < ingot::kernels::kEntryParts);
-      CHECK(std::abs(value - table.entries[c]) <= (exact ? 0 : greatest / 4094 * 1.0001));
+      CHECK(entry >= (found->table.are_small ? 0 : 1));
+      if (found->table.are_small) CHECK(entry < ingot::kernels::kSmallEntries);
+      CHECK(std::abs(value - table.entries[c]) <= (exact ? 0 : greatest / 254 * 1.0001));
       if (table.entries[c] == 0) CHECK(value == 0);
     }
   }

@@ -97,32 +97,32 @@ void bench_integer(bench::Report& report, const KernelTable& table, const Worklo
 void bench_tables(bench::Report& report, const KernelTable& table, const Workload& work, const std::string& place,
                   std::uint64_t vectors) {
   using namespace kernels;
-  for (const bool is_wide : {true, false}) {
-    const EntryTable entries = {{}, {}, is_wide};
-    const auto group = static_cast<std::uint8_t>(is_wide ? 64 : 32);
+  for (const bool are_small : {false, true}) {
+    const EntryTable entries = {{}, are_small};
+    const auto group = static_cast<std::uint8_t>(are_small ? 32 : 64);
     const IntegerLayout layout = {4, group};
     std::vector<std::int8_t> codes(kCols);
     std::vector<float> scales(kCols / group), sums(kCols / group), out(vectors * 16 * kMaxIntegerTiles);
     table.integer.round_input(work.input.data(), kCols, layout, codes.data(), scales.data(), sums.data());
     const std::vector<IntegerInput> inputs(vectors, {codes.data(), scales.data(), sums.data()});
-    const auto timings = bench::measure(work.rounds, {[&] {
-                                          for (std::uint64_t t = 0; t < work.tiles; t += kMaxIntegerTiles) {
-                                            IntegerTile tiles[kMaxIntegerTiles] = {};
-                                            for (std::uint64_t k = 0; k < kMaxIntegerTiles; ++k) {
-                                              tiles[k].slices[0] = work.words.data() + (t + k) * kCols / 8 * 16;
-                                              tiles[k].scales.type = is_wide ? ParameterType::f32 : ParameterType::e8m0;
-                                              tiles[k].scales.elements = work.parameters.data();
-                                              tiles[k].offset = OffsetKind::zero_point;
-                                              tiles[k].offsets.constant = is_wide ? 2047 : 12;
-                                              tiles[k].cols = kCols, tiles[k].group_cols = group, tiles[k].bits = 4;
-                                              tiles[k].table = &entries;
-                                            }
-                                            table.integer.multiply_table(tiles, kMaxIntegerTiles, layout, inputs.data(),
-                                                                         vectors, out.data(), 64);
-                                            bench::keep(out[0]);
-                                          }
-                                        }});
-    const std::string name = std::string(is_wide ? "nf4 g64, " : "e2m1 g32, ") + table.name + place;
+    const auto timings = bench::measure(
+        work.rounds, {[&] {
+          for (std::uint64_t t = 0; t < work.tiles; t += kMaxIntegerTiles) {
+            IntegerTile tiles[kMaxIntegerTiles] = {};
+            for (std::uint64_t k = 0; k < kMaxIntegerTiles; ++k) {
+              tiles[k].slices[0] = work.words.data() + (t + k) * kCols / 8 * 16;
+              tiles[k].scales.type = are_small ? ParameterType::e8m0 : ParameterType::f32;
+              tiles[k].scales.elements = work.parameters.data();
+              tiles[k].offset = OffsetKind::zero_point;
+              tiles[k].offsets.constant = are_small ? 12 : 128;
+              tiles[k].cols = kCols, tiles[k].group_cols = group, tiles[k].bits = 4;
+              tiles[k].table = &entries;
+            }
+            table.integer.multiply_table(tiles, kMaxIntegerTiles, layout, inputs.data(), vectors, out.data(), 64);
+            bench::keep(out[0]);
+          }
+        }});
+    const std::string name = std::string(are_small ? "e2m1 g32, " : "nf4 g64, ") + table.name + place;
     if (vectors == 1)
       report.add(name, timings[0], static_cast<double>(work.tiles * kCols * 8) / 1e9, "GB");
     else
