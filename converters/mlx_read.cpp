@@ -127,10 +127,32 @@ std::set<std::uint64_t> input_sizes(const HfCheckpoint& checkpoint) {
   return sizes;
 }
 
+/// What the config calls the width of the hidden states, in itself and in the parts of a composed model.
+std::set<std::uint64_t> hidden_sizes(const HfCheckpoint& checkpoint) {
+  std::set<std::uint64_t> sizes;
+  if (checkpoint.config() == nullptr || !checkpoint.config()->is_object()) return sizes;
+  const auto add = [&](const Json& place) {
+    if (const auto size = count_in(place, "hidden_size")) sizes.insert(*size);
+  };
+  add(*checkpoint.config());
+  for (const auto& [key, value] : checkpoint.config()->as_object("config.json"))
+    if (value.is_object()) add(value);
+  return sizes;
+}
+
+/// Modules whose input is the hidden state, by the names of the usual decoders.
+bool takes_hidden_state(std::string_view module) {
+  constexpr std::array<std::string_view, 6> kNames = {"embed_tokens", ".q_proj",    ".k_proj",
+                                                      ".v_proj",      ".gate_proj", ".up_proj"};
+  return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view name) { return module.ends_with(name); });
+}
+
 class SizeFinder {
  public:
-  explicit SizeFinder(const HfCheckpoint& checkpoint)
-      : settings_(settings_of(checkpoint)), inputs_(input_sizes(checkpoint)) {}
+  SizeFinder(const HfCheckpoint& checkpoint, const std::vector<Module>& modules, bool trust_config)
+      : settings_(settings_of(checkpoint)), inputs_(input_sizes(checkpoint)), trust_config_(trust_config) {
+    is_refuted_ = !trust_config && contradicts_widths(modules, hidden_sizes(checkpoint));
+  }
 
   [[nodiscard]] Sizes find(const Module& module, std::vector<std::string>& findings) const {
     const Configured configured = configured_for(module);
@@ -146,8 +168,23 @@ class SizeFinder {
  private:
   struct Configured {
     Sizes sizes;
-    bool given = false, off = false;
+    bool given = false, off = false, own = false;
   };
+  /// Does the common entry give no module that takes the hidden state the width of one? Two wrong numbers may have the
+  /// product that the shapes tell.
+  [[nodiscard]] bool contradicts_widths(const std::vector<Module>& modules,
+                                        const std::set<std::uint64_t>& widths) const {
+    bool any = false;
+    for (const Module& module : modules) {
+      if (module.biases == nullptr || widths.empty() || !takes_hidden_state(module.name)) continue;
+      const Configured configured = configured_for(module);
+      if (!configured.given || configured.own || configured.off) continue;
+      if (configured.sizes.group_size > std::numeric_limits<std::uint32_t>::max()) continue;
+      if (widths.contains(module.groups * configured.sizes.group_size)) return false;
+      any = true;
+    }
+    return any;
+  }
   /// The module's own entry where there is one; else the tensors are judged by the common entry.
   [[nodiscard]] Configured configured_for(const Module& module) const {
     Configured configured;
@@ -155,6 +192,7 @@ class SizeFinder {
     const Json* own = settings_->find(module.name);
     configured.off = own != nullptr && own->is_bool() && !own->as_bool(module.name);
     const bool own_sizes = own != nullptr && own->is_object();
+    configured.own = own_sizes;
     configured.sizes = sizes_in(own_sizes ? *own : *settings_);
     configured.given = own_sizes || settings_->find("group_size") != nullptr || settings_->find("bits") != nullptr;
     return configured;
@@ -178,7 +216,7 @@ class SizeFinder {
     const Sizes& wanted = configured.sizes;
     const bool legal = wanted.mode == "affine" && code_type(wanted.bits) && group_bits % wanted.bits == 0 &&
                        group_bits / wanted.bits == wanted.group_size;
-    if (legal) return wanted;
+    if (legal && (trust_config_ || (configured.given && (configured.own || !is_refuted_)))) return wanted;
     std::vector<Sizes> candidates;
     for (const std::uint64_t group_size : kGroupSizes) {
       const std::uint64_t bits = group_bits / group_size;
@@ -188,14 +226,18 @@ class SizeFinder {
     if (candidates.size() > 1)
       std::erase_if(candidates,
                     [&](const Sizes& sizes) { return !inputs_.contains(module.groups * sizes.group_size); });
-    if (candidates.size() != 1)
+    if (candidates.size() != 1) {
       fail(*module.weight, product + " can be " + (candidates.empty() ? "no size of the config" : "several sizes") +
-                               "; the config says " + sizes_text(wanted));
+                               (configured.given ? "; the config says " + sizes_text(wanted)
+                                                 : ", and no config says which (--trust-config takes the usual " +
+                                                       sizes_text(wanted) + ")"));
+    }
     return candidates.front();
   }
 
   const Json* settings_;
   std::set<std::uint64_t> inputs_;
+  bool trust_config_, is_refuted_ = false;
 };
 
 // --- Tensors --------------------------------------------------------------------------------------------------------------
@@ -257,11 +299,12 @@ std::optional<DType> code_type(std::uint64_t bits) noexcept {
 
 bool claims(const HfCheckpoint& checkpoint) { return !modules_of(checkpoint).empty(); }
 
-CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions&) {
+CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions& options) {
   CodedTensors result;
-  const SizeFinder sizes(checkpoint);
-  for (Module& module : modules_of(checkpoint)) {
-    check_shapes(module, checkpoint);
+  std::vector<Module> modules = modules_of(checkpoint);
+  for (Module& module : modules) check_shapes(module, checkpoint);
+  const SizeFinder sizes(checkpoint, modules, options.trust_config);
+  for (const Module& module : modules) {
     result.tensors.push_back(coded_tensor(module, sizes.find(module, result.findings)));
   }
   return result;

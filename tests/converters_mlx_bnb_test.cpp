@@ -205,8 +205,12 @@ TEST_CASE("mlx_group_sizes_come_from_the_shapes") {
     const tensor::Model model = read_model(make_checkpoint(directory, parts, config));
     return std::pair(model.tensors.at(0).shape[1], model.findings.size());
   };
-  // 256 bits in a group: 64 x 4, 32 x 8 or 128 x 2.
-  CHECK(shape_with("{}") == std::pair<std::uint64_t, std::size_t>(256, 0));
+  // 256 bits in a group: 64 x 4, 32 x 8 or 128 x 2. Nothing tells which, unless the config does or one fits its sizes.
+  CHECK(mlx_refuses(ErrorKind::mismatch, parts, "{}"));
+  CHECK(shape_with(R"({"hidden_size": 128})") == std::pair<std::uint64_t, std::size_t>(128, 0));
+  CHECK(mlx_refuses(ErrorKind::mismatch, parts, R"({"hidden_size": 128, "intermediate_size": 256})"));
+  const tensor::Model usual = read_model(make_checkpoint(directory, parts, "{}"), "mlx", {nullptr, true});
+  CHECK(usual.tensors.at(0).shape[1] == 256);
   CHECK(shape_with(R"({"quantization": {"group_size": 32, "bits": 8}})") ==
         std::pair<std::uint64_t, std::size_t>(128, 0));
   CHECK(shape_with(R"({"quantization": {"group_size": 64, "bits": 4, "a": {"group_size": 128, "bits": 2}}})") ==
@@ -216,6 +220,27 @@ TEST_CASE("mlx_group_sizes_come_from_the_shapes") {
   CHECK(shape_with(R"({"quantization": {"group_size": 64, "bits": 4, "a": false}})") ==
         std::pair<std::uint64_t, std::size_t>(256, 1));
   CHECK(mlx_refuses(ErrorKind::mismatch, parts, R"({"quantization": {"group_size": 64, "bits": 8}})"));
+}
+
+TEST_CASE("mlx_config_whose_product_alone_is_right_gives_way_to_the_width_of_the_model") {
+  const auto parts_of = [](const std::string& name) {
+    return std::vector<FilePart>{
+        {name + ".weight", kWords, {32, 32}}, {name + ".scales", kHalf, {32, 4}}, {name + ".biases", kHalf, {32, 4}}};
+  };
+  const TemporaryDirectory directory;
+  const auto read = [&](const std::string& name, const std::string& config, bool trust = false) {
+    const tensor::Model model = read_model(make_checkpoint(directory, parts_of(name), config), "mlx", {nullptr, trust});
+    return std::pair(model.tensors.at(0).shape[1], model.findings.size());
+  };
+  using Seen = std::pair<std::uint64_t, std::size_t>;
+  const std::string lie = R"({"hidden_size": 128, "quantization": {"group_size": 64, "bits": 4}})";
+  CHECK(read("model.layers.0.self_attn.q_proj", lie) == Seen(128, 1));
+  CHECK(read("model.layers.0.self_attn.q_proj", lie, true) == Seen(256, 0));
+  CHECK(read("model.layers.0.mlp.down_proj", lie) == Seen(256, 0));  // of any width
+  CHECK(read("vision.q_proj", R"({"hidden_size": 128, "quantization": {"group_size": 64, "bits": 4},
+                                  "vision_config": {"hidden_size": 256}})") == Seen(256, 0));
+  CHECK(read("q.q_proj", R"({"hidden_size": 128, "quantization": {"q.q_proj": {"group_size": 64, "bits": 4}}})") ==
+        Seen(256, 0));
 }
 
 TEST_CASE("mlx_refuses_parts_that_contradict_each_other") {
