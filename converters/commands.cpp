@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
+#include <fstream>
 #include <memory>
 
 #include "converters/dropped_tensors.h"
@@ -120,14 +121,13 @@ std::string written_names(const ConversionReport& report, const std::filesystem:
 void print_report(const ConversionReport& report, const std::string& output, const std::string& report_file,
                   Console& console) {
   console.end_progress();
-  if (!report_file.empty())
-    write_file_atomically(report_file, as_bytes_view(pretty_json(inspect::report_json(report))));
-  if (console.json()) {
-    console.print_json(inspect::report_json(report));
-  } else {
+  if (!console.json()) {  // the output is there, whatever becomes of the file
     console.print("\n" + inspect::proof_text(report, console.style()));
     console.print("-> " + inspect::printable(written_names(report, output)) + "\n");
   }
+  if (!report_file.empty())
+    write_file_atomically(report_file, as_bytes_view(pretty_json(inspect::report_json(report))));
+  if (console.json()) console.print_json(inspect::report_json(report));
 }
 
 /// What --recover did beside what the forecast shows.
@@ -154,6 +154,18 @@ void note_unmatched(const tensor::Model& model, const WriteOptions& options, Con
   look("--quantize", options.quantize, is_quantized_by_user);
 }
 
+/// Other files of a directory go along; a second form of the weights among them is seldom wanted and as large as these.
+void note_large_companions(const tensor::Model& model, const ConvertOptions& options, Console& console) {
+  constexpr std::uint64_t kLargeBytes = std::uint64_t{64} << 20;
+  constexpr std::string_view kPrefix = "hf/";
+  const Layout* layout = find_layout(options.to);
+  if (layout == nullptr || (!layout->keeps_source && !layout->is_directory)) return;
+  for (const tensor::Attachment& file : model.attachments)
+    if (file.name.starts_with(kPrefix) && file.bytes.size() >= kLargeBytes)
+      console.note("goes along: " + inspect::printable(file.name.substr(kPrefix.size())) + ", " +
+                   inspect::human_bytes(file.bytes.size()) + " beside the weights");
+}
+
 void note_dropped(const ConvertOptions& options, Console& console) {
   if (options.drop.empty()) return;
   const std::string option = "--drop '" + inspect::printable(options.drop) + "': ";
@@ -163,17 +175,37 @@ void note_dropped(const ConvertOptions& options, Console& console) {
                (more == 0 ? std::string(" is") : " and " + std::to_string(more) + " more are") + " left out");
 }
 
-/// Before hours of work end without it.
-void require_place_of_report(const std::string& report) {
+/// Is it what --report wrote once?
+bool is_report(const std::filesystem::path& path) {
+  constexpr std::size_t kEnoughBytes = 64;
+  std::string begin(kEnoughBytes, '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  begin.resize(static_cast<std::size_t>(file.gcount()));
+  std::erase_if(begin, [](char c) { return c == ' ' || c == '\n'; });
+  return begin.starts_with("{\"forecast\":");
+}
+
+/// Before hours of work end without it, or it replaces the output, a file of the source, or anything else.
+void require_place_of_report(const std::string& report, const std::filesystem::path& output) {
+  namespace fs = std::filesystem;
   if (report.empty()) return;
-  const std::filesystem::path place = std::filesystem::absolute(report).parent_path();
+  const fs::path place = fs::absolute(report).parent_path();
+  const auto refuse = [&](const std::string& why) { throw Error(ErrorKind::io, "--report " + report + why); };
   std::error_code status;
-  if (!std::filesystem::is_directory(place, status))
-    throw Error(ErrorKind::io, "--report " + report + ": there is no directory " + place.string());
+  if (!fs::is_directory(place, status)) refuse(": there is no directory " + place.string());
+  const fs::path whole = fs::weakly_canonical(fs::absolute(output / ""), status).parent_path();
+  const fs::path canonical_place = fs::weakly_canonical(place, status);
+  if (canonical_place / fs::path(report).filename() == whole) refuse(": is the output");
+  for (fs::path above = canonical_place; above != above.root_path(); above = above.parent_path())
+    if (above == whole) refuse(": lies in the output");
+  if (fs::is_directory(report, status)) refuse(": is a directory");
+  if (fs::is_regular_file(report, status) && fs::file_size(report, status) > 0 && !is_report(report))
+    refuse(": exists and is no report of a conversion; it is not replaced");
 }
 
 void run_convert(ConvertCommand& command, Console& console) {
-  require_place_of_report(command.report);
+  require_place_of_report(command.report, command.output);
   ConvertOptions& options = command.options;
   options.trust_config = command.trust_config;
   options.prove = !command.no_proof;
@@ -187,6 +219,7 @@ void run_convert(ConvertCommand& command, Console& console) {
   drop_tensors(model, options);
   note_dropped(options, console);
   note_unmatched(model, options.write, console);
+  note_large_companions(model, options, console);
   if (options.resume && !options.write.part && !is_resumable(command.output))
     console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
   if (command.dry_run) {
@@ -341,7 +374,7 @@ void add_join(CLI::App& app, Console& console) {
       "  ingot join model.ingot");
   verb->callback([command, &console] {
     Console::catch_interrupts();
-    require_place_of_report(command->report);
+    require_place_of_report(command->report, command->output);
     command->options.prove = !command->no_proof;
     command->options.write.sync = !command->no_sync;
     command->options.write.progress = console.progress();

@@ -328,6 +328,10 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   report.dropped = options.dropped;
   report.source_bytes = stored_bytes(model);
 
+  refuse_output_over_input(model, output);  // before all tensors are looked at
+  refuse_output_over_members(model, output);
+  if (options.overwrite) refuse_to_replace_other_things(output);
+  if (!options.overwrite && staging == nullptr) Staging::refuse_taken(output);
   const Clock::time_point start = Clock::now();
   Planned planned;
   report.forecast = forecast(model, options, planned);
@@ -340,9 +344,6 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   if (options.on_forecast) options.on_forecast(report.forecast);
   require_consent(report.forecast, options.allow);
 
-  refuse_output_over_input(model, output);
-  refuse_output_over_members(model, output);
-  if (options.overwrite) refuse_to_replace_other_things(output);
   ConvertOptions settled = options;
   if (options.write.part && options.write.shard_bytes == 0) {
     settled.write.shard_bytes =

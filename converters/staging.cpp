@@ -58,7 +58,7 @@ bool is_taken(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, status));
 }
 
-void refuse_taken(const fs::path& path) {
+void refuse_existing(const fs::path& path) {
   if (is_taken(path)) throw Error(ErrorKind::io, path.string() + ": exists already (--force replaces it)");
 }
 
@@ -123,6 +123,12 @@ fs::path Staging::place_of(const fs::path& output) {
   return parent_of(named) / ("." + named.filename().string() + ".partial");
 }
 
+void Staging::refuse_taken(const fs::path& output) {
+  std::error_code status;
+  if (!output.empty() && !fs::exists(place_of(output), status))
+    refuse_existing(output.has_filename() ? output : output.parent_path());
+}
+
 bool Staging::has_leftovers(const fs::path& output) noexcept {
   try {
     std::error_code status;
@@ -146,11 +152,11 @@ Staging::Staging(fs::path output, const StagingOptions& options) : output_(std::
   place_ = place_of(output_);
   files_ = place_ / "files";
   replaced_ = place_ / "replaced";
-  if (!fs::exists(place_, status) && !options_.overwrite) refuse_taken(output_);
+  if (!fs::exists(place_, status) && !options_.overwrite) refuse_existing(output_);
   lock();
   try {
     if (!options_.part) with_file_errors([&] { undo_torn_publication(); });
-    if (!options_.overwrite) refuse_taken(output_);
+    if (!options_.overwrite) refuse_existing(output_);
     if (!options_.part && !options_.resume) {
       if (fs::exists(removed(), status))
         throw Error(ErrorKind::io, output_.string() + ": files of the source were converted into it and removed; " +
@@ -248,6 +254,8 @@ std::string Staging::with_final_paths(std::string message) const {
   for (std::size_t at = message.find(staged); at != std::string::npos; at = message.find(staged, at)) {
     message.replace(at, staged.size(), final_place);
     at += final_place.size();
+    const std::string name = output_.filename().string(), unfinished = name + ".partial/";  // of directory writers
+    if (message.compare(at, unfinished.size(), unfinished) == 0) message.replace(at, unfinished.size(), name + "/");
   }
   return message;
 }
@@ -297,7 +305,7 @@ std::vector<fs::path> Staging::publish(bool sync, const std::vector<fs::path>& o
   std::vector<fs::path> staged = entries_of(files_);
   std::stable_partition(staged.begin(), staged.end(), [&](const fs::path& entry) { return entry != target(); });
   if (!options_.overwrite)
-    for (const fs::path& entry : staged) refuse_taken(final_path(entry));
+    for (const fs::path& entry : staged) refuse_existing(final_path(entry));
   std::vector<fs::path> in_the_way = {output_};
   for (const fs::path& entry : staged) in_the_way.push_back(final_path(entry));
   in_the_way.insert(in_the_way.end(), obsolete.begin(), obsolete.end());

@@ -36,6 +36,8 @@ class Staging {
 
   /// Where the work for `output` lies, or would lie.
   [[nodiscard]] static std::filesystem::path place_of(const std::filesystem::path& output);
+  /// Throws io when something stands there and nothing of a conversion into it was left.
+  static void refuse_taken(const std::filesystem::path& output);
   /// Is there a journal of a conversion into `output` that no process is working on?
   [[nodiscard]] static bool has_leftovers(const std::filesystem::path& output) noexcept;
   /// Of the part, or of the whole.

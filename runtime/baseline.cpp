@@ -115,8 +115,22 @@ std::uint64_t usual_listed(std::uint64_t vocab_size) noexcept {
   return std::min(vocab_size, std::max(kLeast, vocab_size / kShare));
 }
 
+namespace {
+
+/// A mistaken name must not cost a text or a model.
+const std::filesystem::path& refuse_to_replace_other_things(const std::filesystem::path& path) {
+  std::error_code status;
+  if (!std::filesystem::is_regular_file(path, status) || std::filesystem::file_size(path, status) == 0) return path;
+  const MappedFile file(path);
+  if (!as_text(file.bytes()).starts_with(kMagic))
+    throw Error(ErrorKind::io, path.string() + ": exists and is no baseline; it is not replaced");
+  return path;
+}
+
+}  // namespace
+
 BaselineWriter::BaselineWriter(const std::filesystem::path& path, Reference& source, std::uint64_t listed)
-    : file_(path), source_(source), listed_(listed) {
+    : file_(refuse_to_replace_other_things(path)), source_(source), listed_(listed) {
   file_.seek(kPrefixBytes + kHeaderBytes);
 }
 

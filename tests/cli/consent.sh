@@ -18,3 +18,9 @@ if ingot verify "$DATA/tiny-llama" lossy.gguf > unequal.txt; then exit 1; fi
 head -n 1 unequal.txt
 if ingot diff "$DATA/tiny-llama" lossy.gguf > difference.txt; then exit 1; fi
 head -n 1 difference.txt
+# A large file that goes along is named.
+cp -r "$DATA/tiny-llama" large
+mkdir large/original
+truncate -s 70M large/original/consolidated.00.pth
+ingot convert large --to ingot --dry-run 2>&1 > /dev/null
+ingot convert large --to gguf --dry-run 2>&1 > /dev/null
