@@ -36,12 +36,25 @@ struct Role {
   std::string_view part;  // empty with `coded`: kept verbatim
 };
 
+/// Codecs name files inside the checkpoint; a person is told where that is.
+CodedTensors read_coded(const HfCodec& codec, const HfCheckpoint& checkpoint, const ReadOptions& options) {
+  try {
+    return codec.read(checkpoint, options);
+  } catch (const Error& error) {
+    const std::string_view message = error.what();
+    for (const WeightFile& file : checkpoint.directory().weights)
+      if (message.starts_with(file.path + ": ") && checkpoint.directory().root != ".")
+        throw Error(error.kind, (checkpoint.directory().root / std::string(message)).string(), error.offset);
+    throw;
+  }
+}
+
 /// Everything that the files hold, in file order, each under its role.
 class Inventory {
  public:
   Inventory(const HfCheckpoint& checkpoint, const HfCodec* codec, const ReadOptions& options) {
     if (codec == nullptr) return;
-    coded_ = codec->read(checkpoint, options);
+    coded_ = read_coded(*codec, checkpoint, options);
     look_at_method(checkpoint, *codec);
     for (const CodedTensor& tensor : coded_.tensors)
       for (const CodedTensor::Part& part : tensor.parts) roles_[part.file_name] = {&tensor, part.part};

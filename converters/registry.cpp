@@ -9,7 +9,9 @@
 #include <system_error>
 
 #include "converters/layout_rows.h"
+#include "converters/safetensors.h"
 #include "format/base/file_errors.h"
+#include "format/base/mapped_file.h"
 
 namespace ingot::convert {
 namespace {
@@ -53,6 +55,19 @@ const Layout* find_layout(std::string_view name) noexcept {
 
 namespace {
 
+/// What nothing recognises may be a clone whose large files were not fetched.
+void refuse_pointers(const std::filesystem::path& path) {
+  const auto refuse = [](const std::filesystem::path& file) {
+    std::error_code status;
+    if (std::filesystem::is_regular_file(file, status)) refuse_lfs_pointer(MappedFile(file).bytes(), file.string());
+  };
+  refuse(path);
+  std::error_code status;
+  for (std::filesystem::directory_iterator entry(path, status), end; !status && entry != end; entry.increment(status))
+    for (const char* ending : {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ingot"})
+      if (entry->path().extension() == ending) refuse(entry->path());
+}
+
 /// Throws what is wrong with the weight files of a directory that no layout recognises, if it has any.
 void explain_weights(const std::filesystem::path& directory) {
   std::error_code status;
@@ -75,6 +90,7 @@ const Layout& detect_layout(const std::filesystem::path& path) {
   for (const Layout& layout : layouts())
     if (layout.detect(path)) return layout;
   const bool directory = std::filesystem::is_directory(path, status);
+  refuse_pointers(path);
   if (directory) explain_weights(path);
   throw Error(ErrorKind::unsupported, path.string() + ": no layout recognises this " +
                                           (directory ? "directory" : "file") + " (looked for: " + known_names() + ")");

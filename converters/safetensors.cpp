@@ -179,6 +179,11 @@ bool looks_like_safetensors(Bytes first_bytes, std::uint64_t file_size) noexcept
   return first != text.end() && *first == '{';
 }
 
+void refuse_lfs_pointer(Bytes file, std::string_view where) {
+  if (as_text(file).starts_with("version https://git-lfs.github.com/spec/"))
+    fail(ErrorKind::unsupported, where, "is a pointer of Git LFS, not the file itself (`git lfs pull` fetches it)", 0);
+}
+
 SafetensorsHeader parse_safetensors(Bytes file, std::string_view where) {
   ByteReader reader(file, where);
   const std::uint64_t length = reader.read_u64("safetensors header length");

@@ -41,6 +41,9 @@ struct SafetensorsHeader {
   std::uint64_t data_begin = 0;           // 8 + header length
 };
 
+/// Throws unsupported when these are the bytes that a clone holds in place of a large file until `git lfs pull`.
+void refuse_lfs_pointer(Bytes file, std::string_view where);
+
 /// Do these first bytes of a file of `file_size` bytes look like one (length in range, first character an opening brace)?
 [[nodiscard]] bool looks_like_safetensors(Bytes first_bytes, std::uint64_t file_size) noexcept;
 

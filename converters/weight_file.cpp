@@ -64,6 +64,7 @@ WeightFile open_weight_file(const fs::path& root, const std::string& name) {
   file.mapping = std::make_shared<const MappedFile>(path);
   const Bytes bytes = file.mapping->bytes();
   const Bytes first = bytes.first(std::min(bytes.size(), kProbeBytes));
+  refuse_lfs_pointer(bytes, path.string());
   if (looks_like_safetensors(first, bytes.size()) || path.extension() == ".safetensors")
     return from_safetensors(std::move(file), path.string());
   if (!looks_like_torch(first)) {

@@ -86,6 +86,7 @@ void Console::add_common_options(CLI::App& command) {
 void Console::print(std::string_view text) {
   end_progress();
   if (!write_all(stdout, text)) throw Error(ErrorKind::io, "cannot write to the standard output");
+  if (!text.empty()) line_is_open_ = text.back() != '\n';
 }
 
 void Console::print_json(const Json& value) { print(pretty_json(value)); }
@@ -109,7 +110,7 @@ Progress Console::progress() {
 
 void Console::draw(std::string_view phase, std::uint64_t done, std::uint64_t total) {
   constexpr auto kInterval = std::chrono::milliseconds(100);
-  constexpr std::size_t kBarWidth = 20;
+  constexpr std::size_t kMostBarWidth = 20;
   const Clock::time_point now = Clock::now();
   if (phase != phase_) {
     phase_ = phase;
@@ -120,12 +121,14 @@ void Console::draw(std::string_view phase, std::uint64_t done, std::uint64_t tot
   last_drawn_ = now;
   const double share = total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   const double seconds = std::chrono::duration<double>(now - phase_start_).count();
-  const auto filled = static_cast<std::size_t>(share * kBarWidth);
-  std::string line = phase_ + "  [" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " +
-                     inspect::fixed(100 * share, 0) + " %  " + inspect::human_bytes(done) + " of " +
+  std::string line = inspect::fixed(100 * share, 0) + " %  " + inspect::human_bytes(done) + " of " +
                      inspect::human_bytes(total) + "  " + inspect::human_rate(static_cast<double>(done), seconds);
   if (share > 0) line += "  " + inspect::human_seconds(seconds / share * (1 - share)) + " left";
   const std::size_t width = error_style_.width > 1 ? error_style_.width - 1 : 79;
+  const std::size_t others = phase_.size() + std::string_view("  [] ").size() + line.size();
+  const std::size_t bar = std::min(kMostBarWidth, width - std::min(width, others));
+  const auto filled = static_cast<std::size_t>(share * static_cast<double>(bar));
+  line = phase_ + "  [" + std::string(filled, '#') + std::string(bar - filled, '.') + "] " + line;
   line.resize(std::min(line.size(), width));
   const std::size_t columns = line.size();
   line.resize(std::max(columns, bar_width_), ' ');  // over the rest of the last one
@@ -164,6 +167,8 @@ void Console::report(std::string_view kind, std::string_view message, std::strin
 }
 
 void Console::note_error(std::string_view message) {
+  if (line_is_open_) (void)write_all(stdout, "\n");  // a prompt that was printed to be continued
+  line_is_open_ = false;
   note(inspect::paint("ingot:", inspect::Ink::bad, error_style_) + " " + inspect::printable(message));
 }
 

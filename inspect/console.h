@@ -72,6 +72,7 @@ class Console {
   std::string phase_;
   Clock::time_point phase_start_, last_drawn_;
   std::size_t bar_width_ = 0;  // columns that it takes on the screen
+  bool line_is_open_ = false;  // the standard output ends within a line
 };
 
 }  // namespace ingot

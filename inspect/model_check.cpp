@@ -6,6 +6,7 @@
 #include <set>
 
 #include "inspect/fold.h"
+#include "inspect/overview.h"
 #include "inspect/prose_sample.h"
 
 namespace ingot::inspect {
@@ -136,7 +137,10 @@ void Checker::compare_tensors() {
         bad(difference.name + ": differs from the reference by " + three_significant(relative_error(difference)) +
             " of its values (root mean square): expected at most " + short_float(kMostTensorError));
         break;
-      case Relation::other_shape: bad(difference.name + ": has another shape than in the reference"); break;
+      case Relation::other_shape:
+        bad(difference.name + ": expected the reference's shape " + shape_text(difference.shape_a) + ", got " +
+            shape_text(difference.shape_b));
+        break;
       case Relation::only_in_a: bad(difference.name + ": only the reference has it"); break;
       case Relation::only_in_b: bad(difference.name + ": the reference does not have it"); break;
     }

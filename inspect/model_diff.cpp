@@ -71,12 +71,13 @@ Json metadata_json(const Model& model) {
   return json;
 }
 
-/// Without what has no influence on tokens: the text of a pattern whose family is known.
+/// Without what has no influence on tokens: the text of a pattern whose family is known, the order of what ends a text.
 Json tokenizer_json(const Model& model) {
   if (!model.tokenizer) return {};
   tensor::TokenizerSpec spec = *model.tokenizer;
   for (tensor::PreTokenizer& step : spec.pre_tokenizers)
     if (!step.pattern.empty()) step.source_pattern.clear();
+  std::sort(spec.end_of_generation.begin(), spec.end_of_generation.end());
   return tensor::to_json(spec);
 }
 

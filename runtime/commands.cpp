@@ -196,6 +196,7 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
   Console::catch_interrupts();
   const Turn turn = answer(speaker, tokens, console);
   if (console.json()) console.print_json(turn_json(turn, speaker.session()));
+  if (Console::interrupted()) console.exit_code = ExitCode::interrupted;
 }
 
 /// Where a number may lie; both ends belong to it unless `above_least`. NaN lies nowhere.

@@ -108,8 +108,8 @@ EvaluationText evaluation_text(const Tokenizer& tokenizer, std::string_view text
   if (tokenizer.spec().add_bos) result.beginning = tokenizer.spec().bos;
   if (result.windows == 0) {
     throw Error(ErrorKind::invalid_value, "the text has " + std::to_string(result.tokens.size()) +
-                                              " tokens: expected at least one window of " +
-                                              std::to_string(result.window));
+                                              (result.tokens.size() == 1 ? " token" : " tokens") +
+                                              ": expected at least one window of " + std::to_string(result.window));
   }
   return result;
 }

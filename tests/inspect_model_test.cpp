@@ -156,6 +156,17 @@ TEST_CASE("compare_models_names_every_kind_of_difference") {
   }
 }
 
+TEST_CASE("order_of_the_tokens_that_end_a_text_is_no_difference") {
+  tensor::Model a = test::make_small_model();
+  if (!a.tokenizer) a.tokenizer.emplace();
+  a.tokenizer->end_of_generation = {0, 2};
+  tensor::Model b = a;
+  b.tokenizer->end_of_generation = {2, 0};
+  CHECK(compare_models(a, b, Depth::fingerprints, {}).tokenizer.empty());
+  b.tokenizer->end_of_generation = {2};
+  CHECK(compare_models(a, b, Depth::fingerprints, {}).tokenizer.size() == 1);
+}
+
 TEST_CASE("derived_tensors_may_be_missing_on_one_side") {
   const tensor::Model a = test::make_small_model();
   tensor::Model b = a;

@@ -6,3 +6,14 @@ ingot convert m.ingot -o "$(printf '%0252d' 0)" --to ingot 2>&1 > /dev/null | se
 ln -s loop loop
 ingot restore m.ingot -o loop 2>&1 || echo "exit $?"
 ingot inspect loop 2>&1 || echo "exit $?"
+# What a clone holds in place of a large file is called that, alone, as the weights and where nothing else is.
+mkdir clone other
+cp "$DATA/tiny-llama/config.json" clone
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n' | tee clone/model.safetensors other/pytorch_model.bin > model.gguf
+for place in clone other model.gguf; do ingot inspect $place 2>&1 || echo "exit $?"; done
+# Weights of MLX whose sizes nothing tells are not guessed; the message says where they are.
+ingot convert "$DATA/tiny-llama" -o small --to mlx --scheme 8bit-g32 --allow requantize > /dev/null
+mv small/config.json .
+ingot inspect small 2>&1 > /dev/null | sed 's/tensor .*: groups/tensor: groups/' || true
+# A prompt that was printed to be continued ends before the error.
+ingot run "$DATA/tiny-llama" -p 'A prompt' --prompt-cache absent/kept 2> /dev/null || echo "exit $?"

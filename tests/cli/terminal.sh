@@ -31,6 +31,9 @@ def said(**environment):
 for environment in ({"TERM": "xterm"}, {"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}):
     text = said(**environment)
     print(environment, "bar" if b"[#" in text or b"[." in text else "no bar", "escapes" if b"\x1b" in text else "no escapes")
+pieces = said(TERM="xterm", COLUMNS="80").split(b"\r")
+drawn = [piece.rstrip() for piece in pieces if b"[" in piece]
+print("whole" if drawn and all(piece.endswith(b"left") or piece.endswith(b"B/s") for piece in drawn) else drawn)
 PYTHON
 ingot diff a.safetensors b.safetensors --threads 1 2> err.txt > /dev/null
 wc -c < err.txt
