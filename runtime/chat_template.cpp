@@ -11,7 +11,7 @@ std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Messa
   jinja::List list;
   for (const Message& message : messages)
     list.emplace_back(jinja::Dict{{"role", message.role}, {"content", message.content}});
-  jinja::Dict globals = {
+  jinja::Names globals = {
       {"messages", list}, {"add_generation_prompt", add_generation_prompt}, {"tools", nullptr}, {"documents", nullptr}};
   const auto special = [&](const char* name, const std::optional<std::uint32_t>& id) {
     if (id && *id < spec.tokens.size()) globals.emplace_back(name, spec.tokens[*id]);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write unicode_categories.cpp and unicode_normalization.cpp from Python's unicodedata (standard library only).
+"""Write unicode_categories.cpp, unicode_normalization.cpp and unicode_case.cpp from Python's unicodedata (standard library only).
 
     python3 make_unicode_tables.py
 
@@ -43,6 +43,26 @@ def head(what):
             '#include "runtime/unicode_tables.h"\n\nnamespace ingot::runtime::unicode {\n\n')
 
 
+def case_table(name, function):
+    """Ranges of equal steps, and the characters whose other case is several."""
+    ranges, expansions = [], []
+    for code in range(sys.maxunicode + 1):
+        other = function(chr(code))
+        if other == chr(code) or 0xD800 <= code < 0xE000:
+            continue
+        if len(other) > 1:
+            expansions.append(f"{{{code},{{{','.join(str(ord(part)) for part in other)}}}}},")
+            continue
+        delta, last = ord(other) - code, ranges[-1] if ranges else None
+        if last and last[3] == delta and code - last[1] in (1, 2) and (last[0] == last[1] or code - last[1] == last[2]):
+            last[1:3] = code, code - last[1]
+        else:
+            ranges.append([code, code, 1, delta])
+    rows = ["{" + ",".join(map(str, row)) + "}," for row in ranges]
+    text = f"const CaseRange k{name}Ranges[] = {{\n{lines(rows)}\n}};\nconst CaseExpansion k{name}Expansions[] = {{\n{lines(expansions)}\n}};\n\n"
+    return text, f"const CaseTable k{name}Case = {{k{name}Ranges, {len(ranges)}, k{name}Expansions, {len(expansions)}}};\n"
+
+
 def main():
     table = [f"0x{code << 8 | value:x}," for code, value in ranges(category)]
     text = head("General categories as ranges: an entry is first code point << 8 | Category and holds up to the next entry.")
@@ -65,6 +85,11 @@ def main():
     text += f"const Decomposition kDecompositions[] = {{\n{lines(decompositions)}\n}};\n"
     text += f"const std::size_t kDecompositionCount = {len(decompositions)};\n\n}}  // namespace ingot::runtime::unicode\n"
     (HERE / "unicode_normalization.cpp").write_text(text)
+
+    (upper, upper_case), (lower, lower_case) = case_table("Upper", str.upper), case_table("Lower", str.lower)
+    text = head("Upper and lower case: ranges {first, last, stride, delta} and expansions {code, {parts}}.")
+    text += f"namespace {{\n\n{upper}{lower}}}  // namespace\n\n{upper_case}{lower_case}\n}}  // namespace ingot::runtime::unicode\n"
+    (HERE / "unicode_case.cpp").write_text(text)
 
 
 if __name__ == "__main__":

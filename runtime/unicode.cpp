@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "format/base/utf8.h"
 #include "runtime/unicode_tables.h"
 
 namespace ingot::runtime::unicode {
@@ -41,6 +42,36 @@ void decompose(char32_t code, std::u32string& out) {
   }
   decompose(row->first, out);
   if (row->second != 0) decompose(row->second, out);
+}
+
+void append_other_case(const CaseTable& table, char32_t code, std::string& out) {
+  const CaseExpansion* const end = table.expansions + table.expansion_count;
+  const CaseExpansion* many =
+      std::lower_bound(table.expansions, end, code, [](const CaseExpansion& row, char32_t c) { return row.code < c; });
+  if (many != end && many->code == code) {
+    for (const std::uint32_t part : many->parts) {
+      if (part != 0) append_utf8(out, part);
+    }
+    return;
+  }
+  const CaseRange* const last = table.ranges + table.range_count;
+  const CaseRange* range =
+      std::lower_bound(table.ranges, last, code, [](const CaseRange& row, char32_t c) { return row.last < c; });
+  const bool changes = range != last && code >= range->first && (code - range->first) % range->stride == 0;
+  append_utf8(out, changes ? static_cast<char32_t>(static_cast<std::int32_t>(code) + range->delta) : code);
+}
+
+std::string in_case(const CaseTable& table, std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Part part = utf8_part_at(text, at);
+    if (part.kind == Utf8Part::Kind::valid)
+      append_other_case(table, code_point_at(text, at).value, out);
+    else
+      out += text.substr(at, part.length);
+    at += part.length;
+  }
+  return out;
 }
 
 // (first, second, composed), ascending.
@@ -165,5 +196,8 @@ std::string nfc(std::string_view text) {
   for (const char32_t code : composed(codes)) append_utf8(out, code);
   return out;
 }
+
+std::string upper_case(std::string_view text) { return in_case(kUpperCase, text); }
+std::string lower_case(std::string_view text) { return in_case(kLowerCase, text); }
 
 }  // namespace ingot::runtime::unicode

@@ -1,5 +1,5 @@
 // Unicode as far as tokenizers need it: code points of UTF-8 text (judged by format/base/utf8.h), general
-// categories, canonical composition. Tables: Unicode 14
+// categories, canonical composition; upper and lower case for chat templates. Tables: Unicode 14
 // (make_unicode_tables.py).
 #pragma once
 
@@ -27,5 +27,10 @@ void append_utf8(std::string& text, char32_t code);
 
 /// Normalization form C of valid UTF-8.
 [[nodiscard]] std::string nfc(std::string_view text);
+
+/// Full case mappings, a character at a time: ß becomes SS, a capital sigma σ wherever it stands. What is not UTF-8
+/// stays.
+[[nodiscard]] std::string upper_case(std::string_view text);
+[[nodiscard]] std::string lower_case(std::string_view text);
 
 }  // namespace ingot::runtime::unicode

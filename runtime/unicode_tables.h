@@ -19,4 +19,21 @@ struct Decomposition {
 extern const Decomposition kDecompositions[];  // ascending code
 extern const std::size_t kDecompositionCount;
 
+/// Every `stride`-th code point from `first` to `last` changes its case by adding `delta`.
+struct CaseRange {
+  std::uint32_t first, last, stride;
+  std::int32_t delta;
+};
+/// A character whose other case is several; 0 where there is none.
+struct CaseExpansion {
+  std::uint32_t code, parts[3];
+};
+struct CaseTable {
+  const CaseRange* ranges;  // ascending, not overlapping
+  std::size_t range_count;
+  const CaseExpansion* expansions;  // ascending
+  std::size_t expansion_count;
+};
+extern const CaseTable kUpperCase, kLowerCase;
+
 }  // namespace ingot::runtime::unicode

@@ -2,10 +2,12 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <ctime>
 
 #include "converters/registry.h"
 #include "runtime/runtime.h"
+#include "runtime/unicode.h"
 #include "tests/expect_error.h"
 #include "tests/runtime_fixtures.h"
 #include "tests/skip.h"
@@ -32,6 +34,12 @@ std::string rendered(const std::string& source) {
   spec.chat_template = source;
   const Message messages[] = {{"user", "Hi"}};
   return render_chat(spec, messages, false);
+}
+
+std::string hex(std::uint64_t value) {
+  char text[17];
+  return {text, static_cast<std::size_t>(
+                    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value)))};
 }
 
 bool refuses(ErrorKind kind, const std::string& source) {
@@ -62,6 +70,24 @@ TEST_CASE("templates of the common families render as in transformers") {
     ++cases;
   }
   CHECK(cases >= 150);
+}
+
+TEST_CASE("every character changes its case as in Python") {
+  const Json digests = read_json(data_directory() / "chat" / "expected.json").at("case_digests", "");
+  std::uint64_t upper = 0xcbf29ce484222325, lower = upper;
+  const auto add = [](std::uint64_t& value, const std::string& text) {
+    for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  };
+  for (char32_t code = 0; code < 0x110000; ++code) {
+    if ((code >= 0xD800 && code < 0xE000) || code == 0x3A3) continue;
+    std::string text;
+    ingot::runtime::unicode::append_utf8(text, code);
+    add(upper, ingot::runtime::unicode::upper_case(text));
+    add(lower, ingot::runtime::unicode::lower_case(text));
+  }
+  CHECK(hex(upper) == digests.at("upper", "").as_string(""));
+  CHECK(hex(lower) == digests.at("lower", "").as_string(""));
+  CHECK(ingot::runtime::unicode::lower_case("A\xFF\xC3") == "a\xFF\xC3");
 }
 
 TEST_CASE("templates know the date") {
@@ -142,6 +168,11 @@ TEST_CASE("a model without a template and constructs outside the subset are unsu
   CHECK(refuses(ErrorKind::unsupported, "{{ 'x' | wordcount }}"));
   CHECK(refuses(ErrorKind::unsupported, "{{ 'x' is sameas 'x' }}"));
   CHECK(refuses(ErrorKind::unsupported, "{{ cycler(1, 2) }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ '\u03A3' | lower }}"));  // of two lower cases, by what follows
+  CHECK(refuses(ErrorKind::unsupported, "{{ '\u00E9' | title }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ '{:>5}'.format(1) }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ '{!r}'.format(1) }}"));
+  CHECK(refuses(ErrorKind::unsupported, "{{ {[1]: 2} }}"));
   CHECK(refuses(ErrorKind::unsupported, "{% for x in messages recursive %}{% endfor %}"));
 }
 
@@ -170,6 +201,12 @@ TEST_CASE("broken templates are invalid") {
                              "{{ 1 | length }}",
                              "{{ missing + 1 }}",
                              "{{ {1: 2 }}",
+                             "{{ '{}'.format() }}",
+                             "{{ '{99}'.format(1) }}",
+                             "{{ '{x}'.format(1) }}",
+                             "{{ '{'.format(1) }}",
+                             "{{ '}'.format(1) }}",
+                             "{{ {1: 2, 'a': 3} | dictsort }}",
                              "{% macro m( %}{% endmacro %}"}) {
     CHECK(refuses(ErrorKind::invalid_value, source));
   }
@@ -186,6 +223,7 @@ TEST_CASE("hostile templates end with an error instead of exhausting the machine
   std::string blocks;
   for (int i = 0; i < 5000; ++i) blocks += "{% if true %}";
   CHECK(refuses(ErrorKind::invalid_value, blocks));
+  CHECK(refuses(ErrorKind::limit_exceeded, "{{ 'abc' * 9223372036854775807 }}"));
   std::string doubled = "{% set s = 'xxxxxxxxxxxxxxxx' %}";
   for (int i = 0; i < 40; ++i) doubled += "{% set s = s + s %}";
   CHECK(refuses(ErrorKind::limit_exceeded, doubled));

@@ -45,17 +45,23 @@ Value strip(const Arguments& a) { return stripped(input_text(a), a.get(1, "chars
 Value lstrip(const Arguments& a) { return stripped(input_text(a), a.get(1, "chars", nullptr), Side::left); }
 Value rstrip(const Arguments& a) { return stripped(input_text(a), a.get(1, "chars", nullptr), Side::right); }
 
-// Case changes touch ASCII letters only; others would need tables that no template has asked for.
+Value upper(const Arguments& a) { return unicode::upper_case(input_text(a)); }
+std::string lowered(const std::string& text) {
+  if (text.find("\u03A3") != std::string::npos)
+    unsupported("the lower case of a capital sigma");  // of two, by what follows
+  return unicode::lower_case(text);
+}
+Value lower(const Arguments& a) { return lowered(input_text(a)); }
+
+// Titles touch ASCII letters only; others would need tables that no template has asked for.
 std::string cased(std::string text, bool upper) {
   for (char& c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) unsupported("changing the case of characters outside ASCII");
+    if (static_cast<unsigned char>(c) >= 0x80) unsupported("a title of characters outside ASCII");
     if (upper && c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
     if (!upper && c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   }
   return text;
 }
-Value upper(const Arguments& a) { return cased(input_text(a), true); }
-Value lower(const Arguments& a) { return cased(input_text(a), false); }
 Value capitalize(const Arguments& a) {
   std::string text = cased(input_text(a), false);
   if (!text.empty()) text[0] = cased(text.substr(0, 1), true)[0];
@@ -168,6 +174,42 @@ Value join(const Arguments& a) {
   return joined(Value(values), a.get(1, "d", Value("")).text());
 }
 
+// The argument that a replacement field of str.format() names: the next one, one by number, one by name.
+Value format_argument(const Arguments& a, const std::string& field, std::size_t& next) {
+  const bool digits = field.find_first_not_of("0123456789") == std::string::npos;
+  if (field.find_first_of("!:.[{") != std::string::npos || (digits && field.size() > 4))
+    unsupported("the field '{" + field + "}' of format()");
+  if (!digits) {
+    const auto named = std::find_if(a.named.begin(), a.named.end(), [&](const auto& n) { return n.first == field; });
+    return named == a.named.end() ? (fail("format() without its argument '" + field + "'"), Value()) : named->second;
+  }
+  const std::size_t index = field.empty() ? next++ : std::stoul(field);
+  if (index + 1 >= a.positional.size()) fail("format() without its argument " + std::to_string(index));
+  return a.positional[index + 1];
+}
+
+// str.format() of Python with plain fields.
+Value format(const Arguments& a) {
+  const std::string text = input_text(a);
+  std::string out;
+  std::size_t next = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    const bool brace = c == '{' || c == '}';
+    if (!brace || (at + 1 < text.size() && text[at + 1] == c)) {
+      out += c;
+      at += brace;
+      continue;
+    }
+    const std::size_t end = text.find('}', at);
+    if (c == '}' || end == std::string::npos) fail("format() of a text with a single brace");
+    out += format_argument(a, text.substr(at + 1, end - at - 1), next).text();
+    check_size(out.size());
+    at = end;
+  }
+  return out;
+}
+
 Value indent(const Arguments& a) {
   const std::string text = input_text(a);
   const Value width = a.get(1, "width", std::int64_t{4});
@@ -232,9 +274,12 @@ Value items(const Arguments& a) {
 }
 Value dictsort(const Arguments& a) {
   List pairs = items(a).list();
-  std::stable_sort(pairs.begin(), pairs.end(), [](const Value& x, const Value& y) {
-    return cased(x.list()[0].string(), false) < cased(y.list()[0].string(), false);
-  });
+  const auto key_of = [](const Value& pair) {
+    const Value& key = pair.list()[0];
+    return key.is_string() ? Value(lowered(key.string())) : key;
+  };
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [&](const Value& x, const Value& y) { return compare(key_of(x), key_of(y)) < 0; });
   return pairs;
 }
 Value keys(const Arguments& a) { return items_of(Value(input_dict(a))); }
@@ -244,7 +289,7 @@ Value values(const Arguments& a) {
   return out;
 }
 Value get(const Arguments& a) {
-  const Value* member = input(a).member(a.get(1, "key").text());
+  const Value* member = input(a).member_at(a.get(1, "key"));
   return member == nullptr ? a.get(2, "default", nullptr) : *member;
 }
 Value append(const Arguments& a) {
@@ -332,9 +377,10 @@ constexpr Row kTests[] = {
     {"undefined", [](const Arguments& a) -> Value { return input(a).is_undefined(); }},
 };
 constexpr Row kStringMethods[] = {
-    {"capitalize", capitalize}, {"count", count_of}, {"endswith", endswith}, {"find", find},     {"join", join_method},
-    {"lower", lower},           {"lstrip", lstrip},  {"replace", replace},   {"rstrip", rstrip}, {"split", split},
-    {"startswith", startswith}, {"strip", strip},    {"title", title},       {"upper", upper},
+    {"capitalize", capitalize}, {"count", count_of},   {"endswith", endswith}, {"find", find},
+    {"format", format},         {"join", join_method}, {"lower", lower},       {"lstrip", lstrip},
+    {"replace", replace},       {"rstrip", rstrip},    {"split", split},       {"startswith", startswith},
+    {"strip", strip},           {"title", title},      {"upper", upper},
 };
 constexpr Row kListMethods[] = {{"append", append}};
 constexpr Row kDictMethods[] = {{"get", get}, {"items", items}, {"keys", keys}, {"values", values}};
@@ -358,6 +404,13 @@ Value range(const Arguments& a) {
     if (__builtin_add_overflow(at, step, &at)) break;
   }
   return numbers;
+}
+
+Value make_namespace(const Arguments& a) {
+  Dict members;
+  if (!a.positional.empty() && a.positional[0].is_dict()) members = a.positional[0].dict();
+  members.insert(members.end(), a.named.begin(), a.named.end());
+  return members;
 }
 
 /// The local date and time, as Python's strftime writes it in the C locale.
@@ -394,10 +447,12 @@ Builtin find_method(const Value& object, std::string_view name) noexcept {
   return object.is_dict() ? find_row(kDictMethods, name) : nullptr;
 }
 
-Dict builtin_functions() {
-  Dict functions;
+Names builtin_functions() {
+  Names functions;
   functions.emplace_back("range", Function(range));
-  functions.emplace_back("dict", Function([](const Arguments& a) -> Value { return a.named; }));
+  functions.emplace_back("namespace", Function(make_namespace));
+  functions.emplace_back("dict",
+                         Function([](const Arguments& a) -> Value { return Dict(a.named.begin(), a.named.end()); }));
   functions.emplace_back("raise_exception", Function([](const Arguments& a) -> Value {
                            fail("the template refuses: " + a.get(0, "message").text());
                          }));

@@ -14,7 +14,7 @@ enum class Flow : std::uint8_t { next, break_loop, continue_loop };
 
 class Interpreter {
  public:
-  Interpreter(const Dict& globals, const Limits& limits) : limits_(limits) {
+  Interpreter(const Names& globals, const Limits& limits) : limits_(limits) {
     scopes_.push_back(builtin_functions());
     scopes_.push_back(globals);
     scopes_.emplace_back();
@@ -164,7 +164,7 @@ class Interpreter {
     if (arguments.positional.size() > macro.names.size())
       fail("macro " + macro.text + " takes " + std::to_string(macro.names.size()) + " arguments");
     const std::size_t defaults = macro.children.size() - 1;
-    Dict scope;
+    Names scope;
     for (std::size_t i = 0; i < macro.names.size(); ++i) {
       Value otherwise = Value::Undefined{macro.names[i]};
       if (i + defaults >= macro.names.size()) otherwise = evaluate(*macro.children[i + defaults - macro.names.size()]);
@@ -190,7 +190,7 @@ class Interpreter {
     const Guard guard(*this);
     switch (node.kind) {
       case NodeKind::literal: return node.value;
-      case NodeKind::name: return node.text == "namespace" ? Value(Function(make_namespace)) : lookup(node.text);
+      case NodeKind::name: return lookup(node.text);
       case NodeKind::list:
       case NodeKind::tuple: return make_list(node);
       case NodeKind::dict: return make_dict(node);
@@ -209,13 +209,6 @@ class Interpreter {
     }
   }
 
-  static Value make_namespace(const Arguments& arguments) {
-    Dict members;
-    if (!arguments.positional.empty() && arguments.positional[0].is_dict()) members = arguments.positional[0].dict();
-    members.insert(members.end(), arguments.named.begin(), arguments.named.end());
-    return members;
-  }
-
   Value make_list(const Node& node) {
     List items;
     for (const NodePtr& child : node.children) items.push_back(evaluate(*child));
@@ -226,8 +219,9 @@ class Interpreter {
     const Value result = Dict();
     for (std::size_t i = 0; i + 1 < node.children.size(); i += 2) {
       const Value key = evaluate(*node.children[i]);
-      if (!key.is_string()) unsupported("a dict key of type " + std::string(key.type_name()));
-      result.set_member(key.string(), evaluate(*node.children[i + 1]));
+      if (!key.is_string() && !key.is_number() && !key.is_none())
+        unsupported("a dict key of type " + std::string(key.type_name()));
+      result.set_member(key, evaluate(*node.children[i + 1]));
     }
     return result;
   }
@@ -248,6 +242,7 @@ class Interpreter {
   static Value item(const Value& object, const Value& key) {
     if (object.is_undefined()) fail("'" + object.undefined_name() + "' is undefined (asked for an item)");
     if (key.is_string()) return attribute(object, key.string());
+    if (const Value* member = object.member_at(key)) return *member;
     if (!key.is_integer() || !(object.is_list() || object.is_string())) return Value::Undefined{key.text()};
     const List items = items_of(object);
     const auto size = static_cast<std::int64_t>(items.size());
@@ -347,6 +342,8 @@ class Interpreter {
             : List();
     const Value name = arguments.get(1, "attribute");
     List result;
+    if (!arguments.positional[0].truthy())
+      return result;  // jinja2 asks so before it iterates: None is an empty sequence here
     for (const Value& value : items_of(arguments.positional[0])) {
       if (node.text == "map") {
         result.push_back(mapped(value, arguments, name));
@@ -410,8 +407,20 @@ class Interpreter {
     return left + right;
   }
 
+  static Value repeated(const std::string& text, std::int64_t count) {
+    std::string out;
+    if (text.empty()) return out;
+    for (std::int64_t i = 0; i < count; ++i) {
+      out += text;
+      check_size(out.size());
+    }
+    return out;
+  }
+
   static Value arithmetic(const std::string& symbol, const Value& left, const Value& right) {
     if (symbol == "+" && left.is_string() && right.is_string()) return concatenated(left.string(), right.string());
+    if (symbol == "*" && left.is_string() && right.is_integer()) return repeated(left.string(), right.integer());
+    if (symbol == "*" && left.is_integer() && right.is_string()) return repeated(right.string(), left.integer());
     if (symbol == "+" && left.is_list() && right.is_list()) {
       check_size((left.list().size() + right.list().size()) * sizeof(Value));
       List joined = left.list();
@@ -450,7 +459,7 @@ class Interpreter {
   }
 
   const Limits limits_;
-  std::vector<Dict> scopes_;  // builtins, globals, template, then loops and macros
+  std::vector<Names> scopes_;  // builtins, globals, template, then loops and macros
   std::string output_;
   std::uint64_t steps_ = 0, built_ = 0;
   std::uint32_t depth_ = 0;
@@ -458,7 +467,7 @@ class Interpreter {
 
 }  // namespace
 
-std::string render(const Node& root, const Dict& globals, const Limits& limits) {
+std::string render(const Node& root, const Names& globals, const Limits& limits) {
   return Interpreter(globals, limits).run(root);
 }
 

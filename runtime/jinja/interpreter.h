@@ -17,7 +17,7 @@ struct Limits {
 
 /// `globals`: the variables of the template. Throws invalid_value (also for raise_exception), unsupported, or
 /// limit_exceeded.
-[[nodiscard]] std::string render(const Node& root, const Dict& globals, const Limits& limits = {});
+[[nodiscard]] std::string render(const Node& root, const Names& globals, const Limits& limits = {});
 
 // builtins.cpp. Null when the name is unknown. The first positional argument is the value before `|` or `is`.
 using Builtin = Value (*)(const Arguments& arguments);
@@ -27,6 +27,6 @@ using Builtin = Value (*)(const Arguments& arguments);
 /// positional argument.
 [[nodiscard]] Builtin find_method(const Value& object, std::string_view name) noexcept;
 /// range, dict, raise_exception, strftime_now.
-[[nodiscard]] Dict builtin_functions();
+[[nodiscard]] Names builtin_functions();
 
 }  // namespace ingot::runtime::jinja

@@ -62,6 +62,9 @@ std::string json_quoted(const std::string& text) {
   return out + '"';
 }
 
+// A key of JSON is a string: json.dumps writes others as their JSON in quotes.
+std::string json_key(const Value& key) { return json_quoted(key.is_string() ? key.string() : to_json_text(key, -1)); }
+
 void write_json(const Value& value, std::int64_t indent, std::int64_t depth, std::string& out) {
   check_size(out.size());
   const auto separate = [&](bool first, std::int64_t level) {
@@ -74,7 +77,7 @@ void write_json(const Value& value, std::int64_t indent, std::int64_t depth, std
     for (const auto& [name, member] : value.dict()) {
       separate(first, depth + 1);
       first = false;
-      (out += json_quoted(name)) += ": ";
+      (out += json_key(name)) += ": ";
       write_json(member, indent, depth + 1, out);
     }
     if (!first && indent >= 0) separate(true, depth);
@@ -152,7 +155,7 @@ std::string Value::repr() const {
   }
   for (const auto& [name, value] : dict()) {
     separate();
-    out += quoted(name) + ": " + value.repr();
+    out += name.repr() + ": " + value.repr();
   }
   return out + "}";
 }
@@ -166,19 +169,23 @@ std::string_view Value::type_name() const noexcept {
 const Value* Value::member(std::string_view name) const noexcept {
   if (!is_dict()) return nullptr;
   for (const auto& [key, value] : dict()) {
-    if (key == name) return &value;
+    if (key.is_string() && key.string() == name) return &value;
   }
   return nullptr;
 }
 
-void Value::set_member(std::string_view name, Value value) const {
-  for (auto& [key, old] : dict()) {
-    if (key == name) {
-      old = std::move(value);
-      return;
-    }
-  }
-  dict().emplace_back(std::string(name), std::move(value));
+const Value* Value::member_at(const Value& key) const {
+  if (!is_dict()) return nullptr;
+  const auto entry = std::find_if(dict().begin(), dict().end(), [&](const auto& e) { return equal(e.first, key); });
+  return entry == dict().end() ? nullptr : &entry->second;
+}
+
+void Value::set_member(const Value& key, Value value) const {
+  const auto entry = std::find_if(dict().begin(), dict().end(), [&](const auto& e) { return equal(e.first, key); });
+  if (entry == dict().end())
+    dict().emplace_back(key, std::move(value));
+  else
+    entry->second = std::move(value);
 }
 
 Value Arguments::get(std::size_t index, std::string_view name, Value otherwise) const {
@@ -198,7 +205,7 @@ bool equal(const Value& a, const Value& b) {
   if (a.is_dict() && b.is_dict()) {
     if (a.dict().size() != b.dict().size()) return false;
     return std::all_of(a.dict().begin(), a.dict().end(), [&](const auto& entry) {
-      const Value* other = b.member(entry.first);
+      const Value* other = b.member_at(entry.first);
       return other != nullptr && equal(entry.second, *other);
     });
   }
@@ -220,7 +227,7 @@ bool contains(const Value& container, const Value& item) {
     return std::any_of(container.list().begin(), container.list().end(),
                        [&](const Value& v) { return equal(v, item); });
   }
-  if (container.is_dict()) return item.is_string() && container.member(item.string()) != nullptr;
+  if (container.is_dict()) return container.member_at(item) != nullptr;
   if (container.is_undefined()) return false;
   fail("'in' of " + std::string(container.type_name()));
 }

@@ -14,7 +14,8 @@ namespace ingot::runtime::jinja {
 
 class Value;
 using List = std::vector<Value>;
-using Dict = std::vector<std::pair<std::string, Value>>;  // insertion order, keys are strings
+using Dict = std::vector<std::pair<Value, Value>>;         // insertion order; keys are strings, numbers, bool or None
+using Names = std::vector<std::pair<std::string, Value>>;  // variables of a scope, named arguments
 struct Arguments;
 using Function = std::function<Value(const Arguments&)>;
 
@@ -73,9 +74,10 @@ class Value {
   [[nodiscard]] std::string repr() const;
   [[nodiscard]] std::string_view type_name() const noexcept;  // "str", "int", ...
 
-  /// Member of a dict; null when absent.
+  /// Member of a dict; null when absent. A key is found as in Python: 1, 1.0 and True are the same.
   [[nodiscard]] const Value* member(std::string_view name) const noexcept;
-  void set_member(std::string_view name, Value value) const;  // precondition: is_dict()
+  [[nodiscard]] const Value* member_at(const Value& key) const;
+  void set_member(const Value& key, Value value) const;  // precondition: is_dict()
 
  private:
   std::variant<Undefined, std::nullptr_t, bool, std::int64_t, double, std::string, std::shared_ptr<List>,
@@ -86,7 +88,7 @@ class Value {
 /// Arguments of a call, filter or test.
 struct Arguments {
   List positional;
-  Dict named;
+  Names named;
   /// The argument at `index` or of that name; `otherwise` when absent.
   [[nodiscard]] Value get(std::size_t index, std::string_view name, Value otherwise = {}) const;
 };

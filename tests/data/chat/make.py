@@ -112,7 +112,25 @@ TEMPLATES = {
                 "{%- set ns = namespace(n=0) -%}   {%- for i in range(10) -%}{%- if i == 2 %}{% continue %}{% endif -%}{%- if i == 5 %}{% break %}{% endif -%}"
                 "{%- set ns.n = ns.n + i -%}{%- endfor %} {{ ns.n }} {{ messages | map(attribute='role') | join('+') }} {{ messages | selectattr('role', 'ne', 'user') | list | length }}\n"
                 "{{ d | tojson(indent=2) }}\n    {% if true %}\n    indented\n    {% endif %}\ntail {{ 'x' }}\n\n",
+    "python": "{# what templates borrow from Python #}{% set d = {0: 'z', 512: 'a', -1: 'm', none: 'n'} %}{{ d }} {{ d[512] }} {{ d[0.0] }} {{ d[7] is defined }} "
+              "{{ 512 in d }} {{ '512' in d }} {{ d.get(-1) }} {{ d.get('512', 'no') }} {{ {true: 1, 1: 2} }} {{ d | tojson }} {{ {1.5: 2} | tojson }}\n"
+              "{% for k, v in {3: 'c', 1: 'a'} | dictsort %}{{ k }}{{ v }}{% endfor %} {% for k, v in {'b': 1, 'A': 2} | dictsort %}{{ k }}{{ v }}{% endfor %}\n"
+              "{{ '<{}|{}>'.format('x', 2) }} {{ '{1}{0}{{}}'.format('a', none) }} {{ '{name}'.format(name='n') }} {{ '{0}{0}'.format(missing) }}\n"
+              "{{ none | selectattr('x', 'equalto', 'y') | list }} {{ none | map(attribute='x') | list }} {{ '' | reject('string') | list }}\n"
+              "{{ '-' * 3 }}{{ 2 * 'ab' }}{{ 'x' * -1 }}| {% macro n(namespace='own') %}{{ namespace + '!' }}{% endmacro %}{{ n() }}{{ n('given') }}\n"
+              "{{ 'Größe ÉÀ Ж中ﬁ ŉ İ Ǆ' | lower }} {{ 'größe éà ж中ﬁ ŉ ı ǆ' | upper }} {% for m in messages %}{{ m.content | lower }}{{ m.content | upper }}{% endfor %}\n",
 }
+
+
+def digest(function):
+    """FNV-1a of what becomes of every character but the capital sigma, whose lower case depends on its place."""
+    value = 0xcbf29ce484222325
+    for code in range(0x110000):
+        if 0xD800 <= code < 0xE000 or code == 0x3A3:
+            continue
+        for byte in function(chr(code)).encode():
+            value = (value ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+    return f"{value:016x}"
 
 
 def main():
@@ -129,7 +147,7 @@ def main():
                 except Exception as error:  # jinja2's errors of every kind: the template refuses
                     case["refused"] = type(error).__name__
                 cases.append(case)
-    result = {"bos": "<s>", "eos": "</s>", "templates": TEMPLATES, "cases": cases}
+    result = {"bos": "<s>", "eos": "</s>", "templates": TEMPLATES, "cases": cases, "case_digests": {"upper": digest(str.upper), "lower": digest(str.lower)}}
     (HERE / "expected.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
