@@ -4,16 +4,18 @@
     chat_templates.py INGOT [--templates DIRECTORY] [NAME ...]
 
 DIRECTORY holds templates, one a file, such as llama.cpp's models/templates/*.jinja; or INGOT_TEST_TEMPLATES names it. Those of the GGUF
-models in INGOT_TEST_MODELS come with them. Each is put into a copy of tests/data/tiny-llama and given to `ingot tokenize --messages --rendered`, with and without the beginning of a reply, for several
+models in INGOT_TEST_MODELS come with them, and those that the tests of a llama.cpp checkout quote (INGOT_LLAMA_CPP). Each is put into a copy of tests/data/tiny-llama and given to `ingot tokenize --messages --rendered`, with and without the beginning of a reply, for several
 conversations; the oracle is transformers' own renderer with the same variables. Where the template refuses, ingot has to refuse too.
-Each family of REQUIRED must be there, and agree everywhere; templates of others are counted, and named where they differ. With NAMEs only
-those are looked at, and no family is missed. Needs transformers, jinja2 and, for GGUF models, gguf.
+Each family of REQUIRED must be there in at least one version, and agree everywhere; a version without a template is no pass and no fault, it
+is NOT SHOWN. Templates of others are counted, and named where they differ. With NAMEs only those are looked at, and no family is missed. Needs transformers, jinja2 and, for GGUF models, gguf.
 Exit status 77: something is missing.
 """
 import argparse
+import ast
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -25,9 +27,9 @@ try:
 except ImportError as error:
     support.skip(error)
 
-# Families, and what the names of their templates or models hold, in lower case.
-REQUIRED = {"Llama 3": ("llama-3",), "Qwen": ("qwen",), "Gemma 2": ("gemma-2",), "Gemma 3": ("gemma-3", "gemma3"), "Mistral": ("mistral",),
-            "Phi 3": ("phi-3",), "Phi 4": ("phi-4",), "SmolLM": ("smollm",)}
+# Families, their versions, and what the names of their templates or models hold, in lower case.
+REQUIRED = {"Llama": {"Llama 3": "llama-3"}, "Qwen": {"Qwen": "qwen"}, "Gemma": {"Gemma 2": "gemma-2", "Gemma 3": "gemma-3"},
+            "Mistral": {"Mistral": "mistral"}, "Phi": {"Phi 3": "phi-3", "Phi 4": "phi-4"}, "SmolLM": {"SmolLM": "smollm"}}
 
 
 def conversation(*turns):
@@ -89,8 +91,17 @@ def own_model(work):
     return model, {name: config[name] for name in names if isinstance(config.get(name), str)}
 
 
-def families(name):
-    return {family for family, words in REQUIRED.items() if any(word in name.lower() for word in words)}
+def versions(name):
+    """Of required families."""
+    return {version for family in REQUIRED.values() for version, word in family.items() if word in name.lower()}
+
+
+def quoted_templates(checkout):
+    """Name and text of the templates in the table of llama.cpp's tests."""
+    source = (pathlib.Path(checkout) / "tests/test-chat-template.cpp").read_text()
+    literal = r'"(?:[^"\\\n]|\\.)*"'
+    for name, text in re.findall(rf'\.name *=? *\*/ *({literal}),\s*/\* \.template_str *=? *\*/ *(?:U8C\()?({literal})\)?,', source):
+        yield f"{ast.literal_eval(name)} (llama.cpp's tests)", ast.literal_eval(text)
 
 
 def templates(directory):
@@ -102,6 +113,8 @@ def templates(directory):
         field = GGUFReader(path).get_field("tokenizer.chat_template")
         if field is not None:
             yield path.name, field.contents()
+    if os.environ.get("INGOT_LLAMA_CPP"):
+        yield from quoted_templates(os.environ["INGOT_LLAMA_CPP"])
 
 
 def main():
@@ -113,7 +126,7 @@ def main():
     if arguments.templates is None:
         support.skip("no directory of templates (--templates or INGOT_TEST_TEMPLATES)")
     found = [(name, text) for name, text in templates(arguments.templates) if not arguments.names or name in arguments.names]
-    whole, failed, required = 0, [], [name for name, _ in found if families(name)]
+    whole, failed, required = 0, [], [name for name, _ in found if versions(name)]
     with tempfile.TemporaryDirectory() as work:
         model, tokens = own_model(work)
         for name, text in found:
@@ -122,13 +135,16 @@ def main():
             if first is None:
                 continue
             print(f"{name}: {agree} of {2 * len(CONVERSATIONS)} agree; {first[:600]}")
-            if families(name):
+            if versions(name):
                 failed.append(name)
-    missing = sorted(set(REQUIRED) - set().union(*map(families, required))) if not arguments.names else []
+    shown = set().union(*map(versions, required))
+    absent = [] if arguments.names else sorted(version for family in REQUIRED.values() for version in family if version not in shown)
+    missing = [] if arguments.names else [name for name, family in REQUIRED.items() if not shown & family.keys()]
     if missing:
-        print(f"no template of: {', '.join(missing)} (in {arguments.templates} or the GGUF models of INGOT_TEST_MODELS)")
-    support.figure(f"{whole} of {len(found)} templates agree in all {2 * len(CONVERSATIONS)} texts, {len(required)} of required families"
-                   + (f"; missing: {', '.join(missing)}" if missing else ""))
+        print(f"FAILED: no template at all of {', '.join(missing)}")
+    support.figure(f"{whole} of {len(found)} templates agree in all {2 * len(CONVERSATIONS)} texts, {len(required)} of required families")
+    if absent:
+        support.figure(f"NOT SHOWN, no template at hand: {', '.join(absent)}")
     sys.exit(bool(failed or missing or not found))
 
 
