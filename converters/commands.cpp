@@ -223,7 +223,7 @@ void run_convert(ConvertCommand& command, Console& console) {
   if (options.resume && !options.write.part && !is_resumable(command.output))
     console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
   if (command.dry_run) {
-    const Forecast result = forecast(model, options);
+    const Forecast result = forecast(model, options, command.output);
     const std::uint64_t disk_bytes = needed_disk(model, result, options);
     console.json()
         ? console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped))

@@ -171,7 +171,8 @@ void refuse_removal_of_rearranged(const tensor::Model& model) {
 }
 
 /// `planned`: filled where the layout or the options ask for it.
-Forecast forecast(const tensor::Model& model, const ConvertOptions& options, Planned& planned) {
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options, const std::filesystem::path& output,
+                  Planned& planned) {
   const Layout& layout = target_layout(options);
   if (options.write.compress && !layout.compresses) {
     throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
@@ -189,7 +190,7 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options, Pla
   estimate_times(planned.model_of(model), options.prove, result);
   if (options.delete_source) require_removable(model, options);
   if (options.delete_source && planned.rearranged) refuse_removal_of_rearranged(model);
-  result.peak_memory_bytes = estimated_memory(planned.model_of(model), layout, result);
+  result.peak_memory_bytes = estimated_memory(planned.model_of(model), layout, result, output);
   return result;
 }
 
@@ -311,9 +312,9 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
 
 }  // namespace
 
-Forecast forecast(const tensor::Model& model, const ConvertOptions& options) {
+Forecast forecast(const tensor::Model& model, const ConvertOptions& options, const std::filesystem::path& output) {
   Planned planned;
-  return forecast(model, options, planned);
+  return forecast(model, options, output, planned);
 }
 
 std::uint64_t needed_disk(const tensor::Model& model, const Forecast& forecast, const ConvertOptions& options) {
@@ -334,7 +335,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   if (!options.overwrite && staging == nullptr) Staging::refuse_taken(output);
   const Clock::time_point start = Clock::now();
   Planned planned;
-  report.forecast = forecast(model, options, planned);
+  report.forecast = forecast(model, options, output, planned);
   report.rearranged = planned.rearranged;
   report.recovery = planned.recovery;
   report.forecast_seconds = seconds_since(start);

@@ -72,8 +72,10 @@ struct ConversionReport {
   bool proven = false;                       // false with prove = false: proofs and the model fingerprints are empty
 };
 
-/// The forecast alone (`--dry-run`).
-[[nodiscard]] Forecast forecast(const tensor::Model& model, const ConvertOptions& options);
+/// The forecast alone (`--dry-run`). `output`: where it would be written, which decides whether large planes lie on the
+/// disk or in memory; empty: not known.
+[[nodiscard]] Forecast forecast(const tensor::Model& model, const ConvertOptions& options,
+                                const std::filesystem::path& output = {});
 /// The most that the conversion takes on the disk at a time, beside what stands at the output and less what it has
 /// removed of the source until then.
 [[nodiscard]] std::uint64_t needed_disk(const tensor::Model& model, const Forecast& forecast,

@@ -50,15 +50,16 @@ void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSp
 
 constexpr std::uint64_t kPlaneAlignment = 64;
 
-bool has_room_beside_output(const PlaneBuffers& buffers, std::uint64_t bytes) {
+bool has_room_beside_output(const std::filesystem::path& directory, std::uint64_t left_free, std::uint64_t bytes) {
   std::error_code failed;
-  const std::filesystem::space_info space = std::filesystem::space(buffers.scratch, failed);
-  return !failed && space.available >= buffers.left_free && space.available - buffers.left_free >= bytes;
+  const std::filesystem::space_info space = std::filesystem::space(directory, failed);
+  return !failed && space.available >= left_free && space.available - left_free >= bytes;
 }
 
 std::byte* take_memory(PlaneBuffers& buffers, std::uint64_t bytes) {
   buffers.large.reset();
-  if (bytes > buffers.large_bytes && !buffers.scratch.empty() && has_room_beside_output(buffers, bytes)) {
+  if (bytes > buffers.large_bytes && !buffers.scratch.empty() &&
+      has_room_beside_output(buffers.scratch, buffers.left_free, bytes)) {
     buffers.large = ScratchBlock::create(buffers.scratch, bytes);
     if (buffers.large) return buffers.large->bytes().data();
   }
@@ -70,6 +71,10 @@ std::byte* take_memory(PlaneBuffers& buffers, std::uint64_t bytes) {
 }
 
 }  // namespace
+
+bool planes_go_to_disk(const std::filesystem::path& directory, std::uint64_t left_free, std::uint64_t bytes) {
+  return has_room_beside_output(directory, left_free, bytes) && ScratchBlock::is_on_disk_in(directory);
+}
 
 tensor::Tensor with_views(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();

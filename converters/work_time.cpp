@@ -53,11 +53,24 @@ double expected_seconds(const TensorOutcome& outcome, std::uint64_t elements, do
   return static_cast<double>(outcome.target_bytes) / kRates.write + parallel / thread_count();
 }
 
-/// Bytes that a writer which packs from views has in memory of this tensor. Floats are streamed by every writer, and large
-/// planes lie elsewhere.
+/// Bytes that a writer which packs from views wants to see of this tensor at once. Floats are streamed by every writer.
 std::uint64_t viewed_bytes(const tensor::Tensor* tensor, const TensorOutcome& outcome) {
   const bool is_plain = tensor != nullptr && outcome.target_bytes >= 2 * tensor->elements();
-  return is_plain || outcome.target_bytes > kLargePlanesBytes ? 0 : outcome.target_bytes;
+  return is_plain ? 0 : outcome.target_bytes;
+}
+
+/// The directory that is there already and will hold `output`.
+std::filesystem::path existing_directory_of(const std::filesystem::path& output) {
+  std::filesystem::path directory = std::filesystem::absolute(output).lexically_normal();
+  std::error_code status;
+  while (directory.has_relative_path() && !std::filesystem::is_directory(directory, status))
+    directory = directory.parent_path();
+  return directory;
+}
+
+bool lies_elsewhere(std::uint64_t bytes, const Forecast& forecast, const std::filesystem::path& output) {
+  if (bytes <= kLargePlanesBytes) return false;
+  return output.empty() || planes_go_to_disk(existing_directory_of(output), forecast.output_bytes, bytes);
 }
 
 }  // namespace
@@ -82,19 +95,24 @@ void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) 
   }
 }
 
-std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout, const Forecast& forecast) {
+std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout, const Forecast& forecast,
+                               const std::filesystem::path& output) {
   // Measured as the most anonymous memory of whole conversions of 1.3 to 2 GB with two threads: 16 to 71 MiB where nothing is kept whole.
   constexpr std::uint64_t kProgramBytes = std::uint64_t{24} << 20;    // code, names, headers, window buffers
   constexpr std::uint64_t kBytesPerThread = std::uint64_t{24} << 20;  // pieces being decoded, packed and compared
   constexpr std::uint64_t kBytesPerTensor = 4096;                     // plans and index entries
   const tensor::TensorIndex index(model);
   std::uint64_t largest = 0;
-  for (const TensorOutcome& outcome : forecast.tensors)
-    largest = std::max(largest, viewed_bytes(index.find(outcome.name), outcome));
+  if (layout.packs_from_views) {
+    for (const TensorOutcome& outcome : forecast.tensors) {
+      const std::uint64_t bytes = viewed_bytes(index.find(outcome.name), outcome);
+      if (bytes > largest && !lies_elsewhere(bytes, forecast, output)) largest = bytes;
+    }
+  }
   std::uint64_t kept = 0;  // files that travel with the model
   for (const tensor::Attachment& attachment : model.attachments) kept += attachment.bytes.size();
   return kProgramBytes + kBytesPerThread * static_cast<std::uint64_t>(thread_count()) +
-         kBytesPerTensor * model.tensors.size() + kept + (layout.packs_from_views ? largest : 0);
+         kBytesPerTensor * model.tensors.size() + kept + largest;
 }
 
 }  // namespace ingot::convert

@@ -11,8 +11,9 @@ namespace ingot::convert {
 void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast);
 
 /// The most memory that the process will own (mapped files are the kernel's to drop): fixed buffers per thread, and
-/// the largest tensor where the target's packer wants all of its planes at hand.
-[[nodiscard]] std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout,
-                                             const Forecast& forecast);
+/// the largest tensor where the target's packer wants all of its planes at hand. `output`: what will be written; planes
+/// of large tensors lie beside it where that place can hold them. Empty: it is not known, and they are not counted.
+[[nodiscard]] std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout, const Forecast& forecast,
+                                             const std::filesystem::path& output);
 
 }  // namespace ingot::convert

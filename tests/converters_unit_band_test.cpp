@@ -7,6 +7,7 @@
 #include "converters/row_planes.h"
 #include "converters/unit_band.h"
 #include "converters/with_views.h"
+#include "converters/work_time.h"
 #include "tests/skip.h"
 #include "tests/streamed_planes.h"
 #include "tests/temporary_directory.h"
@@ -137,6 +138,36 @@ TEST_CASE("rows_that_lie_elsewhere_have_no_bands") {
   matrix.transforms.clear();
   matrix.shape = {2, 16, 96};
   CHECK_FALSE(has_bands(matrix));
+}
+
+TEST_CASE("large_planes_are_forecast_as_memory_where_no_disk_takes_them") {
+  const test::TemporaryDirectory directory;
+  if (!ScratchBlock::is_on_disk_in(directory.path())) return test::skip("temporary directories are not on a disk");
+  const Layout& layout = *std::ranges::find_if(layouts(), [](const Layout& row) { return row.packs_from_views; });
+  tensor::Model model;
+  tensor::Tensor head;
+  head.name = "head";
+  head.shape = {1 << 16, 1 << 13};
+  model.tensors.push_back(head);
+  Forecast forecast;
+  TensorOutcome outcome;
+  outcome.name = head.name;
+  outcome.target_bytes = head.elements() / 2;  // 256 MiB of 4-bit codes
+  forecast.tensors.push_back(outcome);
+  const auto with = [&](const std::filesystem::path& output) {
+    return estimated_memory(model, layout, forecast, output);
+  };
+  const std::uint64_t without_planes = with({});
+  CHECK(without_planes < outcome.target_bytes);
+  CHECK(with(directory / "out") == without_planes);
+  CHECK(with(directory / "made later" / "out") == without_planes);
+  CHECK(with("/proc/out") == without_planes + outcome.target_bytes);  // no files without a name there
+  if (std::filesystem::is_directory("/dev/shm") && !ScratchBlock::is_on_disk_in("/dev/shm"))
+    CHECK(with("/dev/shm/out") == without_planes + outcome.target_bytes);
+  forecast.output_bytes = 2 * std::filesystem::space(directory.path()).available;  // leaves no room
+  CHECK(with(directory / "out") == without_planes + outcome.target_bytes);
+  forecast.tensors[0].target_bytes = kLargePlanesBytes;  // small ones lie in memory anyway
+  CHECK(with({}) == without_planes + kLargePlanesBytes);
 }
 
 }  // namespace ingot::convert

@@ -52,3 +52,13 @@ TEST_CASE("where a file cannot be there is no scratch block") {
   // More than any disk has room for: the room is asked for before the first byte is written.
   CHECK_FALSE(ScratchBlock::create(directory.path(), std::uint64_t{1} << 50).has_value());
 }
+
+TEST_CASE("a scratch block is on a disk where files have no need of a name") {
+  const ingot::test::TemporaryDirectory directory;
+  CHECK_FALSE(ScratchBlock::is_on_disk_in(directory.path() / "missing"));
+  CHECK_FALSE(ScratchBlock::is_on_disk_in("/proc"));
+  if (!ScratchBlock::is_on_disk_in(directory.path()))
+    return ingot::test::skip("temporary directories are not on a disk");
+  CHECK(ScratchBlock::create(directory.path(), 1).has_value());
+  CHECK(std::filesystem::is_empty(directory.path()));
+}

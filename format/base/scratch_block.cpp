@@ -1,7 +1,9 @@
 #include "format/base/scratch_block.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <limits>
@@ -19,6 +21,15 @@ std::optional<ScratchBlock> ScratchBlock::create(const std::filesystem::path& di
   ::close(descriptor);  // the mapping keeps the file
   if (address == MAP_FAILED) return std::nullopt;
   return ScratchBlock({static_cast<std::byte*>(address), bytes});
+}
+
+bool ScratchBlock::is_on_disk_in(const std::filesystem::path& directory) noexcept {
+  const int descriptor = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (descriptor < 0) return false;
+  struct statfs status {};
+  const bool is_known = ::fstatfs(descriptor, &status) == 0;
+  ::close(descriptor);
+  return is_known && status.f_type != TMPFS_MAGIC && status.f_type != RAMFS_MAGIC;
 }
 
 ScratchBlock::ScratchBlock(ScratchBlock&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}

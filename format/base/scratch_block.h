@@ -18,6 +18,9 @@ class ScratchBlock {
   /// reserved: a full disk must be known before the first byte, because writing to the block cannot fail.
   [[nodiscard]] static std::optional<ScratchBlock> create(const std::filesystem::path& directory, std::uint64_t bytes);
 
+  /// Can a block lie in `directory`, and not in memory by another name (tmpfs)?
+  [[nodiscard]] static bool is_on_disk_in(const std::filesystem::path& directory) noexcept;
+
   ScratchBlock(ScratchBlock&& other) noexcept;
   ScratchBlock& operator=(ScratchBlock&& other) noexcept;
   ~ScratchBlock();

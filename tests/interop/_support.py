@@ -64,12 +64,13 @@ def perplexity_of(logits, ids):
 
 
 class LlamaCpp:
-    """A GGUF file in llama.cpp, with keys and values in float32 so that the cache rounds nothing."""
+    """A GGUF file in llama.cpp, with keys and values in float32 so that the cache rounds nothing. One thread: several wait for each other
+    by spinning, hundreds of times a token, which beside other work takes a hundred times as long."""
 
     def __init__(self, path):
         import llama_cpp
         f32 = llama_cpp.GGML_TYPE_F32
-        self.model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False,
+        self.model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False,
                                      type_k=f32, type_v=f32)
 
     def ids_of(self, text):
@@ -88,7 +89,8 @@ class LlamaCpp:
         self.model.eval(ids)
         for _ in range(count):
             scores = self.model.scores[self.model.n_tokens - 1]
-            order = scores.argsort()[-2:]
+            order = scores.argpartition(-2)[-2:]  # the two greatest
+            order = order[scores[order].argsort()]
             greedy.append(int(order[1]))
             margins.append(float(scores[order[1]]) - float(scores[order[0]]))
             self.model.eval(greedy[-1:])
