@@ -313,17 +313,19 @@ std::string activation_problem(const Tensor& tensor, const tensor::Model& model,
 }
 
 /// A checkpoint without one coded tensor is not in the layout, and no reader would take it for that.
-void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, ProofClass allow,
-                   const std::string& why_plain) {
+void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, const WriteOptions& options,
+                   std::string why_plain) {
   const bool any = std::any_of(items.begin(), items.end(), [](const HfItem& item) {
     return item.coded != nullptr || item.form == HfItem::Form::refused;
   });
   if (any) return;
+  if (why_plain.empty() && !options.scheme.empty()) why_plain = "--scheme " + options.scheme + " fits no matrix of it";
   throw Error(
       ErrorKind::unsupported,
       "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
           (why_plain.empty() ? "" : " (" + why_plain + ")") + "; --to hf writes its values in floating point" +
-          (codec.schemes.empty() || allow >= ProofClass::requantized ? "" : ", --allow requantize rounds them"));
+          (codec.schemes.empty() || options.allow >= ProofClass::requantized ? ""
+                                                                             : ", --allow requantize rounds them"));
 }
 
 void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
@@ -382,7 +384,7 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions
     }
     items.push_back(std::move(item));
   }
-  if (codec != nullptr) require_coded(items, *codec, options.allow, why_plain);
+  if (codec != nullptr) require_coded(items, *codec, options, std::move(why_plain));
   return items;
 }
 

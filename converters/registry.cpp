@@ -83,7 +83,8 @@ void explain_weights(const std::filesystem::path& directory) {
 const Layout& detect_layout(const std::filesystem::path& path) {
   std::error_code status;
   if (!std::filesystem::exists(path, status)) {
-    throw Error(ErrorKind::io, path.string() + ": no such file or directory");
+    throw Error(ErrorKind::io,
+                path.string() + ": " + (status ? "cannot read: " + status.message() : "no such file or directory"));
   }
   if (::access(path.c_str(), R_OK) != 0)
     throw Error(ErrorKind::io, path.string() + ": cannot read: " + std::generic_category().message(errno));

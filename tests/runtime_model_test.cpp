@@ -16,6 +16,8 @@
 using namespace ingot::test;
 using ingot::ErrorKind;
 using ingot::Json;
+using ingot::runtime::KvType;
+using ingot::runtime::Numerics;
 using ingot::runtime::Session;
 using ingot::runtime::Tokenizer;
 namespace convert = ingot::convert;
@@ -283,25 +285,29 @@ TEST_CASE("the context has an end and reset starts anew") {
   CHECK(throws_kind(ErrorKind::limit_exceeded, [&] { Session(model, 33); }));
 }
 
-TEST_CASE("a sliding window hides what lies before it") {
+TEST_CASE("a sliding window hides what lies before it, however keys and values are kept") {
   tensor::Model model = small_llama();
   model.config.layer_count = 1;
-  model.config.sliding_window = 2;
-  Session windowed(model, 0);
+  using Logits = std::vector<float>;
+  const auto logits = [&](std::uint64_t window, KvType kv, std::span<const std::uint32_t> tokens, bool one_by_one) {
+    model.config.sliding_window = window;
+    Session session(model, 0, Numerics::exact, kv);
+    std::span<const float> view;
+    for (std::size_t i = 0; one_by_one && i + 1 < tokens.size(); ++i) view = session.forward(tokens.subspan(i, 1));
+    view = session.forward(one_by_one ? tokens.last(1) : tokens);
+    return Logits(view.begin(), view.end());
+  };
   const std::uint32_t a[] = {3, 7, 5, 6}, b[] = {9, 1, 5, 6};
-  const std::span<const float> view = windowed.forward(a);
-  const std::vector<float> first(view.begin(), view.end());
-  windowed.reset();
-  const std::span<const float> second = windowed.forward(b);
-  CHECK(std::equal(first.begin(), first.end(), second.begin(), second.end()));  // one layer sees two positions only
   const std::uint32_t c[] = {3, 7, 8, 6};  // differs in the position before the last, which is inside the window
-  windowed.reset();
-  const std::span<const float> third = windowed.forward(c);
-  CHECK_FALSE(std::equal(first.begin(), first.end(), third.begin(), third.end()));
-  model.config.sliding_window = 0;
-  Session open(model, 0);
-  const std::span<const float> open_view = open.forward(a);
-  CHECK_FALSE(std::equal(first.begin(), first.end(), open_view.begin(), open_view.end()));
+  for (const KvType kv : {KvType::f32, KvType::f16, KvType::q8}) {
+    CAPTURE(std::string(name(kv)));
+    for (const bool one_by_one : {false, true}) {
+      const Logits windowed = logits(2, kv, a, one_by_one);
+      CHECK(windowed == logits(2, kv, b, one_by_one));  // one layer sees two positions only
+      CHECK(windowed != logits(2, kv, c, one_by_one));
+      CHECK(windowed != logits(0, kv, a, one_by_one));
+    }
+  }
 }
 
 TEST_CASE("only the layers of the list slide") {
