@@ -33,3 +33,5 @@ sed "s,$DATA,DATA," statistics.txt
 ask -p "$long" --prompt-cache absent/kept > /dev/null || echo "exit $?"
 cat statistics.txt
 cmp before kept 2> /dev/null || cmp -n "$(stat -c %s kept)" before kept
+# The line of the prompt ends before the message.
+{ ask -p 'Once upon a time' --prompt-cache absent/kept || true; } | cat -A
