@@ -95,8 +95,12 @@ def perplexity(model):
     return support.perplexity_of(model.logits(ids), ids)
 
 
+def by_name(reader):
+    return {tensor.name: tensor for tensor in reader.tensors}
+
+
 def tensors_of(path):
-    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    return by_name(gguf.GGUFReader(path))
 
 
 def stored(tensor):
@@ -120,9 +124,8 @@ def decoded(tensor):
     return np.ascontiguousarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
 
 
-def write_decoded(source, target):
-    """The GGUF file `source` with every tensor in F32, made by the gguf package alone."""
-    reader = gguf.GGUFReader(source)
+def write_decoded(reader, target):
+    """The GGUF file of `reader` with every tensor in F32, made by the gguf package alone."""
     writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
@@ -155,14 +158,15 @@ def check_directory(program, source, work):
 
 def check_file(program, source, work):
     kept = support.convert(program, source, work / "kept.gguf", "gguf")
-    originals = tensors_of(source)
+    reader = gguf.GGUFReader(source)  # once: it takes a large vocabulary element by element
+    originals = by_name(reader)
     expect_same_tensors(f"{source.stem}, own types", tensors_of(kept), {key: stored(tensor) for key, tensor in originals.items()})
     original = support.LlamaCpp(source)
     compare(f"{source.stem}, own types", support.LlamaCpp(kept), original, perplexity(original), cases_of(original))
     kept.unlink()
 
     f32 = support.convert(program, source, work / "f32.gguf", "gguf", "--scheme", "f32")
-    by_package = write_decoded(source, work / "package.gguf")
+    by_package = write_decoded(reader, work / "package.gguf")
     expect_same_tensors(f"{source.stem} -> F32", tensors_of(f32), {key: positive_zeros(decoded(tensor)) for key, tensor in originals.items()},
                         lambda tensor: positive_zeros(tensor.data))
     package, ours = support.LlamaCpp(by_package), support.LlamaCpp(f32)
