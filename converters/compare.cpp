@@ -12,6 +12,7 @@
 #include "format/base/parallel.h"
 #include "format/tensor/block_hasher.h"
 #include "format/tensor/bulk.h"
+#include "format/tensor/canonical_reader.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 
@@ -43,11 +44,6 @@ double largest(const double (&lanes)[tensor::Differences::kLanes]) noexcept {
 /// Read at once where that costs nothing: so few that they stay in the first-level cache from one loop to the next.
 constexpr std::uint64_t kPieceElems = 4096;
 
-/// Numbers that lie in the order of the values: any piece can be read by itself. Codes are read by whole tiles.
-bool reads_in_pieces(const Tensor& tensor) {
-  return tensor.scheme.is_plain() && tensor.transforms.empty() && tensor.planes->view(0).has_value();
-}
-
 /// |b - a| as tensor::Differences means it; 0 where the two are the same value.
 double error_of(float a, float b) noexcept {
   if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
@@ -61,8 +57,8 @@ class Comparison {
   Comparison(const Tensor& a, const Tensor& b)
       : a_(a),
         b_(b),
-        pieces_of_a_(reads_in_pieces(a)),
-        pieces_of_b_(reads_in_pieces(b)),
+        pieces_of_a_(a_.reads_in_pieces()),
+        pieces_of_b_(b_.reads_in_pieces()),
         grid_(float_grid(b.scheme)),
         builder_a_(a.shape),
         builder_b_(b.shape),
@@ -89,8 +85,8 @@ class Comparison {
       const std::span<float> b(tally.b.data() + (pieces_of_b_ ? 0 : from), some);
       if (pieces_of_a_) a_.read(begin + from, a, worker);
       if (pieces_of_b_) b_.read(begin + from, b, worker);
-      hash_a.add(a);
-      hash_b.add(b);
+      hash_a.add_canonical_values(a);
+      hash_b.add_canonical_values(b);
       add_differences(tally, begin, begin + from, a, b);
     }
     builder_a_.add_hash(block, hash_a.digest());
@@ -168,7 +164,7 @@ class Comparison {
     tally.worst_element = begin + i;
   }
 
-  tensor::ValueReader a_, b_;
+  tensor::CanonicalReader a_, b_;
   bool pieces_of_a_, pieces_of_b_;
   std::optional<tensor::ValueReader> step_sizes_;
   std::uint64_t run_elems_ = 1;

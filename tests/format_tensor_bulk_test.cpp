@@ -60,13 +60,14 @@ Differences differences_by_definition(const std::vector<float>& a, const std::ve
       sum.squared_places[lane] += places * places;
       sum.worst_places[lane] = std::max(sum.worst_places[lane], places);
       const double in_steps = error / (size == nullptr ? place_of(a[i], steps.grid) : std::fabs(*size));
-      sum.worst_steps[lane] = std::max(sum.worst_steps[lane], in_steps);
+      double& worst_steps = sum.worst_steps[size == nullptr ? lane : 0];
+      worst_steps = std::max(worst_steps, in_steps);
       if (size == nullptr) sum.squared_steps[lane] += in_steps * in_steps;
     }
     for (std::size_t lane = 0; lane < Differences::kLanes; ++lane) {
       sum.squared_error[lane] += run_errors[lane];
       if (size != nullptr && std::fabs(*size) > 0)
-        sum.squared_steps[lane] += run_errors[lane] / (static_cast<double>(*size) * *size);
+        sum.squared_steps[lane] += run_errors[lane] * (1 / (static_cast<double>(*size) * *size));
     }
     if (size != nullptr) ++size;
   }

@@ -3,9 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "format/tensor/canonical_reader.h"
 #include "format/tensor/canonical_tiles.h"
 #include "format/tensor/fingerprint.h"
 #include "format/tensor/tile_loops.h"
@@ -203,6 +206,58 @@ TEST_CASE("fingerprints_of_tiles_are_those_of_the_exact_values") {
           for (const std::uint64_t units : {1, 2, 5, 1000})
             CHECK(fingerprint_by_windows(tensor, units).hex() == expected.hex());
         }
+      }
+    }
+  }
+}
+
+/// The exact values by the specification, without -0.
+Words canonical_values(const test::PlainTensor& plain) {
+  Words values;
+  for (std::uint64_t row = 0; row < plain.matrices * plain.rows; ++row) {
+    for (std::uint64_t col = 0; col < plain.cols; ++col) {
+      const float value = test::exact_value(plain, row, col);
+      values.push_back(std::isnan(value) ? 0x7FC00000u : value == 0 ? 0u : std::bit_cast<std::uint32_t>(value));
+    }
+  }
+  return values;
+}
+
+/// Read forward in pieces, some of them twice.
+Words read_in_pieces(const Tensor& tensor, std::uint64_t piece) {
+  CanonicalReader reader(tensor);
+  std::vector<float> values(tensor.elements());
+  for (std::uint64_t begin = 0; begin < values.size(); begin += piece) {
+    const std::span<float> out = std::span(values).subspan(begin, std::min(piece, values.size() - begin));
+    if (begin % 3 != 0) reader.read(begin, out, 0);
+    reader.read(begin, out, 0);
+  }
+  Words words(values.size());
+  std::memcpy(words.data(), values.data(), values.size() * sizeof(float));
+  return words;
+}
+
+TEST_CASE("canonical_values_in_any_pieces_are_the_exact_ones") {
+  std::mt19937_64 random(6);
+  std::vector<Scheme> schemes = taken_schemes(32);
+  schemes.push_back(scheme_of(DType::i8, DType::f16, 32, {}));                                            // as Q8_0
+  schemes.push_back(scheme_of(DType::u3, DType::f32, 20, with_level(OffsetKind::bias, DType::f32, 20)));  // decoded
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    schemes.emplace_back();
+    schemes.back().codes.type = type;
+  }
+  for (const Scheme& scheme : schemes) {
+    for (const Shape& shape : std::vector<Shape>{{1, 8}, {37, 64}, {3, 20, 40}}) {
+      const Packing packing = scheme.is_plain() ? Packing::rows : Packing::tiles;
+      const test::PlainTensor plain = test::random_tensor(shape, scheme, packing, false, random);
+      const Tensor tensor = test::as_tensor(plain);
+      const Words expected = canonical_values(plain);
+      CAPTURE(describe(scheme));
+      CAPTURE(shape[0]);
+      for (const std::uint64_t piece : {8, 40, 64, 136, 1032, 100000}) {
+        CAPTURE(piece);
+        CHECK(read_in_pieces(tensor, piece) == expected);
+        CHECK(read_in_pieces(without_views(tensor), piece) == expected);
       }
     }
   }

@@ -12,6 +12,8 @@ class BlockHasher {
  public:
   /// The next logical elements of the block.
   void add(std::span<const float> values);
+  /// The same of values that are canonical already (CanonicalReader).
+  void add_canonical_values(std::span<const float> values) { hasher_.update(std::as_bytes(values)); }
   [[nodiscard]] Hash128 digest() const noexcept { return hasher_.digest(); }
 
  private:

@@ -42,10 +42,10 @@ struct Differences {
   static constexpr std::size_t kLanes = 8;
   double squared_value[kLanes] = {};   // of the finite values of a
   double squared_error[kLanes] = {};   // a run's sum is added at its end
-  double squared_steps[kLanes] = {};   // the run's sum over the square of its size, where that is not zero
+  double squared_steps[kLanes] = {};   // the run's sum times 1 / the square of its size, where that is not zero
   double squared_places[kLanes] = {};  // places: of binary32, around a
   double worst_error[kLanes] = {};     // largest |b - a|; infinite where only one of the two is NaN
-  double worst_steps[kLanes] = {};     // largest |b - a| / |size|
+  double worst_steps[kLanes] = {};     // largest |b - a| / |size|; with sizes, of all lanes in the first
   double worst_places[kLanes] = {};
   std::uint64_t differing = 0;
 };

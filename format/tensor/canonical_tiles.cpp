@@ -1,5 +1,8 @@
 #include "format/tensor/canonical_tiles.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "format/tensor/packing.h"
 #include "format/tensor/tile_loops.h"
 
@@ -51,33 +54,47 @@ std::pair<std::uint64_t, std::uint64_t> CanonicalTiles::units_ending_in(std::uin
   return decoder_.units_ending_in(begin, end);
 }
 
-/// Reads what lies nowhere in memory of the units of logical rows [row_begin, row_end); what has a view is looked at there.
+/// Has units [unit_begin, unit_end) of all planes without a view in memory; those that are there already stay.
+void CanonicalTiles::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, Scratch& scratch) const {
+  if (scratch.unit_begin <= unit_begin && unit_end <= scratch.unit_end) return;
+  const bool go_on = scratch.unit_begin <= unit_begin && unit_begin < scratch.unit_end;
+  const std::uint64_t kept_end = go_on ? scratch.unit_end : unit_begin;
+  std::vector<std::byte*> wanted(views_.size(), nullptr);
+  bool any = false;
+  scratch.units.resize(views_.size());
+  for (std::size_t i = 0; i < views_.size(); ++i) {
+    if (views_[i]) continue;
+    std::vector<std::byte>& bytes = scratch.units[i];
+    const std::uint64_t kept_bytes = (kept_end - unit_begin) * unit_bytes_[i];
+    if (go_on && scratch.unit_begin != unit_begin)
+      std::memmove(bytes.data(), bytes.data() + (unit_begin - scratch.unit_begin) * unit_bytes_[i], kept_bytes);
+    bytes.resize(std::max<std::size_t>(bytes.size(), (unit_end - unit_begin) * unit_bytes_[i]));
+    wanted[i] = bytes.data() + kept_bytes;
+    any = true;
+  }
+  scratch.unit_begin = scratch.unit_end = 0;  // should the source throw
+  if (any) source_->read_units(kept_end, unit_end, wanted);
+  scratch.unit_begin = unit_begin;
+  scratch.unit_end = unit_end;
+}
+
+/// Of logical rows [row_begin, row_end); what has a view is looked at there.
 CanonicalTiles::Units CanonicalTiles::units_of_rows(std::uint64_t row_begin, std::uint64_t row_end,
                                                     Scratch& scratch) const {
-  Units units;
   std::uint64_t first = decoder_.stored_row(row_begin), last = first;
   for (std::uint64_t row = row_begin; row < row_end; ++row) {
     first = std::min(first, decoder_.stored_row(row));
     last = std::max(last, decoder_.stored_row(row));
   }
-  units.begin = unit_of(first);
-  units.end = unit_of(last) + 1;
-  scratch.units.resize(views_.size());
-  units.planes.resize(views_.size());
-  std::vector<std::byte*> wanted(views_.size(), nullptr);
-  bool any = false;
+  read_units(unit_of(first), unit_of(last) + 1, scratch);
+  Units units{scratch.unit_begin, scratch.unit_end, std::vector<Bytes>(views_.size())};
   for (std::size_t i = 0; i < views_.size(); ++i) {
     const std::uint64_t bytes = (units.end - units.begin) * unit_bytes_[i];
-    if (views_[i]) {
-      if (unit_bytes_[i] != 0) units.planes[i] = views_[i]->subspan(units.begin * unit_bytes_[i], bytes);
-      continue;
-    }
-    scratch.units[i].resize(bytes);
-    wanted[i] = scratch.units[i].data();
-    units.planes[i] = scratch.units[i];
-    any = true;
+    if (!views_[i])
+      units.planes[i] = Bytes(scratch.units[i]).first(bytes);
+    else if (unit_bytes_[i] != 0)
+      units.planes[i] = views_[i]->subspan(units.begin * unit_bytes_[i], bytes);
   }
-  if (any) source_->read_units(units.begin, units.end, wanted);
   return units;
 }
 
@@ -167,6 +184,18 @@ void CanonicalTiles::hash(std::uint64_t begin, std::uint64_t block_elems, std::s
       filled = 0;
     }
     hash = hasher.digest();
+  }
+}
+
+void CanonicalTiles::read(std::uint64_t begin, std::span<std::uint32_t> out, Scratch& scratch) const {
+  if (out.empty()) return;
+  const std::uint64_t cols = geometry_.cols, end = begin + out.size();
+  const Units units = units_of_rows(begin / cols, (end - 1) / cols + 1, scratch);
+  for (std::uint64_t at = begin; at < end;) {
+    const std::uint64_t row = at / cols, col = at % cols;
+    const std::uint64_t count = std::min(cols - col, end - at);
+    make_values(decoder_.stored_row(row), col, col + count, out.data() + (at - begin), units, scratch);
+    at += count;
   }
 }
 

@@ -21,12 +21,13 @@ class CanonicalTiles {
   };
   /// Buffers of one thread and one tensor.
   struct Scratch {
-    DecodeScratch decoded;                      // of tiles whose numbers need care
-    std::vector<std::vector<std::byte>> units;  // by plane, where the source has no views
-    std::vector<const std::byte*> planes;       // by plane: of the tile, or all of a plane that is not sliced
-    std::uint64_t tile = ~std::uint64_t{0};     // in the following
-    bool is_ordinary = false;                   // the loops make its values
-    std::vector<std::uint32_t> codes;           // 16 rows in the form of the loop
+    DecodeScratch decoded;                       // of tiles whose numbers need care
+    std::vector<std::vector<std::byte>> units;   // by plane, where the source has no views
+    std::uint64_t unit_begin = 0, unit_end = 0;  // in `units`
+    std::vector<const std::byte*> planes;        // by plane: of the tile, or all of a plane that is not sliced
+    std::uint64_t tile = ~std::uint64_t{0};      // in the following
+    bool is_ordinary = false;                    // the loops make its values
+    std::vector<std::uint32_t> codes;            // 16 rows in the form of the loop
     TileRunBuffers runs;
   };
 
@@ -39,6 +40,8 @@ class CanonicalTiles {
   /// are multiples of 8. `units` (or null) holds all units of these blocks: else they are read.
   void hash(std::uint64_t begin, std::uint64_t block_elems, std::span<Hash128> hashes, const Units* units,
             Scratch& scratch) const;
+  /// Canonical bits of elements from `begin`, a multiple of 8, on. Read forward: the units that were read last are kept.
+  void read(std::uint64_t begin, std::span<std::uint32_t> out, Scratch& scratch) const;
   /// The tiles whose last element is in [begin, end).
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_ending_in(std::uint64_t begin,
                                                                         std::uint64_t end) const noexcept;
@@ -49,6 +52,7 @@ class CanonicalTiles {
     return row / geometry_.rows * geometry_.units_per_matrix + row % geometry_.rows / kTileRows;
   }
   [[nodiscard]] Units units_of_rows(std::uint64_t row_begin, std::uint64_t row_end, Scratch& scratch) const;
+  void read_units(std::uint64_t unit_begin, std::uint64_t unit_end, Scratch& scratch) const;
   void load_tile(std::uint64_t unit, const Units& units, Scratch& scratch) const;
   void load_codes(Scratch& scratch) const;
   [[nodiscard]] bool has_nan_codes(const Scratch& scratch) const noexcept;

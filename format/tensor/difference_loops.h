@@ -102,9 +102,14 @@ inline Wide places_lanes(Wide values, const FloatGrid& grid) noexcept {
   return {places_lanes(values.low, least, top), places_lanes(values.high, least, top)};
 }
 
-inline Wide quotient(Wide value, double divisor) noexcept {
-  const __m256d by = _mm256_set1_pd(divisor);
-  return {_mm256_div_pd(value.low, by), _mm256_div_pd(value.high, by)};
+inline Wide times(Wide value, double factor) noexcept {
+  const __m256d by = _mm256_set1_pd(factor);
+  return {_mm256_mul_pd(value.low, by), _mm256_mul_pd(value.high, by)};
+}
+inline double largest_lane(Wide value) noexcept {
+  const __m256d four = _mm256_max_pd(value.low, value.high);
+  const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_max_sd(_mm_unpackhi_pd(two, two), two));
 }
 inline void add(Wide& sum, Wide value) noexcept {
   sum.low = _mm256_add_pd(sum.low, value.low);
@@ -118,6 +123,7 @@ struct WideErrors {
 struct WideSums {
   Wide squared_value, squared_error, squared_steps, squared_places, worst_error, worst_steps, worst_places;
   std::uint64_t differing;
+  __m256i more_differing{};  // lanes of 32 bits: fewer than 2^35 values come at once
   explicit WideSums(const Differences& sum) noexcept
       : squared_value(load_wide(sum.squared_value)),
         squared_error(load_wide(sum.squared_error)),
@@ -135,7 +141,10 @@ struct WideSums {
     store_wide(sum.worst_error, worst_error);
     store_wide(sum.worst_steps, worst_steps);
     store_wide(sum.worst_places, worst_places);
+    std::uint32_t more[kLanes];
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(more), more_differing);
     sum.differing = differing;
+    for (const std::uint32_t lane : more) sum.differing += lane;
   }
 };
 
@@ -147,8 +156,8 @@ inline bool add_eight(const float* a, const float* b, const FloatGrid& grid, Wid
   const __m256i larger = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(values), special),
                                           _mm256_and_si256(_mm256_castps_si256(others), special));
   if (_mm256_movemask_epi8(_mm256_cmpeq_epi32(larger, special)) != 0) return false;
-  const unsigned unequal = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(values, others, _CMP_NEQ_OQ)));
-  sum.differing += static_cast<std::uint64_t>(__builtin_popcount(unequal));
+  const __m256i unequal = _mm256_castps_si256(_mm256_cmp_ps(values, others, _CMP_NEQ_OQ));  // -1 where so
+  sum.more_differing = _mm256_sub_epi32(sum.more_differing, unequal);
   const Wide from = load_widened(a);
   add_square(sum.squared_value, from);
   const Wide error = distance(from, load_widened(b));
@@ -184,8 +193,9 @@ inline void finish_wide(const WideErrors& run, const float* size, WideSums& sum)
   raise_to(sum.worst_error, run.worst);
   if (size == nullptr) return;
   const double step = __builtin_fabs(static_cast<double>(*size));
-  if (step > 0) add(sum.squared_steps, quotient(run.squared, step * step));
-  raise_to(sum.worst_steps, quotient(run.worst, step));
+  if (step > 0) add(sum.squared_steps, times(run.squared, 1 / (step * step)));
+  const __m128d worst = _mm_set_sd(largest_lane(run.worst) / step);
+  sum.worst_steps.low = _mm256_max_pd(_mm256_zextpd128_pd256(worst), sum.worst_steps.low);
 }
 
 template <bool by_grid>
@@ -215,8 +225,8 @@ inline void finish_run(const RunErrors& run, const float* size, Differences& sum
     sum.squared_error[lane] += run.squared[lane];
     raise_to(sum.worst_error[lane], run.worst[lane]);
     if (size == nullptr) continue;
-    if (step > 0) sum.squared_steps[lane] += run.squared[lane] / (step * step);
-    raise_to(sum.worst_steps[lane], run.worst[lane] / step);
+    if (step > 0) sum.squared_steps[lane] += run.squared[lane] * (1 / (step * step));
+    raise_to(sum.worst_steps[0], run.worst[lane] / step);
   }
 }
 
