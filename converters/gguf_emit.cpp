@@ -133,7 +133,8 @@ void emit_join(const TensorPlan& plan, const Sink& sink) {
   const RowMap map = row_map(plan, view);
   const Tensor& tensor = plan.blocks();
   const std::uint64_t rows_at_once = kJoinedElems / std::max<std::uint64_t>(view.cols, 1) / tensor::kTileRows;
-  const std::uint64_t step = align_up(std::max<std::uint64_t>(rows_at_once, 1) * tensor::kTileRows, view.group);
+  constexpr std::uint64_t kLeastTiles = 4;  // what readers of such files turn over at once
+  const std::uint64_t step = align_up(std::max(rows_at_once, kLeastTiles) * tensor::kTileRows, view.group);
   std::vector<std::optional<RowUnpacker>> unpackers(static_cast<std::size_t>(thread_count()));
   for_pieces(view, tensor::kTileRows, sink,
              [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {

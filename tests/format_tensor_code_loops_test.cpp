@@ -47,6 +47,18 @@ TEST_CASE("builds_of_the_code_loops_give_the_same_bytes") {
         CHECK(rows[stride + 16 + 11] ==
               (before[stride + 27] | (std::to_integer<unsigned>(lines[kLineBytes + 5]) >> 6 << 4)));
 
+      rows = wanted = before;
+      code_loops().add_bits_above_nibbles(lines.data(), cols, rows.data(), stride);
+      code_loops_portable().add_bits_above_nibbles(lines.data(), cols, wanted.data(), stride);
+      CHECK(rows == wanted);
+      CHECK(rows[stride + 13] == (before[stride + 13] | (std::to_integer<unsigned>(lines[4 + 2]) >> 3 & 1u) << 4));
+
+      std::vector<std::byte> bits(cols / 32 * kLineBytes), bits_wanted(bits.size());
+      code_loops().bits_above_nibbles(before.data(), stride, cols, bits.data());
+      code_loops_portable().bits_above_nibbles(before.data(), stride, cols, bits_wanted.data());
+      CHECK(bits == bits_wanted);
+      CHECK((std::to_integer<unsigned>(bits[4 + 2]) >> 3 & 1u) == (before[stride + 13] >> 4 & 1u));
+
       std::vector<std::byte> packed(cols / 8 * kLineBytes), packed_wanted(packed.size());
       code_loops().nibbles_of_rows(before.data(), stride, cols, packed.data());
       code_loops_portable().nibbles_of_rows(before.data(), stride, cols, packed_wanted.data());

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "format/base/checked_math.h"
 #include "format/tensor/packing.h"
 #include "format/tensor/tile_loops.h"
 
 namespace ingot::tensor {
 namespace {
 
+constexpr std::uint64_t kAheadElems = 65'536;
 constexpr std::uint64_t kPieceElems = 2048;  // canonicalized and hashed at a time: stays in the first-level cache
 
 bool all_have_views(const Tensor& tensor) {
@@ -190,6 +192,10 @@ void CanonicalTiles::hash(std::uint64_t begin, std::uint64_t block_elems, std::s
 void CanonicalTiles::read(std::uint64_t begin, std::span<std::uint32_t> out, Scratch& scratch) const {
   if (out.empty()) return;
   const std::uint64_t cols = geometry_.cols, end = begin + out.size();
+  // As many tiles at once as a block of a fingerprint has: those of some files lie side by side.
+  const std::uint64_t at_once = std::max<std::uint64_t>(kAheadElems / (kTileRows * cols), 1);
+  const std::uint64_t unit_end = ceil_div(unit_of((end - 1) / cols) + 1, at_once) * at_once;
+  read_units(unit_of(begin / cols) / at_once * at_once, std::min(unit_end, geometry_.units), scratch);
   const Units units = units_of_rows(begin / cols, (end - 1) / cols + 1, scratch);
   for (std::uint64_t at = begin; at < end;) {
     const std::uint64_t row = at / cols, col = at % cols;

@@ -52,6 +52,32 @@ void add_pairs_above_nibbles(const std::byte* lines, std::uint64_t cols, std::ui
   }
 }
 
+void add_bits_above_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                            std::uint64_t stride) noexcept {
+  for (std::uint64_t row = 0; row < kTileOutputs; ++row) {
+    for (std::uint64_t col = 0; col < cols; col += 32) {
+      const auto word = load_le<std::uint32_t>(lines + col / 32 * kLineBytes + row * 4);
+      for (std::uint32_t field = 0; field < 8; ++field)
+        for (std::uint32_t byte = 0; byte < 4; ++byte)
+          codes[row * stride + col + high_slice_input(4, field, byte)] |=
+              static_cast<std::uint8_t>((word >> (8 * byte + field) & 1u) << 4);
+    }
+  }
+}
+
+void bits_above_nibbles(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols,
+                        std::byte* lines) noexcept {
+  for (std::uint64_t row = 0; row < kTileOutputs; ++row) {
+    for (std::uint64_t col = 0; col < cols; col += 32) {
+      std::uint32_t word = 0;
+      for (std::uint32_t field = 0; field < 8; ++field)
+        for (std::uint32_t byte = 0; byte < 4; ++byte)
+          word |= (codes[row * stride + col + high_slice_input(4, field, byte)] >> 4 & 1u) << (8 * byte + field);
+      store_le(lines + col / 32 * kLineBytes + row * 4, word);
+    }
+  }
+}
+
 void nibbles_of_rows(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols, std::byte* lines) noexcept {
   for (std::uint64_t row = 0; row < kTileOutputs; ++row) {
     for (std::uint64_t col = 0; col < cols; col += 8) {
@@ -68,7 +94,8 @@ void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows
       std::memcpy(rows + (row * cols + col) * 2, columns + (col * kTileOutputs + row) * 2, 2);
 }
 
-constexpr CodeLoops kPortable = {rows_of_nibbles, rows_of_bytes, add_pairs_above_nibbles, nibbles_of_rows,
+constexpr CodeLoops kPortable = {rows_of_nibbles,        rows_of_bytes,   add_pairs_above_nibbles,
+                                 add_bits_above_nibbles, nibbles_of_rows, bits_above_nibbles,
                                  rows_of_pairs};
 
 const CodeLoops& choose() noexcept {

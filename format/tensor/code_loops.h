@@ -21,9 +21,15 @@ struct CodeLoops {
   /// and 5. `cols`: a multiple of kHighLoopCols.
   void (*add_pairs_above_nibbles)(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
                                   std::uint64_t stride) noexcept;
+  /// The 1-bit slice above them, 32 columns in a word of a row, as bit 4. `cols`: a multiple of kLoopCols.
+  void (*add_bits_above_nibbles)(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                                 std::uint64_t stride) noexcept;
   /// The way back, low 4 bits of every byte.
   void (*nibbles_of_rows)(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols,
                           std::byte* lines) noexcept;
+  /// Bit 4 of every byte.
+  void (*bits_above_nibbles)(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols,
+                             std::byte* lines) noexcept;
   /// Elements of 2 bytes: [cols][16] <-> 16 rows of `cols`.
   void (*rows_of_pairs)(const std::byte* columns, std::uint64_t cols, std::byte* rows) noexcept;
 };

@@ -94,6 +94,40 @@ void add_pairs_above_nibbles(const std::byte* lines, std::uint64_t cols, std::ui
   each_two_rows<kHighLoopCols>(lines, cols, codes, stride, add_pairs);
 }
 
+/// Bit 8b + 2g + k of a word is that of column 8g + 2b + k: byte b to its columns, then each looks at its bit.
+void add_bits_above_nibbles(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes,
+                            std::uint64_t stride) noexcept {
+  const __m256i byte_of_column = _mm256_set1_epi64x(0x0303020201010000);
+  const __m256i bit = _mm256_setr_epi64x(0x0201020102010201, 0x0804080408040804, 0x2010201020102010,
+                                         static_cast<long long>(0x8040804080408040));
+  const __m256i sixteen = _mm256_set1_epi8(16);
+  for (std::uint64_t col = 0; col < cols; col += kLoopCols, lines += kLine) {
+    for (std::uint64_t row = 0; row < kRows; ++row) {
+      int word;
+      __builtin_memcpy(&word, lines + row * 4, sizeof word);
+      const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), byte_of_column);
+      const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+      or_into(codes + row * stride + col, _mm256_and_si256(is_set, sixteen));
+    }
+  }
+}
+
+/// The bits of the columns in order, then a square of 4 x 4 pairs turned over.
+void bits_above_nibbles(const std::uint8_t* codes, std::uint64_t stride, std::uint64_t cols,
+                        std::byte* lines) noexcept {
+  for (std::uint64_t col = 0; col < cols; col += kLoopCols, lines += kLine) {
+    for (std::uint64_t row = 0; row < kRows; ++row) {
+      const __m256i at_top = _mm256_slli_epi16(loadu(codes + row * stride + col), 3);
+      auto word = static_cast<std::uint32_t>(_mm256_movemask_epi8(at_top));
+      std::uint32_t swapped = (word >> 6 ^ word) & 0x00CC00CCu;
+      word ^= swapped ^ swapped << 6;
+      swapped = (word >> 12 ^ word) & 0x0000F0F0u;
+      word ^= swapped ^ swapped << 12;
+      __builtin_memcpy(lines + row * 4, &word, sizeof word);
+    }
+  }
+}
+
 /// 32 bytes of two rows to their nibbles, a row in each half.
 inline __m256i load_nibbles(const std::uint8_t* row, const std::uint8_t* other_row) noexcept {
   const __m256i fifteen = _mm256_set1_epi8(15), pairs = _mm256_set1_epi16(0x1001);  // first + 16 * second
@@ -139,7 +173,9 @@ void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows
       __builtin_memcpy(rows + (row * cols + col) * 2, columns + (col * kRows + row) * 2, 2);
 }
 
-constexpr CodeLoops kAvx2 = {rows_of_nibbles, rows_of_bytes, add_pairs_above_nibbles, nibbles_of_rows, rows_of_pairs};
+constexpr CodeLoops kAvx2 = {rows_of_nibbles,        rows_of_bytes,   add_pairs_above_nibbles,
+                             add_bits_above_nibbles, nibbles_of_rows, bits_above_nibbles,
+                             rows_of_pairs};
 
 }  // namespace
 }  // namespace ingot::tensor

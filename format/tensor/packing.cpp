@@ -225,7 +225,12 @@ std::uint64_t unpack_low_slice(std::uint8_t slice_bits, const std::byte* lines, 
 /// The same of slice `index` above it.
 std::uint64_t unpack_high_slice(const CodeSlices& slices, std::size_t index, const std::byte* lines, std::uint64_t cols,
                                 std::uint8_t* codes, std::uint64_t stride) noexcept {
-  if (index != 1 || slices.bits[0] != 4 || slices.bits[1] != 2) return 0;
+  if (index != 1 || slices.bits[0] != 4) return 0;
+  if (slices.bits[1] == 1) {
+    const std::uint64_t whole = cols / kLoopCols * kLoopCols;
+    code_loops().add_bits_above_nibbles(lines, whole, codes, stride);
+    return whole;
+  }
   const std::uint64_t whole = cols / kHighLoopCols * kHighLoopCols;
   code_loops().add_pairs_above_nibbles(lines, whole, codes, stride);
   return whole;
@@ -239,6 +244,15 @@ std::uint64_t pack_low_slice(std::uint8_t slice_bits, const std::uint8_t* codes,
     tile_loops().lines_of_rows(reinterpret_cast<const std::byte*>(codes), cols, whole / 4, lines);
   else
     return 0;
+  return whole;
+}
+
+/// The same of slice `index` above it.
+std::uint64_t pack_high_slice(const CodeSlices& slices, std::size_t index, const std::uint8_t* codes,
+                              std::uint64_t cols, std::byte* lines) noexcept {
+  if (index != 1 || slices.bits[0] != 4 || slices.bits[1] != 1) return 0;
+  const std::uint64_t whole = cols / kLoopCols * kLoopCols;
+  code_loops().bits_above_nibbles(codes, cols, whole, lines);
   return whole;
 }
 
@@ -302,7 +316,8 @@ void pack_unit(const Geometry& geometry, std::uint8_t bits, const std::uint8_t* 
   if (geometry.packing == Packing::rows) return kPackStream[bits - 1](codes, geometry.cols, planes[0]);
   const CodeSlices slices = code_slices(bits);
   for (std::size_t i = 0; i < slices.count; ++i) {
-    const std::uint64_t done = i == 0 ? pack_low_slice(slices.bits[0], codes, geometry.cols, planes[0]) : 0;
+    const std::uint64_t done = i == 0 ? pack_low_slice(slices.bits[0], codes, geometry.cols, planes[0])
+                                      : pack_high_slice(slices, i, codes, geometry.cols, planes[i]);
     const std::uint64_t first_line = done * slices.bits[i] / 32;
     for (std::uint64_t row = 0; row < kTileRows && done < geometry.cols; ++row) {
       kTileCodecs[bits - 1].pack[i](codes + row * geometry.cols + done, geometry.cols - done,
