@@ -267,9 +267,33 @@ void transpose(const std::byte* from, std::uint64_t rows, std::uint64_t cols, st
   }
 }
 
+/// Bytes that `mask` leaves out of a, and those that it leaves in b, change places.
+void swap_parts(std::uint64_t& a, std::uint64_t& b, unsigned shift, std::uint64_t mask) noexcept {
+  const std::uint64_t swapped = (a >> shift ^ b) & mask;
+  a ^= swapped << shift;
+  b ^= swapped;
+}
+
+/// Eight by eight in registers.
+void transpose_bytes(const std::byte* from, std::uint64_t rows, std::uint64_t cols, std::byte* to) noexcept {
+  const std::uint64_t whole = rows % 8 == 0 ? cols / 8 * 8 : 0;
+  for (std::uint64_t row = 0; row < rows && whole != 0; row += 8) {
+    for (std::uint64_t col = 0; col < whole; col += 8) {
+      std::uint64_t x[8];
+      for (std::uint64_t i = 0; i < 8; ++i) x[i] = load_le<std::uint64_t>(from + (row + i) * cols + col);
+      for (int i = 0; i < 4; ++i) swap_parts(x[i], x[i + 4], 32, 0x00000000FFFFFFFFu);
+      for (const int i : {0, 1, 4, 5}) swap_parts(x[i], x[i + 2], 16, 0x0000FFFF0000FFFFu);
+      for (const int i : {0, 2, 4, 6}) swap_parts(x[i], x[i + 1], 8, 0x00FF00FF00FF00FFu);
+      for (std::uint64_t i = 0; i < 8; ++i) store_le(to + (col + i) * rows + row, x[i]);
+    }
+  }
+  for (std::uint64_t row = 0; row < rows; ++row)
+    for (std::uint64_t col = whole; col < cols; ++col) to[col * rows + row] = from[row * cols + col];
+}
+
 void transpose_elements(std::uint64_t element_bytes, const std::byte* from, std::uint64_t rows, std::uint64_t cols,
                         std::byte* to) noexcept {
-  if (element_bytes == 1) return transpose<std::uint8_t>(from, rows, cols, to);
+  if (element_bytes == 1) return transpose_bytes(from, rows, cols, to);
   if (element_bytes == 2) return transpose<std::uint16_t>(from, rows, cols, to);
   if (element_bytes == 4) return transpose<std::uint32_t>(from, rows, cols, to);
   transpose<std::uint64_t>(from, rows, cols, to);
