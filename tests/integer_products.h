@@ -172,9 +172,7 @@ struct Form {
   Stored offsets;
   const EntryTable* table = nullptr;
 
-  [[nodiscard]] double number(std::int32_t code) const {
-    return table == nullptr ? code : table->entries[code];
-  }
+  [[nodiscard]] double number(std::int32_t code) const { return table == nullptr ? code : table->entries[code]; }
 };
 
 struct CodedTile {
