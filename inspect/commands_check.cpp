@@ -47,7 +47,7 @@ void add_check_command(CLI::App& app, Console& console) {
       "(1.4 times the perplexity is the least); every prompt continued with one token over and over.\n"
       "With --against also: a tensor whose error is above 0.8 of its values (root mean square), missing\n"
       "or of another shape; on the sample, a KL divergence above 1 nat or fewer than half of the\n"
-      "likeliest tokens the same.\n"
+      "likeliest tokens the same. Above 0.1 nat a note says that much was lost.\n"
       "A model that cannot be run here has its numbers checked. Exit code 0 good, 1 bad.\n\n"
       "Examples:\n"
       "  ingot check model.gguf\n"

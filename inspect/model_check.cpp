@@ -188,6 +188,10 @@ void Checker::judge_text(std::uint64_t vocab_size) {
   if (text.seen.least_divergence.mean() > kMostDivergence) {
     bad("the sample: KL divergence from the reference " + three_significant(text.seen.least_divergence.mean()) +
         " nats: expected at most " + short_float(kMostDivergence));
+  } else if (text.seen.least_divergence.mean() > kNotableDivergence) {
+    note("the sample: KL divergence from the reference above " + short_float(kNotableDivergence) +
+         " nats, perplexity " + short_float(text.seen.perplexity()) + " in place of " +
+         short_float(std::exp(text.seen.reference_surprise.mean())) + ": sound, but much was lost on the way");
   }
   if (text.seen.agreement.mean() < kLeastAgreement) {
     bad("the sample: the same likeliest token as the reference for " + percent(text.seen.agreement.mean()) +

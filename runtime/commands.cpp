@@ -273,7 +273,7 @@ void add_commands(CLI::App& app, Console& console) {
       ->type_name("N");
   verb->add_flag("--exact", command->exact,
                  "Decode weights exactly and add in float32; slower (default: inputs as int8, entries of tables "
-                 "as 12 bits)");
+                 "as 8 bits)");
   verb->add_option("--kv", command->kv, "How keys and values are kept (default: f16, with --exact f32)")
       ->check(CLI::IsMember(std::vector<std::string>(kv_names().begin(), kv_names().end())))
       ->type_name("f32|f16|q8");

@@ -9,6 +9,12 @@ sample = check["sample"]
 print(check["verdict"], len(sample["continuations"]), len(check["tensors"]), len(check["differences"]), sample["top1_agreement"] > 0.7,
       0 < sample["kl_divergence"] < 0.5, sample["short_context_perplexity"] > 2 * sample["perplexity"])
 END
+ingot convert "$DATA/tiny-llama" -o rough --to mlx --scheme 3bit-g64 --allow requantize > /dev/null
+ingot check rough --against "$DATA/tiny-llama" --json > rough.json
+python3 -c 'import json
+for name in ("small", "rough"):
+  check = json.load(open(name + ".json"))
+  print(name, check["verdict"], *["lost" in f["text"] for f in check["findings"] if f["severity"] == "note" and "KL" in f["text"]])'
 mkdir broken
 cp -r "$DATA"/tiny-llama/*.json broken
 python3 - "$DATA/tiny-llama/model.safetensors" <<'END'
