@@ -121,13 +121,14 @@ std::string written_names(const ConversionReport& report, const std::filesystem:
 void print_report(const ConversionReport& report, const std::string& output, const std::string& report_file,
                   Console& console) {
   console.end_progress();
-  if (!console.json()) {  // the output is there, whatever becomes of the file
+  const Json document = inspect::report_json(report);
+  if (console.json()) {  // first: the output is there, whatever becomes of the file
+    console.print_json(document);
+  } else {
     console.print("\n" + inspect::proof_text(report, console.style()));
     console.print("-> " + inspect::printable(written_names(report, output)) + "\n");
   }
-  if (!report_file.empty())
-    write_file_atomically(report_file, as_bytes_view(pretty_json(inspect::report_json(report))));
-  if (console.json()) console.print_json(inspect::report_json(report));
+  if (!report_file.empty()) write_file_atomically(report_file, as_bytes_view(pretty_json(document)));
 }
 
 /// What --recover did beside what the forecast shows.
@@ -205,7 +206,7 @@ void require_place_of_report(const std::string& report, const std::filesystem::p
 }
 
 void run_convert(ConvertCommand& command, Console& console) {
-  require_place_of_report(command.report, command.output);
+  if (!command.dry_run) require_place_of_report(command.report, command.output);
   ConvertOptions& options = command.options;
   options.trust_config = command.trust_config;
   options.prove = !command.no_proof;

@@ -332,7 +332,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   refuse_output_over_input(model, output);  // before all tensors are looked at
   refuse_output_over_members(model, output);
   if (options.overwrite) refuse_to_replace_other_things(output);
-  if (!options.overwrite && staging == nullptr) Staging::refuse_taken(output);
+  if (staging == nullptr) Staging::require_place(output, options.overwrite);
   const Clock::time_point start = Clock::now();
   Planned planned;
   report.forecast = forecast(model, options, output, planned);

@@ -366,6 +366,7 @@ void write_hf(const Model& model, const fs::path& path, const WriteOptions& opti
     const Shard& shard = shards[s];
     OutputFile file(directory.file(shard.path), leftover(options.journal));
     file.reserve(shard.plan.file_bytes);
+    writer.reserved(shard.plan.file_bytes);
     file.write_at(0, as_bytes_view(shard.plan.header));
     advance(shard.plan.header.size());
     for (std::size_t i = 0; i < shard.items.size(); ++i) {

@@ -1,6 +1,7 @@
 // What a tensor becomes in a Hugging Face directory, and its bytes.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -57,6 +58,8 @@ class HfItemWriter {
     buffers_.scratch = std::move(directory);
     buffers_.left_free = output_bytes;
   }
+  /// So many bytes of the output have their place on the disk.
+  void reserved(std::uint64_t bytes) noexcept { buffers_.left_free -= std::min(buffers_.left_free, bytes); }
   /// Writes the tensor at `offset` of the file unless an earlier run did; streams in pieces, parallel; calls progress(bytes) from any thread, one
   /// at a time.
   void write(const HfItem& item, JournaledRange& file, std::uint64_t offset,

@@ -127,16 +127,18 @@ std::set<std::uint64_t> input_sizes(const HfCheckpoint& checkpoint) {
   return sizes;
 }
 
+constexpr int kPartsOfParts = 4;  // how deep the parts of a composed model's config lie, at most
+
+void add_hidden_sizes(const Json& place, int depth, std::set<std::uint64_t>& sizes) {
+  if (!place.is_object() || depth > kPartsOfParts) return;
+  if (const auto size = count_in(place, "hidden_size")) sizes.insert(*size);
+  for (const auto& [key, value] : place.as_object("config.json")) add_hidden_sizes(value, depth + 1, sizes);
+}
+
 /// What the config calls the width of the hidden states, in itself and in the parts of a composed model.
 std::set<std::uint64_t> hidden_sizes(const HfCheckpoint& checkpoint) {
   std::set<std::uint64_t> sizes;
-  if (checkpoint.config() == nullptr || !checkpoint.config()->is_object()) return sizes;
-  const auto add = [&](const Json& place) {
-    if (const auto size = count_in(place, "hidden_size")) sizes.insert(*size);
-  };
-  add(*checkpoint.config());
-  for (const auto& [key, value] : checkpoint.config()->as_object("config.json"))
-    if (value.is_object()) add(value);
+  if (checkpoint.config() != nullptr) add_hidden_sizes(*checkpoint.config(), 0, sizes);
   return sizes;
 }
 
@@ -227,10 +229,11 @@ class SizeFinder {
       std::erase_if(candidates,
                     [&](const Sizes& sizes) { return !inputs_.contains(module.groups * sizes.group_size); });
     if (candidates.size() != 1) {
-      fail(*module.weight, product + " can be " + (candidates.empty() ? "no size of the config" : "several sizes") +
-                               (configured.given ? "; the config says " + sizes_text(wanted)
-                                                 : ", and no config says which (--trust-config takes the usual " +
-                                                       sizes_text(wanted) + ")"));
+      fail(*module.weight,
+           product + " can be " + (candidates.empty() ? "no size of the config" : "several sizes") +
+               (configured.given
+                    ? "; the config says " + sizes_text(wanted) + " (--trust-config takes them)"
+                    : ", and no config says which (--trust-config takes the usual " + sizes_text(wanted) + ")"));
     }
     return candidates.front();
   }

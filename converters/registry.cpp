@@ -6,12 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <fstream>
+#include <string>
 #include <system_error>
 
 #include "converters/layout_rows.h"
 #include "converters/safetensors.h"
 #include "format/base/file_errors.h"
-#include "format/base/mapped_file.h"
 
 namespace ingot::convert {
 namespace {
@@ -59,7 +60,13 @@ namespace {
 void refuse_pointers(const std::filesystem::path& path) {
   const auto refuse = [](const std::filesystem::path& file) {
     std::error_code status;
-    if (std::filesystem::is_regular_file(file, status)) refuse_lfs_pointer(MappedFile(file).bytes(), file.string());
+    constexpr std::size_t kPointerBytes = 512;
+    if (!std::filesystem::is_regular_file(file, status)) return;
+    std::string begin(kPointerBytes, '\0');
+    std::ifstream stream(file, std::ios::binary);  // what cannot be opened is no reason to say nothing else
+    stream.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+    begin.resize(static_cast<std::size_t>(stream.gcount()));
+    refuse_lfs_pointer(as_bytes_view(begin), file.string());
   };
   refuse(path);
   std::error_code status;

@@ -123,10 +123,16 @@ fs::path Staging::place_of(const fs::path& output) {
   return parent_of(named) / ("." + named.filename().string() + ".partial");
 }
 
-void Staging::refuse_taken(const fs::path& output) {
+void Staging::require_place(const fs::path& output, bool overwrite) {
+  const fs::path named = output.has_filename() ? output : output.parent_path();
+  if (named.filename().empty() || named.filename() == "." || named.filename() == "..") {
+    throw Error(ErrorKind::invalid_value, named.string() + ": the output needs a name of its own");
+  }
   std::error_code status;
-  if (!output.empty() && !fs::exists(place_of(output), status))
-    refuse_existing(output.has_filename() ? output : output.parent_path());
+  if (!fs::is_directory(parent_of(named), status)) {
+    throw Error(ErrorKind::io, parent_of(named).string() + ": no such directory");
+  }
+  if (!overwrite && !fs::exists(place_of(named), status)) refuse_existing(named);
 }
 
 bool Staging::has_leftovers(const fs::path& output) noexcept {
@@ -142,17 +148,11 @@ bool Staging::has_leftovers(const fs::path& output) noexcept {
 
 Staging::Staging(fs::path output, const StagingOptions& options) : output_(std::move(output)), options_(options) {
   if (!output_.has_filename()) output_ = output_.parent_path();
-  if (output_.filename().empty() || output_.filename() == "." || output_.filename() == "..") {
-    throw Error(ErrorKind::invalid_value, output_.string() + ": the output needs a name of its own");
-  }
+  require_place(output_, options_.overwrite);
   std::error_code status;
-  if (!fs::is_directory(parent_of(output_), status)) {
-    throw Error(ErrorKind::io, parent_of(output_).string() + ": no such directory");
-  }
   place_ = place_of(output_);
   files_ = place_ / "files";
   replaced_ = place_ / "replaced";
-  if (!fs::exists(place_, status) && !options_.overwrite) refuse_existing(output_);
   lock();
   try {
     if (!options_.part) with_file_errors([&] { undo_torn_publication(); });

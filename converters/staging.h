@@ -36,8 +36,9 @@ class Staging {
 
   /// Where the work for `output` lies, or would lie.
   [[nodiscard]] static std::filesystem::path place_of(const std::filesystem::path& output);
-  /// Throws io when something stands there and nothing of a conversion into it was left.
-  static void refuse_taken(const std::filesystem::path& output);
+  /// Throws invalid_value for an output without a name, io where its directory is missing or, without `overwrite`, where
+  /// something stands there and nothing of a conversion into it was left.
+  static void require_place(const std::filesystem::path& output, bool overwrite);
   /// Is there a journal of a conversion into `output` that no process is working on?
   [[nodiscard]] static bool has_leftovers(const std::filesystem::path& output) noexcept;
   /// Of the part, or of the whole.

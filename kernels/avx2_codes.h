@@ -45,7 +45,7 @@ Run run_at(const IntegerTile& tile, u64 run) noexcept {
 
 // Asks for the lines that lie `ahead` bytes behind those from `begin` on, for the cache of this level.
 template <int kLevel>
-inline __attribute__((always_inline)) void fetch(const void* begin, u64 bytes, u64 ahead) noexcept {
+inline __attribute__((always_inline)) void prefetch_lines(const void* begin, u64 bytes, u64 ahead) noexcept {
   const char* const at = static_cast<const char*>(begin) + ahead;
   for (u64 i = 0; i < bytes; i += 64) _mm_prefetch(at + i, kLevel == 1 ? _MM_HINT_T0 : _MM_HINT_T1);
 }
@@ -55,7 +55,7 @@ inline __attribute__((always_inline)) void fetch(const void* begin, u64 bytes, u
 template <u32 kBits>
 inline __attribute__((always_inline)) void fetch_codes(const Run& run) noexcept {
   constexpr u64 kAhead = 1024;
-  fetch<2>(run.slices[0], sizeof(u32) * Slices<kBits>::low * kRows, kAhead);
+  prefetch_lines<2>(run.slices[0], sizeof(u32) * Slices<kBits>::low * kRows, kAhead);
 }
 
 // p bits of every byte, from bit `from` to bit `to`.

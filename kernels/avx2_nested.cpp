@@ -150,8 +150,9 @@ inline __attribute__((always_inline)) void group_products(const IntegerTile* til
 // Parameters are slow streams, which the processor does not fetch ahead by itself.
 inline void fetch_parameters(const TileParameters& parameters, Block block) noexcept {
   constexpr u64 kAhead = 2048, kStepsAhead = 512;
-  fetch<1>(static_cast<const std::uint8_t*>(parameters.elements) + block.first * kRows, block.count * kRows, kAhead);
-  fetch<1>(parameters.steps + block.step * kRows, 1, kStepsAhead);
+  prefetch_lines<1>(static_cast<const std::uint8_t*>(parameters.elements) + block.first * kRows, block.count * kRows,
+                    kAhead);
+  prefetch_lines<1>(parameters.steps + block.step * kRows, 1, kStepsAhead);
 }
 
 __m256 eight_steps(const std::uint16_t* steps, u64 step, u64 half) noexcept {

@@ -112,7 +112,7 @@ void add_segments(__m256i lookup, const Plan& plan, Place* tiles, u64 first, u64
     const __m256 moved = _mm256_set1_ps(plan.input.sums[segment] * plan.zero);
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) {
-      if constexpr (!kSmall) fetch<2>(tiles[t].words, lines * kRows * sizeof(u32), kAhead);
+      if constexpr (!kSmall) prefetch_lines<2>(tiles[t].words, lines * kRows * sizeof(u32), kAhead);
       Halves sums = {_mm256_setzero_si256(), _mm256_setzero_si256()};
       for (u64 line = 0; line < lines; line += kLines)
         add_lines<kSmall, kLines>(lookup, tiles[t].words + line * kRows, inputs + line * kLineInputs, sums);

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 
 #include "converters/commands.h"
@@ -67,6 +68,7 @@ Measured measure(BenchCommand& command) {
   measured.streams = probe.streams();
   (void)time_round(*session, 0, 1, probe, stop);  // pages of the file come into memory
   for (std::uint64_t round = 0; round < command.rounds; ++round) {
+    if (stop()) throw Interrupted{};
     measured.ours.push_back(time_round(*session, command.prompt_tokens, command.new_tokens, probe, stop));
     if (command.against.empty()) continue;
     measured.theirs.push_back(
@@ -74,7 +76,8 @@ Measured measure(BenchCommand& command) {
   }
   measured.memory = memory_without(probe);
   session.reset();
-  measured.schemes = time_schemes(model, numerics, kBytesOfScheme, static_cast<int>(command.rounds), probe);
+  measured.schemes = time_schemes(model, numerics, kBytesOfScheme, static_cast<int>(command.rounds), probe, stop);
+  if (stop()) throw Interrupted{};  // times of what was cut off are none
   return measured;
 }
 
@@ -84,7 +87,8 @@ double median_of(const std::vector<RoundSpeed>& rounds, double RoundSpeed::*memb
   return median(std::move(seconds));
 }
 
-std::string percent(double share) { return inspect::fixed(100 * share, 0) + " %"; }
+// Empty where no reading was measured: a probe of less than a page for each thread.
+std::string percent(double share) { return std::isfinite(share) ? inspect::fixed(100 * share, 0) + " %" : ""; }
 
 // Which part of the reading rate beside it a round reached; of the peer, of which nothing was read beside, of all.
 double share_of_reading(const std::vector<RoundSpeed>& rounds, double bytes, double reading_of_all) {
@@ -218,7 +222,8 @@ void add_bench_command(CLI::App& app, Console& console) {
   const CLI::Option* prompt = count("--prompt", command->prompt_tokens, 0, "Tokens of the prompt; 0: none");
   count("-n,--tokens", command->new_tokens, 1, "Tokens to generate");
   count("--rounds", command->rounds, 1, "Repetitions; the table shows medians");
-  count("--probe", command->probe_megabytes, 1, "Megabytes to read in order to find the limit of the memory");
+  count("--probe", command->probe_megabytes, 1,
+        "Megabytes to read, beside the model, in order to find the limit of the memory");
   verb->add_flag("--exact", command->exact, "Decode weights exactly and add in float32");
   verb->add_option("--against", command->against, "llama.cpp's llama-bench: run in turn on the same GGUF file")
       ->type_name("PROGRAM");

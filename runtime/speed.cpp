@@ -146,11 +146,13 @@ RoundSpeed time_round(Session& session, std::uint64_t prompt_tokens, std::uint64
 }
 
 std::vector<SchemeSpeed> time_schemes(const tensor::Model& model, Numerics numerics, std::uint64_t bytes_each,
-                                      int rounds, ReadProbe& probe) {
+                                      int rounds, ReadProbe& probe, const std::function<bool()>& stop) {
   std::vector<SchemeSpeed> speeds;
   for (const auto& [scheme, tensors] : tensors_by_scheme(model, bytes_each)) {
-    for (const kernels::KernelTable* kernels : selected_and_lesser_kernels())
+    for (const kernels::KernelTable* kernels : selected_and_lesser_kernels()) {
+      if (stop()) return speeds;
       speeds.push_back(SchemeTimer(tensors, numerics, *kernels).measure(scheme, rounds, probe));
+    }
   }
   return speeds;
 }

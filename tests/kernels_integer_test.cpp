@@ -208,7 +208,8 @@ void check_plain(const char* name) {
                                                         {OffsetKind::bias, {Type::f16, 0, false, 0, true}},
                                                         {OffsetKind::bias, {Type::bf16}},
                                                         {OffsetKind::zero_point, {Type::integer, 4}},
-                                                        {OffsetKind::zero_point, {Type::integer, 4, true}}};
+                                                        {OffsetKind::zero_point, {Type::integer, 8}},
+                                                        {OffsetKind::zero_point, {Type::integer, 8, true}}};
   std::mt19937_64 random(13);
   for (const auto& [bits, is_signed] : {std::pair{4u, false}, std::pair{8u, true}, std::pair{8u, false}}) {
     for (const std::uint8_t segment : kSegments) {

@@ -176,12 +176,14 @@ Value join(const Arguments& a) {
 
 // The argument that a replacement field of str.format() names: the next one, one by number, one by name.
 Value format_argument(const Arguments& a, const std::string& field, std::size_t& next) {
+  constexpr std::size_t kShown = 40;  // of a field, in messages
   const bool digits = field.find_first_not_of("0123456789") == std::string::npos;
   if (field.find_first_of("!:.[{") != std::string::npos || (digits && field.size() > 4))
-    unsupported("the field '{" + field + "}' of format()");
+    unsupported("the field '{" + field.substr(0, kShown) + "}' of format()");
   if (!digits) {
     const auto named = std::find_if(a.named.begin(), a.named.end(), [&](const auto& n) { return n.first == field; });
-    return named == a.named.end() ? (fail("format() without its argument '" + field + "'"), Value()) : named->second;
+    return named == a.named.end() ? (fail("format() without its argument '" + field.substr(0, kShown) + "'"), Value())
+                                  : named->second;
   }
   const std::size_t index = field.empty() ? next++ : std::stoul(field);
   if (index + 1 >= a.positional.size()) fail("format() without its argument " + std::to_string(index));

@@ -26,7 +26,7 @@ using Builtin = Value (*)(const Arguments& arguments);
 /// A method of a string, list or dict; null when the type has no such method. Called with the object as first
 /// positional argument.
 [[nodiscard]] Builtin find_method(const Value& object, std::string_view name) noexcept;
-/// range, dict, raise_exception, strftime_now.
+/// range, dict, namespace, raise_exception, strftime_now.
 [[nodiscard]] Names builtin_functions();
 
 }  // namespace ingot::runtime::jinja

@@ -24,3 +24,8 @@ mkdir large/original
 truncate -s 70M large/original/consolidated.00.pth
 ingot convert large --to ingot --dry-run 2>&1 > /dev/null
 ingot convert large --to gguf --dry-run 2>&1 > /dev/null
+# A forecast needs no output, whatever else is given; an output needs a name and a directory before anything is looked at.
+ingot convert "$DATA/tiny-llama" --to gguf --dry-run --report none.json > /dev/null
+echo "exit $?, reports: $(find . -name none.json | wc -l)"
+ingot convert "$DATA/tiny-llama" -o . --to hf 2>&1 || echo "exit $?"
+ingot convert "$DATA/tiny-llama" -o absent/out --to hf 2>&1 || echo "exit $?"

@@ -6,7 +6,10 @@ child = subprocess.Popen(["ingot", "run", sys.argv[1], "-p", prompt, "-n", "500"
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "INGOT_KERNELS": "portable"})
 text = b""
 while len(text) <= len(prompt) + 1:
-    text += os.read(child.stdout.fileno(), 4096)
+    piece = os.read(child.stdout.fileno(), 4096)
+    if not piece:
+        sys.exit("ended early: " + child.stderr.read().decode())
+    text += piece
 child.send_signal(signal.SIGINT)
 text, statistics = (text + child.stdout.read()).decode(), child.stderr.read().decode()
 print(child.wait(), text.startswith(prompt), text.endswith("\n"), statistics.rsplit(", ", 1)[-1].strip())
