@@ -19,7 +19,7 @@ chmod +x llama-bench
 ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 --threads 1 --against ./llama-bench --json > against.json
 sed "s|$DATA|DATA|" arguments
 python3 -c 'import json; print(json.load(open("against.json"))["against"])'
-ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 | grep -c 'tokens\|one token'
+ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 | grep -c 'prompt of\|one token'
 INGOT_KERNELS=portable ingot bench "$DATA/tiny-llama" --prompt 8 -n 4 --rounds 1 --probe 1 | grep -o '^bf16  *[a-z0-9]*' | tr -s ' '
 printf '#!/bin/sh\nexit 4\n' > broken
 chmod +x broken
