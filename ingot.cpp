@@ -106,6 +106,18 @@ void add_page_commands(CLI::App& app, Console& console) {
   man->callback([&] { console.print(inspect::man_page(describe(app), INGOT_VERSION)); });
 }
 
+/// An empty word where a file or directory belongs (an unset variable of a script) is a mistake of the command line.
+void require_names_of_files(CLI::App& app) {
+  constexpr std::string_view kFiles[] = {"FILE", "DIR", "OUT", "MODEL"};
+  const CLI::Validator named([](std::string& word) { return word.empty() ? "the name is empty" : ""; }, "");
+  for (CLI::App* verb : app.get_subcommands({})) {
+    for (CLI::Option* option : verb->get_options()) {
+      if (option->get_positional() || std::ranges::find(kFiles, value_name(*option)) != std::end(kFiles))
+        option->check(named);
+    }
+  }
+}
+
 /// CLI11 calls an unknown verb a missing one.
 void require_known_command(const CLI::App& app, const std::string& word) {
   if (word.starts_with('-')) return;
@@ -127,6 +139,7 @@ ExitCode run(int argc, char** argv, Console& console) {
   ingot::container::add_commands(app, console);
   add_page_commands(app, console);
   for (CLI::App* verb : app.get_subcommands({})) verb->get_help_ptr()->description("Print this help");
+  require_names_of_files(app);
   if (argc < 2) {
     console.note(app.help());
     return ExitCode::usage;

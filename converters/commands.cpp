@@ -13,6 +13,7 @@
 #include "converters/scheme_choice.h"
 #include "format/base/output_file.h"
 #include "format/base/utf8.h"
+#include "format/container/limits.h"
 #include "inspect/conversion_text.h"
 
 namespace ingot::convert {
@@ -94,6 +95,10 @@ Part parse_part(const std::string& text) {
   if (std::sscanf(text.c_str(), "%lu/%lu%n", &part.number, &part.count, &used) != 2 ||
       static_cast<std::size_t>(used) != text.size() || part.number < 1 || part.number > part.count)
     throw CLI::ValidationError("--part: '" + text + "' is no part (try 1/4)");
+  if (part.count > container::kMaxMembers) {
+    throw CLI::ValidationError("--part: a set has at most " + inspect::with_separators(container::kMaxMembers) +
+                               " parts, got '" + text + "'");
+  }
   return part;
 }
 
@@ -390,6 +395,11 @@ struct RestoreCommand {
 };
 
 void run_restore(const RestoreCommand& command, Console& console) {
+  std::error_code status;
+  if (std::filesystem::is_directory(command.file, status)) {
+    throw Error(ErrorKind::io,
+                command.file + ": is a directory; restored is an .ingot file (or the manifest of a set)");
+  }
   const tensor::Model model = read_model(command.file, "ingot");
   const std::vector<RestoredFile> files = restore(model, command.directory, command.overwrite, console.progress());
   console.end_progress();

@@ -341,11 +341,13 @@ tensor::ModelConfig read_hf_config(const Json& json, std::string_view where) {
 }
 
 std::string hf_quantization_method(const Json& config) {
+  const Json* of_mlx = config.find("quantization");  // which names no method, and repeats it for transformers
   const Json* quantization = config.find("quantization_config");
-  if (quantization == nullptr) quantization = config.find("quantization");  // mlx
+  if (quantization == nullptr) quantization = of_mlx;
   if (quantization == nullptr || quantization->is_null()) return "";
   const Json* method = quantization->find("quant_method");
-  return method != nullptr && method->is_string() ? method->as_string("quant_method") : "unnamed";
+  if (method != nullptr && method->is_string()) return method->as_string("quant_method");
+  return of_mlx != nullptr ? "mlx" : "unnamed";
 }
 
 }  // namespace ingot::convert

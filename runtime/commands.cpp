@@ -32,6 +32,7 @@ constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 40;  // far beyond any
 struct Turn {
   std::uint64_t prompt_tokens = 0;
   std::optional<std::uint64_t> cached_tokens;  // of the prompt, from a file; empty: there was none to look into
+  std::string cache_fault;                     // why the prompt could not be kept; the text is none the worse
   GenerateResult result;
 };
 
@@ -61,7 +62,7 @@ class Speaker {
     }
     GenerateOptions options = options_;
     options.on_text = on_text;
-    if (prompt_cache_) options.on_prompt_read = [this] { prompt_cache_->save(session_); };
+    if (prompt_cache_) options.on_prompt_read = [&] { turn.cache_fault = keep_prompt(); };
     turn.prompt_tokens = tokens.size() - read_.size();
     turn.result = generate(session_, tokenizer_, std::span(tokens).subspan(read_.size()), options);
     read_ = tokens;
@@ -71,6 +72,16 @@ class Speaker {
   }
 
  private:
+  /// Returns what went wrong.
+  [[nodiscard]] std::string keep_prompt() {
+    try {
+      prompt_cache_->save(session_);
+      return {};
+    } catch (const Error& error) {
+      return error.what();
+    }
+  }
+
   static const tensor::TokenizerSpec& tokenizer_spec(const tensor::Model& model) {
     if (!model.tokenizer) throw Error(ErrorKind::unsupported, model.path.string() + ": carries no tokenizer");
     return *model.tokenizer;
@@ -125,6 +136,7 @@ Json turn_json(const Turn& turn, const Session& session) {
   document.set("repacked_bytes", session.copied_bytes());
   document.set("kv_type", std::string(name(session.kv())));
   document.set("kv_bytes", session.kv_bytes());
+  if (!turn.cache_fault.empty()) document.set("prompt_cache_fault", to_valid_utf8(turn.cache_fault));
   return document;
 }
 
@@ -135,8 +147,12 @@ Turn answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console&
     if (streams) console.print(piece);
     return !Console::interrupted();
   });
+  if (streams) console.print("\n");
+  if (!turn.cache_fault.empty()) {
+    console.note("ingot: " + inspect::printable(turn.cache_fault) + "; the prompt is not kept");
+    console.exit_code = ExitCode::failed;
+  }
   if (!streams) return turn;
-  console.print("\n");
   console.note(inspect::paint(statistics(turn, speaker.session()), inspect::Ink::faint, console.error_style()));
   return turn;
 }

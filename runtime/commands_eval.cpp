@@ -42,30 +42,37 @@ struct Evaluated {
   }
 };
 
-/// What an interrupted evaluation had seen; refuses the state of another one.
+/// What an earlier evaluation had seen, to which windows can be added; refuses the state of another one. The text is
+/// known by the windows that were seen.
 class StateFile {
  public:
-  StateFile(const EvalCommand& command, const EvaluationText& text) : path_(command.state) {
-    identity_.set("model", command.model);
-    identity_.set("text", text.hash());
-    identity_.set("window", text.window);
-    identity_.set("against", command.against + command.baseline);
-    identity_.set("exact", command.exact);
-  }
+  StateFile(const EvalCommand& command, const EvaluationText& text)
+      : path_(command.state),
+        model_(command.model),
+        against_(command.against + command.baseline),
+        exact_(command.exact),
+        text_(text) {}
   [[nodiscard]] Evaluation load() const {
     if (path_.empty() || !std::filesystem::exists(path_)) return {};
     const Json document = parse_json(read_text_file(path_, kMostStateBytes), path_);
-    const std::string expected = canonical_json(identity_), got = canonical_json(document.at("of", path_));
+    const Evaluation seen = evaluation_from_json(document.at("seen", path_), path_);
+    const std::uint64_t comparable = std::min(seen.windows, text_.tokens.size() / text_.window);
+    const std::string expected = canonical_json(identity(comparable)), got = canonical_json(document.at("of", path_));
     if (expected != got) {
       throw Error(ErrorKind::mismatch,
                   path_ + ": the state of another evaluation: expected " + expected + ", got " + got);
     }
-    return evaluation_from_json(document.at("seen", path_), path_);
+    if (seen.windows > text_.windows) {
+      throw Error(ErrorKind::mismatch, path_ + ": has seen more than is wanted: expected at most " +
+                                           inspect::plural(text_.windows, "window") + ", got " +
+                                           std::to_string(seen.windows));
+    }
+    return seen;
   }
   void store(const Evaluation& evaluation) const {
     if (path_.empty()) return;
     Json document;
-    document.set("of", identity_);
+    document.set("of", identity(evaluation.windows));
     document.set("seen", to_json(evaluation));
     OutputFile file(path_);
     file.write(as_bytes_view(canonical_json(document)));
@@ -73,8 +80,19 @@ class StateFile {
   }
 
  private:
-  std::string path_;
-  Json identity_;
+  [[nodiscard]] Json identity(std::uint64_t windows) const {
+    Json identity;
+    identity.set("model", model_);
+    identity.set("text", text_.hash_of(windows));
+    identity.set("window", text_.window);
+    identity.set("against", against_);
+    identity.set("exact", exact_);
+    return identity;
+  }
+
+  std::string path_, model_, against_;
+  bool exact_;
+  const EvaluationText& text_;
 };
 
 struct Outcome {
@@ -242,7 +260,8 @@ void add_eval_command(CLI::App& app, Console& console) {
                           ->type_name("FILE")
                           ->excludes(against)
                           ->excludes(baseline);
-  verb->add_option("--state", command->state, "Keep what was seen here after each window, and go on from it")
+  verb->add_option("--state", command->state,
+                   "Keep what was seen here after each window, and go on from it (also with more --windows)")
       ->type_name("FILE")
       ->excludes(save);
   verb->add_flag("--exact", command->exact, "Decode weights exactly and add in float32");

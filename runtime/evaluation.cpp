@@ -88,9 +88,9 @@ std::vector<std::uint32_t> EvaluationText::window_tokens(std::uint64_t index) co
   return result;
 }
 
-std::string EvaluationText::hash() const {
+std::string EvaluationText::hash_of(std::uint64_t count) const {
   Hasher128 hasher;
-  for (std::uint64_t i = 0; i < windows * window; ++i) {
+  for (std::uint64_t i = 0; i < count * window; ++i) {
     std::byte bytes[4];
     store_le(bytes, tokens[i]);
     hasher.update(bytes);

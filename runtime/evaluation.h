@@ -28,7 +28,9 @@ struct EvaluationText {
   [[nodiscard]] std::uint64_t scored_per_window() const noexcept { return window - 1 - first_scored(); }
   [[nodiscard]] std::vector<std::uint32_t> window_tokens(std::uint64_t index) const;
   /// XXH3-128 of the tokens of all windows, as little-endian 32-bit numbers: what results can be compared.
-  [[nodiscard]] std::string hash() const;
+  [[nodiscard]] std::string hash() const { return hash_of(windows); }
+  /// The same of the first `count` windows.
+  [[nodiscard]] std::string hash_of(std::uint64_t count) const;
 };
 /// Throws invalid_value when the text has no whole window. `most_windows` 0: all.
 [[nodiscard]] EvaluationText evaluation_text(const Tokenizer& tokenizer, std::string_view text, std::uint64_t window,

@@ -128,5 +128,7 @@ TEST_CASE("hf_config_names_the_quantization_method") {
   CHECK(method("{}") == "");
   CHECK(method(R"({"quantization_config":null})") == "");
   CHECK(method(R"({"quantization_config":{"quant_method":"gptq","bits":4}})") == "gptq");
-  CHECK(method(R"({"quantization":{"group_size":64,"bits":4}})") == "unnamed");
+  CHECK(method(R"({"quantization":{"group_size":64,"bits":4}})") == "mlx");
+  CHECK(method(R"({"quantization":{"bits":4},"quantization_config":{"bits":4}})") == "mlx");
+  CHECK(method(R"({"quantization_config":{"bits":4}})") == "unnamed");
 }

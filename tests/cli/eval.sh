@@ -9,6 +9,14 @@ END
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --windows 3 --exact --save-baseline tiny.baseline
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --windows 3 --exact --baseline tiny.baseline --state state.json > first.txt
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --windows 3 --exact --baseline tiny.baseline --state state.json | cmp - first.txt
+# A state goes on with more windows, as if they had been wanted at first.
+ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --windows 3 --exact --state more.json > /dev/null
+cp more.json three.state
+ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --exact --state more.json --json | cmp - whole.json
+sed -n 's/.*"windows":\([0-9]*\).*/of \1 windows\n/p' more.json
+ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --windows 2 --exact --state three.state 2>&1 || echo "exit $?"
+sed 's/^./X/' "$sample" > other.txt
+ingot eval "$DATA/tiny-llama" --text other.txt --window 64 --exact --state three.state 2>&1 || echo "exit $?"
 sed 's/(at most [0-9.]*) //' first.txt
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 32 --exact --state state.json 2>&1 || echo "exit $?"
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 32 --baseline tiny.baseline 2>&1 || echo "exit $?"

@@ -30,8 +30,12 @@ ask -p "$long" --prompt-cache kept > /dev/null || echo "exit $?"
 cat statistics.txt
 ask -p "$long" --prompt-cache "$DATA/tiny-llama/config.json" > /dev/null || echo "exit $?"
 sed "s,$DATA,DATA," statistics.txt
-ask -p "$long" --prompt-cache absent/kept > /dev/null || echo "exit $?"
-cat statistics.txt
 cmp before kept 2> /dev/null || cmp -n "$(stat -c %s kept)" before kept
+# One that cannot be written takes nothing of the text away.
+ask -p "$long" > plain.txt
+{ ask -p "$long" --prompt-cache absent/kept || echo "exit $?" > status; } | cmp - plain.txt
+cat status
+sed -n '/^ingot/p' statistics.txt
+ask -p "$long" --prompt-cache absent/kept --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["prompt_cache_fault"])'
 # The line of the prompt ends before the message.
-{ ask -p 'Once upon a time' --prompt-cache absent/kept || true; } | cat -A
+{ ask -p 'Once upon a time' --prompt-cache "$DATA/tiny-llama/config.json" || true; } | cat -A

@@ -1,7 +1,12 @@
 # What the command line itself gets wrong is exit code 2, with a hint; what the input gets wrong is 1.
-code() { local got=0; "$@" >/dev/null 2>message || got=$?; echo "$got $(head -n 1 message)"; }
+code() { local got=0; "$@" >/dev/null 2>message || got=$?; echo "$got $(head -n 1 message | sed "s,$DATA,DATA,g")"; }
 code ingot
 code ingot frobnicate
+code ingot inspect ''
+code ingot verify "$DATA/tiny-llama" ''
+code ingot convert "$DATA/tiny-llama" -o '' --to ingot
+code ingot eval "$DATA/tiny-llama" --text ''
+code ingot convert "$DATA/tiny-llama" -o x --to ingot --part 1/99999999999
 code ingot convert
 code ingot convert "$DATA/tiny-llama" --to ingot
 code ingot convert "$DATA/tiny-llama" -o x --to gptq9000
@@ -38,6 +43,7 @@ code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(?=[(]?)(?!b)[
 code ingot inspect absent
 code ingot verify absent
 code ingot restore absent -o out
+code ingot restore "$DATA/../cli" -o out
 echo '{}' > config.json
 code ingot inspect config.json
 ls
