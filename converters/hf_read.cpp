@@ -12,6 +12,7 @@
 #include "converters/hf_codec.h"
 #include "converters/hf_config.h"
 #include "converters/hf_directory.h"
+#include "converters/hf_model_card.h"
 #include "converters/hf_names.h"
 #include "converters/hf_planes.h"
 #include "converters/hf_tokenizer.h"
@@ -368,6 +369,8 @@ tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& opti
   add_attachments(directory, model);
   read_config(model, path.string());
   read_tokenizer(model, path.string());
+  if (const Attachment* card = model.find_attachment("hf/" + std::string(kModelCardFile)))
+    read_model_card(as_text(card->bytes), model);
   for (const std::string& name : directory.not_restorable) model.metadata["source.not_restorable"] += name + "\n";
 
   const Inventory inventory(checkpoint, codec, options);

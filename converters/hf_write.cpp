@@ -9,6 +9,7 @@
 
 #include "converters/hf_config.h"
 #include "converters/hf_directory.h"
+#include "converters/hf_model_card.h"
 #include "converters/hf_names.h"
 #include "converters/hf_tokenizer.h"
 #include "converters/hf_write_plan.h"
@@ -157,6 +158,8 @@ std::map<std::string, std::string> generated_files(const Model& model, const std
     config = write_hf_config(model, dtype);
     if (!has_file(model, "generation_config.json"))
       files["generation_config.json"] = pretty_json(write_hf_generation_config(model));
+    if (const std::string card = write_model_card(model); !card.empty() && !has_file(model, kModelCardFile))
+      files[std::string(kModelCardFile)] = card;
   }
   if (codec != nullptr && codec->configure != nullptr) {
     if (!config) config = Json(JsonObject{});

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "converters/hf_config.h"
+#include "converters/hf_model_card.h"
 #include "format/base/mapped_file.h"
 
 using namespace ingot;
@@ -131,4 +132,35 @@ TEST_CASE("hf_config_names_the_quantization_method") {
   CHECK(method(R"({"quantization":{"group_size":64,"bits":4}})") == "mlx");
   CHECK(method(R"({"quantization":{"bits":4},"quantization_config":{"bits":4}})") == "mlx");
   CHECK(method(R"({"quantization_config":{"bits":4}})") == "unnamed");
+}
+
+TEST_CASE("model_cards_carry_the_names_and_the_licence") {
+  tensor::Model model;
+  CHECK(write_model_card(model).empty());
+  model.metadata = {
+      {"general.name", "A \"quoted\" name: # one"}, {"general.license.name", "own"}, {"general.type", "model"}};
+  const std::string card = write_model_card(model);
+  CHECK(card == "---\nname: \"A \\\"quoted\\\" name: # one\"\nlicense_name: \"own\"\n---\n");
+  tensor::Model home;
+  read_model_card(card, home);
+  model.metadata.erase("general.type");  // no word of a card
+  CHECK(home.metadata == model.metadata);
+}
+
+TEST_CASE("model_cards_of_others_are_read_as_far_as_they_are_plain") {
+  tensor::Model model;
+  model.metadata["general.author"] = "known";
+  read_model_card(
+      "---\r\nlicense: apache-2.0\r\nauthor: other\nlanguage: en\n  name: nested\ndescription: >\n  folded\n"
+      "version: [1]\nurl: https://example.org/a\nfinetune: null\nbasename: \"open\norganization: a: b\n---\nname: "
+      "below\n",
+      model);
+  const std::map<std::string, std::string> expected = {
+      {"general.license", "apache-2.0"}, {"general.author", "known"}, {"general.source.url", "https://example.org/a"}};
+  CHECK(model.metadata == expected);
+  for (const char* card : {"", "---", "---\nlicense: mit\n", "license: mit\n---\n", "# ---\nlicense: mit\n---\n"}) {
+    tensor::Model other;  // no head, or one without an end
+    read_model_card(card, other);
+    CHECK(other.metadata.empty());
+  }
 }
