@@ -6,14 +6,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <fstream>
 
 #include "container_models.h"
 #include "converters/registry.h"
+#include "counted_memory.h"
 #include "expect_error.h"
 #include "layer_of_floats.h"
+#include "skip.h"
+#include "small_disk.h"
 #include "temporary_directory.h"
 
 using namespace ingot;
@@ -319,6 +323,50 @@ TEST_CASE("too_little_room_is_refused_before_anything_is_written") {
   CHECK(std::string(error->what()).find("needed") != std::string::npos);
   CHECK(std::string(error->what()).find("available") != std::string::npos);
   CHECK(fs::is_empty(directory.path()));
+}
+
+namespace {
+
+/// Planes of any size that need no memory: every byte is the same.
+class EvenPlanes final : public tensor::PlaneSource {
+ public:
+  explicit EvenPlanes(std::vector<tensor::PlaneSpec> specs) : specs_(std::move(specs)) {}
+  [[nodiscard]] std::optional<Bytes> view(std::size_t) const override { return std::nullopt; }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (out[i] != nullptr) std::memset(out[i], 0x34, (end - begin) * specs_[i].unit_bytes);
+  }
+  [[nodiscard]] Bytes whole(std::size_t) const override { return {}; }
+
+ private:
+  std::vector<tensor::PlaneSpec> specs_;
+};
+
+}  // namespace
+
+/// The planes of a large matrix lie beside the output where the rest of the disk has room for them: what the output has
+/// reserved must not be left free once more.
+TEST_CASE("large_planes_find_their_room_beside_an_output_that_has_its_own") {
+  constexpr std::uint64_t kRows = 8192, kCols = 51200, kCodesBytes = kRows * kCols / 2;
+  const test::TemporaryDirectory directory;
+  const test::SmallDisk disk(directory / "disk",
+                             kCodesBytes * 5 / 2);  // of which the output takes one, as do the planes
+  if (!disk.mounted()) return test::skip("mounting a file system is not allowed");
+  tensor::Model model = float_model();
+  const auto is_down = [](const tensor::Tensor& tensor) { return tensor.name.ends_with("down_proj.weight"); };
+  tensor::Tensor& matrix = *std::find_if(model.tensors.begin(), model.tensors.end(), is_down);
+  matrix.shape = {kRows, kCols};
+  matrix.scheme = {};
+  matrix.scheme.codes.type = tensor::DType::u4;
+  matrix.scheme.scales = {{.type = tensor::DType::f16, .block = {1, 128}}};
+  matrix.scheme.offset = {tensor::OffsetKind::zero, 8, {}};
+  matrix.planes = std::make_shared<EvenPlanes>(matrix.plane_specs());
+  convert::ConvertOptions options = options_to("gptq");
+  options.prove = false;
+  const std::int64_t before = test::memory_in_use();
+  test::reset_memory_peak();
+  (void)convert::convert(model, directory / "disk/out", options);
+  CHECK(test::memory_peak() - before < static_cast<std::int64_t>(kCodesBytes / 2));
 }
 
 TEST_CASE("parts_joined_are_the_bytes_of_one_conversion") {

@@ -1,6 +1,5 @@
 // MappedFile, read_text_file and OutputFile.
 #include <doctest/doctest.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "format/base/parallel.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"
+#include "tests/small_disk.h"
 #include "tests/temporary_directory.h"
 
 using namespace ingot;
@@ -40,25 +40,6 @@ std::uint64_t resident_bytes() {
   std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
   return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
-
-/// A file system of 1 MiB, mounted for one test case; mounted() is false where that is not allowed.
-class TinyDisk {
- public:
-  explicit TinyDisk(const std::filesystem::path& directory) : directory_(directory) {
-    std::filesystem::create_directory(directory_);
-    mounted_ = ::mount("tmpfs", directory_.c_str(), "tmpfs", 0, "size=1m") == 0;
-  }
-  TinyDisk(const TinyDisk&) = delete;
-  TinyDisk& operator=(const TinyDisk&) = delete;
-  ~TinyDisk() {
-    if (mounted_) ::umount2(directory_.c_str(), MNT_DETACH);
-  }
-  [[nodiscard]] bool mounted() const noexcept { return mounted_; }
-
- private:
-  std::filesystem::path directory_;
-  bool mounted_ = false;
-};
 
 }  // namespace
 
@@ -262,7 +243,7 @@ TEST_CASE("output_file_takes_disjoint_writes_from_several_threads") {
 
 TEST_CASE("output_file_on_a_full_disk_keeps_the_old_file") {
   const TemporaryDirectory directory;
-  const TinyDisk disk(directory / "disk");
+  const test::SmallDisk disk(directory / "disk", std::uint64_t{1} << 20);
   if (!disk.mounted()) return test::skip("mounting a small file system needs root");
   const std::filesystem::path target = directory / "disk/out";
   put(target, "old");
