@@ -16,9 +16,10 @@ namespace {
 constexpr u64 kVectorsAtOnce = 6;
 
 // Adds a panel times kVectors vectors to their totals.
-template <int kVectors>
-void add_panel(const float* panel, u64 cols, const float* x, u64 x_stride, float* totals) noexcept {
+template <u64 kVectors>
+void add_panel(const float* panel, u64 cols, const float* x, float* totals) noexcept {
   __m256 sums[kVectors][2];
+#pragma GCC unroll 6
   for (u64 t = 0; t < kVectors; ++t) {
     sums[t][0] = loadu(totals + t * kMaxFloatRows);
     sums[t][1] = loadu(totals + t * kMaxFloatRows + kLanes);
@@ -26,32 +27,28 @@ void add_panel(const float* panel, u64 cols, const float* x, u64 x_stride, float
 #pragma GCC unroll 4
   for (u64 col = 0; col < cols; ++col) {
     const __m256 low = loadu(panel + col * kRows), high = loadu(panel + col * kRows + kLanes);
+#pragma GCC unroll 6
     for (u64 t = 0; t < kVectors; ++t) {
-      const __m256 input = _mm256_broadcast_ss(x + t * x_stride + col);
+      const __m256 input = _mm256_broadcast_ss(x + col * kVectors + t);
       sums[t][0] = _mm256_fmadd_ps(low, input, sums[t][0]);
       sums[t][1] = _mm256_fmadd_ps(high, input, sums[t][1]);
     }
   }
+#pragma GCC unroll 6
   for (u64 t = 0; t < kVectors; ++t) {
     _mm256_storeu_ps(totals + t * kMaxFloatRows, sums[t][0]);
     _mm256_storeu_ps(totals + t * kMaxFloatRows + kLanes, sums[t][1]);
   }
 }
 
-void add_to_all(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* totals) noexcept {
-  u64 t = 0;
-  // Eight at the end are twice four: two alone would take longer than six.
-  for (; t + kVectorsAtOnce <= vectors && t + 8 != vectors; t += kVectorsAtOnce)
-    add_panel<kVectorsAtOnce>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-  for (; t + 4 <= vectors; t += 4) add_panel<4>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-  for (; t + 2 <= vectors; t += 2) add_panel<2>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-  for (; t < vectors; ++t) add_panel<1>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-}
+constexpr AddPanel kAddPanel[kVectorsAtOnce] = {add_panel<1>, add_panel<2>, add_panel<3>,
+                                                add_panel<4>, add_panel<5>, add_panel<6>};
 
 }  // namespace
 
 const FloatKernels& avx2_float_kernels() noexcept {
-  static const FloatKernels kernels = {multiply_rows<add_to_all>, panel_dot<add_to_all>};
+  static const FloatKernels kernels = {pack<kVectorsAtOnce>, multiply_rows<kVectorsAtOnce, kAddPanel>,
+                                       panel_dot<kVectorsAtOnce, kAddPanel>};
   return kernels;
 }
 

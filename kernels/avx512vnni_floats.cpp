@@ -15,31 +15,31 @@ namespace {
 constexpr u64 kVectorsAtOnce = 16;
 
 // Adds a panel times kVectors vectors to their totals.
-template <int kVectors>
-void add_panel(const float* panel, u64 cols, const float* x, u64 x_stride, float* totals) noexcept {
+template <u64 kVectors>
+void add_panel(const float* panel, u64 cols, const float* x, float* totals) noexcept {
   __m512 sums[kVectors];
+#pragma GCC unroll 16
   for (u64 t = 0; t < kVectors; ++t) sums[t] = _mm512_loadu_ps(totals + t * kMaxFloatRows);
 #pragma GCC unroll 2
   for (u64 col = 0; col < cols; ++col) {
     const __m512 values = _mm512_loadu_ps(panel + col * kRows);
+#pragma GCC unroll 16
     for (u64 t = 0; t < kVectors; ++t)
-      sums[t] = _mm512_fmadd_ps(values, _mm512_set1_ps(x[t * x_stride + col]), sums[t]);
+      sums[t] = _mm512_fmadd_ps(values, _mm512_set1_ps(x[col * kVectors + t]), sums[t]);
   }
+#pragma GCC unroll 16
   for (u64 t = 0; t < kVectors; ++t) _mm512_storeu_ps(totals + t * kMaxFloatRows, sums[t]);
 }
 
-void add_to_all(const float* panel, u64 cols, const float* x, u64 x_stride, u64 vectors, float* totals) noexcept {
-  u64 t = 0;
-  for (; t + kVectorsAtOnce <= vectors; t += kVectorsAtOnce)
-    add_panel<kVectorsAtOnce>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-  for (; t + 4 <= vectors; t += 4) add_panel<4>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-  for (; t < vectors; ++t) add_panel<1>(panel, cols, x + t * x_stride, x_stride, totals + t * kMaxFloatRows);
-}
+constexpr AddPanel kAddPanel[kVectorsAtOnce] = {
+    add_panel<1>, add_panel<2>,  add_panel<3>,  add_panel<4>,  add_panel<5>,  add_panel<6>,  add_panel<7>,  add_panel<8>,
+    add_panel<9>, add_panel<10>, add_panel<11>, add_panel<12>, add_panel<13>, add_panel<14>, add_panel<15>, add_panel<16>};
 
 }  // namespace
 
 const FloatKernels& avx512vnni_float_kernels() noexcept {
-  static const FloatKernels kernels = {multiply_rows<add_to_all>, panel_dot<add_to_all>};
+  static const FloatKernels kernels = {pack<kVectorsAtOnce>, multiply_rows<kVectorsAtOnce, kAddPanel>,
+                                       panel_dot<kVectorsAtOnce, kAddPanel>};
   return kernels;
 }
 

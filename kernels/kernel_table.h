@@ -38,14 +38,18 @@ struct FloatRows {
   std::uint64_t count;   // 1..kMaxFloatRows
 };
 
-/// Products with many vectors. Inputs are added one after the other: a sum depends on nothing but its row and its vector.
+/// Products with several vectors, which pack() has put into an order of its own: all three belong together. Inputs are
+/// added one after the other: a sum depends on nothing but its row and its vector.
 struct FloatKernels {
-  // out[t*out_stride + r] = row r . (x + t*x_stride)
-  void (*multiply_rows)(const FloatRows& rows, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-                        std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept;
-  // A decoded panel (cols, 16) times several vectors: out[t*out_stride + r] for r = 0..15.
-  void (*panel_dot)(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride,
-                    std::uint64_t vectors, float* out, std::uint64_t out_stride) noexcept;
+  // Columns [first, end) of x (vectors, cols). packed: (vectors * cols) in all.
+  void (*pack)(const float* x, std::uint64_t x_stride, std::uint64_t vectors, std::uint64_t cols, std::uint64_t first,
+               std::uint64_t end, float* packed) noexcept;
+  // out[t*out_stride + r] = row r . vector t
+  void (*multiply_rows)(const FloatRows& rows, const float* packed, std::uint64_t vectors, std::uint64_t cols,
+                        float* out, std::uint64_t out_stride) noexcept;
+  // A decoded panel (cols, 16) times the vectors: out[t*out_stride + r] for r = 0..15.
+  void (*panel_dot)(const float* panel, std::uint64_t cols, const float* packed, std::uint64_t vectors, float* out,
+                    std::uint64_t out_stride) noexcept;
 };
 
 /// Functions of many numbers, in place.

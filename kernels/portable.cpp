@@ -133,24 +133,32 @@ float number_at(const FloatRows& rows, std::uint64_t index) noexcept {
   return 0;
 }
 
-void multiply_rows(const FloatRows& rows, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-                   std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept {
+// Vectors stay one after the other.
+void pack(const float* x, std::uint64_t x_stride, std::uint64_t vectors, std::uint64_t cols, std::uint64_t first,
+          std::uint64_t end, float* packed) noexcept {
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    for (std::uint64_t col = first; col < end; ++col) packed[t * cols + col] = x[t * x_stride + col];
+  }
+}
+
+void multiply_rows(const FloatRows& rows, const float* packed, std::uint64_t vectors, std::uint64_t cols, float* out,
+                   std::uint64_t out_stride) noexcept {
   for (std::uint64_t t = 0; t < vectors; ++t) {
     for (std::uint64_t r = 0; r < rows.count; ++r) {
       float sum = 0;
       for (std::uint64_t col = 0; col < cols; ++col)
-        sum += number_at(rows, r * rows.stride + col) * x[t * x_stride + col];
+        sum += number_at(rows, r * rows.stride + col) * packed[t * cols + col];
       out[t * out_stride + r] = sum;
     }
   }
 }
 
-void panel_dot(const float* panel, std::uint64_t cols, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-               float* out, std::uint64_t out_stride) noexcept {
+void panel_dot(const float* panel, std::uint64_t cols, const float* packed, std::uint64_t vectors, float* out,
+               std::uint64_t out_stride) noexcept {
   for (std::uint64_t t = 0; t < vectors; ++t) {
     float sums[kRows] = {};
     for (std::uint64_t col = 0; col < cols; ++col) {
-      for (std::uint64_t row = 0; row < kRows; ++row) sums[row] += panel[col * kRows + row] * x[t * x_stride + col];
+      for (std::uint64_t row = 0; row < kRows; ++row) sums[row] += panel[col * kRows + row] * packed[t * cols + col];
     }
     for (std::uint64_t row = 0; row < kRows; ++row) out[t * out_stride + row] = sums[row];
   }
@@ -172,7 +180,7 @@ const KernelTable& portable_table() noexcept {
                                     rows_dot,
                                     tile_dot,
                                     tile_decode,
-                                    {multiply_rows, panel_dot},
+                                    {pack, multiply_rows, panel_dot},
                                     portable_function_kernels(),
                                     portable_integer_kernels()};
   return table;

@@ -50,8 +50,7 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.rows_dot, next.rows_dot);
   inherit(result.tile_dot, next.tile_dot);
   inherit(result.tile_decode, next.tile_decode);
-  inherit(result.floats.multiply_rows, next.floats.multiply_rows);
-  inherit(result.floats.panel_dot, next.floats.panel_dot);
+  if (result.floats.pack == nullptr) result.floats = next.floats;
   inherit(result.functions.softmax, next.functions.softmax);
   inherit(result.functions.gate_silu, next.functions.gate_silu);
   inherit(result.functions.gate_gelu_tanh, next.functions.gate_gelu_tanh);

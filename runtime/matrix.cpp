@@ -124,16 +124,16 @@ kernels::AffineTile Matrix::affine_tile(std::uint64_t block, Scratch& scratch) c
   return affine_->fill(block, scratch.parameters.data());
 }
 
-void Matrix::multiply_affine(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-                             float* out, std::uint64_t out_stride, Scratch& scratch) const {
+void Matrix::multiply_affine(std::uint64_t block, const FloatInputs& inputs, float* out, std::uint64_t out_stride,
+                             Scratch& scratch) const {
   const kernels::AffineTile tile = affine_tile(block, scratch);
-  if (vectors == 1) {
-    kernels_->tile_dot(tile, x, scratch.sums);
+  if (inputs.vectors == 1) {
+    kernels_->tile_dot(tile, inputs.x, scratch.sums);
   } else {
     kernels_->tile_decode(tile, scratch.block.data());
-    kernels_->floats.panel_dot(scratch.block.data(), cols_, x, x_stride, vectors, scratch.sums, kBlockRows);
+    kernels_->floats.panel_dot(scratch.block.data(), cols_, inputs.packed, inputs.vectors, scratch.sums, kBlockRows);
   }
-  for (std::uint64_t t = 0; t < vectors; ++t)
+  for (std::uint64_t t = 0; t < inputs.vectors; ++t)
     std::copy_n(scratch.sums + t * kBlockRows, rows_in(block), out + t * out_stride + block * kBlockRows);
 }
 
@@ -145,36 +145,36 @@ kernels::FloatRows Matrix::stored_rows(std::uint64_t first) const noexcept {
   return {static_cast<const std::byte*>(elements_) + bytes, type, cols_, 0};
 }
 
-void Matrix::multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors,
-                            float* out, std::uint64_t out_stride, Scratch& scratch) const {
+void Matrix::multiply_block(std::uint64_t block, const FloatInputs& inputs, float* out, std::uint64_t out_stride,
+                            Scratch& scratch) const {
   const std::uint64_t first = block * kBlockRows, rows = rows_in(block);
-  if (form_ == Form::affine_tiles) return multiply_affine(block, x, x_stride, vectors, out, out_stride, scratch);
+  if (form_ == Form::affine_tiles) return multiply_affine(block, inputs, out, out_stride, scratch);
   const float* weights = float_rows(block, scratch);
-  if (vectors < kManyVectors)
-    return kernels_->rows_dot(weights, cols_, rows, x, x_stride, vectors, cols_, out + first, out_stride);
-  kernels_->floats.multiply_rows({weights, kernels::FloatType::f32, cols_, rows}, x, x_stride, vectors, cols_,
+  if (inputs.vectors < kManyVectors)
+    return kernels_->rows_dot(weights, cols_, rows, inputs.x, inputs.stride, inputs.vectors, cols_, out + first,
+                              out_stride);
+  kernels_->floats.multiply_rows({weights, kernels::FloatType::f32, cols_, rows}, inputs.packed, inputs.vectors, cols_,
                                  out + first, out_stride);
 }
 
-void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const float* x, std::uint64_t x_stride,
-                             std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const {
+void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const FloatInputs& inputs, float* out,
+                             std::uint64_t out_stride, Scratch& scratch) const {
   const bool halves = form_ == Form::f16_rows || form_ == Form::bf16_rows, stored = halves || form_ == Form::f32_rows;
   const std::uint64_t end = (block + count - 1) * kBlockRows + rows_in(block + count - 1);
-  if (halves && vectors == 1) {
+  if (halves && inputs.vectors == 1) {
     const std::uint64_t first = block * kBlockRows;
     const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
     const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
-    return products(weights, cols_, end - first, x, cols_, out + first);
+    return products(weights, cols_, end - first, inputs.x, cols_, out + first);
   }
-  if (!stored || vectors < kManyVectors) {
-    for (std::uint64_t at = block; at < block + count; ++at)
-      multiply_block(at, x, x_stride, vectors, out, out_stride, scratch);
+  if (!stored || inputs.vectors < kManyVectors) {
+    for (std::uint64_t at = block; at < block + count; ++at) multiply_block(at, inputs, out, out_stride, scratch);
     return;
   }
   for (std::uint64_t first = block * kBlockRows; first < end; first += kernels::kMaxFloatRows) {
     kernels::FloatRows rows = stored_rows(first);
     rows.count = std::min(kernels::kMaxFloatRows, end - first);
-    kernels_->floats.multiply_rows(rows, x, x_stride, vectors, cols_, out + first, out_stride);
+    kernels_->floats.multiply_rows(rows, inputs.packed, inputs.vectors, cols_, out + first, out_stride);
   }
 }
 
@@ -260,9 +260,9 @@ struct Region {
         weights.multiply_codes(at, ceil_div(end - at, apart), apart, inputs, vectors, product.out, product.out_stride,
                                mine);
     } else {
-      const SpreadInputs::View inputs = scratch[0].spread.find(product.x, product.x_stride, weights.cols());
-      weights.multiply_floats(begin, end - begin, inputs.x, inputs.stride, vectors, product.out, product.out_stride,
-                              mine);
+      const float* const packed = scratch[0].packed.find(product.x, product.x_stride, weights.cols());
+      weights.multiply_floats(begin, end - begin, {product.x, product.x_stride, packed, vectors}, product.out,
+                              product.out_stride, mine);
     }
     if (product.bias == nullptr) return;
     const std::uint64_t last = std::min(end * kBlockRows, weights.rows());
@@ -278,14 +278,14 @@ struct Region {
 void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch) {
   RoundedInputs& inputs = scratch[0].inputs;
   inputs.clear();
-  scratch[0].spread.clear();
+  scratch[0].packed.clear();
   std::uint64_t blocks = 0;
   for (const Product& product : products) {
     blocks += product.weights->blocks();
     if (const auto& layout = product.weights->integer_layout()) {
       inputs.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
-    } else if (vectors >= kManyVectors) {
-      scratch[0].spread.add(product.x, product.x_stride, vectors, product.weights->cols());
+    } else if (vectors > 1) {
+      scratch[0].packed.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols());
     }
   }
   const Region region = {Pieces(blocks, vectors), products, vectors, scratch};

@@ -12,9 +12,9 @@
 #include "format/base/large_block.h"
 #include "format/tensor/tensor.h"
 #include "kernels/kernel_table.h"
+#include "runtime/packed_inputs.h"
 #include "runtime/rounded_inputs.h"
 #include "runtime/runtime.h"
-#include "runtime/spread_inputs.h"
 
 namespace ingot::runtime {
 
@@ -29,7 +29,15 @@ struct Scratch {
   std::vector<float> parameters;  // scales, offsets and one intermediate of some tiles, binary32
   alignas(64) float sums[kMaxVectors * kBlockRows * kernels::kMaxIntegerTiles];
   RoundedInputs inputs;  // of the first worker: for all
-  SpreadInputs spread;   // the same
+  PackedInputs packed;   // the same
+};
+
+/// Some vectors as multiply_floats() takes them.
+struct FloatInputs {
+  const float* x;
+  std::uint64_t stride;
+  const float* packed;   // by the matrix's kernels; needed for more than one vector
+  std::uint64_t vectors;
 };
 
 /// Fills binary32 scales and offsets of one affine tile from its planes (affine_parameters.cpp).
@@ -62,9 +70,9 @@ class Matrix {
 
   /// Grows `scratch` to what this matrix needs.
   void reserve(Scratch& scratch) const;
-  /// Rows [16*block, ...) of `count` blocks times `vectors` vectors: out[t*out_stride + row].
-  void multiply_floats(std::uint64_t block, std::uint64_t count, const float* x, std::uint64_t x_stride,
-                       std::uint64_t vectors, float* out, std::uint64_t out_stride, Scratch& scratch) const;
+  /// Rows [16*block, ...) of `count` blocks times some vectors: out[t*out_stride + row].
+  void multiply_floats(std::uint64_t block, std::uint64_t count, const FloatInputs& inputs, float* out,
+                       std::uint64_t out_stride, Scratch& scratch) const;
   /// The same for the blocks block, block + apart, ... (`count` of them, 1..kMaxIntegerTiles) from rounded inputs in
   /// integer_layout().
   void multiply_codes(std::uint64_t block, std::uint64_t count, std::uint64_t apart,
@@ -84,10 +92,10 @@ class Matrix {
   [[nodiscard]] const float* float_rows(std::uint64_t block, Scratch& scratch) const;
   /// Rows of floating-point numbers from row `first` on, none yet.
   [[nodiscard]] kernels::FloatRows stored_rows(std::uint64_t first) const noexcept;
-  void multiply_block(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
-                      std::uint64_t out_stride, Scratch& scratch) const;
-  void multiply_affine(std::uint64_t block, const float* x, std::uint64_t x_stride, std::uint64_t vectors, float* out,
-                       std::uint64_t out_stride, Scratch& scratch) const;
+  void multiply_block(std::uint64_t block, const FloatInputs& inputs, float* out, std::uint64_t out_stride,
+                      Scratch& scratch) const;
+  void multiply_affine(std::uint64_t block, const FloatInputs& inputs, float* out, std::uint64_t out_stride,
+                       Scratch& scratch) const;
   [[nodiscard]] kernels::AffineTile affine_tile(std::uint64_t block, Scratch& scratch) const;
 
   const kernels::KernelTable* kernels_;

@@ -166,17 +166,31 @@ void check_rows_dot(const kernels::KernelTable& table) {
 
 std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 
+// Packed in pieces of some columns, the last one first; nothing beyond is written.
+std::vector<float> packed_vectors(const kernels::KernelTable& table, std::mt19937_64& random, const float* x,
+                                  std::uint64_t x_stride, std::uint64_t vectors, std::uint64_t cols) {
+  std::vector<float> packed(vectors * cols + 1, -7);
+  const std::uint64_t middle = random() % (cols + 1);
+  table.floats.pack(x, x_stride, vectors, cols, middle, cols, packed.data());
+  table.floats.pack(x, x_stride, vectors, cols, 0, middle, packed.data());
+  CHECK(packed.back() == -7);
+  return packed;
+}
+
 // Rows of one type times vectors, whose sums depend neither on the number of rows nor on that of vectors. `widen`: the
 // number that an element is.
 template <class Element, class Widen>
 void check_multiply_rows(const kernels::KernelTable& table, std::mt19937_64& random, kernels::FloatType type,
                          const std::vector<Element>& w, std::uint64_t count, std::uint64_t cols, Widen widen) {
-  const std::uint64_t vectors = 1 + random() % 70, stride = w.size() / count, x_stride = cols + random() % 5;
+  const std::uint64_t vectors = 1 + random() % 150, stride = w.size() / count, x_stride = cols + random() % 5;
   const std::vector<float> x = random_floats(random, vectors * x_stride);
   const std::uint64_t out_stride = count + 2;
   std::vector<float> out(vectors * out_stride, -7), alone(count);
-  const auto multiply = table.floats.multiply_rows;
-  multiply({w.data(), type, stride, count}, x.data(), x_stride, vectors, cols, out.data(), out_stride);
+  const auto multiply = [&](const kernels::FloatRows& rows, std::uint64_t from, std::uint64_t some, float* to) {
+    const std::vector<float> packed = packed_vectors(table, random, x.data() + from * x_stride, x_stride, some, cols);
+    table.floats.multiply_rows(rows, packed.data(), some, cols, to, out_stride);
+  };
+  multiply({w.data(), type, stride, count}, 0, vectors, out.data());
   for (std::uint64_t t = 0; t < vectors; ++t) {
     for (std::uint64_t r = 0; r < count; ++r) {
       double expected = 0, magnitude = 0;
@@ -190,8 +204,7 @@ void check_multiply_rows(const kernels::KernelTable& table, std::mt19937_64& ran
     CHECK(out[t * out_stride + count] == -7);  // nothing beyond the rows is written
   }
   const std::uint64_t row = random() % count, vector = random() % vectors;
-  multiply({w.data() + row * stride, type, stride, 1}, x.data() + vector * x_stride, x_stride, 1, cols, alone.data(),
-           1);
+  multiply({w.data() + row * stride, type, stride, 1}, vector, 1, alone.data());
   CHECK(alone[0] == out[vector * out_stride + row]);
 }
 
@@ -348,7 +361,8 @@ void check_tile(const kernels::KernelTable& table, std::mt19937_64& random, cons
   const std::vector<float> x = random_floats(random, vectors * x_stride);
   std::vector<float> out(16), many(vectors * 17);
   table.tile_dot(tile.view, x.data(), out.data());
-  table.floats.panel_dot(panel.data(), cols, x.data(), x_stride, vectors, many.data(), 17);
+  const std::vector<float> packed = packed_vectors(table, random, x.data(), x_stride, vectors, cols);
+  table.floats.panel_dot(panel.data(), cols, packed.data(), vectors, many.data(), 17);
   for (std::uint64_t t = 0; t < vectors; ++t) {
     for (std::uint64_t row = 0; row < 16; ++row) {
       double expected = 0, magnitude = 0;

@@ -1,5 +1,5 @@
-// Copies that the runtime makes of what kernels cannot read where it lies: inputs that share lines of the caches, codes of
-// bitsandbytes in tiles. Which copy is whose, and what the originals keep.
+// Copies that the runtime makes of what kernels cannot read where it lies: inputs packed for several
+// products, codes of bitsandbytes in tiles. Which copy is whose, and what the originals keep.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,14 +11,16 @@
 
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
+#include "kernels/kernel_table.h"
 #include "runtime/matrix.h"
-#include "runtime/spread_inputs.h"
+#include "runtime/packed_inputs.h"
 #include "runtime/tiled_blocks.h"
 
+namespace kernels = ingot::kernels;
 namespace runtime = ingot::runtime;
 namespace tensor = ingot::tensor;
 using ingot::Bytes;
-using runtime::SpreadInputs;
+using runtime::PackedInputs;
 using tensor::DType;
 
 namespace {
@@ -29,12 +31,18 @@ std::vector<float> counted(std::size_t count) {
   return numbers;
 }
 
-/// Does a view hold the vectors (vectors, cols) of `x`?
-bool holds(const SpreadInputs::View& view, const float* x, std::uint64_t stride, std::uint64_t vectors,
+/// The vectors (vectors, cols) of `x` in the kernels' own order.
+std::vector<float> packed_at_once(const float* x, std::uint64_t stride, std::uint64_t vectors, std::uint64_t cols) {
+  std::vector<float> packed(vectors * cols);
+  kernels::best().floats.pack(x, stride, vectors, cols, 0, cols, packed.data());
+  return packed;
+}
+
+bool holds(const PackedInputs& inputs, const float* x, std::uint64_t stride, std::uint64_t vectors,
            std::uint64_t cols) {
-  for (std::uint64_t v = 0; v < vectors; ++v)
-    if (!std::equal(x + v * stride, x + v * stride + cols, view.x + v * view.stride)) return false;
-  return true;
+  const float* const packed = inputs.find(x, stride, cols);
+  const std::vector<float> expected = packed_at_once(x, stride, vectors, cols);
+  return packed != nullptr && std::ranges::equal(expected, std::span(packed, expected.size()));
 }
 
 tensor::Tensor plain_matrix(std::uint64_t rows, std::uint64_t cols) {
@@ -95,44 +103,39 @@ tensor::Tensor flat_blocks(std::uint64_t rows, std::uint64_t cols) {
 
 }  // namespace
 
-TEST_CASE("inputs a multiple of 4 KiB apart are copied, each extent for itself") {
+TEST_CASE("inputs are packed, each extent for itself") {
   const std::vector<float> x = counted(6 * 2048);
-  SpreadInputs inputs;
-  inputs.add(x.data(), 1024, 6, 1024);
-  inputs.add(x.data(), 1024, 6, 512);   // fewer inputs of the same vectors
-  inputs.add(x.data(), 2048, 3, 1024);  // every second vector
-  inputs.add(x.data() + 8, 1024, 6, 1000);
-  const auto check = [&](const float* begin, std::uint64_t stride, std::uint64_t vectors, std::uint64_t cols) {
-    const SpreadInputs::View view = inputs.find(begin, stride, cols);
-    CHECK(view.x != begin);
-    CHECK(view.stride * sizeof(float) % 4096 != 0);
-    CHECK(view.stride >= cols);
-    CHECK(holds(view, begin, stride, vectors, cols));
+  PackedInputs inputs;
+  const auto add = [&](const float* begin, std::uint64_t stride, std::uint64_t vectors, std::uint64_t cols) {
+    inputs.add(kernels::best(), begin, stride, vectors, cols);
   };
-  check(x.data(), 1024, 6, 1024);
-  check(x.data(), 1024, 6, 512);
-  check(x.data(), 2048, 3, 1024);
-  check(x.data() + 8, 1024, 6, 1000);
-  for (const std::uint64_t cols : {100, 2048}) CHECK(inputs.find(x.data(), 1024, cols).x == x.data());
-  CHECK(inputs.find(x.data() + 1, 1024, 1024).x == x.data() + 1);
-  CHECK(inputs.find(x.data(), 3072, 1024).stride == 3072);
+  add(x.data(), 1024, 6, 1024);
+  add(x.data(), 1024, 6, 512);   // fewer inputs of the same vectors
+  add(x.data(), 2048, 3, 1024);  // every second vector
+  add(x.data() + 8, 1024, 6, 1000);
+  CHECK(holds(inputs, x.data(), 1024, 6, 1024));
+  CHECK(holds(inputs, x.data(), 1024, 6, 512));
+  CHECK(holds(inputs, x.data(), 2048, 3, 1024));
+  CHECK(holds(inputs, x.data() + 8, 1024, 6, 1000));
+  for (const std::uint64_t cols : {100, 2048}) CHECK(inputs.find(x.data(), 1024, cols) == nullptr);
+  CHECK(inputs.find(x.data() + 1, 1024, 1024) == nullptr);
+  CHECK(inputs.find(x.data(), 3072, 1024) == nullptr);
 }
 
-TEST_CASE("inputs that lie well are not copied, and copies are forgotten") {
+TEST_CASE("packed inputs are made once, and forgotten") {
   const std::vector<float> x = counted(4 * 2048);
-  SpreadInputs inputs;
-  inputs.add(x.data(), 1000, 4, 1000);
-  CHECK(inputs.find(x.data(), 1000, 1000).x == x.data());
-  inputs.add(x.data(), 1024, 4, 1024);
-  const float* const copy = inputs.find(x.data(), 1024, 1024).x;
-  CHECK(copy != x.data());
+  PackedInputs inputs;
+  inputs.add(kernels::best(), x.data(), 1024, 4, 1024);
+  const float* const packed = inputs.find(x.data(), 1024, 1024);
+  inputs.add(kernels::best(), x.data(), 1024, 4, 1024);
+  CHECK(inputs.find(x.data(), 1024, 1024) == packed);
   inputs.clear();
-  CHECK(inputs.find(x.data(), 1024, 1024).x == x.data());
+  CHECK(inputs.find(x.data(), 1024, 1024) == nullptr);
   const std::vector<float> other(4 * 2048, -3);
-  inputs.add(other.data(), 1024, 4, 1024);
-  CHECK(inputs.find(other.data(), 1024, 1024).x == copy);  // the memory is used again
-  CHECK(holds(inputs.find(other.data(), 1024, 1024), other.data(), 1024, 4, 1024));
-  CHECK(inputs.find(x.data(), 1024, 1024).x == x.data());
+  inputs.add(kernels::best(), other.data(), 1024, 4, 1024);
+  CHECK(inputs.find(other.data(), 1024, 1024) == packed);  // the memory is used again
+  CHECK(holds(inputs, other.data(), 1024, 4, 1024));
+  CHECK(inputs.find(x.data(), 1024, 1024) == nullptr);
 }
 
 TEST_CASE("weights of other widths read their own part of the same inputs") {

@@ -344,7 +344,7 @@ TEST_CASE("one vector: what is read in long streams yields what block after bloc
           const auto* const inputs = scratch[0].inputs.find(x.data(), *layout);
           matrix.multiply_codes(block, 1, 1, inputs, 1, expected.data(), rows, scratch[0]);
         } else {
-          matrix.multiply_floats(block, 1, x.data(), cols, 1, expected.data(), rows, scratch[0]);
+          matrix.multiply_floats(block, 1, {x.data(), cols, nullptr, 1}, expected.data(), rows, scratch[0]);
         }
       }
       for (const int threads : {1, 2}) {
