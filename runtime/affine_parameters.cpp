@@ -363,14 +363,14 @@ void AffineParameters::move(const std::vector<Factor>& factors, std::uint64_t ti
   if (parameters.steps != nullptr) parameters.steps += tile * factors[1].unit_bytes / sizeof(std::uint16_t);
 }
 
-kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* scratch) const noexcept {
-  kernels::IntegerTile result = first_;
+void AffineParameters::fill_integer_tile(std::uint64_t tile, float* scratch, kernels::IntegerTile& out) const noexcept {
+  out = first_;
   for (std::uint32_t s = 0; s < slice_count_; ++s)
-    result.slices[s] += tile * slice_unit_bytes_[s] / sizeof(std::uint32_t);
+    out.slices[s] += tile * slice_unit_bytes_[s] / sizeof(std::uint32_t);
   if (reads_in_place_) {
-    move(scales_, tile, result.scales);
-    move(offsets_, tile, result.offsets);
-    return result;
+    move(scales_, tile, out.scales);
+    move(offsets_, tile, out.offsets);
+    return;
   }
   float* const scales = scratch;
   float* const offsets = scratch + groups_ * kRows;
@@ -383,17 +383,16 @@ kernels::IntegerTile AffineParameters::integer_tile(std::uint64_t tile, float* s
   };
   if (entries_) {
     product(scales_, tile, scales, offsets);
-    result.scales = multiplied(scales, entries_->step);
-    return result;
+    out.scales = multiplied(scales, entries_->step);
+    return;
   }
   multiplied_out(tile, scales, offsets, offsets + groups_ * kRows);
   if (subtract_) {
     for (std::uint64_t i = 0; i < groups_ * kRows; ++i) offsets[i] *= -scales[i];
-    result.offset = kernels::OffsetKind::bias;
+    out.offset = kernels::OffsetKind::bias;
   }
-  result.scales = multiplied(scales, 1);
-  if (result.offset != kernels::OffsetKind::none) result.offsets = multiplied(offsets, 1);
-  return result;
+  out.scales = multiplied(scales, 1);
+  if (out.offset != kernels::OffsetKind::none) out.offsets = multiplied(offsets, 1);
 }
 
 }  // namespace ingot::runtime

@@ -32,7 +32,7 @@ class AffineParameters {
   [[nodiscard]] std::optional<kernels::IntegerLayout> integer_layout() const noexcept;
   /// The tile for products of codes. Parameters of one level, and integers with binary16 steps, are read in place;
   /// others are multiplied out in `scratch`.
-  [[nodiscard]] kernels::IntegerTile integer_tile(std::uint64_t tile, float* scratch) const noexcept;
+  void fill_integer_tile(std::uint64_t tile, float* scratch, kernels::IntegerTile& out) const noexcept;
 
  private:
   // One factor: elements of a plane, or a constant.

@@ -49,6 +49,9 @@ KvCache::KvCache(KvType type, std::uint64_t layers, std::uint64_t heads, std::ui
 void KvCache::store_halves(const float* values, std::uint16_t* out) const noexcept {
   kernels_->f32_to_f16(values, out, head_dim_);
   constexpr std::uint16_t kInfinity = 0x7C00, kGreatest = 0x7BFF, kMagnitude = 0x7FFF;
+  unsigned infinite = 0;
+  for (std::uint64_t i = 0; i < head_dim_; ++i) infinite |= (out[i] & kMagnitude) == kInfinity ? 1u : 0u;
+  if (infinite == 0) return;
   for (std::uint64_t i = 0; i < head_dim_; ++i)  // an infinite score would make NaN of all
     if ((out[i] & kMagnitude) == kInfinity && std::isfinite(values[i]))
       out[i] = static_cast<std::uint16_t>((out[i] & ~kMagnitude) | kGreatest);

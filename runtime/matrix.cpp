@@ -181,9 +181,9 @@ void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const Flo
 void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, std::uint64_t apart,
                             const kernels::IntegerInput* inputs, std::uint64_t vectors, float* out,
                             std::uint64_t out_stride, Scratch& scratch) const {
-  kernels::IntegerTile tiles[kernels::kMaxIntegerTiles];
+  kernels::IntegerTile* const tiles = scratch.tiles;
   for (std::uint64_t i = 0; i < count; ++i)
-    tiles[i] = affine_->integer_tile(block + i * apart, scratch.parameters.data() + i * affine_->scratch_elems());
+    affine_->fill_integer_tile(block + i * apart, scratch.parameters.data() + i * affine_->scratch_elems(), tiles[i]);
   const auto multiply = tiles[0].table == nullptr ? kernels_->integer.multiply : kernels_->integer.multiply_table;
   const std::uint64_t stride = count * kBlockRows;
   // Sums are gathered first: the vectors of `out` are often a multiple of 4 KiB apart, which puts a column of them into

@@ -30,6 +30,7 @@ struct Scratch {
   alignas(64) float sums[kMaxVectors * kBlockRows * kernels::kMaxIntegerTiles];
   RoundedInputs inputs;  // of the first worker: for all
   PackedInputs packed;   // the same
+  kernels::IntegerTile tiles[kernels::kMaxIntegerTiles];  // of a call; here, because clearing them takes time
 };
 
 /// Some vectors as multiply_floats() takes them.

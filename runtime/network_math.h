@@ -6,10 +6,23 @@
 
 namespace ingot::runtime {
 
+/// Added up in lanes: one sum would wait for itself at every step.
+[[nodiscard]] inline double sum_of_squares(const float* x, std::uint64_t size) noexcept {
+  constexpr std::uint64_t kLanes = 8;
+  double sums[kLanes] = {};
+  std::uint64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (std::uint64_t k = 0; k < kLanes; ++k) sums[k] += static_cast<double>(x[i + k]) * x[i + k];
+  }
+  for (std::uint64_t k = 0; i < size; ++i, ++k) sums[k] += static_cast<double>(x[i]) * x[i];
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
 /// out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]
 inline void rms_norm(const float* x, const float* weight, std::uint64_t size, double epsilon, float* out) noexcept {
-  double sum = 0;
-  for (std::uint64_t i = 0; i < size; ++i) sum += static_cast<double>(x[i]) * x[i];
+  const double sum = sum_of_squares(x, size);
   const auto factor = static_cast<float>(1 / std::sqrt(sum / static_cast<double>(size) + epsilon));
   for (std::uint64_t i = 0; i < size; ++i) out[i] = x[i] * factor * weight[i];
 }

@@ -18,12 +18,18 @@ double next_uniform(std::uint64_t& state) noexcept {
   return static_cast<double>((z ^ z >> 31) >> 11) * 0x1p-53;
 }
 
+// The first of the greatest numbers; the first of all where none is a number.
 std::uint32_t greatest(std::span<const float> logits) noexcept {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best] || (std::isnan(logits[best]) && !std::isnan(logits[i]))) best = i;
+  constexpr std::size_t kLanes = 8;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -INFINITY);
+  std::size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    for (std::size_t k = 0; k < kLanes; ++k) lanes[k] = logits[i + k] > lanes[k] ? logits[i + k] : lanes[k];
   }
-  return static_cast<std::uint32_t>(best);
+  for (; i < logits.size(); ++i) lanes[0] = logits[i] > lanes[0] ? logits[i] : lanes[0];
+  const auto found = std::find(logits.begin(), logits.end(), *std::max_element(lanes, lanes + kLanes));
+  return found == logits.end() ? 0 : static_cast<std::uint32_t>(found - logits.begin());
 }
 
 }  // namespace
