@@ -61,11 +61,12 @@ float dot(const Element* w, const float* x, u64 n) noexcept {
 
 float dot_f32(const float* w, const float* x, u64 n) noexcept { return dot<float, loadu, identity>(w, x, n); }
 
+constexpr u64 kStreams = 4;
+
 // Four rows at once, each from another quarter: every loaded input serves them all, and the streams of weights are long
 // (rows beside each other are read anew page by page, before the processor's prefetching has got going).
 template <__m256 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept>
-void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
-  constexpr u64 kStreams = 4;
+void rows_of_one(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
   const u64 quarter = count / kStreams, apart = quarter * w_stride;
   for (u64 r = 0; r < quarter; ++r, w += w_stride) {
     __m256 even[kStreams], odd[kStreams];
@@ -88,11 +89,56 @@ void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 c
   for (u64 r = kStreams * quarter; r < count; ++r, w += w_stride) out[r] = dot<std::uint16_t, kLoad, kOne>(w, x, cols);
 }
 
-void rows_f16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
-  rows<widen_f16, widen_one_f16>(w, w_stride, count, x, cols, out);
+// Four rows `apart` from each other times kVectors vectors: every widened weight serves all of these.
+template <__m256 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept, int kVectors>
+void four_rows(const std::uint16_t* w, u64 apart, const float* x, u64 x_stride, u64 cols, float* out, u64 out_apart,
+               u64 out_stride) noexcept {
+  __m256 sums[kStreams][kVectors];
+#pragma GCC unroll 4
+  for (auto& row : sums) {
+#pragma GCC unroll 3
+    for (__m256& s : row) s = _mm256_setzero_ps();
+  }
+  u64 i = 0;
+  for (; i + kLanes <= cols; i += kLanes) {
+    __m256 inputs[kVectors];
+#pragma GCC unroll 3
+    for (int t = 0; t < kVectors; ++t) inputs[t] = loadu(x + static_cast<u64>(t) * x_stride + i);
+#pragma GCC unroll 4
+    for (u64 k = 0; k < kStreams; ++k) {
+      const __m256 weights = kLoad(w + k * apart + i);
+#pragma GCC unroll 3
+      for (int t = 0; t < kVectors; ++t) sums[k][t] = _mm256_fmadd_ps(weights, inputs[t], sums[k][t]);
+    }
+  }
+  for (u64 k = 0; k < kStreams; ++k) {
+    for (int t = 0; t < kVectors; ++t) {
+      const float* const input = x + static_cast<u64>(t) * x_stride;
+      float total = sum(sums[k][t]);
+      for (u64 rest = i; rest < cols; ++rest) total += kOne(w[k * apart + rest]) * input[rest];
+      out[static_cast<u64>(t) * out_stride + k * out_apart] = total;
+    }
+  }
 }
-void rows_bf16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
-  rows<widen_bf16, widen_one_bf16>(w, w_stride, count, x, cols, out);
+
+template <__m256 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept>
+void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 x_stride, u64 vectors, u64 cols,
+          float* out, u64 out_stride) noexcept {
+  if (vectors == 1) return rows_of_one<kLoad, kOne>(w, w_stride, count, x, cols, out);
+  const u64 quarter = count / kStreams, apart = quarter * w_stride;
+  for (u64 r = 0; r < quarter; ++r) {
+    u64 t = 0;
+    for (; vectors - t == 3 || vectors - t > 4; t += 3)
+      four_rows<kLoad, kOne, 3>(w + r * w_stride, apart, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+                                quarter, out_stride);
+    for (; t < vectors; t += 2)
+      four_rows<kLoad, kOne, 2>(w + r * w_stride, apart, x + t * x_stride, x_stride, cols, out + t * out_stride + r,
+                                quarter, out_stride);
+  }
+  for (u64 r = kStreams * quarter; r < count; ++r) {
+    for (u64 t = 0; t < vectors; ++t)
+      out[t * out_stride + r] = dot<std::uint16_t, kLoad, kOne>(w + r * w_stride, x + t * x_stride, cols);
+  }
 }
 
 // Some weighted sums of kSums registers of every row: a loaded row serves them all.
@@ -449,8 +495,8 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
 const KernelTable& avx2_table() noexcept {
   static const KernelTable table = {"avx2",
                                     dot_f32,
-                                    rows_f16,
-                                    rows_bf16,
+                                    rows<widen_f16, widen_one_f16>,
+                                    rows<widen_bf16, widen_one_bf16>,
                                     f16_to_f32,
                                     bf16_to_f32,
                                     f32_to_f16,

@@ -89,11 +89,16 @@ void rows(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 c
   for (; r < count; ++r, w += w_stride) out[r] = dot<std::uint16_t, kLoad, kOne>(w, x, cols);
 }
 
-void rows_f16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
-  rows<widen_f16, widen_one_f16>(w, w_stride, count, x, cols, out);
-}
-void rows_bf16(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 cols, float* out) noexcept {
-  rows<widen_bf16, widen_one_bf16>(w, w_stride, count, x, cols, out);
+// Vectors take turns at a few rows, which stay in the caches meanwhile.
+template <__m512 (*kLoad)(const std::uint16_t*) noexcept, float (*kOne)(std::uint16_t) noexcept>
+void rows_in_turn(const std::uint16_t* w, u64 w_stride, u64 count, const float* x, u64 x_stride, u64 vectors, u64 cols,
+                  float* out, u64 out_stride) noexcept {
+  constexpr u64 kAtOnce = 16;
+  for (u64 r = 0; r < count; r += kAtOnce) {
+    const u64 some = count - r < kAtOnce ? count - r : kAtOnce;
+    for (u64 t = 0; t < vectors; ++t)
+      rows<kLoad, kOne>(w + r * w_stride, w_stride, some, x + t * x_stride, cols, out + t * out_stride + r);
+  }
 }
 
 // kRowCount rows times kVectors vectors at once: every loaded weight serves kVectors sums.
@@ -336,7 +341,7 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
 
 const KernelTable& avx512vnni_table() noexcept {
   static const KernelTable table = {"avx512vnni", dot_f32,
-                                    rows_f16,     rows_bf16,
+                                    rows_in_turn<widen_f16, widen_one_f16>,     rows_in_turn<widen_bf16, widen_one_bf16>,
                                     f16_to_f32,   bf16_to_f32,
                                     f32_to_f16,   f32_to_bf16,
                                     nullptr,      nullptr,

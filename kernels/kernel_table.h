@@ -67,12 +67,15 @@ struct KernelTable {
 
   // Sum over i of w[i]*x[i], float32 accumulation in several partial sums. n >= 0, any alignment.
   float (*dot_f32)(const float* w, const float* x, std::uint64_t n) noexcept;
-  // The same for `count` rows of 16-bit floats: out[r] of w + r*w_stride, in elements. A sum does not depend on `count`
-  // as long as rows come in fours.
+  // The same for `count` rows of 16-bit floats and a few vectors: out[t*out_stride + r] of w + r*w_stride and x +
+  // t*x_stride, in elements. A sum does not depend on `count` as long as rows come in fours, nor on `vectors` where
+  // there are two or more.
   void (*rows_f16)(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x,
-                   std::uint64_t cols, float* out) noexcept;
+                   std::uint64_t x_stride, std::uint64_t vectors, std::uint64_t cols, float* out,
+                   std::uint64_t out_stride) noexcept;
   void (*rows_bf16)(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x,
-                    std::uint64_t cols, float* out) noexcept;
+                    std::uint64_t x_stride, std::uint64_t vectors, std::uint64_t cols, float* out,
+                    std::uint64_t out_stride) noexcept;
 
   // Bulk exact conversions (f32_to_* round to nearest even; NaN stays NaN, quieted).
   void (*f16_to_f32)(const std::uint16_t* src, float* dst, std::uint64_t n) noexcept;

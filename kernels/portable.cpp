@@ -49,13 +49,14 @@ float from_f16(std::uint16_t bits) { return widen_f16(bits); }
 float from_bf16(std::uint16_t bits) { return widen_bf16(bits); }
 
 float dot_f32(const float* w, const float* x, std::uint64_t n) noexcept { return dot<float, same>(w, x, n); }
-void rows_f16(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x, std::uint64_t cols,
-              float* out) noexcept {
-  for (std::uint64_t r = 0; r < count; ++r) out[r] = dot<std::uint16_t, from_f16>(w + r * w_stride, x, cols);
-}
-void rows_bf16(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x, std::uint64_t cols,
-               float* out) noexcept {
-  for (std::uint64_t r = 0; r < count; ++r) out[r] = dot<std::uint16_t, from_bf16>(w + r * w_stride, x, cols);
+
+template <float (*kFrom)(std::uint16_t)>
+void rows(const std::uint16_t* w, std::uint64_t w_stride, std::uint64_t count, const float* x, std::uint64_t x_stride,
+          std::uint64_t vectors, std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept {
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    for (std::uint64_t r = 0; r < count; ++r)
+      out[t * out_stride + r] = dot<std::uint16_t, kFrom>(w + r * w_stride, x + t * x_stride, cols);
+  }
 }
 
 void f16_to_f32(const std::uint16_t* src, float* dst, std::uint64_t n) noexcept {
@@ -169,8 +170,8 @@ void panel_dot(const float* panel, std::uint64_t cols, const float* packed, std:
 const KernelTable& portable_table() noexcept {
   static const KernelTable table = {"portable",
                                     dot_f32,
-                                    rows_f16,
-                                    rows_bf16,
+                                    rows<from_f16>,
+                                    rows<from_bf16>,
                                     f16_to_f32,
                                     bf16_to_f32,
                                     f32_to_f16,

@@ -19,6 +19,7 @@ using tensor::DType;
 
 constexpr std::uint64_t kBlocksPerTurn = 4;  // work is handed out in pieces of this many blocks, or of a multiple
 constexpr std::uint64_t kManyVectors = 4;    // from which on rows are put side by side first
+constexpr std::uint64_t kManyOfHalves = 17;  // the same for rows of 16-bit numbers, whose widening is no second pass
 
 bool has_usable_views(const tensor::Tensor& tensor) {
   const std::vector<tensor::PlaneSpec> specs = tensor.plane_specs();
@@ -161,11 +162,12 @@ void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const Flo
                              std::uint64_t out_stride, Scratch& scratch) const {
   const bool halves = form_ == Form::f16_rows || form_ == Form::bf16_rows, stored = halves || form_ == Form::f32_rows;
   const std::uint64_t end = (block + count - 1) * kBlockRows + rows_in(block + count - 1);
-  if (halves && inputs.vectors == 1) {
+  if (halves && inputs.vectors < kManyOfHalves) {
     const std::uint64_t first = block * kBlockRows;
     const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
     const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
-    return products(weights, cols_, end - first, inputs.x, cols_, out + first);
+    return products(weights, cols_, end - first, inputs.x, inputs.stride, inputs.vectors, cols_, out + first,
+                    out_stride);
   }
   if (!stored || inputs.vectors < kManyVectors) {
     for (std::uint64_t at = block; at < block + count; ++at) multiply_block(at, inputs, out, out_stride, scratch);

@@ -81,29 +81,38 @@ void check_dots(const kernels::KernelTable& table) {
   }
 }
 
+// x: (vectors, x_stride), of which the first `cols` count.
 template <class Rows, class Widen>
 void check_rows(Rows rows, const std::vector<std::uint16_t>& w, std::uint64_t stride, std::uint64_t count,
-                const std::vector<float>& x, Widen widen, const char* what) {
-  std::vector<float> out(count + 1, -7);
-  rows(w.data(), stride, count, x.data(), x.size(), out.data());
-  CHECK(out[count] == -7);
-  for (std::uint64_t r = 0; r < count; ++r) {
-    const std::vector<std::uint16_t> row(w.begin() + static_cast<std::ptrdiff_t>(r * stride), w.end());
-    check_dot([&](auto, auto, auto) { return out[r]; }, row, x, x.size(), widen, what);
+                const std::vector<float>& x, std::uint64_t vectors, std::uint64_t cols, Widen widen, const char* what) {
+  const std::uint64_t x_stride = x.size() / vectors, out_stride = count + 1;
+  std::vector<float> out(vectors * out_stride, -7);
+  rows(w.data(), stride, count, x.data(), x_stride, vectors, cols, out.data(), out_stride);
+  for (std::uint64_t t = 0; t < vectors; ++t) {
+    CHECK(out[t * out_stride + count] == -7);
+    const std::vector<float> input(x.begin() + static_cast<std::ptrdiff_t>(t * x_stride), x.end());
+    for (std::uint64_t r = 0; r < count; ++r) {
+      const std::vector<std::uint16_t> row(w.begin() + static_cast<std::ptrdiff_t>(r * stride), w.end());
+      check_dot([&](auto, auto, auto) { return out[t * out_stride + r]; }, row, input, cols, widen, what);
+    }
   }
+  if (vectors < 4) return;
+  std::vector<float> two(2 * out_stride, -7);  // sums do not depend on the number of vectors
+  rows(w.data(), stride, count, x.data() + (vectors - 2) * x_stride, x_stride, 2, cols, two.data(), out_stride);
+  CHECK(std::equal(two.begin(), two.end(), out.end() - static_cast<std::ptrdiff_t>(2 * out_stride)));
 }
 
 void check_rows_of_halves(const kernels::KernelTable& table) {
   std::mt19937_64 random(9);
   for (const std::uint64_t n : kLengths) {
     for (const std::uint64_t count : {1, 3, 4, 5, 8, 16}) {
-      const std::uint64_t stride = n + random() % 9;
-      const std::vector<float> x = random_floats(random, n);
+      const std::uint64_t stride = n + random() % 9, vectors = 1 + random() % 8;
+      const std::vector<float> x = random_floats(random, vectors * (n + random() % 3));
       std::vector<std::uint16_t> half(count * stride), brain(count * stride);
       for (std::uint16_t& h : half) h = static_cast<std::uint16_t>((random() & 0x83FF) | (10 + random() % 6) << 10);
       for (std::uint16_t& b : brain) b = static_cast<std::uint16_t>((random() & 0x807F) | (120 + random() % 8) << 7);
-      check_rows(table.rows_f16, half, stride, count, x, f16_value, "rows_f16");
-      check_rows(table.rows_bf16, brain, stride, count, x, bf16, "rows_bf16");
+      check_rows(table.rows_f16, half, stride, count, x, vectors, n, f16_value, "rows_f16");
+      check_rows(table.rows_bf16, brain, stride, count, x, vectors, n, bf16, "rows_bf16");
     }
   }
 }

@@ -138,7 +138,7 @@ void bench_rows(bench::Report& report, const KernelTable& table, const Workload&
   std::vector<float> out(rows);
   const auto all_rows = [&](auto products) {
     return [&work, &out, halves, rows, products] {
-      products(halves, kCols, rows, work.input.data(), kCols, out.data());
+      products(halves, kCols, rows, work.input.data(), kCols, 1, kCols, out.data(), rows);
       bench::keep(out[0]);
     };
   };
