@@ -273,12 +273,14 @@ void multiply_one(const IntegerTile* tiles, int tile_count, IntegerLayout layout
   }
 }
 
-// A few inputs take turns: the codes are in the second-level cache from the first one on.
-constexpr u64 kFewInputs = 3;
+// A few inputs take turns: the codes are in the second-level cache from the first one on. How many depends on what it
+// takes to get at the codes, which is done anew for each of them.
+u64 few_inputs(const IntegerTile& tile) noexcept { return tile.table == nullptr && tile.slices[1] == nullptr ? 8 : 5; }
 
 void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, const IntegerInput* inputs, u64 vectors,
               float* out, u64 out_stride) noexcept {
-  if (vectors > kFewInputs) return avx2_multiply_many(tiles, tile_count, layout, inputs, vectors, out, out_stride);
+  if (vectors > few_inputs(tiles[0]))
+    return avx2_multiply_many(tiles, tile_count, layout, inputs, vectors, out, out_stride);
   for (u64 v = 0; v < vectors; ++v) multiply_one(tiles, tile_count, layout, inputs[v], out + v * out_stride);
 }
 

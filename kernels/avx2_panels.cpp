@@ -31,10 +31,24 @@ __m256i both_lanes(const std::uint8_t* entries) noexcept {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
 }
 
+// Asks for the same run of the next block of columns, which is wanted when all inputs have met this one.
+template <u32 kBits>
+void fetch_block(const Run& run) noexcept {
+  using S = Slices<kBits>;
+  constexpr u64 kRunsOfBlock = 16;
+  const auto fetch = [](const u32* words, u64 lines) {
+    prefetch_lines<2>(words, lines * kRows * sizeof(u32), kRunsOfBlock * lines * kRows * sizeof(u32));
+  };
+  fetch(run.slices[0], S::low);
+  if constexpr (S::middle != 0) fetch(run.slices[1], S::middle);
+  if constexpr (S::top != 0) fetch(run.slices[2], S::top);
+}
+
 template <u32 kBits, bool kSigned>
 void fill_bytes(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<kBits>(tile, i);
+    fetch_block<kBits>(run);
 #pragma GCC unroll 8
     for (u32 n = 0; n < kFields; ++n, panel += 64) {
       store(panel, field<kBits, kSigned>(run, n, 0));
@@ -52,6 +66,7 @@ template <bool kSigned>
 void fill_words(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* panel) noexcept {
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<8>(tile, i);
+    fetch_block<8>(run);
 #pragma GCC unroll 8
     for (u32 n = 0; n < kFields; ++n, panel += 128) {
       for (u64 half = 0; half < kRows; half += kHalf) {
@@ -66,6 +81,7 @@ void fill_small_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8
   const __m256i entries = both_lanes(tile.table->entries);
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<4>(tile, i);
+    fetch_block<4>(run);
 #pragma GCC unroll 8
     for (u32 n = 0; n < kFields; ++n, panel += 64) {
       store(panel, _mm256_shuffle_epi8(entries, field<4, false>(run, n, 0)));
@@ -78,6 +94,7 @@ void fill_entries(const IntegerTile& tile, u64 first, u64 runs, std::uint8_t* pa
   const __m256i entries = both_lanes(tile.table->entries);
   for (u64 i = first; i < first + runs; ++i) {
     const Run run = run_at<4>(tile, i);
+    fetch_block<4>(run);
 #pragma GCC unroll 8
     for (u32 n = 0; n < kFields; ++n, panel += 128) {
       for (u64 half = 0; half < kRows; half += kHalf)

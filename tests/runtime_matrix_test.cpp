@@ -235,8 +235,8 @@ void check_products(const Matrix& matrix, const Scheme& scheme, const std::vecto
   }
   CHECK(wrong == 0);
 
-  for (const std::uint64_t vectors : {1, 2, 9}) {
-    const std::uint64_t x_stride = vectors == 9 ? 1024 : cols;  // 4 KiB apart: copied before many products with floats
+  for (const std::uint64_t vectors : {1, 2, 9, 18}) {  // one, few and many for every form
+    const std::uint64_t x_stride = vectors == 9 ? 1024 : cols;
     std::vector<float> x(vectors * x_stride), bias(rows), out(vectors * (rows + 1), -7);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
     for (std::size_t i = 0; i < rows; ++i) bias[i] = static_cast<float>(i) / 8;
