@@ -340,14 +340,22 @@ void tile_decode(const AffineTile& tile, float* panel) noexcept {
 }  // namespace
 
 const KernelTable& avx512vnni_table() noexcept {
-  static const KernelTable table = {"avx512vnni", dot_f32,
-                                    rows_in_turn<widen_f16, widen_one_f16>,     rows_in_turn<widen_bf16, widen_one_bf16>,
-                                    f16_to_f32,   bf16_to_f32,
-                                    f32_to_f16,   f32_to_bf16,
-                                    nullptr,      nullptr,
-                                    rows_dot,     tile_dot,
-                                    tile_decode,  avx512vnni_float_kernels(),
-                                    {},           avx512vnni_integer_kernels()};
+  static const KernelTable table = {"avx512vnni",
+                                    dot_f32,
+                                    rows_in_turn<widen_f16, widen_one_f16>,
+                                    rows_in_turn<widen_bf16, widen_one_bf16>,
+                                    f16_to_f32,
+                                    bf16_to_f32,
+                                    f32_to_f16,
+                                    f32_to_bf16,
+                                    nullptr,
+                                    nullptr,
+                                    rows_dot,
+                                    tile_dot,
+                                    tile_decode,
+                                    avx512vnni_float_kernels(),
+                                    {},
+                                    avx512vnni_integer_kernels()};
   return table;
 }
 

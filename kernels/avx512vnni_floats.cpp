@@ -31,9 +31,10 @@ void add_panel(const float* panel, u64 cols, const float* x, float* totals) noex
   for (u64 t = 0; t < kVectors; ++t) _mm512_storeu_ps(totals + t * kMaxFloatRows, sums[t]);
 }
 
-constexpr AddPanel kAddPanel[kVectorsAtOnce] = {
-    add_panel<1>, add_panel<2>,  add_panel<3>,  add_panel<4>,  add_panel<5>,  add_panel<6>,  add_panel<7>,  add_panel<8>,
-    add_panel<9>, add_panel<10>, add_panel<11>, add_panel<12>, add_panel<13>, add_panel<14>, add_panel<15>, add_panel<16>};
+constexpr AddPanel kAddPanel[kVectorsAtOnce] = {add_panel<1>,  add_panel<2>,  add_panel<3>,  add_panel<4>,
+                                                add_panel<5>,  add_panel<6>,  add_panel<7>,  add_panel<8>,
+                                                add_panel<9>,  add_panel<10>, add_panel<11>, add_panel<12>,
+                                                add_panel<13>, add_panel<14>, add_panel<15>, add_panel<16>};
 
 }  // namespace
 

@@ -110,7 +110,8 @@ void fill_panel(const void* elements, u64 stride, u64 count, u64 first, u64 cols
   constexpr u64 kCols = Type::kCols;
   for (u64 begin = 0; begin < kRows; begin += kLanes) {
     const u64 some = count < begin ? 0 : count - begin < kLanes ? count - begin : kLanes;
-    const auto* const at = static_cast<const typename Type::Element*>(elements) + first + (some == 0 ? 0 : begin) * stride;
+    const auto* const at =
+        static_cast<const typename Type::Element*>(elements) + first + (some == 0 ? 0 : begin) * stride;
     float* const to = panel + begin;
     u64 col = 0;
     for (; col + kCols <= cols; col += kCols) fill_eight<Type>(at + col, stride, some, to + col * kRows);

@@ -365,8 +365,7 @@ void AffineParameters::move(const std::vector<Factor>& factors, std::uint64_t ti
 
 void AffineParameters::fill_integer_tile(std::uint64_t tile, float* scratch, kernels::IntegerTile& out) const noexcept {
   out = first_;
-  for (std::uint32_t s = 0; s < slice_count_; ++s)
-    out.slices[s] += tile * slice_unit_bytes_[s] / sizeof(std::uint32_t);
+  for (std::uint32_t s = 0; s < slice_count_; ++s) out.slices[s] += tile * slice_unit_bytes_[s] / sizeof(std::uint32_t);
   if (reads_in_place_) {
     move(scales_, tile, out.scales);
     move(offsets_, tile, out.offsets);

@@ -28,8 +28,8 @@ struct Scratch {
   std::vector<float> block;       // decoded weights of one block: kBlockRows * cols
   std::vector<float> parameters;  // scales, offsets and one intermediate of some tiles, binary32
   alignas(64) float sums[kMaxVectors * kBlockRows * kernels::kMaxIntegerTiles];
-  RoundedInputs inputs;  // of the first worker: for all
-  PackedInputs packed;   // the same
+  RoundedInputs inputs;                                   // of the first worker: for all
+  PackedInputs packed;                                    // the same
   kernels::IntegerTile tiles[kernels::kMaxIntegerTiles];  // of a call; here, because clearing them takes time
 };
 
@@ -37,7 +37,7 @@ struct Scratch {
 struct FloatInputs {
   const float* x;
   std::uint64_t stride;
-  const float* packed;   // by the matrix's kernels; needed for more than one vector
+  const float* packed;  // by the matrix's kernels; needed for more than one vector
   std::uint64_t vectors;
 };
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <random>
+#include <vector>
 
 #include "converters/registry.h"
 #include "runtime/rope.h"
@@ -271,5 +273,22 @@ TEST_CASE("rope frequencies are those of transformers") {
     REQUIRE(got.size() == wanted.size());
     for (std::size_t i = 0; i < got.size(); ++i)
       CHECK(got[i] == doctest::Approx(wanted[i].as_double("")).epsilon(3e-7));
+  }
+}
+
+TEST_CASE("the greedy token is the first of the greatest logits, whatever is no number") {
+  std::mt19937_64 random(5);
+  for (std::size_t size = 1; size < 40; ++size) {
+    for (int round = 0; round < 50; ++round) {
+      std::vector<float> logits(size);
+      for (float& logit : logits)  // few values, so that many are alike
+        logit = random() % 4 == 0 ? NAN : random() % 8 == 0 ? -INFINITY : static_cast<float>(random() % 5) - 3;
+      std::size_t expected = 0;
+      for (std::size_t i = 1; i < size; ++i) {
+        if (logits[i] > logits[expected] || (std::isnan(logits[expected]) && !std::isnan(logits[i]))) expected = i;
+      }
+      Sampler sampler({.temperature = 0});
+      CHECK(sampler.sample(logits, {}) == expected);
+    }
   }
 }
