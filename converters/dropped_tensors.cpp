@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "converters/name_pattern.h"
 #include "converters/option_error.h"
-#include "converters/scheme_choice.h"
 
 namespace ingot::convert {
 

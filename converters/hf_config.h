@@ -10,18 +10,6 @@
 
 namespace ingot::convert {
 
-/// One row per architecture that is understood in full; others are read as far as their keys have the usual names.
-struct HfArchitecture {
-  std::string_view model_type;    // in config.json
-  std::string_view architecture;  // neutral word
-  std::string_view class_name;    // transformers class for "architectures"
-  bool tied_by_default;
-  double default_rope_theta;  // 0: no rotary embedding
-  double default_norm_epsilon;
-};
-/// Null when unknown.
-[[nodiscard]] const HfArchitecture* find_hf_architecture(std::string_view model_type) noexcept;
-
 /// `where` names the file. Throws invalid_value naming the key for a wrong type, limit_exceeded for absurd counts; a missing key is "not
 /// stated". Keys of an unknown architecture that have another type than usual are passed over.
 [[nodiscard]] tensor::ModelConfig read_hf_config(const Json& json, std::string_view where);

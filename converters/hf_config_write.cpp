@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "converters/hf_architectures.h"
 #include "converters/hf_config.h"
 
 namespace ingot::convert {

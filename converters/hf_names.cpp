@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "converters/hf_config.h"
+#include "converters/hf_architectures.h"
 
 namespace ingot::convert {
 namespace {

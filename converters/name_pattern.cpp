@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "converters/option_error.h"
+
 namespace ingot::convert {
 namespace {
 
@@ -82,5 +84,14 @@ bool NamePattern::search(const std::string& name, std::regex_constants::match_fl
 }
 bool NamePattern::is_in(const std::string& name) const { return search(name, std::regex_constants::match_default); }
 bool NamePattern::begins(const std::string& name) const { return search(name, std::regex_constants::match_continuous); }
+
+bool name_matches(const std::string& name, const std::string& pattern, const char* option) {
+  if (pattern.empty()) return false;
+  try {
+    return NamePattern(pattern).is_in(name);
+  } catch (const PatternError& error) {
+    throw OptionError(std::string(option) + " '" + pattern + "': " + error.what());
+  }
+}
 
 }  // namespace ingot::convert

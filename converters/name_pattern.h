@@ -29,4 +29,8 @@ class NamePattern {
   std::regex pattern_;
 };
 
+/// Is there a match of `pattern` in the name? None of an empty one. Throws OptionError, naming `option`, for what is no
+/// regular expression.
+[[nodiscard]] bool name_matches(const std::string& name, const std::string& pattern, const char* option);
+
 }  // namespace ingot::convert

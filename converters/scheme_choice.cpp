@@ -218,15 +218,6 @@ SchemeWord scheme_word(const WriteOptions& options, std::span<const std::string_
   return word;
 }
 
-bool name_matches(const std::string& name, const std::string& pattern, const char* option) {
-  if (pattern.empty()) return false;
-  try {
-    return NamePattern(pattern).is_in(name);
-  } catch (const PatternError& error) {
-    throw OptionError(std::string(option) + " '" + pattern + "': " + error.what());
-  }
-}
-
 bool is_kept_by_user(const std::string& name, const WriteOptions& options) {
   return name_matches(name, options.keep, "--keep");
 }

@@ -50,9 +50,6 @@ struct Customs {
 [[nodiscard]] bool may_round(const tensor::Tensor& source, const std::string& file_name, const tensor::Model& model,
                              const WriteOptions& options, bool named, Customs customs = {});
 
-/// Is there a match of `pattern` in the name? None of an empty one. Throws OptionError, naming `option`, for what is no
-/// regular expression.
-[[nodiscard]] bool name_matches(const std::string& name, const std::string& pattern, const char* option);
 /// --keep and --quantize. Throw OptionError for what is no regular expression.
 [[nodiscard]] bool is_kept_by_user(const std::string& name, const WriteOptions& options);
 [[nodiscard]] bool is_quantized_by_user(const std::string& name, const WriteOptions& options);
