@@ -1,4 +1,4 @@
-# cmake -D PROGRAM=... -D NAME=... -D LABELS=... -D OUTPUT=... -P list_test_cases.cmake
+# cmake -D PROGRAM=... -D NAME=... -D LABELS=... -D CASES=... -D OUTPUT=... -P list_test_cases.cmake
 # Asks a doctest binary for its test cases and writes one add_test() for each, so that CTest counts, times and labels them one by one.
 # (doctest's own doctest_discover_tests cannot set labels.)
 execute_process(COMMAND ${PROGRAM} --list-test-cases --no-colors=true OUTPUT_VARIABLE listing RESULT_VARIABLE result)
@@ -9,6 +9,9 @@ string(REGEX REPLACE "[\r\n]+" ";" lines "${listing}")
 set(script "")
 foreach(line IN LISTS lines)
   if(line STREQUAL "" OR line MATCHES "^\\[doctest\\]" OR line MATCHES "^===")
+    continue()
+  endif()
+  if(CASES AND NOT line MATCHES "${CASES}")
     continue()
   endif()
   string(REPLACE "," "\\," filter "${line}")  # doctest separates filters by commas
