@@ -1,11 +1,12 @@
-// AMX int8: the integer products of many inputs at once. A line of four codes of sixteen outputs is a row of a B tile as
-// it comes out of its words, rounded inputs are the rows of an A tile, the sums of a segment a C tile of 16 inputs x 16
-// outputs. Everything else, and few inputs, is left to AVX-512 VNNI.
+// AMX: its table, and with tiles of int8 the integer products of many inputs at once. A line of four codes of sixteen
+// outputs is a row of a B tile as it comes out of its words, rounded inputs are the rows of an A tile, the sums of a
+// segment a C tile of 16 inputs x 16 outputs. Everything else, and few inputs, is left to AVX-512 VNNI.
 // Includes nothing but the interfaces: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
 #include <cstdint>
 
+#include "kernels/amx_tiles.h"
 #include "kernels/avx512vnni_codes.h"
 #include "kernels/avx512vnni_segments.h"
 #include "kernels/kernel_table.h"
@@ -13,6 +14,7 @@
 namespace ingot::kernels {
 
 const KernelTable& amx_table() noexcept;
+const FloatKernels& amx_float_kernels() noexcept;
 const IntegerKernels& avx512vnni_integer_kernels() noexcept;
 
 namespace {
@@ -20,45 +22,19 @@ namespace {
 using u64 = std::uint64_t;
 using u32 = std::uint32_t;
 
-constexpr u64 kLine = 64;                         // bytes of a row of a tile register
-constexpr u64 kVectors = 16;                      // rows of A and C
+constexpr u64 kVectors = kTileRegisterRows;       // rows of A and C
 constexpr u64 kFewVectors = 8;                    // less than these are not worth a tile
 constexpr u64 kBlockInputs = 512, kSegments = 8;  // at most, so that a block stays in the first-level cache
 constexpr u64 kProducts = 8;                      // of tiles, hence, for the segments of a block
 constexpr u64 kFieldInputs = 4;
 
-// The intrinsics of tiles do not tell the compiler which memory they read and write: all that is reached from `memory`.
-void used_by_tiles(const void* memory) noexcept { asm volatile("" : : "r"(memory) : "memory"); }
-
-// The shapes of the tile registers: 0..3 hold C, 4 A, 5..7 B. They belong to the thread, from here to the release.
-class TileShapes {
- public:
-  // `inputs`: of one product of tiles, at most 64.
-  explicit TileShapes(u64 inputs) noexcept {
-    struct alignas(64) {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t row_bytes[16] = {};
-      std::uint8_t rows[16] = {};
-    } shapes;
-    for (int tile = 0; tile < 8; ++tile) {
-      shapes.row_bytes[tile] = static_cast<std::uint16_t>(tile == 4 ? inputs : kLine);
-      shapes.rows[tile] = static_cast<std::uint8_t>(tile <= 4 ? kVectors : inputs / kFieldInputs);
-    }
-    used_by_tiles(&shapes);
-    _tile_loadconfig(&shapes);
-  }
-  ~TileShapes() { _tile_release(); }
-  TileShapes(const TileShapes&) = delete;
-  TileShapes& operator=(const TileShapes&) = delete;
-};
-
 // The codes of a block of one tile, a field of four inputs and sixteen outputs a row; and what they give to sixteen
 // inputs.
 struct alignas(64) Panel {
-  std::int8_t rows[kBlockInputs / kFieldInputs][kLine];
+  std::int8_t rows[kBlockInputs / kFieldInputs][kTileLine];
 };
 struct alignas(64) Inputs {
-  std::int8_t rows[kProducts][kVectors][kLine];
+  std::int8_t rows[kProducts][kVectors][kTileLine];
 };
 struct alignas(64) Sums {
   std::int32_t of[kSegments][kVectors][kRows];
@@ -88,7 +64,7 @@ constexpr Unpack kUnpack[9] = {nullptr,   unpack<1>, unpack<2>, unpack<3>, unpac
 
 // Rows of A: `width` bytes of each input for each product of tiles, contiguous in memory. Those of no input are zero.
 void gather(const IntegerInput* inputs, u64 vectors, u64 col, u64 count, u64 width, Inputs& out) noexcept {
-  const __mmask64 stored = width == kLine ? ~__mmask64{0} : (__mmask64{1} << width) - 1;
+  const __mmask64 stored = width == kTileLine ? ~__mmask64{0} : (__mmask64{1} << width) - 1;
   for (u64 v = 0; v < kVectors; ++v) {
     for (u64 at = 0; at < count; at += width) {
       const __mmask64 mask = v < vectors ? stored : 0;
@@ -100,17 +76,17 @@ void gather(const IntegerInput* inputs, u64 vectors, u64 col, u64 count, u64 wid
 
 // C = A * B for the four tiles of a call and one segment: `products` of tiles one after the other.
 template <bool kSigned>
-void segment_sums(const std::int8_t (*a)[kVectors][kLine], u64 products, const Panel* const* panels, u64 row, u64 rows,
-                  Sums* sums, u64 segment) noexcept {
+void segment_sums(const std::int8_t (*a)[kVectors][kTileLine], u64 products, const Panel* const* panels, u64 row,
+                  u64 rows, Sums* sums, u64 segment) noexcept {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (u64 i = 0; i < products; ++i, row += rows) {
-    _tile_loadd(4, a[i], kLine);
-    _tile_loadd(5, panels[0]->rows[row], kLine);
-    _tile_loadd(6, panels[1]->rows[row], kLine);
-    _tile_loadd(7, panels[2]->rows[row], kLine);
+    _tile_loadd(4, a[i], kTileLine);
+    _tile_loadd(5, panels[0]->rows[row], kTileLine);
+    _tile_loadd(6, panels[1]->rows[row], kTileLine);
+    _tile_loadd(7, panels[2]->rows[row], kTileLine);
     if constexpr (kSigned) {
       _tile_dpbssd(0, 4, 5);
       _tile_dpbssd(1, 4, 6);
@@ -120,17 +96,17 @@ void segment_sums(const std::int8_t (*a)[kVectors][kLine], u64 products, const P
       _tile_dpbsud(1, 4, 6);
       _tile_dpbsud(2, 4, 7);
     }
-    _tile_loadd(5, panels[3]->rows[row], kLine);
+    _tile_loadd(5, panels[3]->rows[row], kTileLine);
     if constexpr (kSigned) {
       _tile_dpbssd(3, 4, 5);
     } else {
       _tile_dpbsud(3, 4, 5);
     }
   }
-  _tile_stored(0, sums[0].of[segment], kLine);
-  _tile_stored(1, sums[1].of[segment], kLine);
-  _tile_stored(2, sums[2].of[segment], kLine);
-  _tile_stored(3, sums[3].of[segment], kLine);
+  _tile_stored(0, sums[0].of[segment], kTileLine);
+  _tile_stored(1, sums[1].of[segment], kTileLine);
+  _tile_stored(2, sums[2].of[segment], kTileLine);
+  _tile_stored(3, sums[3].of[segment], kTileLine);
 }
 
 // A product of up to four tiles with many inputs.
@@ -141,7 +117,7 @@ class TileProduct {
         tiles_(tiles),
         tile_count_(tile_count),
         step_(layout.segment),
-        width_(step_ < kLine ? step_ : kLine),
+        width_(step_ < kTileLine ? step_ : kTileLine),
         count_(tiles[0].cols / step_),
         per_group_(tiles[0].group_cols >= tiles[0].cols ? count_ : tiles[0].group_cols / step_) {
     // A call of fewer tiles makes the sums of its first one again and leaves them.
@@ -212,9 +188,14 @@ void multiply(const IntegerTile* tiles, int tile_count, IntegerLayout layout, co
 }  // namespace
 
 const KernelTable& amx_table() noexcept {
-  static constexpr KernelTable table = {
-      "amx",   nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-      nullptr, nullptr, nullptr, nullptr, nullptr, {},      {},      {nullptr, multiply, multiply}};
+  static const KernelTable table = {"amx",   nullptr,
+                                    nullptr, nullptr,
+                                    nullptr, nullptr,
+                                    nullptr, nullptr,
+                                    nullptr, nullptr,
+                                    nullptr, nullptr,
+                                    nullptr, amx_float_kernels(),
+                                    {},      {nullptr, multiply, multiply}};
   return table;
 }
 

@@ -31,10 +31,10 @@ bool has_avx512vnni() noexcept {
 }
 
 bool has_amx() noexcept {
-  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  constexpr unsigned kNeeded = 1u << 24 | 1u << 25 | 1u << 22;  // tiles, their int8 and bfloat16 products
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!has_avx512vnni() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-  return (d & kTile) != 0 && (d & kInt8) != 0 && may_use_tiles();
+  return (d & kNeeded) == kNeeded && may_use_tiles();
 }
 
 }  // namespace ingot::kernels

@@ -217,6 +217,26 @@ void check_multiply_rows(const kernels::KernelTable& table, std::mt19937_64& ran
   CHECK(alone[0] == out[vector * out_stride + row]);
 }
 
+// What is not finite in one vector stays so there, and leaves the others alone. Weights: 1, in rows and columns that are no
+// whole tiles.
+void check_not_finite(const kernels::KernelTable& table) {
+  constexpr std::uint64_t kCount = 17, kCols = 35, kVectors = 3;
+  const std::vector<std::uint16_t> w(kCount * kCols, 0x3F80);
+  for (const std::uint64_t col : {std::uint64_t{0}, std::uint64_t{33}, kCols - 1}) {
+    std::vector<float> x(kVectors * kCols, 1), packed(kVectors * kCols), out(kVectors * kCount);
+    x[col] = -INFINITY;
+    x[kCols + col] = std::bit_cast<float>(0x7F800001u);  // NaN by its last bit
+    table.floats.pack(x.data(), kCols, kVectors, kCols, 0, kCols, packed.data());
+    table.floats.multiply_rows({w.data(), kernels::FloatType::bf16, kCols, kCount}, packed.data(), kVectors, kCols,
+                               out.data(), kCount);
+    for (std::uint64_t r = 0; r < kCount; ++r) {
+      CHECK(out[r] == -INFINITY);
+      CHECK(std::isnan(out[kCount + r]));
+      CHECK(out[2 * kCount + r] == kCols);
+    }
+  }
+}
+
 void check_many_vectors(const kernels::KernelTable& table) {
   std::mt19937_64 random(14);
   for (const std::uint64_t count : {1, 15, 16, 17, 40, 64}) {
@@ -407,6 +427,7 @@ void check_variant(const char* name) {
   check_rows_of_halves(*table);
   check_rows_dot(*table);
   check_many_vectors(*table);
+  check_not_finite(*table);
   check_add_rows(*table);
   check_conversions(*table);
   check_integers(*table);

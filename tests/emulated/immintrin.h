@@ -158,20 +158,23 @@ inline __mmask16 _mm256_cmpeq_epi16_mask(__m256i a, __m256i b) noexcept {
   for (std::size_t i = 0; i < x.size(); ++i) mask |= static_cast<unsigned>(x[i] == y[i]) << i;
   return static_cast<__mmask16>(mask);
 }
-// Bytes that are masked away are not touched in memory either.
-template <class Register, class Mask>
-inline Register emulated_maskz_load_bytes(Mask mask, const void* from) noexcept {
-  std::array<std::uint8_t, sizeof(Register)> bytes{};
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if ((mask >> i & 1) != 0) bytes[i] = static_cast<const std::uint8_t*>(from)[i];
+// What is masked away is not touched in memory either.
+template <class Register, class Lane, class Mask>
+Register emulated_maskz_load(Mask mask, const void* from) noexcept {
+  std::array<Lane, sizeof(Register) / sizeof(Lane)> lanes{};
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    if ((mask >> i & 1) != 0) std::memcpy(&lanes[i], static_cast<const Lane*>(from) + i, sizeof(Lane));
   }
-  return std::bit_cast<Register>(bytes);
+  return std::bit_cast<Register>(lanes);
 }
 inline __m128i _mm_maskz_loadu_epi8(__mmask16 mask, const void* from) noexcept {
-  return emulated_maskz_load_bytes<__m128i>(mask, from);
+  return emulated_maskz_load<__m128i, std::uint8_t>(mask, from);
 }
 inline __m512i _mm512_maskz_loadu_epi8(__mmask64 mask, const void* from) noexcept {
-  return emulated_maskz_load_bytes<__m512i>(mask, from);
+  return emulated_maskz_load<__m512i, std::uint8_t>(mask, from);
+}
+inline __m512 _mm512_maskz_loadu_ps(__mmask16 mask, const void* from) noexcept {
+  return emulated_maskz_load<__m512, float>(mask, from);
 }
 
 // --- AMX -------------------------------------------------------------------------------------------------------------
@@ -217,12 +220,16 @@ inline void store_tile(std::size_t tile, void* base, std::size_t stride) noexcep
     std::memcpy(static_cast<std::uint8_t*>(base) + r * stride, tiles.of[tile][r], tiles.row_bytes[tile]);
 }
 
-/// C (M, N) += A (M, 4K bytes) * B (K, 4N bytes): sums of four products of bytes, modulo 2^32.
-template <class OfA, class OfB>
-void multiply_bytes(std::size_t c, std::size_t a, std::size_t b) noexcept {
+inline void check_product(std::size_t c, std::size_t a, std::size_t b) noexcept {
   for (const std::size_t tile : {a, b, c}) check_tile(tile);
   demand(a != b && b != c && a != c && tiles.rows[c] == tiles.rows[a] && tiles.row_bytes[c] == tiles.row_bytes[b] &&
          tiles.row_bytes[a] == 4 * tiles.rows[b]);
+}
+
+/// C (M, N) += A (M, 4K bytes) * B (K, 4N bytes): sums of four products of bytes, modulo 2^32.
+template <class OfA, class OfB>
+void multiply_bytes(std::size_t c, std::size_t a, std::size_t b) noexcept {
+  check_product(c, a, b);
   for (std::size_t m = 0; m < tiles.rows[c]; ++m) {
     for (std::size_t n = 0; n < tiles.row_bytes[c] / 4U; ++n) {
       std::uint32_t sum;
@@ -235,6 +242,33 @@ void multiply_bytes(std::size_t c, std::size_t a, std::size_t b) noexcept {
         }
       }
       std::memcpy(tiles.of[c][m] + 4 * n, &sum, 4);
+    }
+  }
+}
+
+inline float widened(std::uint16_t brain) noexcept {
+  const float value = std::bit_cast<float>(std::uint32_t{brain} << 16);
+  return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0F, value) : value;
+}
+
+/// The same of pairs of bfloat16 numbers: all first ones and all second ones are added up, then both and C.
+inline void multiply_brains(std::size_t c, std::size_t a, std::size_t b) noexcept {
+  check_product(c, a, b);
+  for (std::size_t m = 0; m < tiles.rows[c]; ++m) {
+    for (std::size_t n = 0; n < tiles.row_bytes[c] / 4U; ++n) {
+      float sums[2] = {};
+      for (std::size_t k = 0; k < tiles.rows[b]; ++k) {
+        for (std::size_t i = 0; i < 2; ++i) {
+          std::uint16_t x, y;
+          std::memcpy(&x, tiles.of[a][m] + 4 * k + 2 * i, 2);
+          std::memcpy(&y, tiles.of[b][k] + 4 * n + 2 * i, 2);
+          sums[i] = std::fma(widened(x), widened(y), sums[i]);
+        }
+      }
+      float total;
+      std::memcpy(&total, tiles.of[c][m] + 4 * n, 4);
+      total += sums[0] + sums[1];
+      std::memcpy(tiles.of[c][m] + 4 * n, &total, 4);
     }
   }
 }
@@ -259,3 +293,4 @@ inline void _tile_dpbssd(std::size_t c, std::size_t a, std::size_t b) noexcept {
 inline void _tile_dpbsud(std::size_t c, std::size_t a, std::size_t b) noexcept {
   emulated::multiply_bytes<std::int8_t, std::uint8_t>(c, a, b);
 }
+inline void _tile_dpbf16ps(std::size_t c, std::size_t a, std::size_t b) noexcept { emulated::multiply_brains(c, a, b); }
