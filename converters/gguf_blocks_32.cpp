@@ -34,21 +34,11 @@ void join_q4_1(const RowView& row, std::uint64_t count, std::byte* blocks) noexc
   block_loops().join_q4_1(row.codes, row.parameters[0], row.parameters[1], count, blocks);
 }
 
-// Fifth bits: 32 bits, bit j for element j.
-void add_fifth_bits(const std::byte* high, std::uint8_t* codes) noexcept {
-  for (std::size_t i = 0; i < 4; ++i) {
-    const auto at = reinterpret_cast<std::byte*>(codes + 8 * i);
-    store_le(at, load_le<std::uint64_t>(at) | spread_bits(u8(high + i)) << 4);
-  }
-}
-
-// Q5_0 (22): f16 scale | 4 bytes of fifth bits | 16 bytes of nibbles.
+// Q5_0 (22): f16 scale | 4 bytes of fifth bits, bit j for element j | 16 bytes of nibbles.
 void split_q5_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
+  if (row.codes != nullptr) block_loops().split_q5_0(block, count, row.codes);
   for (std::uint64_t b = 0; b < count; ++b, block += 22) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
-    if (row.codes == nullptr) continue;
-    split_nibbles<16>(block + 6, row.codes + b * 32);
-    add_fifth_bits(block + 2, row.codes + b * 32);
   }
 }
 void join_q5_0(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept {
@@ -57,12 +47,10 @@ void join_q5_0(const RowView& row, std::uint64_t count, std::byte* blocks) noexc
 
 // Q5_1 (24): f16 scale | f16 bias | 4 bytes of fifth bits | 16 bytes of nibbles.
 void split_q5_1(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
+  if (row.codes != nullptr) block_loops().split_q5_1(block, count, row.codes);
   for (std::uint64_t b = 0; b < count; ++b, block += 24) {
     copy_bytes(block, row.parameters[0] + b * kF16Bytes, kF16Bytes);
     copy_bytes(block + 2, row.parameters[1] + b * kF16Bytes, kF16Bytes);
-    if (row.codes == nullptr) continue;
-    split_nibbles<16>(block + 8, row.codes + b * 32);
-    add_fifth_bits(block + 4, row.codes + b * 32);
   }
 }
 void join_q5_1(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept {

@@ -43,6 +43,20 @@ void join(const std::uint8_t* codes, const std::byte* scales, const std::byte* b
   }
 }
 
+/// Bit j of the fifth bits is that of element j.
+template <bool has_bias>
+void split_fifth(const std::byte* block, std::uint64_t count, std::uint8_t* codes) noexcept {
+  for (std::uint64_t b = 0; b < count; ++b, codes += kElems) {
+    block += kF16Bytes * (has_bias ? 2 : 1);
+    split_nibbles<kNibbleBytes>(block + kFifthBytes, codes);
+    for (std::size_t i = 0; i < kFifthBytes; ++i) {
+      const auto bits = std::to_integer<std::uint8_t>(block[i]);
+      store8(codes + 8 * i, load8(codes + 8 * i) | spread_bits(bits) << 4);
+    }
+    block += kFifthBytes + kNibbleBytes;
+  }
+}
+
 // The quantizer of ggml's reference, bit for bit the same blocks: scale = largest / 127, codes = roundf(value / scale).
 
 constexpr std::uint64_t kQ8Bytes = 34;
@@ -123,9 +137,9 @@ void encode(const float* values, std::uint64_t count, std::byte* out) noexcept {
   }
 }
 
-constexpr BlockLoops kPortable = {join<false, false>,  join<true, false>,   join<false, true>,
-                                  join<true, true>,    encode_q8_0,         encode<false, false>,
-                                  encode<true, false>, encode<false, true>, encode<true, true>};
+constexpr BlockLoops kPortable = {join<false, false>, join<true, false>,    join<false, true>,   join<true, true>,
+                                  encode_q8_0,        encode<false, false>, encode<true, false>, encode<false, true>,
+                                  encode<true, true>, split_fifth<false>,   split_fifth<true>};
 
 #ifdef INGOT_GGUF_ISA_FILES
 /// clang 14 does not know __builtin_cpu_supports("f16c").

@@ -44,6 +44,27 @@ void join(const std::uint8_t* codes, const std::byte* scales, const std::byte* b
   }
 }
 
+/// Byte j of the result is 16 where bit j is set.
+inline __m256i sixteens(int bits) noexcept {
+  const __m256i byte_of = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit_of = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  const __m256i picked = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte_of), bit_of);
+  return _mm256_and_si256(_mm256_cmpeq_epi8(picked, bit_of), _mm256_set1_epi8(16));
+}
+
+template <bool has_bias>
+void split_fifth(const std::byte* block, std::uint64_t count, std::uint8_t* codes) noexcept {
+  const __m256i fifteen = _mm256_set1_epi8(15);
+  for (std::uint64_t b = 0; b < count; ++b, block += block_bytes(has_bias, true), codes += kElems) {
+    const std::byte* fifth = block + block_bytes(has_bias, true) - 20;
+    int bits = 0;
+    __builtin_memcpy(&bits, fifth, sizeof bits);
+    const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(fifth + 4));
+    const __m256i nibbles = _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(pairs, 4), pairs), fifteen);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm256_or_si256(nibbles, sixteens(bits)));
+  }
+}
+
 inline float greatest_lane(__m256 lanes) noexcept {
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
   four = _mm_max_ps(four, _mm_movehl_ps(four, four));
@@ -179,9 +200,17 @@ void encode_asymmetric(const float* values, std::uint64_t count, std::byte* bloc
   }
 }
 
-constexpr BlockLoops kAvx2 = {
-    join<false, false>,      join<true, false>,        join<false, true>,      join<true, true>,       encode_q8_0,
-    encode_symmetric<false>, encode_asymmetric<false>, encode_symmetric<true>, encode_asymmetric<true>};
+constexpr BlockLoops kAvx2 = {join<false, false>,
+                              join<true, false>,
+                              join<false, true>,
+                              join<true, true>,
+                              encode_q8_0,
+                              encode_symmetric<false>,
+                              encode_asymmetric<false>,
+                              encode_symmetric<true>,
+                              encode_asymmetric<true>,
+                              split_fifth<false>,
+                              split_fifth<true>};
 
 }  // namespace
 }  // namespace ingot::convert::gguf

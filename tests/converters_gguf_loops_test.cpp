@@ -84,6 +84,32 @@ TEST_CASE("builds_of_the_block_loops_join_alike") {
   }
 }
 
+/// Expected values from the definition of the block: bit j of the fifth bits, and the nibble of element j.
+TEST_CASE("blocks_with_fifth_bits_split_alike_in_every_build") {
+  std::mt19937_64 random(24);
+  constexpr std::uint64_t kBlocks = 7;
+  for (const bool has_bias : {false, true}) {
+    const std::uint64_t head = has_bias ? 4 : 2, block_bytes = head + 20;
+    std::vector<std::byte> blocks(kBlocks * block_bytes);
+    for (std::byte& byte : blocks) byte = static_cast<std::byte>(random() & 255);
+    std::vector<std::uint8_t> wanted;
+    for (std::uint64_t b = 0; b < kBlocks; ++b) {
+      const auto byte = [&](std::uint64_t i) {
+        return std::to_integer<std::uint8_t>(blocks[b * block_bytes + head + i]);
+      };
+      for (std::uint64_t j = 0; j < kElems; ++j) {
+        const int nibble = j < 16 ? byte(4 + j) & 15 : byte(4 + j - 16) >> 4;
+        wanted.push_back(static_cast<std::uint8_t>(nibble | (byte(j / 8) >> j % 8 & 1) << 4));
+      }
+    }
+    for (const BlockLoops* loops : {&convert::gguf::block_loops(), &convert::gguf::block_loops_portable()}) {
+      std::vector<std::uint8_t> codes(kBlocks * kElems);
+      (has_bias ? loops->split_q5_1 : loops->split_q5_0)(blocks.data(), kBlocks, codes.data());
+      CHECK(codes == wanted);
+    }
+  }
+}
+
 TEST_CASE("codes_that_move_by_groups_give_the_blocks_that_planes_give") {
   std::mt19937_64 random(23);
   const convert::gguf::BlockType& q5_0 = *convert::gguf::find_block_type("Q5_0");
