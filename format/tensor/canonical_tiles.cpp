@@ -157,9 +157,10 @@ void CanonicalTiles::make_values(std::uint64_t row, std::uint64_t col_begin, std
                                  const Units& units, Scratch& scratch) const {
   load_tile(unit_of(row), units, scratch);
   if (scratch.is_ordinary) return run_loop(row % geometry_.rows % kTileRows, col_begin, col_end, out, scratch);
-  std::vector<float> values(geometry_.cols);
-  stored().decode(row, row + 1, 0, geometry_.cols, values.data(), geometry_.cols, scratch.decoded);
-  bulk().canonical_f32(values.data() + col_begin, out, col_end - col_begin);
+  const std::uint64_t from = col_begin / stored().window_alignment() * stored().window_alignment();
+  std::vector<float> values(col_end - from);  // not the whole row for each of its pieces
+  stored().decode(row, row + 1, from, col_end, values.data(), values.size(), scratch.decoded);
+  bulk().canonical_f32(values.data() + (col_begin - from), out, col_end - col_begin);
 }
 
 void CanonicalTiles::hash(std::uint64_t begin, std::uint64_t block_elems, std::span<Hash128> hashes, const Units* given,
