@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace ingot::convert::recoding {
 namespace {
@@ -133,6 +134,16 @@ void ColumnMap::find_order() {
   if (in_ascending_order(wanted_columns_)) wanted_columns_.clear();
 }
 
+/// Columns of which none but the first begins a piece.
+std::uint64_t ColumnMap::columns_together() const {
+  if (!positions_.empty() || source_.scheme.order != Order::identity || wanted_.scheme.order != Order::identity)
+    return 1;
+  std::uint64_t together = source_.geometry.cols;
+  for (const Side* side : {&std::as_const(source_), &std::as_const(wanted_)})
+    for (const LevelPlane& level : side->levels) together = std::gcd(together, std::uint64_t{level.level.block.cols});
+  return std::max<std::uint64_t>(together, 1);
+}
+
 void ColumnMap::cut_columns() {
   const std::uint64_t cols = source_.geometry.cols;
   std::vector<std::vector<std::uint32_t>> columns;
@@ -142,17 +153,18 @@ void ColumnMap::cut_columns() {
     return columns[level][positions_.empty() ? p : positions_[p]];
   };
   const std::size_t sources = source_.levels.size();
-  for (std::uint64_t p = 0; p < cols; ++p) {
+  const std::uint64_t together = columns_together();
+  for (std::uint64_t p = 0; p < cols; p += together) {
     bool border = p == 0;
     for (std::size_t i = 0; i < columns.size() && !border; ++i) border = column_of(i, p) != column_of(i, p - 1);
     if (!border) {
-      ++pieces_.length.back();
+      pieces_.length.back() += together;
       continue;
     }
     pieces_.source_row.push_back(0);
     pieces_.source_begin.push_back(p);
     pieces_.begin.push_back(p);
-    pieces_.length.push_back(1);
+    pieces_.length.push_back(together);
     for (std::size_t i = 0; i < sources; ++i) pieces_.source[i].push_back(column_of(i, p));
     for (std::size_t i = sources; i < columns.size(); ++i) pieces_.wanted[i - sources].push_back(column_of(i, p));
   }

@@ -63,6 +63,7 @@ class ColumnMap {
  private:
   [[nodiscard]] std::vector<std::uint32_t> sorted_columns() const;
   void find_order();
+  [[nodiscard]] std::uint64_t columns_together() const;
   void cut_columns();
   void cut_flat_row(std::uint64_t row, Pieces& pieces) const;
 

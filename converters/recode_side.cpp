@@ -75,6 +75,13 @@ std::vector<std::uint32_t> Side::parameter_columns(const LevelPlane& level) cons
   std::vector<std::uint32_t> columns(geometry.cols, 0);
   const std::uint64_t group = level.level.block.cols;
   if (group == 0) return columns;
+  if (scheme.order == Order::identity) {
+    for (std::uint64_t c = 0; c < geometry.cols; c += group) {
+      const auto run = static_cast<std::ptrdiff_t>(std::min(group, geometry.cols - c));
+      std::fill_n(columns.begin() + static_cast<std::ptrdiff_t>(c), run, static_cast<std::uint32_t>(c / group));
+    }
+    return columns;
+  }
   for (std::uint64_t c = 0; c < geometry.cols; ++c) {
     if (scheme.order == Order::group_index)
       columns[c] = order[c];
