@@ -11,6 +11,7 @@
 #include "converters/recover.h"
 #include "converters/registry.h"
 #include "converters/source_removal.h"
+#include "converters/source_witness.h"
 #include "converters/staging.h"
 #include "converters/work_time.h"
 #include "format/base/checked_math.h"
@@ -152,13 +153,14 @@ void refuse_adapter(const tensor::Model& model, const Layout& layout) {
               model.path.string() + ": an adapter is kept as .ingot only; `ingot restore` gives its own files back");
 }
 
-/// What a writer is given in place of the model; both may be null.
+/// What a writer is given in place of the model; all may be null.
 struct Planned {
+  std::shared_ptr<SourceWitness> witness;
   std::shared_ptr<const Rearranged> rearranged;
   std::shared_ptr<const Recovery> recovery;
 
   [[nodiscard]] const tensor::Model& model_of(const tensor::Model& source) const noexcept {
-    return recovery ? recovery->model : rearranged ? rearranged->model : source;
+    return recovery ? recovery->model : rearranged ? rearranged->model : witness ? witness->model() : source;
   }
 };
 
@@ -181,17 +183,22 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options, con
   refuse_adapter(model, layout);
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
-  planned.rearranged = rearrange(model, layout, write_options);
+  planned.rearranged = rearrange(planned.model_of(model), layout, write_options);
   const tensor::Model& arranged = planned.model_of(model);
   if (options.recover) planned.recovery = recover_model(arranged, layout, write_options);
   Forecast result = planned.recovery     ? forecast_recovered(*planned.recovery, arranged, layout, write_options)
                     : planned.rearranged ? planned.rearranged->forecast
-                                         : layout.forecast(model, write_options);
+                                         : layout.forecast(arranged, write_options);
   estimate_times(planned.model_of(model), options.prove, result);
   if (options.delete_source) require_removable(model, options);
   if (options.delete_source && planned.rearranged) refuse_removal_of_rearranged(model);
   result.peak_memory_bytes = estimated_memory(planned.model_of(model), layout, result, output);
   return result;
+}
+
+/// Layouts that keep the source take its values themselves; files of it that go while it is converted are proven then.
+bool watches_source(const ConvertOptions& options) {
+  return options.prove && !options.write.part && !options.delete_source && !target_layout(options).keeps_source;
 }
 
 /// Files that belong to the model that --force replaces, whatever the new one is made of.
@@ -230,7 +237,7 @@ void check_written_bytes(const Layout& layout, const Staging& staging, std::vect
 void write_and_prove(const tensor::Model& model, const Layout& layout, const ConvertOptions& options,
                      const Staging& staging, ConversionJournal& journal, ConversionReport& report) {
   Clock::time_point start = Clock::now();
-  const tensor::Model& planned = Planned{report.rearranged, report.recovery}.model_of(model);
+  const tensor::Model& planned = Planned{report.witness, report.rearranged, report.recovery}.model_of(model);
   tensor::Model completed;
   const std::vector<std::shared_ptr<const MappedFile>> unhashed =
       layout.keeps_source ? unhashed_files(planned) : std::vector<std::shared_ptr<const MappedFile>>();
@@ -243,13 +250,13 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
   }
   PassingHashes source_hashes(unhashed);
   const tensor::Model& source = completes || settles ? completed : planned;
-  std::vector<tensor::TakenFingerprint> taken;
+  TakenValues taken;
   WriteOptions write_options = options.write;
   write_options.allow = options.allow;
   // Else staging.publish() syncs once.
   write_options.sync = options.write.sync && (options.write.part.has_value() || options.delete_source);
   write_options.prepared = report.forecast.prepared;
-  write_options.fingerprints = &taken;
+  write_options.fingerprints = &taken.fingerprints;
   write_options.source_hashes = &source_hashes;
   write_options.journal = &journal;
   std::map<std::string, TensorProof> known = recorded_proofs(journal);
@@ -263,15 +270,17 @@ void write_and_prove(const tensor::Model& model, const Layout& layout, const Con
     });
   }
   if (options.write.sync) write_options.progress = with_writeback(options.write.progress, staging);
+  if (report.witness) report.witness->start(report.forecast);
   layout.write(source, staging.target(), write_options);
+  if (report.witness) taken.units = report.witness->finish();
   journal.end_file();
   if (options.write.sync) staging.start_writeback();
   report.write_seconds = seconds_since(start);
   if (!options.prove || options.write.part) return;
   start = Clock::now();
   const tensor::Model written = layout.read(staging.readable(), {});
-  if (&planned != &model) taken.clear();  // the proof is about the source
-  check_written_bytes(layout, staging, taken);
+  if (report.rearranged || report.recovery) taken.fingerprints.clear();  // the proof is about the source
+  check_written_bytes(layout, staging, taken.fingerprints);
   prove(model, written, taken, known, options, report);
   report.prove_seconds = seconds_since(start);
 }
@@ -335,7 +344,9 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   if (staging == nullptr) Staging::require_place(output, options.overwrite);
   const Clock::time_point start = Clock::now();
   Planned planned;
+  if (watches_source(options)) planned.witness = SourceWitness::of(model);
   report.forecast = forecast(model, options, output, planned);
+  report.witness = planned.witness;
   report.rearranged = planned.rearranged;
   report.recovery = planned.recovery;
   report.forecast_seconds = seconds_since(start);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "converters/recode_elements.h"
@@ -20,7 +21,7 @@ using tensor::kTileRows;
 using tensor::OffsetKind;
 using tensor::Tensor;
 
-constexpr std::size_t kCodes = 0, kScales = 1, kOffsets = 2;    // planes of such tensors
+constexpr std::size_t kScales = 1, kOffsets = 2;                // planes of tensors with 4-bit codes
 constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 19;  // of codes: both tensors' stay in the cache
 
 bool same_bytes(Bytes a, Bytes b) {
@@ -98,9 +99,18 @@ bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const st
   return same;
 }
 
-bool equal_units(const StoredUnits& a, const StoredUnits& b, std::uint64_t count) {
-  if (a.tensor().scheme == b.tensor().scheme) return std::ranges::equal(a.planes(), b.planes(), same_bytes);
-  if (!same_bytes(a.planes()[kCodes], b.planes()[kCodes])) return false;
+bool equal_codes(const StoredUnits& a, const StoredUnits& b, std::size_t planes) {
+  return std::equal(a.planes().begin(), a.planes().begin() + static_cast<std::ptrdiff_t>(planes), b.planes().begin(),
+                    same_bytes);
+}
+
+/// Planes from `first` on, the codes not among them.
+bool equal_parameters(const StoredUnits& a, const StoredUnits& b, std::size_t first, std::uint64_t count) {
+  if (a.tensor().scheme == b.tensor().scheme) {
+    const auto from = static_cast<std::ptrdiff_t>(first);
+    return std::equal(a.planes().begin() + from, a.planes().end(), b.planes().begin() + from, b.planes().end(),
+                      same_bytes);
+  }
   Lines lines_a, lines_b;
   find_lines(a, lines_a);
   find_lines(b, lines_b);
@@ -122,19 +132,20 @@ bool groups_match(const Tensor& a, const Tensor& b) {
 /// Units that are read at once: so many that no block of values lies across a border, where that is not too many.
 std::uint64_t window_units(const Tensor& tensor) {
   const std::uint64_t unit_elems = kTileRows * tensor.geometry().cols;
-  const std::uint64_t some = std::max<std::uint64_t>(2 * kWindowBytes / unit_elems, 1);
-  const std::uint64_t step = tensor::UnitFingerprint::units_of_whole_blocks(tensor);
-  return step <= 4 * some ? (some + step - 1) / step * step : some;
+  return tensor::units_in_whole_blocks(tensor, 2 * kWindowBytes / unit_elems);
 }
 
-}  // namespace
-
-std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor& b) {
-  if (!tensor::UnitFingerprint::takes(a) || !tensor::UnitFingerprint::takes(b) || a.shape != b.shape)
-    return std::nullopt;
+/// Can codes and parameters tell that the values are the same?
+bool are_comparable(const Tensor& a, const Tensor& b) {
+  if (!tensor::UnitFingerprint::takes(a) || !tensor::UnitFingerprint::takes(b) || a.shape != b.shape) return false;
   const bool is_one_form = a.scheme == b.scheme && same_whole_planes(a, b);
-  if (!is_one_form && !(has_lines(a) && has_lines(b) && groups_match(a, b))) return std::nullopt;
-  tensor::UnitFingerprint fingerprint(a);
+  return is_one_form || (has_lines(a) && has_lines(b) && groups_match(a, b));
+}
+
+/// Reads windows of both, the first `left_out` planes of `a` not, until is_equal(a, b, begin, end) says no.
+bool compare_windows(
+    const Tensor& a, const Tensor& b, std::size_t left_out,
+    const std::function<bool(const StoredUnits&, const StoredUnits&, std::uint64_t, std::uint64_t)>& is_equal) {
   std::atomic<bool> equal{true};
   struct Worker {
     std::optional<StoredUnits> a, b;
@@ -144,20 +155,41 @@ std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor&
     if (!equal.load(std::memory_order_relaxed)) return;
     Worker& own = workers[static_cast<std::size_t>(worker)];
     if (!own.a) {
-      own.a.emplace(a);
+      own.a.emplace(a, left_out);
       own.b.emplace(b);
     }
-    StoredUnits &units_a = *own.a, &units_b = *own.b;
-    units_a.read(begin, end);
-    units_b.read(begin, end);
-    if (!equal_units(units_a, units_b, end - begin)) {
-      equal = false;
-      return;
-    }
-    tensor::UnitFingerprint::Window& window = fingerprint.open(begin, end, units_a.planes());
-    window.add(0, window.block_count());
+    own.a->read(begin, end);
+    own.b->read(begin, end);
+    if (!is_equal(*own.a, *own.b, begin, end)) equal = false;
   });
+  return equal;
+}
+
+}  // namespace
+
+std::optional<Hash128> fingerprint_if_equal_codes(const Tensor& a, const Tensor& b) {
+  if (!are_comparable(a, b)) return std::nullopt;
+  tensor::UnitFingerprint fingerprint(a);
+  const std::size_t codes = CodeHashes(a).plane_count();
+  const bool equal = compare_windows(
+      a, b, 0, [&](const StoredUnits& of_a, const StoredUnits& of_b, std::uint64_t begin, std::uint64_t end) {
+        if (!equal_codes(of_a, of_b, codes) || !equal_parameters(of_a, of_b, codes, end - begin)) return false;
+        tensor::UnitFingerprint::Window& window = fingerprint.open(begin, end, of_a.planes());
+        window.add(0, window.block_count());
+        return true;
+      });
   return equal ? std::optional(fingerprint.finish()) : std::nullopt;
+}
+
+bool has_equal_codes(const Tensor& a, const Hash128& codes_of_a, const Tensor& b) {
+  if (!are_comparable(a, b)) return false;
+  CodeHashes codes(b);
+  return compare_windows(a, b, codes.plane_count(),
+                         [&](const StoredUnits& of_a, const StoredUnits& of_b, std::uint64_t begin, std::uint64_t end) {
+                           codes.add(begin, end, of_b.planes());
+                           return equal_parameters(of_a, of_b, codes.plane_count(), end - begin);
+                         }) &&
+         codes.finish() == codes_of_a;
 }
 
 }  // namespace ingot::convert

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "format/base/hash.h"
+#include "converters/code_hashes.h"
 #include "format/tensor/tensor.h"
 
 namespace ingot::convert {
@@ -14,5 +14,9 @@ namespace ingot::convert {
 /// nor two of 4-bit integers in tiles with scales by group, and zero points or biases. Parallel; gives back pages of
 /// neither.
 [[nodiscard]] std::optional<Hash128> fingerprint_if_equal_codes(const tensor::Tensor& a, const tensor::Tensor& b);
+
+/// The same where all codes of `a` have been read before: has `b` the same values as far as codes and parameters can tell?
+/// `codes_of_a`: as CodeHashes makes it. Reads only the parameters of `a`.
+[[nodiscard]] bool has_equal_codes(const tensor::Tensor& a, const Hash128& codes_of_a, const tensor::Tensor& b);
 
 }  // namespace ingot::convert

@@ -11,6 +11,7 @@
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
+#include "format/tensor/unit_fingerprint.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -134,9 +135,10 @@ void emit_join(const TensorPlan& plan, const Sink& sink) {
   const Tensor& tensor = plan.blocks();
   const std::uint64_t rows_at_once = kJoinedElems / std::max<std::uint64_t>(view.cols, 1) / tensor::kTileRows;
   constexpr std::uint64_t kLeastTiles = 4;  // what readers of such files turn over at once
-  const std::uint64_t step = align_up(std::max(rows_at_once, kLeastTiles) * tensor::kTileRows, view.group);
+  const std::uint64_t tiles = tensor::units_in_whole_blocks(tensor, std::max(rows_at_once, kLeastTiles));
+  const std::uint64_t step = align_up(tiles * tensor::kTileRows, view.group);
   std::vector<std::optional<RowUnpacker>> unpackers(static_cast<std::size_t>(thread_count()));
-  for_pieces(view, tensor::kTileRows, sink,
+  for_pieces(view, tiles * tensor::kTileRows, sink,
              [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {
                std::optional<RowUnpacker>& rows = unpackers[static_cast<std::size_t>(worker)];
                if (!rows) rows.emplace(tensor);

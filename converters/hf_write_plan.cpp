@@ -20,6 +20,7 @@
 #include "format/tensor/bulk.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/float_codes.h"
+#include "format/tensor/unit_fingerprint.h"
 
 namespace ingot::convert {
 namespace {
@@ -259,7 +260,8 @@ void write_bands(const HfItem& item, const HfCodec& codec, PlaneBuffers& buffers
                  std::uint64_t offset, const std::function<void(std::uint64_t)>& progress) {
   const Tensor& tensor = item.coded->tensor;
   const std::uint64_t units = tensor.geometry().units, row_bytes = item.bytes() / tensor.shape[0];
-  const std::uint64_t band_units = std::max<std::uint64_t>(kBandBytes / ceil_div(tensor.stored_bytes(), units), 1);
+  const std::uint64_t band_units =
+      tensor::units_in_whole_blocks(tensor, kBandBytes / ceil_div(tensor.stored_bytes(), units));
   for (std::uint64_t begin = 0; begin < units; begin += band_units) {
     const Tensor band = band_of(tensor, begin, std::min(units, begin + band_units));
     write_packed(item.part, band.shape[0] * row_bytes, with_views(band, buffers), codec, file,

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -97,15 +99,20 @@ std::vector<std::uint8_t> find_written_bytes(const tensor::Model& source, const 
   return found;
 }
 
+/// What need not be computed for a tensor; null where nothing is known.
+struct Known {
+  const TakenFingerprint* taken = nullptr;  // what the writer computed in passing
+  bool has_written_bytes = false;           // are_written_bytes() of the three
+  const SeenUnits* seen = nullptr;          // the source
+};
+
 /// Everything that prove() carries from tensor to tensor.
 class Prover {
  public:
   Prover(const ConvertOptions& options, const Recovery* recovery, std::uint64_t total_bytes)
       : options_(options), recovery_(recovery), total_bytes_(total_bytes) {}
 
-  /// `taken`: what the writer computed in passing, or null. `has_written_bytes`: are_written_bytes() of the three.
-  Verdict check(const Tensor& source, const Tensor* written, const TakenFingerprint* taken, bool has_written_bytes,
-                ProofClass forecast) {
+  Verdict check(const Tensor& source, const Tensor* written, const Known& known, ProofClass forecast) {
     Verdict verdict;
     verdict.proof.name = source.name;
     verdict.proof.reached = ProofClass::refused;
@@ -114,25 +121,28 @@ class Prover {
     } else if (written->shape != source.shape) {
       verdict.failure = "another shape in the written file";
     } else if (forecast == ProofClass::exact) {
-      check_equality(source, *written, taken, has_written_bytes, verdict);
+      check_equality(source, *written, known, verdict);
     } else {
       check_errors(source, *written, forecast, verdict);
     }
     return verdict;
   }
 
+  /// From any thread.
   void report(std::uint64_t more_bytes) {
+    const std::scoped_lock lock(mutex_);
     done_bytes_ += more_bytes;
     show(0);
   }
 
  private:
-  void check_equality(const Tensor& source, const Tensor& written, const TakenFingerprint* taken,
-                      bool has_written_bytes, Verdict& verdict) {
+  void check_equality(const Tensor& source, const Tensor& written, const Known& known, Verdict& verdict) {
     TensorProof& proof = verdict.proof;
     std::optional<Hash128> both;
-    if (taken != nullptr) {
-      if (has_written_bytes) both = taken->hash;
+    if (known.taken != nullptr) {
+      if (known.has_written_bytes) both = known.taken->hash;
+    } else if (known.seen != nullptr) {
+      if (has_equal_codes(source, known.seen->codes, written)) both = known.seen->values;
     } else if (!source.fingerprint) {  // a recorded one is a claim about the source: only its values can tell
       both = fingerprint_of_equals(source, written);
       source.planes->done_with(0, source.geometry().units);
@@ -140,9 +150,10 @@ class Prover {
     if (both) {
       proof.before = proof.after = *both;
     } else {
-      proof.before = taken != nullptr     ? taken->hash
-                     : source.fingerprint ? *source.fingerprint
-                                          : tensor::fingerprint(source);
+      proof.before = known.taken != nullptr  ? known.taken->hash
+                     : known.seen != nullptr ? known.seen->values
+                     : source.fingerprint    ? *source.fingerprint
+                                             : tensor::fingerprint(source);
       proof.after = tensor::fingerprint(written);
     }
     written.planes->done_with(0, written.geometry().units);
@@ -169,7 +180,10 @@ class Prover {
   }
 
   void check_errors(const Tensor& source, const Tensor& written, ProofClass forecast, Verdict& verdict) {
-    const ValueComparison comparison = compare_values(source, written, [this](std::uint64_t bytes) { show(bytes); });
+    const ValueComparison comparison = compare_values(source, written, [this](std::uint64_t bytes) {
+      const std::scoped_lock lock(mutex_);
+      show(bytes);
+    });
     report(opened_bytes(source) + opened_bytes(written));
     TensorProof& proof = verdict.proof;
     proof.before = comparison.fingerprint_a;
@@ -210,8 +224,26 @@ class Prover {
   const ConvertOptions& options_;
   const Recovery* recovery_;  // may be null
   std::uint64_t total_bytes_;
+  std::mutex mutex_;  // of the reports
   std::uint64_t done_bytes_ = 0;
 };
+
+/// Verdicts by tensor. Small tensors are shared out among the threads, for many short loops leave threads waiting; all
+/// threads work on a large one.
+std::vector<Verdict> check_all(const tensor::Model& source, const std::function<Verdict(std::size_t)>& check) {
+  constexpr std::uint64_t kSharesOfThread = 8;
+  const std::uint64_t total = opened_bytes(source),
+                      shares = kSharesOfThread * static_cast<std::uint64_t>(thread_count());
+  std::vector<Verdict> verdicts(source.tensors.size());
+  std::vector<std::size_t> small, large;
+  for (std::size_t i = 0; i < verdicts.size(); ++i)
+    (opened_bytes(source.tensors[i]) <= total / shares ? small : large).push_back(i);
+  parallel_for(small.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t i = begin; i < end; ++i) verdicts[small[i]] = check(small[i]);
+  });
+  for (const std::size_t i : large) verdicts[i] = check(i);
+  return verdicts;
+}
 
 /// Tensors that the written file must not have: neither in the source (under any name) nor computable.
 std::vector<std::string> unexpected(const tensor::Model& source, const tensor::Model& written) {
@@ -247,7 +279,7 @@ std::vector<TensorProof> prove_file(const tensor::Model& source, const tensor::M
       proofs.push_back(found->second);
       continue;
     }
-    Verdict verdict = prover.check(*tensor, &written, nullptr, false, forecast_of(forecasts, tensor->name));
+    Verdict verdict = prover.check(*tensor, &written, {}, forecast_of(forecasts, tensor->name));
     if (!verdict.failure.empty()) failures.push_back(tensor->name + ": " + verdict.failure);
     proofs.push_back(std::move(verdict.proof));
   }
@@ -255,32 +287,44 @@ std::vector<TensorProof> prove_file(const tensor::Model& source, const tensor::M
   return proofs;
 }
 
-void prove(const tensor::Model& source, const tensor::Model& written, const std::vector<TakenFingerprint>& taken,
+void prove(const tensor::Model& source, const tensor::Model& written, const TakenValues& taken,
            const std::map<std::string, TensorProof>& known, const ConvertOptions& options, ConversionReport& report) {
   const std::map<std::string, ProofClass> forecasts = forecasts_of(report);
   const tensor::TensorIndex written_index(written);
   Prover prover(options, report.recovery.get(), opened_bytes(source) + opened_bytes(written));
   std::vector<std::string> failures = unexpected(source, written);
-  const std::vector<std::uint8_t> has_written_bytes = find_written_bytes(source, written_index, taken);
-  std::vector<Hash128> before;
-  std::map<const Tensor*, Hash128> after;
-  for (std::size_t i = 0; i < source.tensors.size(); ++i) {
+  const std::vector<std::uint8_t> has_written_bytes = find_written_bytes(source, written_index, taken.fingerprints);
+  const auto is_computed = [&](const Tensor& tensor) {  // by the target
+    return tensor.derived && written_index.find(tensor.name) == nullptr;
+  };
+  const auto check = [&](std::size_t i) {
     const Tensor& tensor = source.tensors[i];
     const Tensor* counterpart = written_index.find(tensor.name);
-    if (counterpart == nullptr && tensor.derived) {  // the target computes it
-      before.push_back(tensor.fingerprint ? *tensor.fingerprint : tensor::fingerprint(tensor));
-      continue;
-    }
     Verdict verdict;
-    if (const auto found = known.find(tensor.name); found != known.end() && counterpart != nullptr) {
+    if (is_computed(tensor)) {
+      verdict.proof.before = tensor.fingerprint ? *tensor.fingerprint : tensor::fingerprint(tensor);
+    } else if (const auto found = known.find(tensor.name); found != known.end() && counterpart != nullptr) {
       verdict.proof = found->second;
       prover.report(opened_bytes(tensor) + opened_bytes(*counterpart));
     } else {
-      const TakenFingerprint* fingerprint = taken.size() == source.tensors.size() ? &taken[i] : nullptr;
-      verdict = prover.check(tensor, counterpart, fingerprint, has_written_bytes[i] != 0,
+      const bool is_taken = taken.fingerprints.size() == source.tensors.size();
+      const bool is_seen = taken.units.size() == source.tensors.size() && taken.units[i];
+      verdict = prover.check(tensor, counterpart,
+                             {is_taken ? &taken.fingerprints[i] : nullptr, has_written_bytes[i] != 0,
+                              is_seen ? &*taken.units[i] : nullptr},
                              forecast_of(forecasts, tensor.name));
     }
+    return verdict;
+  };
+  std::vector<Verdict> verdicts = check_all(source, check);
+  std::vector<Hash128> before;
+  std::map<const Tensor*, Hash128> after;
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    const Tensor& tensor = source.tensors[i];
+    const Tensor* counterpart = written_index.find(tensor.name);
+    Verdict& verdict = verdicts[i];
     before.push_back(verdict.proof.before);
+    if (is_computed(tensor)) continue;
     if (!verdict.failure.empty()) failures.push_back(tensor.name + ": " + verdict.failure);
     if (counterpart != nullptr) after[counterpart] = verdict.proof.after;
     report.proofs.push_back(std::move(verdict.proof));

@@ -10,8 +10,9 @@
 
 namespace ingot::convert {
 
-struct Recovery;    // recover.h
-struct Rearranged;  // fold.h
+struct Recovery;      // recover.h
+struct Rearranged;    // fold.h
+class SourceWitness;  // source_witness.h
 
 [[nodiscard]] std::span<const Layout> layouts() noexcept;
 [[nodiscard]] const Layout* find_layout(std::string_view name) noexcept;  // null when unknown
@@ -59,6 +60,7 @@ struct TensorProof {
 
 struct ConversionReport {
   Forecast forecast;
+  std::shared_ptr<SourceWitness> witness;        // of what the writer reads; null without
   std::shared_ptr<const Recovery> recovery;      // of ConvertOptions::recover; null without
   std::shared_ptr<const Rearranged> rearranged;  // what was written, where rows or columns moved; null without
   std::vector<std::string> dropped;              // names of tensors that were left out: neither written nor proven

@@ -2,14 +2,18 @@
 
 namespace ingot::convert {
 
-StoredUnits::StoredUnits(const tensor::Tensor& tensor)
-    : tensor_(tensor), specs_(tensor.plane_specs()), buffers_(specs_.size()), sizes_(specs_.size()) {}
+StoredUnits::StoredUnits(const tensor::Tensor& tensor, std::size_t left_out)
+    : tensor_(tensor),
+      specs_(tensor.plane_specs()),
+      left_out_(left_out),
+      buffers_(specs_.size()),
+      sizes_(specs_.size()) {}
 
 void StoredUnits::read(std::uint64_t begin, std::uint64_t end) {
   std::vector<std::byte*> out(specs_.size(), nullptr);
   bool any = false;
   planes_.assign(specs_.size(), Bytes());
-  for (std::size_t i = 0; i < specs_.size(); ++i) {
+  for (std::size_t i = left_out_; i < specs_.size(); ++i) {
     if (!specs_[i].sliced) continue;
     const std::uint64_t bytes = (end - begin) * specs_[i].unit_bytes;
     if (const std::optional<Bytes> view = tensor_.planes->view(i)) {

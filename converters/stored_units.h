@@ -11,7 +11,8 @@ namespace ingot::convert {
 /// Of one thread. Borrows the tensor.
 class StoredUnits {
  public:
-  explicit StoredUnits(const tensor::Tensor& tensor);
+  /// Planes [0, left_out) are not read: nothing stands in their place.
+  explicit StoredUnits(const tensor::Tensor& tensor, std::size_t left_out = 0);
 
   /// Units [begin, end) of all sliced planes; valid until the next call.
   void read(std::uint64_t begin, std::uint64_t end);
@@ -23,6 +24,7 @@ class StoredUnits {
  private:
   const tensor::Tensor& tensor_;
   std::vector<tensor::PlaneSpec> specs_;
+  std::size_t left_out_;
   std::vector<std::unique_ptr<std::byte[]>> buffers_;  // not filled with zeros first
   std::vector<std::uint64_t> sizes_;                   // of the buffers
   std::vector<Bytes> planes_;

@@ -4,6 +4,7 @@
 
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
+#include "format/tensor/unit_fingerprint.h"
 
 namespace ingot::convert {
 namespace {
@@ -34,11 +35,11 @@ void read_planes(const tensor::Tensor& tensor, const std::vector<tensor::PlaneSp
     const Bytes whole = tensor.planes->whole(i);
     std::copy(whole.begin(), whole.end(), planes[i]);
   }
-  constexpr std::uint64_t kGrainBytes = std::uint64_t{2} << 20;
+  constexpr std::uint64_t kGrainBytes = std::uint64_t{1} << 19;  // matrices of a few MB are for all threads
   const std::uint64_t units = tensor.geometry().units;
   const std::uint64_t unit_bytes =
       std::max<std::uint64_t>(tensor.stored_bytes() / std::max<std::uint64_t>(units, 1), 1);
-  parallel_for(units, std::max<std::uint64_t>(kGrainBytes / unit_bytes, 1),
+  parallel_for(units, tensor::units_in_whole_blocks(tensor, kGrainBytes / unit_bytes),
                [&](std::uint64_t begin, std::uint64_t end, int) {
                  std::vector<std::byte*> out(specs.size(), nullptr);
                  for (std::size_t i = 0; i < specs.size(); ++i)

@@ -158,9 +158,9 @@ TEST_CASE("fingerprints_that_the_writer_took_are_not_believed") {
   for (const bool of_written_bytes : {false, true}) {
     std::vector<tensor::TakenFingerprint> taken;
     for (const tensor::Tensor& tensor : model.tensors) taken.push_back({tensor::fingerprint(tensor), of_written_bytes});
-    CHECK_NOTHROW(convert::prove(model, written, taken, {}, options, report));
+    CHECK_NOTHROW(convert::prove(model, written, {taken, {}}, {}, options, report));
     taken[0].hash.bytes[0] ^= std::byte{1};
-    CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+    CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, {taken, {}}, {}, options, report); }));
   }
 }
 
@@ -174,7 +174,7 @@ TEST_CASE("a_wrong_fingerprint_in_the_written_file_fails_the_proof") {
   for (const bool of_written_bytes : {false, true}) {
     std::vector<tensor::TakenFingerprint> taken;
     for (const tensor::Tensor& tensor : model.tensors) taken.push_back({tensor::fingerprint(tensor), of_written_bytes});
-    CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+    CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, {taken, {}}, {}, options, report); }));
   }
 }
 
@@ -187,7 +187,7 @@ TEST_CASE("planes_found_in_the_wrong_place_fail_the_proof_though_all_bytes_are_r
   std::vector<tensor::TakenFingerprint> taken;
   for (const tensor::Tensor& tensor : model.tensors) taken.push_back({tensor::fingerprint(tensor), true});
   written.tensors[0].planes = other.tensors[0].planes;
-  CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, taken, {}, options, report); }));
+  CHECK(throws_kind(ErrorKind::mismatch, [&] { convert::prove(model, written, {taken, {}}, {}, options, report); }));
 }
 
 /// What happens between the hash of a chunk and its way to the disk, and what happens on the disk.

@@ -48,8 +48,8 @@ UnitFingerprint::Window& UnitFingerprint::open(std::uint64_t unit_begin, std::ui
   return window;
 }
 
-bool UnitFingerprint::is_all_in_windows() const {
-  return std::find(opened_.begin(), opened_.end(), false) == opened_.end();
+std::uint64_t UnitFingerprint::blocks_outside_windows() const {
+  return static_cast<std::uint64_t>(std::count(opened_.begin(), opened_.end(), false));
 }
 
 Hash128 UnitFingerprint::finish() {
@@ -61,6 +61,14 @@ Hash128 UnitFingerprint::finish() {
     builder_.add_hash(block, hash);
   }
   return builder_.finish();
+}
+
+std::uint64_t units_in_whole_blocks(const Tensor& tensor, std::uint64_t some) {
+  constexpr std::uint64_t kTimes = 4;
+  const std::uint64_t least = std::max<std::uint64_t>(some, 1);
+  if (tensor.packing != Packing::tiles || tensor.geometry().cols == 0) return least;
+  const std::uint64_t step = UnitFingerprint::units_of_whole_blocks(tensor);
+  return step <= kTimes * least ? (least + step - 1) / step * step : least;
 }
 
 }  // namespace ingot::tensor

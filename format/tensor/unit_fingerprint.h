@@ -44,7 +44,9 @@ class UnitFingerprint {
   /// unit is in one window. The window lives as long as this object. Thread-safe.
   [[nodiscard]] Window& open(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<Bytes> planes);
   /// Does every block lie in a window? After all calls of open().
-  [[nodiscard]] bool is_all_in_windows() const;
+  [[nodiscard]] bool is_all_in_windows() const { return blocks_outside_windows() == 0; }
+  /// Those that finish() has to read. After all calls of open().
+  [[nodiscard]] std::uint64_t blocks_outside_windows() const;
   /// Reads what lies across the borders of windows from the tensor.
   [[nodiscard]] Hash128 finish();
 
@@ -56,5 +58,9 @@ class UnitFingerprint {
   std::vector<bool> opened_;  // by block: is it in a window?
   std::deque<std::unique_ptr<Window>> windows_;
 };
+
+/// About `some` units, at least one: a multiple of UnitFingerprint::units_of_whole_blocks() where that is not many more.
+/// For who reads a tensor that somebody else makes a fingerprint of.
+[[nodiscard]] std::uint64_t units_in_whole_blocks(const Tensor& tensor, std::uint64_t some);
 
 }  // namespace ingot::tensor
