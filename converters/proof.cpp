@@ -143,6 +143,7 @@ class Prover {
       if (known.has_written_bytes) both = known.taken->hash;
     } else if (known.seen != nullptr) {
       if (has_equal_codes(source, known.seen->codes, written)) both = known.seen->values;
+      source.planes->done_with(0, source.geometry().units);
     } else if (!source.fingerprint) {  // a recorded one is a claim about the source: only its values can tell
       both = fingerprint_of_equals(source, written);
       source.planes->done_with(0, source.geometry().units);

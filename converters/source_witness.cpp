@@ -72,7 +72,9 @@ class WatchedPlanes final : public tensor::PlaneSource {
     constexpr std::uint64_t kFew = 8;  // one of so many blocks may have to be read again, and one more
     const std::uint64_t blocks = ceil_div(tensor_.elements(), tensor::kFingerprintBlockElems);
     if (watch->values.blocks_outside_windows() > blocks / kFew + 1) return std::nullopt;
-    return SeenUnits{watch->values.finish(), watch->codes.finish()};
+    const SeenUnits seen{watch->values.finish(), watch->codes.finish()};
+    tensor_.planes->done_with(0, watch->claimed.size());
+    return seen;
   }
 
  private:
