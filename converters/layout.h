@@ -51,7 +51,7 @@ struct PreparedWrite {
 
 /// Options of `ingot convert` that a writer may need.
 struct WriteOptions {
-  std::string scheme;             // --scheme: a type ("f32", "q4_0") or a word of scheme_choice.h; empty: keep
+  std::string scheme;             // --scheme: a type ("f32", "q4_0") or a word of recode/scheme_choice.h; empty: keep
   std::string keep, quantize;     // --keep, --quantize: names (regular expressions) that are not or also quantized
   std::uint64_t shard_bytes = 0;  // --shard-size; 0: one file
   bool compress = false;          // --compress: zstd chunks (only the ingot layout)
@@ -81,7 +81,7 @@ struct ReadOptions {
 struct Forecast {
   std::vector<TensorOutcome> tensors;
   std::uint64_t output_bytes = 0;
-  std::uint64_t peak_memory_bytes = 0;            // estimated by the engine: work_time.h
+  std::uint64_t peak_memory_bytes = 0;            // estimated by the engine: conversion/work_time.h
   std::shared_ptr<const PreparedWrite> prepared;  // for WriteOptions; borrows from the model; may be null
 };
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <system_error>
 
+#include "converters/files/safetensors.h"
 #include "converters/layout_rows.h"
-#include "converters/safetensors.h"
 #include "format/base/file_errors.h"
 
 namespace ingot::convert {

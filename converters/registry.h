@@ -10,9 +10,9 @@
 
 namespace ingot::convert {
 
-struct Recovery;      // recover.h
-struct Rearranged;    // fold.h
-class SourceWitness;  // source_witness.h
+struct Recovery;      // recover/recover.h
+struct Rearranged;    // conversion/fold.h
+class SourceWitness;  // conversion/source_witness.h
 
 [[nodiscard]] std::span<const Layout> layouts() noexcept;
 [[nodiscard]] const Layout* find_layout(std::string_view name) noexcept;  // null when unknown
@@ -24,11 +24,11 @@ class SourceWitness;  // source_witness.h
                                        const ReadOptions& options = {});
 
 /// The same for a conversion into `output` that is to be resumed: files that an earlier run removed after converting
-/// them are taken as it left them (source_removal.h).
+/// them are taken as it left them (conversion/source_removal.h).
 [[nodiscard]] tensor::Model read_remaining_model(const std::filesystem::path& path, const std::filesystem::path& output,
                                                  std::string_view from, const ReadOptions& options);
 
-// --- convert (engine.cpp) ------------------------------------------------------------------------------------------
+// --- convert (conversion/engine.cpp) ------------------------------------------------------------------------------------------
 struct ConvertOptions {
   std::string from, to;  // layout names; from may be empty
   WriteOptions write;
@@ -36,12 +36,12 @@ struct ConvertOptions {
   bool prove = true;                     // read the result back and compare fingerprints
   bool overwrite = false;                // replace what stands at the output path
   bool resume = false;                   // go on with what an ended process left of the same conversion
-  bool recover = false;                  // floats that lie on a quantization grid are written as codes (recover.h)
-  bool trust_config = false;             // how the model was read, for join()
-  bool delete_source = false;            // remove the files of the source as they are converted (source_removal.h)
-  std::string drop;                      // names (a regular expression) of tensors that drop_tensors() leaves out
-  std::vector<std::string> dropped;      // that it has left out: for the report
-  bool check_space = true;               // refuse before writing where the disk has too little room
+  bool recover = false;        // floats that lie on a quantization grid are written as codes (recover/recover.h)
+  bool trust_config = false;   // how the model was read, for join()
+  bool delete_source = false;  // remove the files of the source as they are converted (conversion/source_removal.h)
+  std::string drop;            // names (a regular expression) of tensors that drop_tensors() leaves out
+  std::vector<std::string> dropped;  // that it has left out: for the report
+  bool check_space = true;           // refuse before writing where the disk has too little room
   /// Called with the finished forecast before the consent check, so that a person sees it first.
   std::function<void(const Forecast&)> on_forecast;
 };
@@ -96,7 +96,7 @@ ConversionReport convert(const tensor::Model& model, const std::filesystem::path
 /// prove, overwrite, sync and progress.
 ConversionReport join(const std::filesystem::path& output, const ConvertOptions& options);
 
-// --- compare (compare.cpp) -----------------------------------------------------------------------------------------
+// --- compare (conversion/compare.cpp) -----------------------------------------------------------------------------------------
 /// How the values of `b` differ from those of `a`, whatever their schemes, packings and transforms.
 struct ValueComparison {
   Hash128 fingerprint_a, fingerprint_b;
@@ -116,7 +116,7 @@ struct ValueComparison {
 [[nodiscard]] ValueComparison compare_values(const tensor::Tensor& a, const tensor::Tensor& b,
                                              const std::function<void(std::uint64_t)>& progress = {});
 
-// --- restore (restore.cpp) -----------------------------------------------------------------------------------------
+// --- restore (conversion/restore.cpp) -----------------------------------------------------------------------------------------
 struct RestoredFile {
   std::string path;
   std::uint64_t size;

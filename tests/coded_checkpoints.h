@@ -9,7 +9,7 @@
 #include <fstream>
 #include <set>
 
-#include "converters/hf_codec.h"
+#include "converters/hf/codec.h"
 #include "converters/layout_rows.h"
 #include "converters/registry.h"
 #include "converters/with_views.h"

@@ -6,9 +6,9 @@
 #include <fstream>
 
 #include "coded_checkpoints.h"
-#include "converters/gguf_file.h"
-#include "converters/gguf_names.h"
-#include "converters/hf_config.h"
+#include "converters/gguf/file.h"
+#include "converters/gguf/names.h"
+#include "converters/hf/config.h"
 #include "format/base/hash.h"
 #include "format/base/json.h"
 #include "format/tensor/fingerprint.h"

@@ -1,5 +1,5 @@
 // AWQ checkpoints packed by AutoAWQ (tests/golden/foreign/awq, make.py beside them): values, packing, the way back.
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
 #include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"

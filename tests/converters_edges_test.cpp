@@ -1,10 +1,10 @@
 // What other programs leave out of a file and what follows from its other fields (tests/data/edges/make.py).
 #include <doctest/doctest.h>
 
-#include "converters/gguf_blocks.h"
-#include "converters/gguf_planes.h"
-#include "converters/gguf_read.h"
-#include "converters/hf_tokenizer.h"
+#include "converters/gguf/blocks.h"
+#include "converters/gguf/planes.h"
+#include "converters/gguf/read.h"
+#include "converters/hf/tokenizer.h"
 #include "format/base/json.h"
 #include "format/base/mapped_file.h"
 

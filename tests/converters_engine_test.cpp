@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "container_models.h"
-#include "converters/proof.h"
+#include "converters/conversion/proof.h"
 #include "converters/registry.h"
 #include "expect_error.h"
 #include "format/base/parallel.h"

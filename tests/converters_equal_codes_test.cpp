@@ -1,6 +1,6 @@
 // The proof without values: equal codes and parameters have the fingerprint of their values, and whatever differs is left
 // to the values. Biases made of zero points many at a time: the numbers of the formula, or none.
-#include "converters/equal_codes.h"
+#include "converters/conversion/equal_codes.h"
 
 #include <bit>
 #include <numeric>

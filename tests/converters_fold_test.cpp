@@ -7,9 +7,9 @@
 #include <random>
 
 #include "coded_checkpoints.h"
+#include "converters/conversion/fold.h"
+#include "converters/conversion/logical_order.h"
 #include "converters/declared_transforms.h"
-#include "converters/fold.h"
-#include "converters/logical_order.h"
 #include "expect_error.h"
 #include "format/tensor/fingerprint.h"
 

@@ -8,10 +8,10 @@
 #include <map>
 #include <random>
 
-#include "converters/gguf_encode.h"
-#include "converters/gguf_file.h"
-#include "converters/gguf_planes.h"
-#include "converters/gguf_read.h"
+#include "converters/gguf/encode.h"
+#include "converters/gguf/file.h"
+#include "converters/gguf/planes.h"
+#include "converters/gguf/read.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/decode.h"
 #include "tests/converters_gguf_bytes.h"

@@ -3,9 +3,9 @@
 
 #include <fstream>
 
-#include "converters/gguf_file.h"
-#include "converters/gguf_read.h"
-#include "converters/gguf_shards.h"
+#include "converters/gguf/file.h"
+#include "converters/gguf/read.h"
+#include "converters/gguf/shards.h"
 #include "format/base/output_file.h"
 #include "format/tensor/decode.h"
 #include "tests/converters_gguf_bytes.h"

@@ -6,8 +6,8 @@
 #include <limits>
 #include <random>
 
-#include "converters/gguf_loops.h"
-#include "converters/gguf_planes.h"
+#include "converters/gguf/loops.h"
+#include "converters/gguf/planes.h"
 #include "tests/recode_checks.h"
 
 namespace ingot::test {

@@ -6,11 +6,11 @@
 #include <fstream>
 #include <functional>
 
-#include "converters/gguf_config.h"
-#include "converters/gguf_file.h"
-#include "converters/gguf_names.h"
-#include "converters/gguf_read.h"
-#include "converters/gguf_write.h"
+#include "converters/gguf/config.h"
+#include "converters/gguf/file.h"
+#include "converters/gguf/names.h"
+#include "converters/gguf/read.h"
+#include "converters/gguf/write.h"
 #include "converters/registry.h"
 #include "format/base/mapped_file.h"
 #include "format/base/output_file.h"

@@ -1,7 +1,7 @@
 // GPTQ checkpoints packed by GPTQModel (tests/golden/foreign/gptq, make.py beside them): values, packing, evidence, the way back.
 #include <functional>
 
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
 #include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"

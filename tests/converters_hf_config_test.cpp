@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "converters/hf_config.h"
-#include "converters/hf_model_card.h"
+#include "converters/hf/config.h"
+#include "converters/hf/model_card.h"
 #include "format/base/mapped_file.h"
 
 using namespace ingot;

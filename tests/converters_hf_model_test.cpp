@@ -8,11 +8,11 @@
 #include <map>
 #include <set>
 
-#include "converters/hf_directory.h"
+#include "converters/files/safetensors.h"
+#include "converters/hf/directory.h"
+#include "converters/hf/planes.h"
 #include "converters/hf_names.h"
-#include "converters/hf_planes.h"
 #include "converters/layout_rows.h"
-#include "converters/safetensors.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 #include "tests/temporary_directory.h"

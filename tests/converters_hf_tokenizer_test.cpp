@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "converters/hf_tokenizer.h"
+#include "converters/hf/tokenizer.h"
 #include "format/base/mapped_file.h"
 
 using namespace ingot;

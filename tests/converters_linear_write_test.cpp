@@ -1,5 +1,5 @@
 // Writing GPTQ and AWQ checkpoints: from each other and from themselves, compared with what the owning libraries packed.
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
 #include "format/base/json.h"
 #include "format/tensor/fingerprint.h"
 #include "tests/coded_checkpoints.h"

@@ -9,8 +9,8 @@
 #include <map>
 #include <set>
 
-#include "converters/gguf_blocks.h"
-#include "converters/gguf_planes.h"
+#include "converters/gguf/blocks.h"
+#include "converters/gguf/planes.h"
 #include "converters/registry.h"
 #include "recode_checks.h"
 #include "temporary_directory.h"

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <functional>
 
+#include "converters/files/safetensors.h"
 #include "converters/registry.h"
-#include "converters/safetensors.h"
 #include "converters/with_views.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/decode.h"

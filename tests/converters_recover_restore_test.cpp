@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "coded_checkpoints.h"
-#include "converters/recover.h"
+#include "converters/recover/recover.h"
 #include "converters/registry.h"
-#include "converters/rounded_values.h"
+#include "converters/requantize/rounded_values.h"
 #include "expect_error.h"
 #include "recode_checks.h"
 #include "recover_cases.h"

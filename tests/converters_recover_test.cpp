@@ -6,7 +6,7 @@
 #include <limits>
 #include <random>
 
-#include "converters/recover.h"
+#include "converters/recover/recover.h"
 #include "converters/registry.h"
 #include "expect_error.h"
 #include "format/tensor/fingerprint.h"

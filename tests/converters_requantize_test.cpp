@@ -7,10 +7,10 @@
 #include <map>
 #include <random>
 
-#include "converters/gguf_encode.h"
-#include "converters/recode.h"
-#include "converters/requantize_for.h"
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
+#include "converters/gguf/encode.h"
+#include "converters/recode/recode.h"
+#include "converters/requantize/by_library.h"
 #include "expect_error.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/decode.h"

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
 #include "format/base/json.h"
 #include "format/base/mapped_file.h"
 

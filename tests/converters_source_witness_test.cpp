@@ -1,8 +1,8 @@
 // What a writer read of its source stands for the source in the proof, and whatever is written differently is seen.
-#include "converters/source_witness.h"
+#include "converters/conversion/source_witness.h"
 
-#include "converters/equal_codes.h"
-#include "converters/proof.h"
+#include "converters/conversion/equal_codes.h"
+#include "converters/conversion/proof.h"
 #include "expect_error.h"
 #include "format/tensor/unit_fingerprint.h"
 #include "recode_checks.h"

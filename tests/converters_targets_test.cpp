@@ -7,8 +7,8 @@
 #include <fstream>
 
 #include "converters/dropped_tensors.h"
+#include "converters/files/safetensors.h"
 #include "converters/option_error.h"
-#include "converters/safetensors.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/fingerprint.h"
 #include "tests/coded_checkpoints.h"

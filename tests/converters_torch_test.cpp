@@ -6,11 +6,11 @@
 #include <memory>
 #include <random>
 
-#include "converters/hf_directory.h"
-#include "converters/hf_planes.h"
+#include "converters/files/torch_file.h"
+#include "converters/files/torch_objects.h"
+#include "converters/hf/directory.h"
+#include "converters/hf/planes.h"
 #include "converters/registry.h"
-#include "converters/torch_file.h"
-#include "converters/torch_objects.h"
 #include "tests/coded_checkpoints.h"
 #include "tests/counted_memory.h"
 #include "tests/expect_error.h"

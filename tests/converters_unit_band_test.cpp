@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <random>
 
-#include "converters/row_planes.h"
-#include "converters/unit_band.h"
+#include "converters/conversion/work_time.h"
+#include "converters/hf/unit_band.h"
+#include "converters/layouts/row_planes.h"
 #include "converters/with_views.h"
-#include "converters/work_time.h"
 #include "tests/skip.h"
 #include "tests/streamed_planes.h"
 #include "tests/temporary_directory.h"

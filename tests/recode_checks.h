@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "converters/recode.h"
+#include "converters/recode/recode.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
 #include "tensor_oracle.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
 #include "format/base/mapped_file.h"
 #include "format/tensor/float_codes.h"
 #include "format/tensor/tensor.h"

@@ -7,7 +7,7 @@
 
 #include "converters/registry.h"
 #include "runtime/runtime.h"
-#include "runtime/unicode.h"
+#include "runtime/tokenizer/unicode.h"
 #include "tests/expect_error.h"
 #include "tests/runtime_fixtures.h"
 #include "tests/skip.h"

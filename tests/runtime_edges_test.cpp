@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "converters/hf_tokenizer.h"
+#include "converters/hf/tokenizer.h"
 #include "converters/registry.h"
 #include "runtime/runtime.h"
 #include "tests/runtime_fixtures.h"

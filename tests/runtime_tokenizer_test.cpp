@@ -4,13 +4,13 @@
 
 #include <random>
 
-#include "converters/hf_tokenizer.h"
+#include "converters/hf/tokenizer.h"
 #include "converters/registry.h"
 #include "format/base/utf8.h"
-#include "runtime/pre_tokenizer.h"
 #include "runtime/runtime.h"
-#include "runtime/unicode.h"
-#include "runtime/word_cuts.h"
+#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/tokenizer/unicode.h"
+#include "runtime/tokenizer/word_cuts.h"
 #include "tests/expect_error.h"
 #include "tests/runtime_fixtures.h"
 #include "tests/skip.h"

@@ -8,7 +8,7 @@
 #include "format/base/error.h"
 #include "format/base/utf8.h"
 #include "runtime/jinja/interpreter.h"
-#include "runtime/unicode.h"
+#include "runtime/tokenizer/unicode.h"
 
 namespace ingot::runtime::jinja {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "format/base/error.h"
-#include "runtime/unicode.h"
+#include "runtime/tokenizer/unicode.h"
 
 namespace ingot::runtime::jinja {
 namespace {

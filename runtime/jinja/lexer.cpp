@@ -3,7 +3,7 @@
 #include <cctype>
 
 #include "runtime/jinja/syntax.h"
-#include "runtime/unicode.h"
+#include "runtime/tokenizer/unicode.h"
 
 namespace ingot::runtime::jinja {
 namespace {

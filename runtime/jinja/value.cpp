@@ -6,7 +6,7 @@
 
 #include "format/base/error.h"
 #include "format/base/utf8.h"
-#include "runtime/unicode.h"
+#include "runtime/tokenizer/unicode.h"
 
 namespace ingot::runtime::jinja {
 namespace {

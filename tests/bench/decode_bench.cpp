@@ -3,8 +3,8 @@
 #include <cstring>
 #include <random>
 
-#include "converters/gguf_blocks.h"
-#include "converters/gguf_planes.h"
+#include "converters/gguf/blocks.h"
+#include "converters/gguf/planes.h"
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <random>
 
-#include "converters/recode.h"
+#include "converters/recode/recode.h"
 #include "tests/bench/bench.h"
 
 namespace {

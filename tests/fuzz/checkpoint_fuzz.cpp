@@ -7,8 +7,8 @@
 #include <map>
 
 #include "checkpoint_input.h"
+#include "converters/files/safetensors.h"
 #include "converters/registry.h"
-#include "converters/safetensors.h"
 #include "format/tensor/fingerprint.h"
 #include "fuzz_directory.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "converters/gguf_read.h"
+#include "converters/gguf/read.h"
 #include "format/tensor/decode.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,5 +1,5 @@
 // Fuzz target: any lines as the journal of a conversion give an Error or records. Each line gets the hash that makes it count.
-#include "converters/journal.h"
+#include "converters/conversion/journal.h"
 #include "fuzz_directory.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -4,9 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "converters/hf_config.h"
-#include "converters/hf_tokenizer.h"
-#include "converters/safetensors.h"
+#include "converters/files/safetensors.h"
+#include "converters/hf/config.h"
+#include "converters/hf/tokenizer.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "converters/gguf_read.h"
+#include "converters/gguf/read.h"
 #include "format/base/byte_reader.h"
 #include "format/tensor/fingerprint.h"
 #include "fuzz_directory.h"

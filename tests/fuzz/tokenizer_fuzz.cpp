@@ -1,7 +1,7 @@
 // Fuzz target: any bytes as tokenizer.json or tokenizer.model give an Error or a tokenizer that turns text into tokens and back.
 #include <array>
 
-#include "converters/hf_tokenizer.h"
+#include "converters/hf/tokenizer.h"
 #include "runtime/runtime.h"
 
 namespace {

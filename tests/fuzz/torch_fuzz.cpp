@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "converters/torch_file.h"
-#include "converters/torch_state.h"
+#include "converters/files/torch_file.h"
+#include "converters/files/torch_state.h"
 
 namespace {
 
