@@ -13,9 +13,6 @@ namespace {
 // Uncompressed chunks are written from where they lie, so much may be queued; compressed ones need output buffers.
 constexpr std::uint64_t kRawQueueBytes = std::uint64_t{128} << 20;
 constexpr std::uint64_t kZstdQueueBytes = std::uint64_t{24} << 20;
-// What is written in one piece from one multiple of this to the next, Linux keeps in one large page where the file system
-// can: a page of a mapping for 2 MiB instead of 512, and as much less to do when it is first read.
-constexpr std::uint64_t kLargePage = std::uint64_t{2} << 20;
 
 }  // namespace
 
@@ -88,62 +85,40 @@ void BlobWriter::encode(std::size_t job_number, int worker) {
   row.hash = hash128(job.stored);
   if (job.task != nullptr) (*job.task)(job.chunk, worker);
   if (source_hashes_ != nullptr) source_hashes_->saw(job.raw);
-  if (blob.is_placed && !is_compressing()) write_soon(job);
+  if (blob.is_placed && !is_compressing()) {
+    job.offset = blob.blob.offset + job.chunk * kChunkBytes;
+    write_soon(job);
+  }
   meter_.add(job.raw.size());
 }
 
-/// Chunks side by side in memory and in the file are written together, from large page to large page.
-void BlobWriter::cut_into_pieces() {
-  pieces_.clear();
-  for (Job& job : jobs_) {
-    job.offset = blobs_[job.blob].blob.offset + job.chunk * kChunkBytes;
-    std::uint64_t offset = job.offset;
-    for (Bytes rest = job.raw; !rest.empty();) {
-      const Piece* const last = pieces_.empty() ? nullptr : &pieces_.back();
-      const bool goes_on = last != nullptr && offset % kLargePage != 0 && last->offset + last->bytes.size() == offset &&
-                           last->bytes.data() + last->bytes.size() == rest.data();
-      if (!goes_on) pieces_.push_back({offset, rest.first(0), 0});
-      Piece& piece = pieces_.back();
-      if (offset == job.offset) job.first_piece = pieces_.size() - 1;
-      const std::uint64_t count = std::min<std::uint64_t>(rest.size(), kLargePage - offset % kLargePage);
-      piece.bytes = Bytes(piece.bytes.data(), piece.bytes.size() + count);
-      ++piece.missing_jobs;
-      offset += count;
-      rest = rest.subspan(count);
-    }
-    job.end_piece = pieces_.size();
-  }
-}
-
-/// The kernel lets one thread at a time write to a file. Whoever finds another thread writing leaves what is complete to
-/// it and goes on with the next chunk, unless too much waits to be still in the cache.
+/// The kernel lets one thread at a time write to a file. Whoever finds another thread writing leaves the chunk to it and goes on
+/// with the next one, unless too many wait to be still in the cache.
 void BlobWriter::write_soon(const Job& job) {
-  constexpr std::size_t kMaxWaiting = 4;
+  constexpr std::size_t kMaxWaiting = 8;
   std::size_t waiting = 0;
   {
-    const std::lock_guard lock(pieces_mutex_);
-    for (std::size_t i = job.first_piece; i < job.end_piece; ++i)
-      if (--pieces_[i].missing_jobs == 0) complete_.push_back(&pieces_[i]);
-    waiting = complete_.size();
+    const std::lock_guard lock(encoded_mutex_);
+    encoded_.push_back(&job);
+    waiting = encoded_.size();
   }
-  if (waiting == 0) return;
   std::unique_lock writing(writing_mutex_, std::defer_lock);
   if (waiting > kMaxWaiting) writing.lock();
   while (writing.owns_lock() || writing.try_lock()) {
-    while (const Piece* next = take_complete()) write_at(next->offset, next->bytes);
+    while (const Job* next = take_encoded()) write_at(next->offset, next->stored);
     writing.unlock();
     // What came between the last look and unlock() would be left to nobody.
-    const std::lock_guard lock(pieces_mutex_);
-    if (complete_.empty()) return;
+    const std::lock_guard lock(encoded_mutex_);
+    if (encoded_.empty()) return;
   }
 }
 
-const BlobWriter::Piece* BlobWriter::take_complete() {
-  const std::lock_guard lock(pieces_mutex_);
-  if (complete_.empty()) return nullptr;
-  const Piece* const piece = complete_.front();
-  complete_.pop_front();
-  return piece;
+const BlobWriter::Job* BlobWriter::take_encoded() {
+  const std::lock_guard lock(encoded_mutex_);
+  if (encoded_.empty()) return nullptr;
+  const Job* const job = encoded_.front();
+  encoded_.pop_front();
+  return job;
 }
 
 void BlobWriter::place_jobs_of_blob(std::size_t begin, std::size_t end) {
@@ -184,10 +159,7 @@ void BlobWriter::place_jobs() {
 }
 
 void BlobWriter::flush() {
-  if (is_compressing())
-    outputs_.resize(std::max(outputs_.size(), jobs_.size()));
-  else
-    cut_into_pieces();
+  if (is_compressing()) outputs_.resize(std::max(outputs_.size(), jobs_.size()));
   parallel_for(jobs_.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int worker) {
     for (std::uint64_t i = begin; i < end; ++i) encode(i, worker);
   });

@@ -80,21 +80,13 @@ class BlobWriter {
     Bytes stored;              // raw, or a view of its output buffer
     std::uint64_t offset = 0;  // from file start
     bool is_placed = false;
-    std::size_t first_piece = 0, end_piece = 0;  // that hold its bytes, unless compressing
-  };
-  /// What is written at once.
-  struct Piece {
-    std::uint64_t offset = 0;  // from file start
-    Bytes bytes;
-    std::size_t missing_jobs = 0;
   };
 
   [[nodiscard]] bool fits(const std::vector<KeptBlob>& kept) const;
   void place(OpenBlob& blob, std::uint64_t stored_bytes);
   void encode(std::size_t job_number, int worker);
-  void cut_into_pieces();
   void write_soon(const Job& job);
-  [[nodiscard]] const Piece* take_complete();  // null: none
+  [[nodiscard]] const Job* take_encoded();  // null: none
   void place_jobs();
   /// Jobs [begin, end) are those of one blob.
   void place_jobs_of_blob(std::size_t begin, std::size_t end);
@@ -109,9 +101,8 @@ class BlobWriter {
   std::vector<ChunkRow> rows_;
   std::vector<Job> jobs_;
   std::uint64_t queued_bytes_ = 0;
-  std::vector<Piece> pieces_;
-  std::deque<const Piece*> complete_;  // to be written
-  std::mutex pieces_mutex_, writing_mutex_;
+  std::deque<const Job*> encoded_;  // their chunks are to be written
+  std::mutex encoded_mutex_, writing_mutex_;
   std::vector<std::vector<std::byte>> outputs_;        // by job
   std::vector<std::optional<ChunkEncoder>> encoders_;  // by worker
   std::vector<std::byte> pending_;  // stored bytes of a blob that is too small so far to know its alignment
