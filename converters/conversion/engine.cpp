@@ -196,9 +196,11 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options, con
   return result;
 }
 
-/// Layouts that keep the source take its values themselves; files of it that go while it is converted are proven then.
-bool watches_source(const ConvertOptions& options) {
-  return options.prove && !options.write.part && !options.delete_source && !target_layout(options).keeps_source;
+/// Layouts that keep the source take its values themselves; files of it that go while it is converted are proven then;
+/// what stays in its layout may be moved as it is by a writer that knows the planes of its own reader.
+bool watches_source(const tensor::Model& model, const ConvertOptions& options) {
+  return options.prove && !options.write.part && !options.delete_source && options.to != model.layout &&
+         !target_layout(options).keeps_source;
 }
 
 /// Files that belong to the model that --force replaces, whatever the new one is made of.
@@ -344,7 +346,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
   if (staging == nullptr) Staging::require_place(output, options.overwrite);
   const Clock::time_point start = Clock::now();
   Planned planned;
-  if (watches_source(options)) planned.witness = SourceWitness::of(model);
+  if (watches_source(model, options)) planned.witness = SourceWitness::of(model);
   report.forecast = forecast(model, options, output, planned);
   report.witness = planned.witness;
   report.rearranged = planned.rearranged;

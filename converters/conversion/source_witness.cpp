@@ -7,6 +7,7 @@
 #include <string>
 
 #include "converters/conversion/code_hashes.h"
+#include "converters/conversion/source_removal.h"
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
 #include "format/tensor/packing.h"
@@ -30,7 +31,8 @@ struct Watch {
 };
 
 bool is_watched(const Tensor& tensor) {
-  if (tensor.fingerprint || tensor.planes == nullptr || !UnitFingerprint::takes(tensor)) return false;
+  if (tensor.fingerprint || tensor.planes == nullptr || is_removed(tensor) || !UnitFingerprint::takes(tensor))
+    return false;
   return !tensor.planes->view(0);
 }
 

@@ -6,6 +6,7 @@
 
 #include "format/base/error.h"
 #include "format/base/json.h"
+#include "format/base/utf8.h"
 
 namespace ingot::convert {
 namespace {
@@ -49,7 +50,7 @@ std::string_view trimmed(std::string_view text) {
 
 /// The text of a value in double quotes (which YAML has from JSON) or without any; nothing for another kind of value.
 std::optional<std::string> text_of(std::string_view value) {
-  if (value.empty() || value.size() > kMostText) return std::nullopt;
+  if (value.empty() || value.size() > kMostText || !is_utf8(value)) return std::nullopt;
   if (value.front() == '"') {
     try {
       return parse_json(value, kModelCardFile).as_string(kModelCardFile);
@@ -71,7 +72,7 @@ std::string write_model_card(const tensor::Model& model) {
   std::string head;
   for (const Word& word : kWords) {
     const auto found = model.metadata.find(std::string(word.metadata));
-    if (found == model.metadata.end() || found->second.empty()) continue;
+    if (found == model.metadata.end() || found->second.empty() || found->second.size() > kMostText) continue;
     head += std::string(word.card) + ": " + canonical_json(Json(found->second)) + "\n";
   }
   if (head.empty()) return head;
