@@ -152,7 +152,8 @@ TEST_CASE("model_cards_of_others_are_read_as_far_as_they_are_plain") {
   model.metadata["general.author"] = "known";
   read_model_card(
       "---\r\nlicense: apache-2.0\r\nauthor: other\nlanguage: en\n  name: nested\ndescription: >\n  folded\n"
-      "version: [1]\nurl: https://example.org/a\nfinetune: null\nbasename: \"open\norganization: a: b\nversion: 1\xE9\n---\nname: "
+      "version: [1]\nurl: https://example.org/a\nfinetune: null\nbasename: \"open\norganization: a: b\nversion: "
+      "1\xE9\n---\nname: "
       "below\n",
       model);
   const std::map<std::string, std::string> expected = {
