@@ -13,9 +13,8 @@ using namespace ingot::convert;
 
 namespace {
 
-Json load_configs() {
-  const std::string path = std::string(INGOT_TEST_DATA) + "/golden/foreign/hf/configs.json";
-  return parse_json(read_text_file(path, 1 << 24), "configs.json");
+Json load(const std::string& file) {
+  return parse_json(read_text_file(std::string(INGOT_TEST_DATA) + "/golden/foreign/hf/" + file, 1 << 24), file);
 }
 
 std::vector<bool> flags(const Json& json) {
@@ -79,7 +78,7 @@ std::optional<ErrorKind> kind_of(const std::string& text) {
 }  // namespace
 
 TEST_CASE("hf_config_reads_what_transformers_reads") {
-  const Json rows = load_configs();
+  const Json rows = load("configs.json");
   CHECK(rows.as_array("rows").size() >= 36);
   for (const Json& row : rows.as_array("rows")) {
     const std::string name = row.at("name", "row").as_string("name");
@@ -88,7 +87,7 @@ TEST_CASE("hf_config_reads_what_transformers_reads") {
 }
 
 TEST_CASE("hf_config_survives_writing_and_reading") {
-  const Json rows = load_configs();
+  const Json rows = load("configs.json");
   for (const Json& row : rows.as_array("rows")) {
     const std::string name = row.at("name", "row").as_string("name");
     INFO(name);
@@ -145,6 +144,36 @@ TEST_CASE("model_cards_carry_the_names_and_the_licence") {
   read_model_card(card, home);
   model.metadata.erase("general.type");  // no word of a card
   CHECK(home.metadata == model.metadata);
+}
+
+/// Of what tests/golden/foreign/hf/model_cards/make_cards.py made with PyYAML.
+TEST_CASE("model_cards_are_read_as_yaml_or_passed_over_and_written_as_yaml") {
+  const Json expected = load("model_cards/expected.json");
+  int names = 0, licences = 0;
+  for (const Json& one : expected.at("read", "").as_array("")) {
+    const std::string card = one.at("card", "").as_string("");
+    CAPTURE(card);
+    const Json& facts = one.at("facts", "");
+    tensor::Model model;
+    read_model_card(card, model);
+    for (const auto& [key, word] : {std::pair{"general.name", "name"}, {"general.license", "license"}}) {
+      const auto found = model.metadata.find(key);
+      if (found == model.metadata.end()) continue;
+      REQUIRE(facts.find(word) != nullptr);
+      CHECK(found->second == facts.find(word)->as_string(""));
+      ++(std::string(word) == "name" ? names : licences);
+    }
+  }
+  CHECK(names == 12);  // not those that go on, are folded, have comments, anchors or tags
+  CHECK(licences == 4);
+  for (const Json& one : expected.at("written", "").as_array("")) {
+    tensor::Model model, home;
+    model.metadata["general.name"] = one.at("name", "").as_string("");
+    const std::string card = write_model_card(model);
+    CHECK(card == one.at("card", "").as_string(""));
+    read_model_card(card, home);
+    CHECK(home.metadata == model.metadata);
+  }
 }
 
 TEST_CASE("model_cards_of_others_are_read_as_far_as_they_are_plain") {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "format/base/error.h"
 #include "format/base/json.h"
@@ -30,8 +31,9 @@ constexpr Word kWords[] = {{"name", "general.name"},
                            {"uuid", "general.source.uuid"},
                            {"repo_url", "general.source.repo_url"}};
 constexpr std::string_view kFence = "---";
-constexpr std::size_t kMostLines = 1000;  // of a head
-constexpr std::size_t kMostText = 4096;   // bytes of a fact
+constexpr std::size_t kMostLines = 1000;                // of a head
+constexpr std::size_t kMostText = 4096;                 // bytes of a fact
+constexpr std::size_t kMostQuoted = 6 * kMostText + 2;  // as "\u0000" takes six bytes
 
 /// The next line without its end, taken from `text`.
 std::string_view take_line(std::string_view& text) {
@@ -48,22 +50,61 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(' ') - begin + 1);
 }
 
+std::optional<std::string> text_in_quotes(std::string_view value) {
+  try {
+    std::string text = parse_json(value, kModelCardFile).as_string(kModelCardFile);
+    if (text.size() <= kMostText) return text;
+  } catch (const Error&) {  // nothing that we take
+  }
+  return std::nullopt;
+}
+
 /// The text of a value in double quotes (which YAML has from JSON) or without any; nothing for another kind of value.
 std::optional<std::string> text_of(std::string_view value) {
-  if (value.empty() || value.size() > kMostText || !is_utf8(value)) return std::nullopt;
-  if (value.front() == '"') {
-    try {
-      return parse_json(value, kModelCardFile).as_string(kModelCardFile);
-    } catch (const Error&) {
-      return std::nullopt;
-    }
-  }
+  if (value.empty() || value.size() > kMostQuoted || !is_utf8(value)) return std::nullopt;
+  if (value.front() == '"') return text_in_quotes(value);
   constexpr std::string_view kMeansMore = "[]{}'|>&*!%@`#,?~";
-  const bool is_plain = kMeansMore.find(value.front()) == std::string_view::npos && !value.starts_with("- ") &&
-                        value.find(": ") == std::string_view::npos && value.find(" #") == std::string_view::npos;
+  const bool is_plain = value.size() <= kMostText && kMeansMore.find(value.front()) == std::string_view::npos &&
+                        !value.starts_with("- ") && !value.ends_with(':') &&
+                        value.find(": ") == std::string_view::npos && value.find(" #") == std::string_view::npos &&
+                        value.find('\t') == std::string_view::npos;
   constexpr std::string_view kNothing[] = {"null", "Null", "NULL"};
   if (!is_plain || std::ranges::find(kNothing, value) != std::end(kNothing)) return std::nullopt;
   return std::string(value);
+}
+
+/// Does the value before `text` go on, as one does in YAML whose next lines are indented? Empty lines may lie between.
+bool goes_on(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of("\r\n");
+  return begin != std::string_view::npos && (text[begin] == ' ' || text[begin] == '\t');
+}
+
+/// JSON whose text YAML reads alike: with escapes for what counts there as no character or as the end of a line.
+std::string in_quotes(const std::string& text) {
+  constexpr std::pair<std::string_view, std::string_view> kLines[] = {{"\xE2\x80\xA8", "\\u2028"},
+                                                                      {"\xE2\x80\xA9", "\\u2029"},
+                                                                      {"\xEF\xBF\xBE", "\\ufffe"},
+                                                                      {"\xEF\xBF\xBF", "\\uffff"},
+                                                                      {"\x7F", "\\u007f"}};
+  const std::string json = canonical_json(Json(text));
+  std::string quoted;
+  for (std::size_t at = 0; at < json.size();) {
+    const std::string_view rest = std::string_view(json).substr(at);
+    const auto other = std::ranges::find_if(kLines, [&](const auto& line) { return rest.starts_with(line.first); });
+    const bool is_control = rest.size() > 1 && rest[0] == '\xC2' && static_cast<unsigned char>(rest[1]) < 0xA0;
+    if (other != std::end(kLines)) {
+      quoted += other->second;
+      at += other->first.size();
+    } else if (is_control) {  // U+0080 to U+009F
+      constexpr char kDigits[] = "0123456789abcdef";
+      const auto low = static_cast<unsigned char>(rest[1]);
+      quoted += std::string("\\u00") + kDigits[low >> 4] + kDigits[low & 15];
+      at += 2;
+    } else {
+      quoted += json[at++];
+    }
+  }
+  return quoted;
 }
 
 }  // namespace
@@ -73,7 +114,7 @@ std::string write_model_card(const tensor::Model& model) {
   for (const Word& word : kWords) {
     const auto found = model.metadata.find(std::string(word.metadata));
     if (found == model.metadata.end() || found->second.empty() || found->second.size() > kMostText) continue;
-    head += std::string(word.card) + ": " + canonical_json(Json(found->second)) + "\n";
+    head += std::string(word.card) + ": " + in_quotes(found->second) + "\n";
   }
   if (head.empty()) return head;
   return std::string(kFence) + "\n" + head + std::string(kFence) + "\n";
@@ -86,7 +127,7 @@ void read_model_card(std::string_view card, tensor::Model& model) {
     const std::string_view line = take_line(card);
     if (line == kFence) return model.metadata.merge(facts);  // which keeps what is there
     const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) continue;
+    if (colon == std::string_view::npos || goes_on(card)) continue;
     const auto word = std::ranges::find(kWords, line.substr(0, colon), &Word::card);
     if (word == std::end(kWords)) continue;
     if (auto text = text_of(trimmed(line.substr(colon + 1)))) facts.emplace(word->metadata, std::move(*text));
