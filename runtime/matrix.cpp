@@ -146,12 +146,23 @@ kernels::FloatRows Matrix::stored_rows(std::uint64_t first) const noexcept {
   return {static_cast<const std::byte*>(elements_) + bytes, type, cols_, 0};
 }
 
+bool Matrix::reads_packed(std::uint64_t vectors) const noexcept {
+  switch (form_) {
+    case Form::f16_rows:
+    case Form::bf16_rows: return vectors >= kManyOfHalves;
+    case Form::affine_tiles: return vectors > 1;
+    case Form::f32_rows:
+    case Form::decoded: return vectors >= kManyVectors;
+  }
+  return false;
+}
+
 void Matrix::multiply_block(std::uint64_t block, const FloatInputs& inputs, float* out, std::uint64_t out_stride,
                             Scratch& scratch) const {
   const std::uint64_t first = block * kBlockRows, rows = rows_in(block);
   if (form_ == Form::affine_tiles) return multiply_affine(block, inputs, out, out_stride, scratch);
   const float* weights = float_rows(block, scratch);
-  if (inputs.vectors < kManyVectors)
+  if (inputs.packed == nullptr)
     return kernels_->rows_dot(weights, cols_, rows, inputs.x, inputs.stride, inputs.vectors, cols_, out + first,
                               out_stride);
   kernels_->floats.multiply_rows({weights, kernels::FloatType::f32, cols_, rows}, inputs.packed, inputs.vectors, cols_,
@@ -162,14 +173,14 @@ void Matrix::multiply_floats(std::uint64_t block, std::uint64_t count, const Flo
                              std::uint64_t out_stride, Scratch& scratch) const {
   const bool halves = form_ == Form::f16_rows || form_ == Form::bf16_rows, stored = halves || form_ == Form::f32_rows;
   const std::uint64_t end = (block + count - 1) * kBlockRows + rows_in(block + count - 1);
-  if (halves && inputs.vectors < kManyOfHalves) {
+  if (halves && inputs.packed == nullptr) {
     const std::uint64_t first = block * kBlockRows;
     const auto* weights = static_cast<const std::uint16_t*>(elements_) + first * cols_;
     const auto products = form_ == Form::f16_rows ? kernels_->rows_f16 : kernels_->rows_bf16;
     return products(weights, cols_, end - first, inputs.x, inputs.stride, inputs.vectors, cols_, out + first,
                     out_stride);
   }
-  if (!stored || inputs.vectors < kManyVectors) {
+  if (!stored || inputs.packed == nullptr) {
     for (std::uint64_t at = block; at < block + count; ++at) multiply_block(at, inputs, out, out_stride, scratch);
     return;
   }
@@ -262,7 +273,8 @@ struct Region {
         weights.multiply_codes(at, ceil_div(end - at, apart), apart, inputs, vectors, product.out, product.out_stride,
                                mine);
     } else {
-      const float* const packed = scratch[0].packed.find(product.x, product.x_stride, weights.cols());
+      const float* const packed =
+          weights.reads_packed(vectors) ? scratch[0].packed.find(product.x, product.x_stride, weights.cols()) : nullptr;
       weights.multiply_floats(begin, end - begin, {product.x, product.x_stride, packed, vectors}, product.out,
                               product.out_stride, mine);
     }
@@ -286,7 +298,7 @@ void multiply(std::span<const Product> products, std::uint64_t vectors, std::vec
     blocks += product.weights->blocks();
     if (const auto& layout = product.weights->integer_layout()) {
       inputs.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols(), *layout);
-    } else if (vectors > 1) {
+    } else if (product.weights->reads_packed(vectors)) {
       scratch[0].packed.add(product.weights->kernels(), product.x, product.x_stride, vectors, product.weights->cols());
     }
   }

@@ -37,7 +37,7 @@ struct Scratch {
 struct FloatInputs {
   const float* x;
   std::uint64_t stride;
-  const float* packed;  // by the matrix's kernels; needed for more than one vector
+  const float* packed;  // by the matrix's kernels, where reads_packed(vectors); else null
   std::uint64_t vectors;
 };
 
@@ -68,6 +68,9 @@ class Matrix {
   [[nodiscard]] const kernels::KernelTable& kernels() const noexcept { return *kernels_; }
   /// How inputs are rounded for multiply_codes(); null: only multiply_floats() can be used.
   [[nodiscard]] const std::optional<kernels::IntegerLayout>& integer_layout() const noexcept { return integer_; }
+
+  /// Are so many vectors read in the kernels' own order by multiply_floats()?
+  [[nodiscard]] bool reads_packed(std::uint64_t vectors) const noexcept;
 
   /// Grows `scratch` to what this matrix needs.
   void reserve(Scratch& scratch) const;
@@ -118,7 +121,8 @@ struct Product {
   std::uint64_t out_stride;
   const float* bias;  // null: none
 };
-/// Computes all products in one parallel region. No allocation. `scratch` has one entry per worker.
+/// Computes all products in one parallel region, after one for each input that has to be rounded or packed. Allocates
+/// only where inputs are larger than any before. `scratch` has one entry per worker.
 void multiply(std::span<const Product> products, std::uint64_t vectors, std::vector<Scratch>& scratch);
 
 }  // namespace ingot::runtime

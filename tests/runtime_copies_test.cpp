@@ -7,9 +7,11 @@
 #include <memory>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "format/base/parallel.h"
+#include "format/tensor/bulk.h"
 #include "format/tensor/decode.h"
 #include "kernels/kernel_table.h"
 #include "runtime/matrix.h"
@@ -45,14 +47,16 @@ bool holds(const PackedInputs& inputs, const float* x, std::uint64_t stride, std
   return packed != nullptr && std::ranges::equal(expected, std::span(packed, expected.size()));
 }
 
-tensor::Tensor plain_matrix(std::uint64_t rows, std::uint64_t cols) {
+tensor::Tensor plain_matrix(std::uint64_t rows, std::uint64_t cols, DType type = DType::f32) {
   tensor::Tensor result;
   result.name = "w";
   result.shape = {rows, cols};
-  result.scheme = tensor::Scheme::plain(DType::f32);
+  result.scheme = tensor::Scheme::plain(type);
   result.packing = tensor::canonical_packing(result.shape, result.scheme);
-  std::vector<float> numbers = counted(rows * cols);
-  const auto bytes = std::as_bytes(std::span(numbers));
+  const std::vector<float> numbers = counted(rows * cols);
+  std::vector<std::uint16_t> halves(numbers.size());
+  if (type == DType::bf16) tensor::bulk().f32_to_bf16(numbers.data(), halves.data(), halves.size());
+  const auto bytes = type == DType::f32 ? std::as_bytes(std::span(numbers)) : std::as_bytes(std::span(halves));
   result.planes = tensor::planes_in_memory({{bytes.begin(), bytes.end()}}, result.shape, result.scheme, result.packing);
   return result;
 }
@@ -136,6 +140,29 @@ TEST_CASE("packed inputs are made once, and forgotten") {
   CHECK(inputs.find(other.data(), 1024, 1024) == packed);  // the memory is used again
   CHECK(holds(inputs, other.data(), 1024, 4, 1024));
   CHECK(inputs.find(x.data(), 1024, 1024) == nullptr);
+}
+
+TEST_CASE("inputs are packed for products that read them so, and for no others") {
+  constexpr std::uint64_t kCols = 64, kRows = 40;
+  const std::vector<float> x = counted(20 * kCols);
+  std::vector<runtime::Scratch> scratch(static_cast<std::size_t>(ingot::thread_count()));
+  for (const auto& [type, fewest] :
+       {std::pair{DType::f32, std::uint64_t{4}}, std::pair{DType::bf16, std::uint64_t{17}}}) {
+    const runtime::Matrix matrix(plain_matrix(kRows, kCols, type), runtime::Matrix::RowOrder::logical,
+                                 runtime::Numerics::exact);
+    for (runtime::Scratch& one : scratch) matrix.reserve(one);
+    for (const std::uint64_t vectors : {1, 3, 4, 16, 17, 20}) {
+      CAPTURE(vectors);
+      std::vector<float> together(vectors * kRows), alone(kRows);
+      const runtime::Product all = {&matrix, x.data(), kCols, together.data(), kRows, nullptr};
+      runtime::multiply({&all, 1}, vectors, scratch);
+      CHECK((scratch[0].packed.find(x.data(), kCols, kCols) != nullptr) == (vectors >= fewest));
+      const runtime::Product last = {&matrix, x.data() + (vectors - 1) * kCols, kCols, alone.data(), kRows, nullptr};
+      runtime::multiply({&last, 1}, 1, scratch);
+      for (std::uint64_t row = 0; row < kRows; ++row)
+        CHECK(together[(vectors - 1) * kRows + row] == doctest::Approx(alone[row]).epsilon(kCols * 0x1p-24));
+    }
+  }
 }
 
 TEST_CASE("weights of other widths read their own part of the same inputs") {

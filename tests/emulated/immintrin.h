@@ -197,6 +197,10 @@ inline void demand(bool met) noexcept {
 inline void load_config(const void* memory) noexcept {
   const auto* const bytes = static_cast<const std::uint8_t*>(memory);
   demand(bytes[0] == 1 && bytes[1] == 0);
+  const auto are_zero = [&](std::size_t begin, std::size_t end) {
+    return std::all_of(bytes + begin, bytes + end, [](std::uint8_t byte) { return byte == 0; });
+  };
+  demand(are_zero(2, 16) && are_zero(32, 48) && are_zero(56, 64));  // reserved, and of tiles 8 to 15
   tiles.palette = bytes[0];
   for (std::size_t t = 0; t < 8; ++t) {
     std::memcpy(&tiles.row_bytes[t], bytes + 16 + 2 * t, 2);
@@ -246,12 +250,15 @@ void multiply_bytes(std::size_t c, std::size_t a, std::size_t b) noexcept {
   }
 }
 
-inline float widened(std::uint16_t brain) noexcept {
-  const float value = std::bit_cast<float>(std::uint32_t{brain} << 16);
+inline float flushed(float value) noexcept {
   return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0F, value) : value;
 }
+inline float widened(std::uint16_t brain) noexcept {
+  return flushed(std::bit_cast<float>(std::uint32_t{brain} << 16));
+}
 
-/// The same of pairs of bfloat16 numbers: all first ones and all second ones are added up, then both and C.
+/// The same of pairs of bfloat16 numbers: all first ones and all second ones are added up, then both and C. Every
+/// operation takes and gives zeros for subnormal numbers, whatever the control register says.
 inline void multiply_brains(std::size_t c, std::size_t a, std::size_t b) noexcept {
   check_product(c, a, b);
   for (std::size_t m = 0; m < tiles.rows[c]; ++m) {
@@ -262,12 +269,12 @@ inline void multiply_brains(std::size_t c, std::size_t a, std::size_t b) noexcep
           std::uint16_t x, y;
           std::memcpy(&x, tiles.of[a][m] + 4 * k + 2 * i, 2);
           std::memcpy(&y, tiles.of[b][k] + 4 * n + 2 * i, 2);
-          sums[i] = std::fma(widened(x), widened(y), sums[i]);
+          sums[i] = flushed(std::fma(widened(x), widened(y), sums[i]));
         }
       }
       float total;
       std::memcpy(&total, tiles.of[c][m] + 4 * n, 4);
-      total += sums[0] + sums[1];
+      total = flushed(flushed(total) + flushed(sums[0] + sums[1]));
       std::memcpy(tiles.of[c][m] + 4 * n, &total, 4);
     }
   }
