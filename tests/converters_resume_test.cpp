@@ -15,6 +15,8 @@
 #include "converters/registry.h"
 #include "counted_memory.h"
 #include "expect_error.h"
+#include "format/tensor/fingerprint.h"
+#include "gptq_source.h"
 #include "layer_of_floats.h"
 #include "skip.h"
 #include "small_disk.h"
@@ -58,6 +60,10 @@ std::vector<Case> cases() {
   all.push_back({"gguf split", float_model(), options_to("gguf", 40000), "out.gguf"});
   all.push_back({"hf sharded", float_model(), options_to("hf", 40000), "out"});
   all.push_back({"gptq", convert::read_model(gptq), options_to("gptq"), "out"});
+  // What the writer reads is the source's side of the proof, but for the tensors that were kept.
+  static const test::GptqSource source;
+  for (const char* layout : {"awq", "mlx"})
+    all.push_back({std::string("gptq to ") + layout, source.model(), options_to(layout), "out"});
   return all;
 }
 
@@ -104,6 +110,12 @@ convert::ConversionReport resumed(const Case& one, const fs::path& directory) {
   return convert::convert(one.model, directory / one.output, options);
 }
 
+Hash128 fingerprint_of(const tensor::Model& model) {
+  std::vector<Hash128> of_tensors;
+  for (const tensor::Tensor& tensor : model.tensors) of_tensors.push_back(tensor::fingerprint(tensor));
+  return tensor::model_fingerprint(model, of_tensors);
+}
+
 fs::path place(const fs::path& directory, const Case& one) { return directory / ("." + one.output + ".partial"); }
 
 }  // namespace
@@ -120,6 +132,7 @@ TEST_CASE("a_conversion_killed_at_any_moment_and_resumed_gives_the_same_bytes") 
         one, whole.path(), [&] { ++steps; }, false);
     const Files expected = files_in(whole.path());
     REQUIRE(steps > 5);
+    const Hash128 fingerprint = fingerprint_of(one.model);
     int killed = 0, kept = 0;
     for (int moment = 0; moment < kMoments; ++moment) {
       clear(directory.path());
@@ -136,6 +149,7 @@ TEST_CASE("a_conversion_killed_at_any_moment_and_resumed_gives_the_same_bytes") 
       if (fs::exists(directory.path() / one.output) && files_in(directory.path()) == expected) continue;  // not killed
       const convert::ConversionReport report = resumed(one, directory.path());
       CHECK(report.proven);
+      CHECK(report.model_before == fingerprint);
       kept += report.kept_bytes > 0;
       CHECK(files_in(directory.path()) == expected);
     }

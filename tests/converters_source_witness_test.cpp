@@ -1,11 +1,18 @@
 // What a writer read of its source stands for the source in the proof, and whatever is written differently is seen.
 #include "converters/conversion/source_witness.h"
 
+#include <fstream>
+
 #include "converters/conversion/equal_codes.h"
 #include "converters/conversion/proof.h"
+#include "converters/files/safetensors.h"
+#include "converters/registry.h"
 #include "expect_error.h"
+#include "format/base/mapped_file.h"
 #include "format/tensor/unit_fingerprint.h"
+#include "gptq_source.h"
 #include "recode_checks.h"
+#include "temporary_directory.h"
 
 namespace ingot::convert::recoding {
 namespace {
@@ -144,6 +151,56 @@ TEST_CASE("values_seen_that_are_not_those_written_fail_the_proof") {
   report.forecast = forecast_as(ProofClass::exact);
   CHECK(test::throws_kind(ErrorKind::mismatch,
                           [&] { prove(model, model_of(test::as_tensor(plain)), taken, {}, {}, report); }));
+}
+
+/// Flips a bit in the middle of the first tensor whose name ends so, in the safetensors file below `directory`, which has
+/// not its final name yet. Returns how many files it found.
+int flip_in_file(const std::filesystem::path& directory, std::string_view ending) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    if (entry.path().filename().string().find("model.safetensors") == std::string::npos) continue;
+    ++files;
+    std::uint64_t at = 0;
+    {
+      const MappedFile mapped(entry.path());
+      for (const SafetensorsEntry& tensor : parse_safetensors(mapped.bytes(), entry.path().string()).entries)
+        if (tensor.name.ends_with(ending)) at = (tensor.begin + tensor.end) / 2;
+    }
+    REQUIRE(at != 0);
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const char byte = static_cast<char>(file.get() ^ 4);
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(byte);
+  }
+  return files;
+}
+
+TEST_CASE("a_code_or_parameter_changed_in_the_written_file_fails_the_conversion") {
+  const test::GptqSource source;
+  const tensor::Model model = source.model();
+  const std::pair<const char*, const char*> places[] = {
+      {"awq", nullptr},         {"awq", "down_proj.qweight"}, {"awq", "up_proj.scales"},
+      {"awq", "q_proj.qzeros"}, {"mlx", "down_proj.weight"},  {"mlx", "up_proj.scales"},
+      {"mlx", "q_proj.biases"}};
+  for (const auto& [layout, ending] : places) {
+    INFO(std::string(layout), std::string(ending == nullptr ? "" : ending));
+    const test::TemporaryDirectory directory;
+    ConvertOptions options;
+    options.to = layout;
+    options.write.sync = false;
+    int flipped = 0;
+    options.write.progress = [&, ending = ending](std::string_view phase, std::uint64_t done, std::uint64_t total) {
+      if (phase == "writing" && done == total && ending != nullptr) flipped += flip_in_file(directory.path(), ending);
+    };
+    const auto error = test::error_of([&] { (void)convert::convert(model, directory / "out", options); });
+    CHECK(error.has_value() == (ending != nullptr));
+    CHECK(flipped == (ending != nullptr ? 1 : 0));
+    CHECK(std::filesystem::exists(directory / "out") == (ending == nullptr));
+    if (!error) continue;
+    CHECK(error->kind == ErrorKind::mismatch);
+    CHECK(std::string(error->what()).find("the values differ") != std::string::npos);
+  }
 }
 
 }  // namespace ingot::convert::recoding

@@ -369,6 +369,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
     Staging own(output, {options.overwrite, options.resume, options.write.part});
     run_staged(model, output, settled, journals, own, report);
   }
+  report.witness.reset();  // who was needed until the proof
   return report;
 }
 

@@ -9,7 +9,6 @@
 #include "converters/conversion/code_hashes.h"
 #include "converters/conversion/source_removal.h"
 #include "format/base/checked_math.h"
-#include "format/base/parallel.h"
 #include "format/tensor/packing.h"
 #include "format/tensor/unit_fingerprint.h"
 
@@ -56,12 +55,12 @@ class WatchedPlanes final : public tensor::PlaneSource {
     return tensor_.planes->file_bytes(begin, end);
   }
   void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
-    if (!is_active_ || !wants_codes(out) || !has_whole_blocks(begin, end))
-      return tensor_.planes->read_units(begin, end, out);
-    Watch& watch = this->watch();
+    const bool is_looked_at = is_active_ && wants_codes(out) && has_whole_blocks(begin, end);
+    const std::shared_ptr<Watch> watch = is_looked_at ? this->watch() : nullptr;
+    if (watch == nullptr) return tensor_.planes->read_units(begin, end, out);
     for (std::uint64_t at = begin; at < end;) {
       const std::uint64_t next = std::min(end, (at / window_units_ + 1) * window_units_);
-      read_window(watch, begin, at, next, out);
+      read_window(*watch, begin, at, next, out);
       at = next;
     }
   }
@@ -69,14 +68,9 @@ class WatchedPlanes final : public tensor::PlaneSource {
   void start() noexcept { is_active_ = true; }
   [[nodiscard]] std::optional<SeenUnits> finish() {
     is_active_ = false;
-    const std::unique_ptr<Watch> watch = std::move(watch_);
-    if (watch == nullptr || watch->seen != watch->claimed.size()) return std::nullopt;
-    constexpr std::uint64_t kFew = 8;  // one of so many blocks may have to be read again, and one more
-    const std::uint64_t blocks = ceil_div(tensor_.elements(), tensor::kFingerprintBlockElems);
-    if (watch->values.blocks_outside_windows() > blocks / kFew + 1) return std::nullopt;
-    const SeenUnits seen{watch->values.finish(), watch->codes.finish()};
-    tensor_.planes->done_with(0, watch->claimed.size());
-    return seen;
+    const std::scoped_lock lock(mutex_);
+    watch_.reset();
+    return seen_;
   }
 
  private:
@@ -89,10 +83,24 @@ class WatchedPlanes final : public tensor::PlaneSource {
   [[nodiscard]] bool has_whole_blocks(std::uint64_t begin, std::uint64_t end) const noexcept {
     return end - begin >= whole_blocks_ || end - begin == tensor_.geometry().units;
   }
-  [[nodiscard]] Watch& watch() const {
+  /// Null: everything has been seen.
+  [[nodiscard]] std::shared_ptr<Watch> watch() const {
     const std::scoped_lock lock(mutex_);
-    if (watch_ == nullptr) watch_ = std::make_unique<Watch>(tensor_);
-    return *watch_;
+    if (watch_ == nullptr && is_active_) watch_ = std::make_shared<Watch>(tensor_);
+    return watch_;
+  }
+  /// After the last unit: what was kept of each is no longer needed. Nothing is seen where too few units came at a time.
+  void settle(Watch& watch) const {
+    constexpr std::uint64_t kFew = 8;  // one of so many blocks may have to be read again, and one more
+    const std::uint64_t blocks = ceil_div(tensor_.elements(), tensor::kFingerprintBlockElems);
+    const std::uint64_t again = watch.values.blocks_outside_windows();
+    std::optional<SeenUnits> seen;
+    if (again <= blocks / kFew + 1) seen = {watch.values.finish(), watch.codes.finish()};
+    if (seen && again > 0) tensor_.planes->done_with(0, watch.claimed.size());
+    const std::scoped_lock lock(mutex_);
+    is_active_ = false;
+    seen_ = seen;
+    watch_.reset();
   }
   /// Units [begin, end) of a read from `first` on, with the parameters that the reader does not want.
   void read_window(Watch& watch, std::uint64_t first, std::uint64_t begin, std::uint64_t end,
@@ -120,7 +128,8 @@ class WatchedPlanes final : public tensor::PlaneSource {
     watch.codes.add(begin, end, planes);
     UnitFingerprint::Window& window = watch.values.open(begin, end, std::move(planes));
     window.add(0, window.block_count());
-    watch.seen += end - begin;
+    const std::uint64_t count = end - begin;
+    if (watch.seen.fetch_add(count) + count == watch.claimed.size()) settle(watch);
   }
   /// Were all of these units free?
   [[nodiscard]] static bool claim(Watch& watch, std::uint64_t begin, std::uint64_t end) noexcept {
@@ -133,9 +142,10 @@ class WatchedPlanes final : public tensor::PlaneSource {
   std::vector<tensor::PlaneSpec> specs_;
   std::size_t code_planes_;
   std::uint64_t whole_blocks_, window_units_;  // units
-  std::atomic<bool> is_active_ = false;
-  mutable std::mutex mutex_;  // of the making of watch_
-  mutable std::unique_ptr<Watch> watch_;
+  mutable std::atomic<bool> is_active_ = false;
+  mutable std::mutex mutex_;  // of what follows
+  mutable std::shared_ptr<Watch> watch_;
+  mutable std::optional<SeenUnits> seen_;
 };
 
 std::shared_ptr<SourceWitness> SourceWitness::of(const tensor::Model& model) {
@@ -160,10 +170,8 @@ void SourceWitness::start(const Forecast& forecast) {
 
 std::vector<std::optional<SeenUnits>> SourceWitness::finish() {
   std::vector<std::optional<SeenUnits>> seen(watched_.size());
-  parallel_for(seen.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
-    for (std::uint64_t i = begin; i < end; ++i)
-      if (watched_[i] != nullptr) seen[i] = watched_[i]->finish();
-  });
+  for (std::size_t i = 0; i < seen.size(); ++i)
+    if (watched_[i] != nullptr) seen[i] = watched_[i]->finish();
   return seen;
 }
 

@@ -1,0 +1,36 @@
+// A GPTQ checkpoint whose matrices are read in several windows (conversion/source_witness.cpp), written for a test.
+#pragma once
+
+#include "converters/registry.h"
+#include "layer_of_floats.h"
+#include "temporary_directory.h"
+
+namespace ingot::test {
+
+class GptqSource {
+ public:
+  GptqSource() {
+    convert::ConvertOptions options;
+    options.to = "gptq";
+    options.allow = convert::ProofClass::requantized;
+    options.write.scheme = "4bit-g128-asym";
+    options.write.sync = false;
+    options.prove = false;
+    tensor::Model model = layer_of_floats(64, 256, 5120, 2);
+    Random random(20261123);
+    for (tensor::Tensor& tensor : model.tensors) {
+      std::vector<float> values(tensor.elements());
+      for (float& value : values) value = static_cast<float>(random.below(2001)) / 1000 - 1;
+      const auto bytes = std::as_bytes(std::span(values));
+      tensor.planes =
+          tensor::planes_in_memory({{bytes.begin(), bytes.end()}}, tensor.shape, tensor.scheme, tensor.packing);
+    }
+    (void)convert::convert(model, directory_ / "source", options);
+  }
+  [[nodiscard]] tensor::Model model() const { return convert::read_model(directory_ / "source"); }
+
+ private:
+  TemporaryDirectory directory_;
+};
+
+}  // namespace ingot::test
