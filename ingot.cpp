@@ -186,8 +186,8 @@ ExitCode run_guarded(int argc, char** argv, Console& console) {
   }
 }
 
-/// Conversions allocate and free buffers of the size of a tensor, one tensor after the other: memory that went back to the system each
-/// time would come back page by page, cleared, which took a quarter of the time of repacking.
+/// Conversions allocate and free buffers of the size of a tensor, one tensor after the other: memory that went back to
+/// the system each time would come back page by page, cleared, which took a quarter of the time of repacking.
 void keep_freed_memory() noexcept {
 #ifdef __GLIBC__
   ::mallopt(M_MMAP_THRESHOLD, 1 << 30);

@@ -12,7 +12,8 @@ namespace ingot::convert {
 [[nodiscard]] bool is_activation_scale(std::string_view name) noexcept;
 
 /// Removes from the model the tensors that options.drop names, and records their names in options.dropped. Throws
-/// OptionError for what is no regular expression or matches all tensors, unsupported where the target keeps the source whole.
+/// OptionError for what is no regular expression or matches all tensors, unsupported where the target keeps the source
+/// whole.
 void drop_tensors(tensor::Model& model, ConvertOptions& options);
 
 }  // namespace ingot::convert

@@ -32,8 +32,8 @@ std::uint64_t repetitions(const std::string& pattern) {
   return product;
 }
 
-/// A look ahead begins a search of its own at every place: one within another, and so on, takes the length of the name to
-/// the power of their number.
+/// A look ahead begins a search of its own at every place: one within another, and so on, takes the length of the name
+/// to the power of their number.
 bool nests_looks_ahead(const std::string& pattern) {
   std::vector<bool> open;  // groups: is it a look ahead?
   bool in_set = false;

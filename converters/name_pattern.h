@@ -12,8 +12,9 @@ struct PatternError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// ECMAScript without back-references and without a look ahead inside another. Matching takes time in the product of the
-/// lengths of pattern and name (with a look ahead: of the name twice), whatever is nested: (x*)*Z too. Counted repetitions, which lengthen the pattern, may multiply to 256 at most.
+/// ECMAScript without back-references and without a look ahead inside another. Matching takes time in the product of
+/// the lengths of pattern and name (with a look ahead: of the name twice), whatever is nested: (x*)*Z too. Counted
+/// repetitions, which lengthen the pattern, may multiply to 256 at most.
 class NamePattern {
  public:
   /// Throws PatternError.

@@ -1,4 +1,5 @@
-// A word of the command line that means nothing to the layout it is for: the program answers with the status of wrong usage.
+// A word of the command line that means nothing to the layout it is for: the program answers with the status of wrong
+// usage.
 #pragma once
 
 #include "format/base/error.h"

@@ -28,7 +28,7 @@ class SourceWitness;  // conversion/source_witness.h
 [[nodiscard]] tensor::Model read_remaining_model(const std::filesystem::path& path, const std::filesystem::path& output,
                                                  std::string_view from, const ReadOptions& options);
 
-// --- convert (conversion/engine.cpp) ------------------------------------------------------------------------------------------
+// --- convert (conversion/engine.cpp) ---------------------------------------------------------------------------------
 struct ConvertOptions {
   std::string from, to;  // layout names; from may be empty
   WriteOptions write;
@@ -96,7 +96,7 @@ ConversionReport convert(const tensor::Model& model, const std::filesystem::path
 /// prove, overwrite, sync and progress.
 ConversionReport join(const std::filesystem::path& output, const ConvertOptions& options);
 
-// --- compare (conversion/compare.cpp) -----------------------------------------------------------------------------------------
+// --- compare (conversion/compare.cpp) --------------------------------------------------------------------------------
 /// How the values of `b` differ from those of `a`, whatever their schemes, packings and transforms.
 struct ValueComparison {
   Hash128 fingerprint_a, fingerprint_b;
@@ -116,7 +116,7 @@ struct ValueComparison {
 [[nodiscard]] ValueComparison compare_values(const tensor::Tensor& a, const tensor::Tensor& b,
                                              const std::function<void(std::uint64_t)>& progress = {});
 
-// --- restore (conversion/restore.cpp) -----------------------------------------------------------------------------------------
+// --- restore (conversion/restore.cpp) --------------------------------------------------------------------------------
 struct RestoredFile {
   std::string path;
   std::uint64_t size;

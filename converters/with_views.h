@@ -23,16 +23,16 @@ struct PlaneBuffers {
   std::optional<ScratchBlock> large;  // of the last tensor that was too large for memory
 };
 
-/// Would planes of `bytes` lie on the disk of `directory`, which is to keep `left_free` for the output? Not where its file
-/// system has no files without a name or is memory itself.
+/// Would planes of `bytes` lie on the disk of `directory`, which is to keep `left_free` for the output? Not where its
+/// file system has no files without a name or is memory itself.
 [[nodiscard]] bool planes_go_to_disk(const std::filesystem::path& directory, std::uint64_t left_free,
                                      std::uint64_t bytes);
 
 /// The tensor with all planes mapped or in memory, so that every byte can be picked; `tensor` itself when that is so
 /// already. Reads in parallel; allocates the size of the tensor's planes. Throws what the source throws.
 [[nodiscard]] tensor::Tensor with_views(const tensor::Tensor& tensor);
-/// The same with planes in `buffers`, until the next call with them. Those of a large tensor lie in a file without a name
-/// where the directory has room for it.
+/// The same with planes in `buffers`, until the next call with them. Those of a large tensor lie in a file without a
+/// name where the directory has room for it.
 [[nodiscard]] tensor::Tensor with_views(const tensor::Tensor& tensor, PlaneBuffers& buffers);
 
 }  // namespace ingot::convert

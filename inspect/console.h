@@ -45,7 +45,8 @@ class Console {
   void note(std::string_view text);    // stderr, a line
   /// What reading a model found against its metadata: a line each on stderr.
   void note_findings(const std::vector<std::string>& findings);
-  /// Draws a bar on stderr when that is a terminal and not a dumb one, without escapes; throws Interrupted after Ctrl-C. The console must outlive it.
+  /// Draws a bar on stderr when that is a terminal and not a dumb one, without escapes; throws Interrupted after
+  /// Ctrl-C. The console must outlive it.
   [[nodiscard]] Progress progress();
   void end_progress();  // removes the bar
 

@@ -160,8 +160,8 @@ struct ClassErrors {
   }
 };
 
-/// One row per class. Errors in steps and ulp have columns where there are any; of values rounded to few codes, units of
-/// the last place say nothing.
+/// One row per class. Errors in steps and ulp have columns where there are any; of values rounded to few codes, units
+/// of the last place say nothing.
 TextTable proof_table(const convert::ConversionReport& report) {
   const bool lossy = std::any_of(report.proofs.begin(), report.proofs.end(),
                                  [](const auto& proof) { return proof.reached != ProofClass::exact; });

@@ -9,8 +9,8 @@
 
 namespace ingot::inspect {
 
-/// One row per (source scheme, target scheme, class), then the reasons of what is not exact: a line for each kind, which
-/// names the first tensor and counts the others. forecast_json() has every tensor with its reason.
+/// One row per (source scheme, target scheme, class), then the reasons of what is not exact: a line for each kind,
+/// which names the first tensor and counts the others. forecast_json() has every tensor with its reason.
 [[nodiscard]] std::string forecast_text(const convert::Forecast& forecast, const TextStyle& style);
 /// What the conversion needs: all of its output is staged beside the final place, which keeps what stands there until
 /// the end.

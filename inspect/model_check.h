@@ -1,8 +1,8 @@
 // The smoke test after a conversion: are the numbers of a model sound, does it still read and write, and does it agree
 // with the model it was made of? What counts as bad, and why, is said here and nowhere else.
 //
-// Goals: a verdict in seconds for a small model, for every scheme and layout; no false alarm for a sound model of English,
-// however small or coarsely quantized. Non-goal: saying how good a model is (that is `eval`).
+// Goals: a verdict in seconds for a small model, for every scheme and layout; no false alarm for a sound model of
+// English, however small or coarsely quantized. Non-goal: saying how good a model is (that is `eval`).
 #pragma once
 
 #include <optional>
@@ -17,22 +17,24 @@
 
 namespace ingot::inspect {
 
-/// Above this part of a matrix's rows zero, or of its groups dead, it is bad. Sound checkpoints have none or a handful; one
-/// whose scales or codes were lost has them all. Rows of tokens (embedding, head) may be zero: padding of the vocabulary.
+/// Above this part of a matrix's rows zero, or of its groups dead, it is bad. Sound checkpoints have none or a handful;
+/// one whose scales or codes were lost has them all. Rows of tokens (embedding, head) may be zero: padding of the
+/// vocabulary.
 inline constexpr double kMostDead = 0.1;
-/// A matrix whose root mean square is this many times that of the same matrix in the middle layer, or this part of it, is
-/// bad. Within a trained model they lie within a factor of ten; scales that were misread are off by powers of two or ten.
+/// A matrix whose root mean square is this many times that of the same matrix in the middle layer, or this part of it,
+/// is bad. Within a trained model they lie within a factor of ten; scales that were misread are off by powers of two or
+/// ten.
 inline constexpr double kMostLouder = 50;
 /// How much harder the sample must be to predict with 4 to 7 tokens before each than with 64 to 127, as a quotient of
-/// perplexities. Sound models, down to one of 600,000 parameters, reach 2.4 and more. Where positions or projections are
-/// wrong, what stands further back does not help or harms: 0.6 to 0.9, however well neighbours are still predicted.
+/// perplexities. Sound models, down to one of 600,000 parameters, reach 2.4 and more. Where positions or projections
+/// are wrong, what stands further back does not help or harms: 0.6 to 0.9, however well neighbours are still predicted.
 inline constexpr double kLeastContextGain = 1.4;
 /// Beside a reference: root mean square of the error over that of the reference's values. Unrelated values of the same
 /// size give 1.41, zeros 1, the coarsest useful quantization (one bit) 0.6.
 inline constexpr double kMostTensorError = 0.8;
-/// Mean Kullback-Leibler divergence from the reference in nats, and the share of equal likeliest tokens. Two bits a weight
-/// give about 0.5 and 65 %; broken models more than 2 and less than 30 %. Above the notable one a sound model gets a note
-/// (tiny-llama in Q4_0: 0.03, in 3 bits: 0.23).
+/// Mean Kullback-Leibler divergence from the reference in nats, and the share of equal likeliest tokens. Two bits a
+/// weight give about 0.5 and 65 %; broken models more than 2 and less than 30 %. Above the notable one a sound model
+/// gets a note (tiny-llama in Q4_0: 0.03, in 3 bits: 0.23).
 inline constexpr double kMostDivergence = 1;
 inline constexpr double kNotableDivergence = 0.1;
 inline constexpr double kLeastAgreement = 0.5;

@@ -1,4 +1,5 @@
-// What is wrong with the numbers of one tensor, whatever model it belongs to: not finite, or dead. Reads every value once.
+// What is wrong with the numbers of one tensor, whatever model it belongs to: not finite, or dead. Reads every value
+// once.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
-// AMX bfloat16: rows of bfloat16 numbers times many vectors. A row of weights is a row of an A tile as it lies in memory.
-// A number of a vector is the sum of three bfloat16 ones, exactly, which are the B tiles of three products: sums are those
-// of binary32 numbers, but that subnormal numbers count as zero, and that an infinite weight may give NaN. Everything
-// else is left to AVX-512.
-// Includes nothing but the interfaces: every other symbol has internal linkage (house style section 5).
+// AMX bfloat16: rows of bfloat16 numbers times many vectors. A row of weights is a row of an A tile as it lies in
+// memory. A number of a vector is the sum of three bfloat16 ones, exactly, which are the B tiles of three products:
+// sums are those of binary32 numbers, but that subnormal numbers count as zero, and that an infinite weight may give
+// NaN. Everything else is left to AVX-512. Includes nothing but the interfaces: every other symbol has internal linkage
+// (house style section 5).
 #include <immintrin.h>
 
 #include <cstdint>

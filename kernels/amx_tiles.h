@@ -1,5 +1,5 @@
-// The eight tile registers of AMX and their shapes. Included only by files compiled with AMX flags, each of which holds its
-// own copy (house style section 5).
+// The eight tile registers of AMX and their shapes. Included only by files compiled with AMX flags, each of which holds
+// its own copy (house style section 5).
 #pragma once
 
 #include <immintrin.h>

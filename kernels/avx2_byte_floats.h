@@ -1,5 +1,5 @@
-// Scales of 8 bits, eight at a time, with AVX2. Included only by files compiled with AVX2 flags, each of which holds its
-// own copy (house style section 5).
+// Scales of 8 bits, eight at a time, with AVX2. Included only by files compiled with AVX2 flags, each of which holds
+// its own copy (house style section 5).
 #pragma once
 
 #include <immintrin.h>

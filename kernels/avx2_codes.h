@@ -68,7 +68,8 @@ inline __m256i bits_of(const u32* words, u32 p, u32 from, u32 to) noexcept {
 }
 
 // Four codes of each of eight outputs: field n (0..7) of the run. `n` is a constant once the loop around is unrolled.
-// With kFlip, a signed code becomes the unsigned one greater by 2^(bits-1), an unsigned byte the signed one less by 128.
+// With kFlip, a signed code becomes the unsigned one greater by 2^(bits-1), an unsigned byte the signed one less by
+// 128.
 template <u32 kBits, bool kFlip>
 __m256i field(const Run& run, u32 n, u64 half) noexcept {
   using S = Slices<kBits>;

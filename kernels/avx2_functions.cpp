@@ -1,7 +1,7 @@
-// AVX2: functions of many numbers. An exponential is 2^n times a polynomial of the rest, which is at most ln(2)/2; it is
-// wrong by at most two units in the last place. Beyond the normal numbers it is infinite, or the smallest one of them until
-// the true one rounds to 0.
-// Includes nothing but the table: every other symbol has internal linkage (house style section 5).
+// AVX2: functions of many numbers. An exponential is 2^n times a polynomial of the rest, which is at most ln(2)/2; it
+// is wrong by at most two units in the last place. Beyond the normal numbers it is infinite, or the smallest one of
+// them until the true one rounds to 0. Includes nothing but the table: every other symbol has internal linkage (house
+// style section 5).
 #include <immintrin.h>
 
 #include <cstdint>

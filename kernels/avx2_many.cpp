@@ -1,8 +1,8 @@
-// AVX2: products of tiles with many inputs. A block of a tile's codes is taken out of its words once (avx2_panels.h) and
-// stays in the first-level cache while some inputs after the others pass. A 32-bit lane collects the sum of one output,
-// as with one input: bytes meet inputs in vpmaddubsw, whose sums of two are added in 16 bits as long as they fit; wider
-// numbers meet inputs widened to 16 bits in vpmaddwd.
-// Includes nothing but the table: every other symbol has internal linkage (house style section 5).
+// AVX2: products of tiles with many inputs. A block of a tile's codes is taken out of its words once (avx2_panels.h)
+// and stays in the first-level cache while some inputs after the others pass. A 32-bit lane collects the sum of one
+// output, as with one input: bytes meet inputs in vpmaddubsw, whose sums of two are added in 16 bits as long as they
+// fit; wider numbers meet inputs widened to 16 bits in vpmaddwd. Includes nothing but the table: every other symbol has
+// internal linkage (house style section 5).
 #include <immintrin.h>
 
 #include <cstdint>

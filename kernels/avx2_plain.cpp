@@ -1,7 +1,7 @@
-// AVX2: products of one input with tiles whose parameters are read where they lie (Q4_0, Q8_0, Q4_1, GPTQ, AWQ, MLX, and
-// all that is stored alike). Sums and parameters meet in registers: with one input there are enough, and the reading of
-// memory goes on meanwhile.
-// Includes nothing but the table: every other symbol has internal linkage (house style section 5).
+// AVX2: products of one input with tiles whose parameters are read where they lie (Q4_0, Q8_0, Q4_1, GPTQ, AWQ, MLX,
+// and all that is stored alike). Sums and parameters meet in registers: with one input there are enough, and the
+// reading of memory goes on meanwhile. Includes nothing but the table: every other symbol has internal linkage (house
+// style section 5).
 #include "kernels/avx2_plain.h"
 
 #include <immintrin.h>

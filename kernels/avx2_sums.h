@@ -1,5 +1,5 @@
-// Integer sums of codes times inputs with AVX2. Included only by files compiled with AVX2 flags, each of which holds its
-// own copy (house style section 5).
+// Integer sums of codes times inputs with AVX2. Included only by files compiled with AVX2 flags, each of which holds
+// its own copy (house style section 5).
 #pragma once
 
 #include <immintrin.h>

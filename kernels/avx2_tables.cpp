@@ -37,8 +37,8 @@ inline __attribute__((always_inline)) __m256i entries_of(__m256i lookup, __m256i
   return _mm256_shuffle_epi8(lookup, _mm256_and_si256(moved, _mm256_set1_epi8(15)));
 }
 
-// Adds kLines lines of 8 inputs: those of a run, or of half a run. Of small entries the products of two lines fit 16 bits
-// (4 * 2 * 31 * 127 < 2^15), of others those of two inputs (2 * 127 * 127).
+// Adds kLines lines of 8 inputs: those of a run, or of half a run. Of small entries the products of two lines fit 16
+// bits (4 * 2 * 31 * 127 < 2^15), of others those of two inputs (2 * 127 * 127).
 template <bool kSmall, u64 kLines>
 inline __attribute__((always_inline)) void add_lines(__m256i lookup, const u32* words, const std::int8_t* inputs,
                                                      Halves& sums) noexcept {

@@ -351,8 +351,7 @@ const KernelTable& avx512vnni_table() noexcept {
                                     nullptr,
                                     nullptr,
                                     rows_dot,
-                                    tile_dot,
-                                    tile_decode,
+                                    {tile_dot, tile_decode},
                                     avx512vnni_float_kernels(),
                                     {},
                                     avx512vnni_integer_kernels()};

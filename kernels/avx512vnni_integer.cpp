@@ -1,7 +1,7 @@
-// AVX-512 VNNI. A line of words is one register and holds the codes of sixteen outputs, one a lane: `and` and shifts take
-// four codes of each out of their words, vpdpbusd multiplies them by four inputs that are the same for all and adds them
-// to the sums. Signed codes are made unsigned by turning over their sign; what that adds goes with the zero points.
-// Includes nothing but the interfaces: every other symbol has internal linkage (house style section 5).
+// AVX-512 VNNI. A line of words is one register and holds the codes of sixteen outputs, one a lane: `and` and shifts
+// take four codes of each out of their words, vpdpbusd multiplies them by four inputs that are the same for all and
+// adds them to the sums. Signed codes are made unsigned by turning over their sign; what that adds goes with the zero
+// points. Includes nothing but the interfaces: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// What the parameters of a tile make of integer sums: shared by the products of avx512vnni_integer.cpp and amx.cpp, which
-// differ in how they come by the sums.
+// What the parameters of a tile make of integer sums: shared by the products of avx512vnni_integer.cpp and amx.cpp,
+// which differ in how they come by the sums.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace ingot::kernels {
 
 inline constexpr std::uint64_t kSegmentsAtOnce = 16;
 
-/// Some segments of a tile's inputs: their sums are made first, then their parameters are applied; a loop for each keeps
-/// its values in registers.
+/// Some segments of a tile's inputs: their sums are made first, then their parameters are applied; a loop for each
+/// keeps its values in registers.
 struct SegmentBlock {
   std::uint64_t first, count;  // segments; 1..kSegmentsAtOnce
   std::uint64_t per_group;     // segments that share parameters

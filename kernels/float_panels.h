@@ -1,8 +1,8 @@
-// Rows of floating-point numbers, or panels of decoded ones, times several vectors: what does not depend on the width of
-// registers. Sixteen outputs at a time lie side by side in a panel, whose columns meet a group of vectors, which lie side
-// by side as well: one stream of numbers that the processor fetches ahead. A block of columns of all panels is made and
-// used before the next one: it stays in the caches. Included only by files compiled with at least AVX2 flags, each of
-// which holds its own copy (house style section 5).
+// Rows of floating-point numbers, or panels of decoded ones, times several vectors: what does not depend on the width
+// of registers. Sixteen outputs at a time lie side by side in a panel, whose columns meet a group of vectors, which lie
+// side by side as well: one stream of numbers that the processor fetches ahead. A block of columns of all panels is
+// made and used before the next one: it stays in the caches. Included only by files compiled with at least AVX2 flags,
+// each of which holds its own copy (house style section 5).
 #pragma once
 
 #include <immintrin.h>
@@ -84,7 +84,8 @@ inline __attribute__((always_inline)) void store_transposed(const __m256i* rows,
   }
 }
 
-// Type::kCols columns of `count` rows, at most 8; `panel` is that of the first of them. Rows that are none become zeros.
+// Type::kCols columns of `count` rows, at most 8; `panel` is that of the first of them. Rows that are none become
+// zeros.
 template <class Type>
 void fill_eight(const float* at, u64 stride, u64 count, float* panel) noexcept {
   __m256 rows[kLanes];

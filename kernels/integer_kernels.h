@@ -1,9 +1,8 @@
-// Products of integer codes, as they are stored, with inputs rounded to int8: the default mode of the runtime (the other
-// one decodes exactly, kernel_table.h). The integer part is the same in every variant, bit for bit; the parameters are
-// applied in binary32, a segment of inputs at a time.
-// Goals: no expansion of the weights, several tiles or several inputs at once.
-// Non-goals: columns that are no multiple of 32, schemes whose values are not scale * (code - zero),
-// scale * code + bias or scale * table[code] with 16 entries.
+// Products of integer codes, as they are stored, with inputs rounded to int8: the default mode of the runtime (the
+// other one decodes exactly, kernel_table.h). The integer part is the same in every variant, bit for bit; the
+// parameters are applied in binary32, a segment of inputs at a time. Goals: no expansion of the weights, several tiles
+// or several inputs at once. Non-goals: columns that are no multiple of 32, schemes whose values are not scale * (code
+// - zero), scale * code + bias or scale * table[code] with 16 entries.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +16,8 @@ inline constexpr std::int32_t kInputLimit = 127;  // of the magnitude of a round
 /// The 8-bit floats (OCP E8M0 and E4M3) occur beside tables only.
 enum class ParameterType : std::uint8_t { constant, f32, f16, bf16, integer, e8m0, e4m3 };
 
-/// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, element 0 of a stream of
-/// integers in the lowest bits; or the same constant for all. With `steps`, a number is element * step, rounded to
+/// One number for each group of inputs and each of the 16 outputs: (groups, 16) elements, dense, element 0 of a stream
+/// of integers in the lowest bits; or the same constant for all. With `steps`, a number is element * step, rounded to
 /// binary32. `negated` turns the sign of all.
 struct TileParameters {
   ParameterType type = ParameterType::constant;
@@ -35,11 +34,11 @@ struct TileParameters {
 inline constexpr int kEntryMiddle = 128;  // of entries
 inline constexpr int kSmallEntries = 32;  // small ones are below it
 
-/// What codes of 4 bits stand for, as integers from 1 to 255, small ones from 0 on: value = scale * (entry - zero point)
-/// with one constant zero point. A table of multiples of one step, 127 of them at most to either side, is exact so. Any
-/// other is stretched until its greatest magnitude a is about 125, where the entries round best, and then is wrong by half
-/// a step at most: a/254 (NF4: a/353, 0.0021 a as root of the mean square). Rounding an input to 127 steps may change as
-/// much.
+/// What codes of 4 bits stand for, as integers from 1 to 255, small ones from 0 on: value = scale * (entry - zero
+/// point) with one constant zero point. A table of multiples of one step, 127 of them at most to either side, is exact
+/// so. Any other is stretched until its greatest magnitude a is about 125, where the entries round best, and then is
+/// wrong by half a step at most: a/254 (NF4: a/353, 0.0021 a as root of the mean square). Rounding an input to 127
+/// steps may change as much.
 struct EntryTable {
   std::uint8_t entries[16];
   bool are_small;  // four products of each of a pair of inputs fit 16 bits

@@ -1,9 +1,8 @@
 // The operations that have hand-written variants, as a table of function pointers. One file per instruction set fills
-// it; null entries inherit those of the next variant (registry.cpp). Kernels are pure, noexcept, single-threaded over the rows
-// they are given.
-// Goals: exactly decoded weights (one rounding to binary32 per weight), binary32 accumulation in several partial sums;
-// beside them the products with rounded inputs (integer_kernels.h).
-// Non-goals: schemes whose values need more than one fused multiply-add (those are decoded by format/tensor).
+// it; null entries inherit those of the next variant (registry.cpp). Kernels are pure, noexcept, single-threaded over
+// the rows they are given. Goals: exactly decoded weights (one rounding to binary32 per weight), binary32 accumulation
+// in several partial sums; beside them the products with rounded inputs (integer_kernels.h). Non-goals: schemes whose
+// values need more than one fused multiply-add (those are decoded by format/tensor).
 #pragma once
 
 #include <cstddef>
@@ -52,6 +51,14 @@ struct FloatKernels {
                     std::uint64_t out_stride) noexcept;
 };
 
+/// Affine tiles, exactly decoded.
+struct TileKernels {
+  // One tile times one vector: out[r] for r = 0..15.
+  void (*dot)(const AffineTile& tile, const float* x, float* out) noexcept;
+  // The exact values of one tile, column by column: panel[col*16 + row].
+  void (*decode)(const AffineTile& tile, float* panel) noexcept;
+};
+
 /// Functions of many numbers, in place.
 struct FunctionKernels {
   // exp(scale*value - greatest) / sum of these
@@ -97,10 +104,7 @@ struct KernelTable {
   void (*rows_dot)(const float* w, std::uint64_t w_stride, std::uint64_t rows, const float* x, std::uint64_t x_stride,
                    std::uint64_t vectors, std::uint64_t cols, float* out, std::uint64_t out_stride) noexcept;
 
-  // One affine tile times one vector: out[r] for r = 0..15.
-  void (*tile_dot)(const AffineTile& tile, const float* x, float* out) noexcept;
-  // The exact values of one affine tile, column by column: panel[col*16 + row].
-  void (*tile_decode)(const AffineTile& tile, float* panel) noexcept;
+  TileKernels tiles;
   FloatKernels floats;
   FunctionKernels functions;
   IntegerKernels integer;

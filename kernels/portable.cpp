@@ -179,8 +179,7 @@ const KernelTable& portable_table() noexcept {
                                     integers_to_f32,
                                     add_rows,
                                     rows_dot,
-                                    tile_dot,
-                                    tile_decode,
+                                    {tile_dot, tile_decode},
                                     {pack, multiply_rows, panel_dot},
                                     portable_function_kernels(),
                                     portable_integer_kernels()};

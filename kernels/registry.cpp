@@ -48,8 +48,8 @@ KernelTable completed(const KernelTable& table, const KernelTable& next) noexcep
   inherit(result.integers_to_f32, next.integers_to_f32);
   inherit(result.add_rows, next.add_rows);
   inherit(result.rows_dot, next.rows_dot);
-  inherit(result.tile_dot, next.tile_dot);
-  inherit(result.tile_decode, next.tile_decode);
+  inherit(result.tiles.dot, next.tiles.dot);
+  inherit(result.tiles.decode, next.tiles.decode);
   if (result.floats.pack == nullptr) result.floats = next.floats;
   inherit(result.functions.softmax, next.functions.softmax);
   inherit(result.functions.gate_silu, next.functions.gate_silu);

@@ -22,8 +22,8 @@ double common_power(std::span<const float> values) {
   return std::ldexp(1.0, least);
 }
 
-// Into how many steps, not a whole number of them, the greatest magnitude is best cut: where no value is far from a whole
-// number of steps.
+// Into how many steps, not a whole number of them, the greatest magnitude is best cut: where no value is far from a
+// whole number of steps.
 double best_steps(std::span<const float> values, double greatest) {
   constexpr int kTrials = 64;  // for each whole number
   double best = kGreatestEntry, least = 1;

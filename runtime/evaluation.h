@@ -1,6 +1,7 @@
-// Perplexity of a text, and agreement with a reference, in windows as llama-perplexity takes them: the text's tokens are
-// cut in windows; each is read from an empty context, its first token replaced by the beginning-of-text token where the
-// tokenizer adds one; the predictions of the second half count: of token first + 1 up to the last, first = window / 2.
+// Perplexity of a text, and agreement with a reference, in windows as llama-perplexity takes them: the text's tokens
+// are cut in windows; each is read from an empty context, its first token replaced by the beginning-of-text token where
+// the tokenizer adds one; the predictions of the second half count: of token first + 1 up to the last, first = window /
+// 2.
 #pragma once
 
 #include <cstdint>

@@ -129,9 +129,9 @@ void Matrix::multiply_affine(std::uint64_t block, const FloatInputs& inputs, flo
                              Scratch& scratch) const {
   const kernels::AffineTile tile = affine_tile(block, scratch);
   if (inputs.vectors == 1) {
-    kernels_->tile_dot(tile, inputs.x, scratch.sums);
+    kernels_->tiles.dot(tile, inputs.x, scratch.sums);
   } else {
-    kernels_->tile_decode(tile, scratch.block.data());
+    kernels_->tiles.decode(tile, scratch.block.data());
     kernels_->floats.panel_dot(scratch.block.data(), cols_, inputs.packed, inputs.vectors, scratch.sums, kBlockRows);
   }
   for (std::uint64_t t = 0; t < inputs.vectors; ++t)
@@ -213,7 +213,7 @@ void Matrix::multiply_codes(std::uint64_t block, std::uint64_t count, std::uint6
 void Matrix::row(std::uint64_t index, float* out, Scratch& scratch) const {
   const std::uint64_t block = index / kBlockRows, within = index % kBlockRows;
   if (form_ == Form::affine_tiles) {
-    kernels_->tile_decode(affine_tile(block, scratch), scratch.block.data());
+    kernels_->tiles.decode(affine_tile(block, scratch), scratch.block.data());
     for (std::uint64_t col = 0; col < cols_; ++col) out[col] = scratch.block[col * kBlockRows + within];
     return;
   }

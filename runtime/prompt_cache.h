@@ -17,9 +17,9 @@ class PromptCache {
   /// The file need not exist. Takes what tells this model from others; does not keep the model.
   PromptCache(std::filesystem::path path, const tensor::Model& model);
 
-  /// Begins the session's sequence anew with what the file has of the beginning of `prompt`, and returns how many tokens
-  /// that are: never the last one, whose logits are wanted; none without a file. Throws Error when the file is damaged,
-  /// or of another model, key/value type or numerics.
+  /// Begins the session's sequence anew with what the file has of the beginning of `prompt`, and returns how many
+  /// tokens that are: never the last one, whose logits are wanted; none without a file. Throws Error when the file is
+  /// damaged, or of another model, key/value type or numerics.
   [[nodiscard]] std::uint64_t restore(Session& session, std::span<const std::uint32_t> prompt);
   /// Replaces the file by what the session has read, unless the one that restore() saw begins with that. Throws io.
   void save(Session& session);

@@ -12,8 +12,9 @@ namespace ingot::runtime {
 /// thread. Not for several threads at once.
 class ReadProbe {
  public:
-  /// `bytes` (at least 1 MiB; far more than the caches hold, to mean anything) are allocated and read some times in each
-  /// pattern: the one with the greatest median is used from then on. Throws limit_exceeded when they cannot be had.
+  /// `bytes` (at least 1 MiB; far more than the caches hold, to mean anything) are allocated and read some times in
+  /// each pattern: the one with the greatest median is used from then on. Throws limit_exceeded when they cannot be
+  /// had.
   explicit ReadProbe(std::uint64_t bytes);
 
   /// Reads all once: bytes per second. Other users of the machine's memory change it from moment to moment, so a rate

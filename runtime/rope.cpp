@@ -60,8 +60,8 @@ void scale_llama3(const Scaled& scaled) {
   }
 }
 
-// Pairs that turn more than beta_fast times in the original context are kept, those below beta_slow turns are stretched,
-// with a ramp over the pairs between.
+// Pairs that turn more than beta_fast times in the original context are kept, those below beta_slow turns are
+// stretched, with a ramp over the pairs between.
 void scale_yarn(const Scaled& scaled) {
   const RopeScaling& scaling = scaled.scaling;
   const auto original = static_cast<double>(original_length(scaled.config));

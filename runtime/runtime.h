@@ -55,8 +55,8 @@ struct Message {
                                       bool add_generation_prompt);
 
 /// How products with integer codes are computed: from exactly decoded weights in binary32, the yardstick; or from the
-/// codes and inputs rounded to int8, each 16 to 128 of them with their own scale, where a kernel exists (faster); entries
-/// of tables (NF4, FP4) are then rounded to 1/254 of the greatest one.
+/// codes and inputs rounded to int8, each 16 to 128 of them with their own scale, where a kernel exists (faster);
+/// entries of tables (NF4, FP4) are then rounded to 1/254 of the greatest one.
 enum class Numerics : std::uint8_t { exact, fast };
 
 /// How keys and values are kept: binary32; binary16; int8 with a binary32 scale for each head and position.

@@ -34,9 +34,9 @@ struct SchemeSpeed {
   std::uint64_t prompt_operations = 0;
   double prompt_seconds = 0;  // for these
 };
-/// Measures matrices of each scheme of the model, up to `bytes_each` of a scheme, with the kernels that INGOT_KERNELS or
-/// the machine selects and with each lesser set. Foreign layouts are copied that much. `rounds` is at least 1; a slow
-/// product is not repeated. `stop` is asked before each set; true ends the list early.
+/// Measures matrices of each scheme of the model, up to `bytes_each` of a scheme, with the kernels that INGOT_KERNELS
+/// or the machine selects and with each lesser set. Foreign layouts are copied that much. `rounds` is at least 1; a
+/// slow product is not repeated. `stop` is asked before each set; true ends the list early.
 [[nodiscard]] std::vector<SchemeSpeed> time_schemes(const tensor::Model& model, Numerics numerics,
                                                     std::uint64_t bytes_each, int rounds, ReadProbe& probe,
                                                     const std::function<bool()>& stop);

@@ -25,8 +25,8 @@ inline std::vector<float> logical_values(const tensor::Tensor& tensor) {
   return values;
 }
 
-/// Every tensor of `expected` (.safetensors of binary16: values after the library's own last rounding) equals the model's
-/// value rounded to binary16.
+/// Every tensor of `expected` (.safetensors of binary16: values after the library's own last rounding) equals the
+/// model's value rounded to binary16.
 inline void check_f16_values(const tensor::Model& model, const std::filesystem::path& expected) {
   const tensor::Model wanted = convert::hf_layout().read(expected, {});
   CHECK(!wanted.tensors.empty());
@@ -69,8 +69,8 @@ inline std::string restored_weights(const tensor::Model& model, const convert::L
 
 inline std::string file_text(const std::filesystem::path& path) { return read_text_file(path, 1 << 26); }
 
-/// Packing what was read, in pieces of odd sizes, gives the file's bytes. Where 4-bit codes are odd in number, the lower half of the
-/// last byte means nothing (bitsandbytes puts the first code into the upper half).
+/// Packing what was read, in pieces of odd sizes, gives the file's bytes. Where 4-bit codes are odd in number, the
+/// lower half of the last byte means nothing (bitsandbytes puts the first code into the upper half).
 inline void check_packing(const std::filesystem::path& directory) {
   constexpr std::uint64_t kPieceBytes = 101;
   const tensor::Model model = convert::read_model(directory);

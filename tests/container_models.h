@@ -1,4 +1,5 @@
-// Hand-built models for the container's tests: every kind of scheme, deterministic bytes, and sources with and without direct views.
+// Hand-built models for the container's tests: every kind of scheme, deterministic bytes, and sources with and without
+// direct views.
 #pragma once
 
 #include <cstdint>

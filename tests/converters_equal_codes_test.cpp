@@ -1,5 +1,5 @@
-// The proof without values: equal codes and parameters have the fingerprint of their values, and whatever differs is left
-// to the values. Biases made of zero points many at a time: the numbers of the formula, or none.
+// The proof without values: equal codes and parameters have the fingerprint of their values, and whatever differs is
+// left to the values. Biases made of zero points many at a time: the numbers of the formula, or none.
 #include "converters/conversion/equal_codes.h"
 
 #include <bit>

@@ -1,5 +1,5 @@
-// The proof of moved tensors: the same bytes in the same form, whatever the scheme; one bit of any plane that differs is
-// seen, and another form is never taken for the same.
+// The proof of moved tensors: the same bytes in the same form, whatever the scheme; one bit of any plane that differs
+// is seen, and another form is never taken for the same.
 #include "converters/conversion/equal_planes.h"
 
 #include <bit>

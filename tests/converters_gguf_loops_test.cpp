@@ -1,5 +1,5 @@
-// Blocks of 32 elements: every build of the loops gives the bytes of the portable one, whatever the values; and codes that
-// move while they are joined give the blocks that the recoded planes give.
+// Blocks of 32 elements: every build of the loops gives the bytes of the portable one, whatever the values; and codes
+// that move while they are joined give the blocks that the recoded planes give.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,4 +1,5 @@
-// GPTQ checkpoints packed by GPTQModel (tests/golden/foreign/gptq, make.py beside them): values, packing, evidence, the way back.
+// GPTQ checkpoints packed by GPTQModel (tests/golden/foreign/gptq, make.py beside them): values, packing, evidence, the
+// way back.
 #include <functional>
 
 #include "converters/files/safetensors.h"
@@ -78,7 +79,8 @@ TEST_CASE("gptq_directories_are_restored_from_ingot") {
 
 TEST_CASE("gptq_padding_bits_are_restored") {
   const TemporaryDirectory scratch;
-  // 36 inputs and 20 outputs of 4 bits: the last word of a column holds 4 codes, the last word of a row of qzeros 4 zero points.
+  // 36 inputs and 20 outputs of 4 bits: the last word of a column holds 4 codes, the last word of a row of qzeros 4
+  // zero points.
   test::copy_changed(kFolder / "padding", scratch / "garbage", [](std::string& bytes) {
     const SafetensorsHeader header = parse_safetensors(std::as_bytes(std::span(bytes)), "test");
     for (const SafetensorsEntry& entry : header.entries)

@@ -1,5 +1,5 @@
-// config.json <-> ModelConfig. tests/golden/foreign/hf/configs.json holds what the configuration classes of transformers make of each text
-// (make_configs.py beside it).
+// config.json <-> ModelConfig. tests/golden/foreign/hf/configs.json holds what the configuration classes of
+// transformers make of each text (make_configs.py beside it).
 #include <doctest/doctest.h>
 
 #include <cmath>

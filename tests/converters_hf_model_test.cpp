@@ -1,5 +1,5 @@
-// Reading and writing checkpoint directories. tests/golden/foreign/hf holds checkpoints saved by transformers and their values
-// (make_checkpoints.py).
+// Reading and writing checkpoint directories. tests/golden/foreign/hf holds checkpoints saved by transformers and their
+// values (make_checkpoints.py).
 #include <doctest/doctest.h>
 
 #include <cstring>

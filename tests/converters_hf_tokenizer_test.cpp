@@ -1,5 +1,5 @@
-// Tokenizer files -> TokenizerSpec. The files under tests/golden/foreign/hf/tokenizers were made by the packages that own them
-// (make_tokenizers.py), expected.json holds what those packages report.
+// Tokenizer files -> TokenizerSpec. The files under tests/golden/foreign/hf/tokenizers were made by the packages that
+// own them (make_tokenizers.py), expected.json holds what those packages report.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -179,7 +179,8 @@ TEST_CASE("hf_sentencepiece_model_has_the_packages_pieces") {
 }
 
 TEST_CASE("hf_sentencepiece_special_ids_come_from_the_trainer_spec") {
-  // Five pieces "a".."e"; trainer_spec {model_type BPE, unk_id 4, bos_id 3, eos_id -1, pad_id 2}; normalizer_spec {add_dummy_prefix false}.
+  // Five pieces "a".."e"; trainer_spec {model_type BPE, unk_id 4, bos_id 3, eos_id -1, pad_id 2}; normalizer_spec
+  // {add_dummy_prefix false}.
   std::string model;
   for (const char piece : std::string("abcde")) model += std::string("\x0a\x03\x0a\x01", 4) + piece;
   const std::string trainer =

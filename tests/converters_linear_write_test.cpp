@@ -1,4 +1,5 @@
-// Writing GPTQ and AWQ checkpoints: from each other and from themselves, compared with what the owning libraries packed.
+// Writing GPTQ and AWQ checkpoints: from each other and from themselves, compared with what the owning libraries
+// packed.
 #include "converters/files/safetensors.h"
 #include "format/base/json.h"
 #include "format/tensor/fingerprint.h"

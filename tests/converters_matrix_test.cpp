@@ -149,8 +149,8 @@ void equalize(test::PlainTensor& plain) {
     std::fill(elements.begin(), elements.end(), elements.front());
 }
 
-/// What checkpoints hold: the factor of LLM.int8, finite codes of FP8, positive scales of NVFP4, few bits of sub-scales in
-/// blocks.
+/// What checkpoints hold: the factor of LLM.int8, finite codes of FP8, positive scales of NVFP4, few bits of sub-scales
+/// in blocks.
 void make_plausible(test::PlainTensor& plain, const From& from) {
   if (plain.scheme.rounded_steps) plain.levels[1].assign(1, 0x3C010204);  // 1/127
   if (plain.scheme.codes.type == DType::e4m3) {
@@ -234,7 +234,8 @@ void add_blocks(Case& result, const std::string& name) {
   result.add(std::move(rest), std::move(values));
 }
 
-/// Quantized matrices of a fixture. Their values are compared with those of the owning library by the layout's own test.
+/// Quantized matrices of a fixture. Their values are compared with those of the owning library by the layout's own
+/// test.
 void add_fixture(Case& result, const std::string& path) {
   const tensor::Model model = read_model(INGOT_TEST_DATA "/golden/foreign/" + path);
   for (const Tensor& tensor : model.tensors)

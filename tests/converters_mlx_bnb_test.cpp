@@ -1,5 +1,5 @@
-// Checkpoints of MLX and bitsandbytes. tests/golden/foreign/mlx and bnb hold tensors quantized by these libraries and the
-// values that they decode (make.py beside them).
+// Checkpoints of MLX and bitsandbytes. tests/golden/foreign/mlx and bnb hold tensors quantized by these libraries and
+// the values that they decode (make.py beside them).
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -86,7 +86,7 @@ void check_restore(const fs::path& directory) {
   CHECK(files >= 2);
 }
 
-// --- Writing ----------------------------------------------------------------------------------------------------------------
+// --- Writing ---------------------------------------------------------------------------------------------------------
 using FileTensors = std::map<std::string, std::string>;  // "a.weight U32 [4, 8]" -> bytes
 
 FileTensors file_tensors(const fs::path& directory) {
@@ -136,7 +136,7 @@ std::string setting(const fs::path& directory, std::string_view section, std::st
   return found != nullptr ? canonical_json(*found) : "absent";
 }
 
-// --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
+// --- Small checkpoints made by hand ----------------------------------------------------------------------------------
 struct FilePart {
   std::string name;
   tensor::DType type;

@@ -1,5 +1,5 @@
-// recode() at its edges, judged by brute force: what is refused has no exact form with the same scale, what is rounded is
-// rounded once; rows, views, preferences and facts.
+// recode() at its edges, judged by brute force: what is refused has no exact form with the same scale, what is rounded
+// is rounded once; rows, views, preferences and facts.
 #include <bit>
 #include <cmath>
 #include <limits>

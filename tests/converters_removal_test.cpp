@@ -1,5 +1,5 @@
-// --delete-source-as-read: the files of a source go as they are converted, at no moment is there neither a file nor what
-// was made of it, and what is continued after a kill ends with the bytes of an uninterrupted run.
+// --delete-source-as-read: the files of a source go as they are converted, at no moment is there neither a file nor
+// what was made of it, and what is continued after a kill ends with the bytes of an uninterrupted run.
 #include <doctest/doctest.h>
 #include <signal.h>
 #include <sys/stat.h>

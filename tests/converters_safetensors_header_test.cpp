@@ -1,5 +1,5 @@
-// The safetensors container against the package that owns it: verdicts, values and headers in tests/golden/foreign/safetensors were made by
-// make_safetensors.py beside them.
+// The safetensors container against the package that owns it: verdicts, values and headers in
+// tests/golden/foreign/safetensors were made by make_safetensors.py beside them.
 #include <doctest/doctest.h>
 
 #include <memory>
@@ -24,7 +24,8 @@ std::vector<std::byte> from_hex(const std::string& hex) {
   return bytes;
 }
 
-/// Parses in a heap block of exactly the right size, so that a sanitizer sees the first byte too far. Empty optional: accepted.
+/// Parses in a heap block of exactly the right size, so that a sanitizer sees the first byte too far. Empty optional:
+/// accepted.
 std::optional<Error> rejection(Bytes bytes) {
   const auto exact = std::make_unique<std::byte[]>(bytes.size());
   std::copy(bytes.begin(), bytes.end(), exact.get());

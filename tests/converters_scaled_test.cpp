@@ -119,7 +119,7 @@ void check_written(const fs::path& directory, const std::string& layout, const s
   CHECK(written.findings.empty());
 }
 
-// --- Small checkpoints made by hand -----------------------------------------------------------------------------------------
+// --- Small checkpoints made by hand ----------------------------------------------------------------------------------
 struct FilePart {
   std::string name;
   DType type;

@@ -1,4 +1,5 @@
-// Converting into a set of .ingot files: publication in an order that a crash cannot spoil, and what stands at the output path.
+// Converting into a set of .ingot files: publication in an order that a crash cannot spoil, and what stands at the
+// output path.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -48,7 +49,8 @@ std::uint64_t count_steps(const tensor::Model& model, const fs::path& output, co
   return steps;
 }
 
-/// Kills a conversion of `model` at its last steps; `prepare` makes what stands there before. Returns how often a manifest stood there.
+/// Kills a conversion of `model` at its last steps; `prepare` makes what stands there before. Returns how often a
+/// manifest stood there.
 std::uint64_t kill_publication(const fs::path& directory, const convert::ConvertOptions& options,
                                const std::function<void()>& prepare) {
   const test::WithThreads one_thread(1);

@@ -153,8 +153,8 @@ TEST_CASE("values_seen_that_are_not_those_written_fail_the_proof") {
                           [&] { prove(model, model_of(test::as_tensor(plain)), taken, {}, {}, report); }));
 }
 
-/// Flips a bit in the middle of the first tensor whose name ends so, in the safetensors file below `directory`, which has
-/// not its final name yet. Returns how many files it found.
+/// Flips a bit in the middle of the first tensor whose name ends so, in the safetensors file below `directory`, which
+/// has not its final name yet. Returns how many files it found.
 int flip_in_file(const std::filesystem::path& directory, std::string_view ending) {
   int files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {

@@ -1,5 +1,5 @@
-// What targets take beside codes that fit at once: an act-order that the user asks for, groups that must be split, scales
-// for activations. The expected bytes are those of the libraries' fixtures (make.py beside them).
+// What targets take beside codes that fit at once: an act-order that the user asks for, groups that must be split,
+// scales for activations. The expected bytes are those of the libraries' fixtures (make.py beside them).
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Bands of a matrix: packed one after the other they are the whole matrix. Planes of large tensors, which lie elsewhere.
+// Bands of a matrix: packed one after the other they are the whole matrix. Planes of large tensors, which lie
+// elsewhere.
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Counts the memory that operator new has given out, for tests that bound it. Defined once per test binary by counted_memory.cpp.
+// Counts the memory that operator new has given out, for tests that bound it. Defined once per test binary by
+// counted_memory.cpp.
 #pragma once
 
 #include <cstdint>

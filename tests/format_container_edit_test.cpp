@@ -1,5 +1,5 @@
-// Metadata in place: a kill at any write, in the middle of a write too, leaves the old or the new metadata; compact gives the bytes that a
-// direct write would have given.
+// Metadata in place: a kill at any write, in the middle of a write too, leaves the old or the new metadata; compact
+// gives the bytes that a direct write would have given.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -44,7 +44,8 @@ bool only_slots_are_torn(const std::filesystem::path& path) {
   return true;
 }
 
-/// Kills an edit of `base` to "new" at every write in turn; each time the file must be whole and editable. Returns the number of kills.
+/// Kills an edit of `base` to "new" at every write in turn; each time the file must be whole and editable. Returns the
+/// number of kills.
 std::uint64_t kill_at_every_write(const std::vector<std::byte>& base, const std::filesystem::path& path,
                                   const std::string& old_name) {
   for (std::uint64_t ordinal = 0;; ++ordinal) {

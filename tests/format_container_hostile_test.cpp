@@ -1,4 +1,5 @@
-// Damage and malice: every truncation, every bit flip, forged indexes with valid checksums, thousands of mutations in bounded memory.
+// Damage and malice: every truncation, every bit flip, forged indexes with valid checksums, thousands of mutations in
+// bounded memory.
 #include <doctest/doctest.h>
 
 #include <fstream>
@@ -377,7 +378,8 @@ TEST_CASE("a forged zstd chunk cannot grow beyond its raw size") {
   model.tensors = {make_tensor("w", {4096}, u8, tensor::Packing::rows, 5)};
   model.tensors[0].planes = tensor::planes_in_memory({std::vector<std::byte>(4096)}, {4096}, u8, tensor::Packing::rows);
   const std::vector<std::byte> good = file_of(model, path, container::Compression::zstd);
-  // Another frame of the same stored size: longer content, shorter content, trailing bytes; the hashes above are made to fit.
+  // Another frame of the same stored size: longer content, shorter content, trailing bytes; the hashes above are made
+  // to fit.
   const auto file = container::open_file(path);
   const container::Blob blob = file->index.planes[0][0];
   const container::ChunkRow row = file->row(blob.first_chunk);

@@ -1,4 +1,5 @@
-// What is written is what is opened: every scheme, raw and compressed, from views and from streams, with any number of threads.
+// What is written is what is opened: every scheme, raw and compressed, from views and from streams, with any number of
+// threads.
 #include <doctest/doctest.h>
 
 #include <map>

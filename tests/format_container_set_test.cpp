@@ -1,5 +1,5 @@
-// Sets of files: a model cut into members is the same model; members that are missing, exchanged, edited or lie are named; a writer that is
-// killed at any step leaves no manifest without its members.
+// Sets of files: a model cut into members is the same model; members that are missing, exchanged, edited or lie are
+// named; a writer that is killed at any step leaves no manifest without its members.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -103,7 +103,8 @@ void clear(const TemporaryDirectory& directory) {
   for (const auto& entry : fs::directory_iterator(directory.path())) fs::remove_all(entry);
 }
 
-/// Steps at which to kill `call`: those around every change under a final name in `directory`, some of the others, and one behind the last.
+/// Steps at which to kill `call`: those around every change under a final name in `directory`, some of the others, and
+/// one behind the last.
 template <class Call>
 std::vector<std::uint64_t> steps_to_try(const TemporaryDirectory& directory, const Call& call) {
   constexpr std::uint64_t kStride = 53;

@@ -1,5 +1,5 @@
-// The vectors of spec/vectors, written and decoded by the independent reader of spec/reference: valid ones give the recorded values,
-// invalid ones the error kind in their name.
+// The vectors of spec/vectors, written and decoded by the independent reader of spec/reference: valid ones give the
+// recorded values, invalid ones the error kind in their name.
 #include <doctest/doctest.h>
 
 #include <cstring>

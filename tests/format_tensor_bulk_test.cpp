@@ -1,4 +1,5 @@
-// The loops behind conversions and comparisons: every build against the plain definition, and readers of pieces against the whole.
+// The loops behind conversions and comparisons: every build against the plain definition, and readers of pieces against
+// the whole.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -225,8 +225,8 @@ void check_plain(const char* name) {
   }
 }
 
-// Products of tables with small and with other entries, least and greatest sums included, for every type of scale that occurs with
-// them.
+// Products of tables with small and with other entries, least and greatest sums included, for every type of scale that
+// occurs with them.
 void check_tables(const char* name) {
   const KernelTable* table = find(name);
   if (table == nullptr) {

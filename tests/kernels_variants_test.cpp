@@ -217,8 +217,8 @@ void check_multiply_rows(const kernels::KernelTable& table, std::mt19937_64& ran
   CHECK(alone[0] == out[vector * out_stride + row]);
 }
 
-// What is not finite in one vector stays so there, and leaves the others alone. Weights: 1, in rows and columns that are no
-// whole tiles.
+// What is not finite in one vector stays so there, and leaves the others alone. Weights: 1, in rows and columns that
+// are no whole tiles.
 void check_not_finite(const kernels::KernelTable& table) {
   constexpr std::uint64_t kCount = 17, kCols = 35, kVectors = 3;
   const std::vector<std::uint16_t> w(kCount * kCols, 0x3F80);
@@ -377,7 +377,7 @@ void check_tile(const kernels::KernelTable& table, std::mt19937_64& random, cons
   INFO("bits " << tile.view.bits << ", signed " << tile.view.is_signed << ", subtract " << tile.view.subtract_offset
                << ", cols " << cols << ", group " << tile.view.group_cols);
   std::vector<float> panel(cols * 16 + 1, -7);
-  table.tile_decode(tile.view, panel.data());
+  table.tiles.decode(tile.view, panel.data());
   std::uint64_t wrong = 0;
   for (std::uint64_t col = 0; col < cols; ++col) {
     for (std::uint64_t row = 0; row < 16; ++row)
@@ -389,7 +389,7 @@ void check_tile(const kernels::KernelTable& table, std::mt19937_64& random, cons
   const std::uint64_t vectors = 1 + random() % 14, x_stride = cols + 1;
   const std::vector<float> x = random_floats(random, vectors * x_stride);
   std::vector<float> out(16), many(vectors * 17);
-  table.tile_dot(tile.view, x.data(), out.data());
+  table.tiles.dot(tile.view, x.data(), out.data());
   const std::vector<float> packed = packed_vectors(table, random, x.data(), x_stride, vectors, cols);
   table.floats.panel_dot(panel.data(), cols, packed.data(), vectors, many.data(), 17);
   for (std::uint64_t t = 0; t < vectors; ++t) {

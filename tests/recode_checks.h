@@ -1,5 +1,5 @@
-// What the tests of recode() share: schemes in a few words, random tensors as checkpoints hold them, and the judgement of a
-// result by the decoder.
+// What the tests of recode() share: schemes in a few words, random tensors as checkpoints hold them, and the judgement
+// of a result by the decoder.
 #pragma once
 
 #include <doctest/doctest.h>

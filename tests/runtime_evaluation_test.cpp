@@ -1,5 +1,5 @@
-// Evaluation: the perplexity that transformers computes, divergences against sums made here, baselines that are whole or
-// refused.
+// Evaluation: the perplexity that transformers computes, divergences against sums made here, baselines that are whole
+// or refused.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// Products with weight matrices of every form against the decoder of format/tensor: rows bit by bit, sums within a derived
-// bound.
+// Products with weight matrices of every form against the decoder of format/tensor: rows bit by bit, sums within a
+// derived bound.
 #include <doctest/doctest.h>
 
 #include <algorithm>

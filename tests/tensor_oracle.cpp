@@ -288,8 +288,8 @@ double rounded_to_binary32(double value) {
   return std::isfinite(value) && value != 0 ? nearest(from_double(value)) : value;
 }
 
-/// One IEEE operation on binary32 numbers. Signs, zeros, infinities and NaN are those of binary64, the rest is exact and
-/// rounded once.
+/// One IEEE operation on binary32 numbers. Signs, zeros, infinities and NaN are those of binary64, the rest is exact
+/// and rounded once.
 double binary32(double a, char operation, double b) {
   const double ieee = operation == '*' ? a * b : operation == '/' ? a / b : a + b;
   if (!std::isfinite(a) || !std::isfinite(b) || (operation != '+' && (a == 0 || b == 0))) return ieee;

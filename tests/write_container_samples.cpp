@@ -1,4 +1,5 @@
-// Writes .ingot files of every kind of scheme for the specification's own reader to judge (tests/reference/run_samples).
+// Writes .ingot files of every kind of scheme for the specification's own reader to judge
+// (tests/reference/run_samples).
 //     write_container_samples DIRECTORY
 #include <cstdio>
 #include <exception>

@@ -1,5 +1,5 @@
-// One hash over all codes of a tensor, made of its canonical units in any order: two tensors read at different times have
-// equal codes where it is the same.
+// One hash over all codes of a tensor, made of its canonical units in any order: two tensors read at different times
+// have equal codes where it is the same.
 #pragma once
 
 #include <vector>

@@ -191,8 +191,8 @@ std::string shape_text(const tensor::Shape& shape) {
   return text + "]";
 }
 
-/// So many that pages are given back a few megabytes at a time, each of which stops all threads for a moment, and so few
-/// that all threads have something to do.
+/// So many that pages are given back a few megabytes at a time, each of which stops all threads for a moment, and so
+/// few that all threads have something to do.
 std::uint64_t blocks_at_once(std::uint64_t blocks) noexcept {
   constexpr std::uint64_t kMost = 16, kRangesPerThread = 4;
   return std::clamp<std::uint64_t>(blocks / (kRangesPerThread * static_cast<std::uint64_t>(thread_count())), 1, kMost);

@@ -82,8 +82,8 @@ void find_lines(const StoredUnits& units, Lines& lines) {
   }
 }
 
-/// Numbers of `count` units with `groups` groups each against others. One that is not finite is equal to nothing: what is
-/// made of it depends on how.
+/// Numbers of `count` units with `groups` groups each against others. One that is not finite is equal to nothing: what
+/// is made of it depends on how.
 template <class Number>
 bool same_numbers(const std::vector<Number>& a, std::uint64_t groups_a, const std::vector<Number>& b,
                   std::uint64_t groups_b, std::uint64_t count) {

@@ -1,4 +1,5 @@
-// `join`: the parts of a conversion become its output. The source is opened again: headers, indexes and the proof need it.
+// `join`: the parts of a conversion become its output. The source is opened again: headers, indexes and the proof need
+// it.
 #include "converters/conversion/convert_into.h"
 #include "converters/conversion/journal.h"
 #include "converters/dropped_tensors.h"

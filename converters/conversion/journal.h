@@ -1,9 +1,9 @@
-// The journal of a conversion: what it is, and which tensors of which file are finished, with their hashes. One line per
-// fact: JSON, a tab, the hash of the JSON. A line that does not match its hash ends the journal: the process was killed
-// while it wrote it.
+// The journal of a conversion: what it is, and which tensors of which file are finished, with their hashes. One line
+// per fact: JSON, a tab, the hash of the JSON. A line that does not match its hash ends the journal: the process was
+// killed while it wrote it.
 //
-// A record may reach the disk before the bytes that it speaks of. It needs no order: what a record says is believed only
-// where the bytes confirm it, so after a power cut work is repeated and never taken for done.
+// A record may reach the disk before the bytes that it speaks of. It needs no order: what a record says is believed
+// only where the bytes confirm it, so after a power cut work is repeated and never taken for done.
 #pragma once
 
 #include <cstdint>

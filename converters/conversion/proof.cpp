@@ -73,9 +73,9 @@ bool have_equal_ends(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-/// Each value was decoded once, on its way into the file, from the bytes that were then written. That those are what the
-/// file has is told by their hashes (Layout::check_bytes); to decode them all again would be to compute the same from the
-/// same. That the reader finds them in the right place, some of them tell.
+/// Each value was decoded once, on its way into the file, from the bytes that were then written. That those are what
+/// the file has is told by their hashes (Layout::check_bytes); to decode them all again would be to compute the same
+/// from the same. That the reader finds them in the right place, some of them tell.
 bool are_written_bytes(const Tensor& source, const Tensor& written, const TakenFingerprint& taken) {
   return taken.of_written_bytes && source.scheme.codes.kind != tensor::CodeKind::opaque &&
          written.shape == source.shape && have_one_form(source, written) && written.fingerprint == taken.hash &&

@@ -18,10 +18,11 @@ struct TakenValues {
 };
 
 /// Fills report.proofs, model_before, model_after and proven. `written` was opened from the written file by the
-/// target's own reader. `taken`: fingerprints that are of_written_bytes are believed where the first and last values agree,
-/// so the bytes of the file must have been checked against its hashes; seen units stand for the source, and all of the
-/// written file is read and compared with them. `known`: by name, proofs of tensors that are not to be read again. Throws mismatch naming
-/// the tensors when one is missing, unexpected, or worse than both its forecast and options.allow.
+/// target's own reader. `taken`: fingerprints that are of_written_bytes are believed where the first and last values
+/// agree, so the bytes of the file must have been checked against its hashes; seen units stand for the source, and all
+/// of the written file is read and compared with them. `known`: by name, proofs of tensors that are not to be read
+/// again. Throws mismatch naming the tensors when one is missing, unexpected, or worse than both its forecast and
+/// options.allow.
 void prove(const tensor::Model& source, const tensor::Model& written, const TakenValues& taken,
            const std::map<std::string, TensorProof>& known, const ConvertOptions& options, ConversionReport& report);
 

@@ -89,7 +89,8 @@ class WatchedPlanes final : public tensor::PlaneSource {
     if (watch_ == nullptr && is_active_) watch_ = std::make_shared<Watch>(tensor_);
     return watch_;
   }
-  /// After the last unit: what was kept of each is no longer needed. Nothing is seen where too few units came at a time.
+  /// After the last unit: what was kept of each is no longer needed. Nothing is seen where too few units came at a
+  /// time.
   void settle(Watch& watch) const {
     constexpr std::uint64_t kFew = 8;  // one of so many blocks may have to be read again, and one more
     const std::uint64_t blocks = ceil_div(tensor_.elements(), tensor::kFingerprintBlockElems);

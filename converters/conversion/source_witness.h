@@ -18,9 +18,9 @@ struct SeenUnits {
 
 class WatchedPlanes;
 
-/// A model whose planes are those of another, and watched. Tensors are watched whose blocks of values can be made of some
-/// units (UnitFingerprint), which the source makes when they are read, and which claim no fingerprint of their own. Keeps
-/// 17 bytes for every tile of the tensors that have been read in part.
+/// A model whose planes are those of another, and watched. Tensors are watched whose blocks of values can be made of
+/// some units (UnitFingerprint), which the source makes when they are read, and which claim no fingerprint of their
+/// own. Keeps 17 bytes for every tile of the tensors that have been read in part.
 class SourceWitness {
  public:
   /// Null where the model has no tensor to be watched.

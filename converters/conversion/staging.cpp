@@ -215,8 +215,9 @@ std::vector<std::pair<Part, fs::path>> Staging::part_journals() const {
   return journals;
 }
 
-/// A process that ended while it renamed files: the new ones come back here and the old ones return, unless all new ones
-/// have got their names. They come back then, too, where the conversion is resumed: what remains to be done is a last look.
+/// A process that ended while it renamed files: the new ones come back here and the old ones return, unless all new
+/// ones have got their names. They come back then, too, where the conversion is resumed: what remains to be done is a
+/// last look.
 void Staging::undo_torn_publication() const {
   const fs::path marker = place_ / kMarker;
   std::error_code status;

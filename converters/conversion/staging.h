@@ -27,8 +27,9 @@ class Staging {
  public:
   static constexpr std::string_view kRemovedDirectory = "removed";
 
-  /// Throws io when `output` cannot be written beside, exists and `overwrite` is not set, another process is
-  /// writing it, or files of the source were removed for it and it is not to be resumed. Undoes a publication that was cut short.
+  /// Throws io when `output` cannot be written beside, exists and `overwrite` is not set, another process is writing
+  /// it, or files of the source were removed for it and it is not to be resumed. Undoes a publication that was cut
+  /// short.
   Staging(std::filesystem::path output, const StagingOptions& options);
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -36,8 +37,8 @@ class Staging {
 
   /// Where the work for `output` lies, or would lie.
   [[nodiscard]] static std::filesystem::path place_of(const std::filesystem::path& output);
-  /// Throws invalid_value for an output without a name, io where its directory is missing or, without `overwrite`, where
-  /// something stands there and nothing of a conversion into it was left.
+  /// Throws invalid_value for an output without a name, io where its directory is missing or, without `overwrite`,
+  /// where something stands there and nothing of a conversion into it was left.
   static void require_place(const std::filesystem::path& output, bool overwrite);
   /// Is there a journal of a conversion into `output` that no process is working on?
   [[nodiscard]] static bool has_leftovers(const std::filesystem::path& output) noexcept;

@@ -97,7 +97,8 @@ void estimate_times(const tensor::Model& model, bool prove, Forecast& forecast) 
 
 std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout, const Forecast& forecast,
                                const std::filesystem::path& output) {
-  // Measured as the most anonymous memory of whole conversions of 1.3 to 2 GB with two threads: 16 to 71 MiB where nothing is kept whole.
+  // Measured as the most anonymous memory of whole conversions of 1.3 to 2 GB with two threads: 16 to 71 MiB where
+  // nothing is kept whole.
   constexpr std::uint64_t kProgramBytes = std::uint64_t{24} << 20;    // code, names, headers, window buffers
   constexpr std::uint64_t kBytesPerThread = std::uint64_t{24} << 20;  // pieces being decoded, packed and compared
   constexpr std::uint64_t kBytesPerTensor = 4096;                     // plans and index entries

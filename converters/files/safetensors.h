@@ -1,5 +1,6 @@
-// The safetensors container: strict reading of the header, canonical writing. What the tensors mean is the business of the layouts that use it.
-// Goals: accept exactly what the reference reader accepts (and reject duplicate names, which it does not notice); never touch tensor data.
+// The safetensors container: strict reading of the header, canonical writing. What the tensors mean is the business of
+// the layouts that use it. Goals: accept exactly what the reference reader accepts (and reject duplicate names, which
+// it does not notice); never touch tensor data.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace ingot::convert {
 /// The reference's limit on the JSON text.
 inline constexpr std::uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;
 
-/// One element type of the format. Rows are in the reference's order, low to high, which is also the (descending) order of writing.
+/// One element type of the format. Rows are in the reference's order, low to high, which is also the (descending) order
+/// of writing.
 struct SafetensorsType {
   std::string_view name;  // "BF16"
   tensor::DType type;
@@ -44,11 +46,12 @@ struct SafetensorsHeader {
 /// Throws unsupported when these are the bytes that a clone holds in place of a large file until `git lfs pull`.
 void refuse_lfs_pointer(Bytes file, std::string_view where);
 
-/// Do these first bytes of a file of `file_size` bytes look like one (length in range, first character an opening brace)?
+/// Do these first bytes of a file of `file_size` bytes look like one (length in range, first character an opening
+/// brace)?
 [[nodiscard]] bool looks_like_safetensors(Bytes first_bytes, std::uint64_t file_size) noexcept;
 
-/// Checks the whole file against the format: every byte belongs to the header or to exactly one tensor. `where` names the file in messages.
-/// Throws truncated, limit_exceeded, invalid_value or unsupported (element type).
+/// Checks the whole file against the format: every byte belongs to the header or to exactly one tensor. `where` names
+/// the file in messages. Throws truncated, limit_exceeded, invalid_value or unsupported (element type).
 [[nodiscard]] SafetensorsHeader parse_safetensors(Bytes file, std::string_view where);
 
 /// A tensor to be written.
@@ -66,8 +69,9 @@ struct SafetensorsPlan {
   std::uint64_t file_bytes = 0;
 };
 
-/// The reference's order (type descending, then name ascending), its JSON spelling and padding. Throws invalid_value for a repeated,
-/// reserved or non-UTF-8 name, unsupported for an element type the format lacks, limit_exceeded for a header above the limit.
+/// The reference's order (type descending, then name ascending), its JSON spelling and padding. Throws invalid_value
+/// for a repeated, reserved or non-UTF-8 name, unsupported for an element type the format lacks, limit_exceeded for a
+/// header above the limit.
 [[nodiscard]] SafetensorsPlan plan_safetensors(const std::vector<SafetensorsItem>& items,
                                                const std::map<std::string, std::string>& metadata);
 

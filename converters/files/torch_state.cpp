@@ -132,8 +132,8 @@ class StateSearch {
     });
   }
 
-  /// {"model.layers.0.self_attn.q_proj": {"weight": tensor, ...}, ...}: every value a dictionary with tensors, every key
-  /// a path.
+  /// {"model.layers.0.self_attn.q_proj": {"weight": tensor, ...}, ...}: every value a dictionary with tensors, every
+  /// key a path.
   [[nodiscard]] bool is_dict_of_modules(const PickleValue& root) const {
     bool all = true, any_path = false;
     each(root, [&](const PickleValue& key, const PickleValue& value) {

@@ -17,9 +17,9 @@ struct StateDict {
 };
 
 /// A dictionary from strings to tensors: the whole value, the only one inside it, the one under a customary name
-/// ("state_dict", "model", ...), or a dictionary of nothing but modules, each with its tensors and maybe facts, of which
-/// some may lie in a dictionary of their own ("meta"). Throws unsupported, with a list of what is inside, when none of
-/// these is the case. `objects` must outlive the result.
+/// ("state_dict", "model", ...), or a dictionary of nothing but modules, each with its tensors and maybe facts, of
+/// which some may lie in a dictionary of their own ("meta"). Throws unsupported, with a list of what is inside, when
+/// none of these is the case. `objects` must outlive the result.
 [[nodiscard]] StateDict find_state_dict(const Pickle& pickle, const TorchObjects& objects, std::string_view where);
 
 }  // namespace ingot::convert

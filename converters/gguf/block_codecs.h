@@ -15,8 +15,7 @@ extern const BlockCodec kCodecIq4Xs, kCodecTq1_0, kCodecTq2_0;                  
 extern const BlockCodec kCodecIq2Xxs, kCodecIq2Xs, kCodecIq2S, kCodecIq3Xxs, kCodecIq3S;         // blocks_grid.cpp
 extern const BlockCodec kCodecIq1S, kCodecIq1M;                                                  // blocks_grid.cpp
 
-// --- Shared pieces: all work on bytes, one code per byte
-// -------------------------------------------------------------------------
+// --- Shared pieces: all work on bytes, one code per byte -------------------------------------------------------------
 
 [[nodiscard]] inline std::uint8_t u8(const std::byte* at) noexcept { return static_cast<std::uint8_t>(*at); }
 

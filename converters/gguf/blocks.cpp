@@ -118,7 +118,8 @@ constexpr auto kCoded = BlockKind::coded;
 
 // Ids 4, 5, 31 to 33 and 36 to 38 were withdrawn by ggml.
 constexpr std::array<BlockType, 35> kTypes = {{
-    // id, name, elements and bytes per block, kind, scheme, codec, one encoding, writable, file type, bits of sub-scales
+    // id, name, elements and bytes per block, kind, scheme, codec, one encoding, writable, file type, bits of
+    // sub-scales
     {0, "F32", 1, 4, kPlain, plain<DType::f32>, nullptr, true, true, 0},
     {1, "F16", 1, 2, kPlain, plain<DType::f16>, nullptr, true, true, 1},
     {2, "Q4_0", 32, 18, kCoded, q4_0, &kCodecQ4_0, true, true, 2},

@@ -10,7 +10,8 @@ namespace ingot::convert::gguf {
 /// Codes, one per byte, and parameters of `count` blocks -> the blocks. `biases`: only of types that have them.
 using JoinLoop = void (*)(const std::uint8_t* codes, const std::byte* scales, const std::byte* biases,
                           std::uint64_t count, std::byte* blocks) noexcept;
-/// The way back, all but the scales and biases. Blocks of other types than those with fifth bits are split well without.
+/// The way back, all but the scales and biases. Blocks of other types than those with fifth bits are split well
+/// without.
 using SplitLoop = void (*)(const std::byte* blocks, std::uint64_t count, std::uint8_t* codes) noexcept;
 /// Values of `count` blocks -> the blocks, as spec/quantizers.md section 2 says.
 using EncodeLoop = void (*)(const float* values, std::uint64_t count, std::byte* blocks) noexcept;

@@ -1,5 +1,5 @@
-// The loops over blocks with AVX2 and F16C. Blocks with numbers of no use (infinite, NaN, zero where its sign is stored)
-// are left to the portable build.
+// The loops over blocks with AVX2 and F16C. Blocks with numbers of no use (infinite, NaN, zero where its sign is
+// stored) are left to the portable build.
 #include "converters/gguf/loops.h"
 
 #include <immintrin.h>

@@ -2,7 +2,8 @@
 // one neutral tensor, and the way back. A codec knows bytes and names of its own layout only; files, shards, indexes,
 // tokenizers, plain tensors and the restore recipe are shared by all of them (read.h, write.h).
 //
-// To add a layout: one file that defines an HfCodec and its Layout row (hf_coded_layout of codec_layout.h), and one row in registry.cpp.
+// To add a layout: one file that defines an HfCodec and its Layout row (hf_coded_layout of codec_layout.h), and one row
+// in registry.cpp.
 #pragma once
 
 #include <map>

@@ -197,7 +197,8 @@ Json write_hf_config(const Model& model, std::string_view torch_dtype) {
     throw Error(ErrorKind::invalid_value,
                 "model config: sliding_layers or rope_layers do not have layer_count entries");
   }
-  // GGUF keeps llama3 scaling as a table of divisors; without the parameters behind it the written model would be another one.
+  // GGUF keeps llama3 scaling as a table of divisors; without the parameters behind it the written model would be
+  // another one.
   if (config.rope_scaling.type.empty() && model.find("rope_freqs.weight") != nullptr) {
     throw Error(ErrorKind::unsupported,
                 "tensor 'rope_freqs.weight': no rope_scaling of config.json gives these divisors");

@@ -1,5 +1,5 @@
-// The choice among several files follows transformers: model.safetensors, then its index, then an adapter's file, then a
-// lone or numbered set of .safetensors; then the same for pytorch_model.bin and files of torch.save.
+// The choice among several files follows transformers: model.safetensors, then its index, then an adapter's file, then
+// a lone or numbered set of .safetensors; then the same for pytorch_model.bin and files of torch.save.
 #include "converters/hf/directory.h"
 
 #include <algorithm>

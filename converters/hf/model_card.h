@@ -1,6 +1,6 @@
 // Facts about a model in the head of README.md, where Hugging Face keeps them ("model card"): name, authors, licence.
-// Those words that gguf-py takes over into `general.*`, and only texts: no lists, no YAML beyond a line "key: text" with a
-// plain text or one in double quotes (tests/golden/foreign/hf/model_cards has what PyYAML makes of them).
+// Those words that gguf-py takes over into `general.*`, and only texts: no lists, no YAML beyond a line "key: text"
+// with a plain text or one in double quotes (tests/golden/foreign/hf/model_cards has what PyYAML makes of them).
 #pragma once
 
 #include <string>

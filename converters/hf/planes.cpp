@@ -10,7 +10,8 @@ namespace {
 using tensor::Geometry;
 using tensor::Tensor;
 
-/// Copies `count` bits between bit streams, lowest bits first; a byte of `out` that is only partly covered keeps its other bits.
+/// Copies `count` bits between bit streams, lowest bits first; a byte of `out` that is only partly covered keeps its
+/// other bits.
 void copy_bits(const std::byte* from, std::uint64_t from_bit, std::byte* to, std::uint64_t to_bit,
                std::uint64_t count) noexcept {
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -21,7 +22,8 @@ void copy_bits(const std::byte* from, std::uint64_t from_bit, std::byte* to, std
   }
 }
 
-/// Rows follow each other without padding bits in the file. Two forms: rows of whole bytes are viewed, others are realigned.
+/// Rows follow each other without padding bits in the file. Two forms: rows of whole bytes are viewed, others are
+/// realigned.
 class PlainPlanes final : public tensor::PlaneSource {
  public:
   PlainPlanes(std::shared_ptr<const MappedFile> file, Bytes bytes, std::uint64_t row_bits)

@@ -1,4 +1,5 @@
-// tokenizer.model (SentencePiece, protobuf wire format) -> TokenizerSpec. Only the fields that decide how text is cut are read.
+// tokenizer.model (SentencePiece, protobuf wire format) -> TokenizerSpec. Only the fields that decide how text is cut
+// are read.
 #include <bit>
 
 #include "converters/hf/tokenizer.h"

@@ -20,15 +20,17 @@ struct HfTokenizerResult {
   std::string note;  // why there is none although files exist
 };
 
-/// From tokenizer.json, else tokenizer.model, else vocab.json + merges.txt; with tokenizer_config.json, special_tokens_map.json, config.json,
-/// generation_config.json and chat_template.jinja. Throws Error for malformed files; a tokenizer of another kind (WordPiece, ...) gives a note.
+/// From tokenizer.json, else tokenizer.model, else vocab.json + merges.txt; with tokenizer_config.json,
+/// special_tokens_map.json, config.json, generation_config.json and chat_template.jinja. Throws Error for malformed
+/// files; a tokenizer of another kind (WordPiece, ...) gives a note.
 [[nodiscard]] HfTokenizerResult read_hf_tokenizer(const FileLookup& files, std::string_view where);
 
 /// The parts, for tests: the model and its steps from one file alone.
 [[nodiscard]] tensor::TokenizerSpec read_tokenizer_json(const Json& json, std::string_view where);
 [[nodiscard]] tensor::TokenizerSpec read_sentencepiece_model(Bytes bytes, std::string_view where);
 
-/// One pre-tokenizer regex: the name that the neutral spec uses, the text in tokenizer.json, the names that GGUF gives it.
+/// One pre-tokenizer regex: the name that the neutral spec uses, the text in tokenizer.json, the names that GGUF gives
+/// it.
 struct RegexFamily {
   std::string_view name;     // "gpt2", "llama3", ...
   std::string_view pattern;  // as tokenizer.json spells it

@@ -1,5 +1,5 @@
-// tokenizer.json (the `tokenizers` library) -> TokenizerSpec. Steps that the neutral spec does not name are kept under their own lower-case
-// type name, so that a runtime can say what it lacks.
+// tokenizer.json (the `tokenizers` library) -> TokenizerSpec. Steps that the neutral spec does not name are kept under
+// their own lower-case type name, so that a runtime can say what it lacks.
 #include <algorithm>
 #include <cctype>
 
@@ -60,7 +60,7 @@ Pattern read_pattern(const Json& step, const std::string& where) {
   return {pattern.at("String", where + ": pattern").as_string(where + ": pattern"), false};
 }
 
-// --- Steps -----------------------------------------------------------------------------------------------------------------------
+// --- Steps -----------------------------------------------------------------------------------------------------------
 NormalizerStep read_normalizer(const Json& json, const std::string& where) {
   const std::string type = type_of(json, where);
   NormalizerStep step;
@@ -151,7 +151,7 @@ void read_decoder(const Json& json, TokenizerSpec& spec, const std::string& wher
   });
 }
 
-// --- Vocabulary ------------------------------------------------------------------------------------------------------------------
+// --- Vocabulary ------------------------------------------------------------------------------------------------------
 /// Room for ids up to `highest`. Ids may have holes, but not so many that a small file asks for a large table.
 void reserve_ids(TokenizerSpec& spec, std::uint64_t highest, std::uint64_t known, const std::string& where) {
   if (highest >= kMaxTokens || highest > 64 * known + 65'536) {

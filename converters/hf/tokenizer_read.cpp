@@ -1,4 +1,5 @@
-// The tokenizer files of a directory together: model, special tokens, what is added to a text, which tokens end a reply, chat template.
+// The tokenizer files of a directory together: model, special tokens, what is added to a text, which tokens end a
+// reply, chat template.
 #include <algorithm>
 #include <set>
 

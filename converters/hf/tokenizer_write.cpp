@@ -29,7 +29,7 @@ TokenType type_of(const TokenizerSpec& spec, std::size_t id) {
 /// Ids without a token have an empty text.
 bool is_hole(const TokenizerSpec& spec, std::size_t id) { return spec.tokens[id].empty(); }
 
-// --- Added tokens ------------------------------------------------------------------------------------------------------------------
+// --- Added tokens ----------------------------------------------------------------------------------------------------
 std::vector<AddedToken> added_tokens(const TokenizerSpec& spec) {
   std::vector<AddedToken> added = spec.added;
   if (added.empty()) {
@@ -63,7 +63,7 @@ Json added_json(const TokenizerSpec& spec) {
   return Json(std::move(list));
 }
 
-// --- Steps ---------------------------------------------------------------------------------------------------------------------------
+// --- Steps -----------------------------------------------------------------------------------------------------------
 Json sequence(std::string_view list_name, JsonArray steps) {
   if (steps.empty()) return Json();
   if (steps.size() == 1) return std::move(steps.front());
@@ -209,7 +209,7 @@ Json decoder_json(const TokenizerSpec& spec) {
   return sequence("decoders", std::move(steps));
 }
 
-// --- Model ---------------------------------------------------------------------------------------------------------------------------
+// --- Model -----------------------------------------------------------------------------------------------------------
 Json vocabulary_json(const TokenizerSpec& spec) {
   JsonObject vocabulary;
   vocabulary.reserve(spec.tokens.size());
@@ -224,8 +224,8 @@ std::uint64_t characters(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-/// Scores -> ranked merges, as transformers does for SentencePiece models: every split of a piece into two pieces, best score first, then
-/// the longer left, then the longer right part.
+/// Scores -> ranked merges, as transformers does for SentencePiece models: every split of a piece into two pieces, best
+/// score first, then the longer left, then the longer right part.
 std::vector<std::string> merges_from_scores(const TokenizerSpec& spec) {
   std::unordered_map<std::string_view, std::uint32_t> ids(spec.tokens.size());
   for (std::size_t id = 0; id < spec.tokens.size(); ++id) ids.emplace(spec.tokens[id], static_cast<std::uint32_t>(id));

@@ -28,14 +28,15 @@ using tensor::Model;
 constexpr std::string_view kAttachmentPrefix = "hf/";
 constexpr std::uint64_t kCopyBytes = std::uint64_t{8} << 20;
 
-// --- Shards ----------------------------------------------------------------------------------------------------------------------
+// --- Shards ----------------------------------------------------------------------------------------------------------
 struct Shard {
   std::string path;
   std::vector<std::size_t> items;
   SafetensorsPlan plan;
 };
 
-/// The rule of huggingface_hub: in model order, a new shard where the next tensor would not fit; a tensor above the limit stands alone.
+/// The rule of huggingface_hub: in model order, a new shard where the next tensor would not fit; a tensor above the
+/// limit stands alone.
 std::vector<Shard> plan_shards(const std::vector<HfItem>& items, std::uint64_t shard_bytes) {
   std::vector<Shard> shards(1);
   std::uint64_t filled = 0;
@@ -83,7 +84,7 @@ std::string index_json(const std::vector<HfItem>& items, const std::vector<Shard
   return pretty_json(json);
 }
 
-// --- Configuration files -----------------------------------------------------------------------------------------------------------
+// --- Configuration files ---------------------------------------------------------------------------------------------
 /// The type that holds most weights, in the words of torch.
 std::string torch_dtype(const std::vector<HfItem>& items, const Model& model) {
   std::map<tensor::DType, std::uint64_t> bytes;
@@ -197,9 +198,9 @@ std::vector<const tensor::Attachment*> copied_files(const Model& model, const st
   return copied;
 }
 
-// --- Writing ---------------------------------------------------------------------------------------------------------------------
-/// A directory that becomes visible under its name at the end, or not at all. With Leftover::kept it goes on with what an
-/// earlier one left.
+// --- Writing ---------------------------------------------------------------------------------------------------------
+/// A directory that becomes visible under its name at the end, or not at all. With Leftover::kept it goes on with what
+/// an earlier one left.
 class NewDirectory {
  public:
   NewDirectory(fs::path target, Leftover leftover) : target_(std::move(target)), leftover_(leftover) {

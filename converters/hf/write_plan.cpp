@@ -121,7 +121,7 @@ bool is_wrapped(const tensor::Model& model) {
   return text_config != nullptr && text_config->is_object();
 }
 
-// --- Values ----------------------------------------------------------------------------------------------------------------------
+// --- Values ----------------------------------------------------------------------------------------------------------
 void narrow(std::span<const float> values, DType type, std::byte* out) {
   if (type == DType::f32) {
     std::copy_n(std::as_bytes(values).data(), values.size_bytes(), out);
@@ -301,8 +301,8 @@ bool add_coded_items(const Tensor& tensor, const std::string& file_name, const t
   return !plan->items.empty();
 }
 
-/// Why the loaders of the layout would not do with a plain tensor what its maker meant; empty: they would. `codec`: null
-/// for floats.
+/// Why the loaders of the layout would not do with a plain tensor what its maker meant; empty: they would. `codec`:
+/// null for floats.
 std::string activation_problem(const Tensor& tensor, const tensor::Model& model, const HfCodec* codec) {
   const bool from_awq = model.layout == "awq" || (model.source && model.source->layout == "awq");
   if (from_awq && tensor.shape.size() == 1 && tensor.name.ends_with(".scales") &&

@@ -47,7 +47,8 @@ struct HfItem {
 [[nodiscard]] std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options,
                                                 const HfCodec* codec);
 
-/// Can `item.type` hold every value exactly? Decided by the types where possible, else by the values (streams, parallel).
+/// Can `item.type` hold every value exactly? Decided by the types where possible, else by the values (streams,
+/// parallel).
 [[nodiscard]] bool all_values_fit(const HfItem& item);
 
 /// Writes items one after the other; keeps the planes of the coded tensor that it packed last.
@@ -60,8 +61,8 @@ class HfItemWriter {
   }
   /// So many bytes of the output have their place on the disk.
   void reserved(std::uint64_t bytes) noexcept { buffers_.left_free -= std::min(buffers_.left_free, bytes); }
-  /// Writes the tensor at `offset` of the file unless an earlier run did; streams in pieces, parallel; calls progress(bytes) from any thread, one
-  /// at a time.
+  /// Writes the tensor at `offset` of the file unless an earlier run did; streams in pieces, parallel; calls
+  /// progress(bytes) from any thread, one at a time.
   void write(const HfItem& item, JournaledRange& file, std::uint64_t offset,
              const std::function<void(std::uint64_t)>& progress);
 

@@ -1,4 +1,5 @@
-// The `awq` row: AutoAWQ checkpoints (GEMM, GEMV, GEMV_FAST, Marlin) and llm-awq's tensors inside a Hugging Face directory.
+// The `awq` row: AutoAWQ checkpoints (GEMM, GEMV, GEMV_FAST, Marlin) and llm-awq's tensors inside a Hugging Face
+// directory.
 #include <algorithm>
 
 #include "converters/hf/codec_layout.h"

@@ -36,7 +36,7 @@ std::uint64_t transpose_4x4(std::uint64_t x) noexcept {
 
 }  // namespace
 
-// --- GEMM -------------------------------------------------------------------------------------------------------------------
+// --- GEMM ------------------------------------------------------------------------------------------------------------
 void GemmWords::load(std::uint64_t begin, std::uint64_t end, std::byte* lines,
                      std::uint64_t stride_bytes) const noexcept {
   const std::uint64_t row_words = outputs / kWordCodes, row_bytes = row_words * 4;
@@ -143,7 +143,7 @@ void store_gemm_zeros(const LinearView& view, const PartRange& range) {
   }
 }
 
-// --- GEMV -------------------------------------------------------------------------------------------------------------------
+// --- GEMV ------------------------------------------------------------------------------------------------------------
 void GemvWords::load(std::uint64_t begin, std::uint64_t end, std::byte* lines,
                      std::uint64_t stride_bytes) const noexcept {
   const std::uint64_t words = inputs / kWordCodes;
@@ -235,8 +235,10 @@ void store_gemv_zeros(const LinearView& view, const PartRange& range) {
       });
 }
 
-// --- GEMV_FAST ----------------------------------------------------------------------------------------------------------------
-// In a block of 4 outputs x 64 inputs, 64 u16 words: word 16 * output + 8 * half + j holds inputs 32 * half + j + 8 * nibble.
+// --- GEMV_FAST
+// ---------------------------------------------------------------------------------------------------------------- In a
+// block of 4 outputs x 64 inputs, 64 u16 words: word 16 * output + 8 * half + j holds inputs 32 * half + j + 8 *
+// nibble.
 namespace {
 constexpr std::uint64_t kFastOutputs = 4, kFastInputs = 64, kFastBytes = 128;
 }

@@ -82,8 +82,8 @@ void find_groups_by_rows(Module& module, const Config& config, const HfCheckpoin
                                   size == static_cast<std::uint64_t>(configured) || module.groups > 1 ? size : 0);
 }
 
-/// GEMV pads the groups, so that their number follows from the group size alone: the config's where the shapes allow it,
-/// else the only one that does.
+/// GEMV pads the groups, so that their number follows from the group size alone: the config's where the shapes allow
+/// it, else the only one that does.
 void find_groups_by_width(Module& module, std::uint64_t padded_groups, const Config& config,
                           const HfCheckpoint& checkpoint, FindingList& findings) {
   const auto fits = [&](std::uint64_t size) {

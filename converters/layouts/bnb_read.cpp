@@ -47,7 +47,7 @@ std::vector<std::byte> bytes_of(float value) {
   return bytes;
 }
 
-// --- 4 bits ---------------------------------------------------------------------------------------------------------------
+// --- 4 bits ----------------------------------------------------------------------------------------------------------
 /// The JSON text that bitsandbytes stores as a tensor of bytes.
 struct State {
   std::string table;                              // "nf4", "fp4"
@@ -179,7 +179,7 @@ class FourBitReader {
   CodedTensor coded_;
 };
 
-// --- 8 bits ---------------------------------------------------------------------------------------------------------------
+// --- 8 bits ----------------------------------------------------------------------------------------------------------
 CodedTensor read_rows(const HfCheckpoint& checkpoint, const Stored& scales) {
   const std::string module = scales.name().substr(0, scales.name().size() - kRowScales.size());
   const Stored* weight = checkpoint.find(module + ".weight");

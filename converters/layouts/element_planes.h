@@ -1,6 +1,6 @@
-// Tensors whose codes lie in the files in an order of their own (HQQ, quanto, torchao, EXL2): the layout's file says how
-// rows of codes and parameters are loaded, one per byte and row-major; this makes canonical planes of them, and rows of
-// codes out of planes again.
+// Tensors whose codes lie in the files in an order of their own (HQQ, quanto, torchao, EXL2): the layout's file says
+// how rows of codes and parameters are loaded, one per byte and row-major; this makes canonical planes of them, and
+// rows of codes out of planes again.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@
 
 namespace ingot::convert {
 
-/// Rows [first, first + count) of the row view, counted over all matrices. Called from several threads; throws Error where
-/// the file's bytes turn out bad.
+/// Rows [first, first + count) of the row view, counted over all matrices. Called from several threads; throws Error
+/// where the file's bytes turn out bad.
 using LoadCodes = std::function<void(std::uint64_t first, std::uint64_t count, std::uint8_t* codes)>;
 using LoadParameters = std::function<void(std::uint64_t first, std::uint64_t count, std::byte* elements)>;
 
@@ -46,8 +46,8 @@ class ElementView {
   ElementView(const ElementView&) = delete;
   ElementView& operator=(const ElementView&) = delete;
   [[nodiscard]] const tensor::Geometry& geometry() const noexcept { return geometry_; }
-  /// Elements [begin, begin + codes.size()) of the row view, row-major, one per byte. Keeps the unit read last: calls in
-  /// ascending order unpack each unit once.
+  /// Elements [begin, begin + codes.size()) of the row view, row-major, one per byte. Keeps the unit read last: calls
+  /// in ascending order unpack each unit once.
   void codes(std::uint64_t begin, std::span<std::uint8_t> codes);
   /// All bytes of a whole plane; throws invalid_value when the tensor has none of this role.
   [[nodiscard]] Bytes whole(std::string_view role) const;

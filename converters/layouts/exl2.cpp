@@ -1,8 +1,8 @@
 // The `exl2` row: modules of ExLlamaV2 (X.q_weight, X.q_scale, X.q_scale_max, X.q_groups, X.q_invperm). Read-only.
 //
-// Inputs are permuted and cut in groups, each with its own number of bits. In the neutral tensor all codes have the width
-// of the widest group; a zero point per group, 2^(bits - 1), says how wide its codes are (spec/rationale.md). Scales are the
-// binary16 products that the kernels of ExLlamaV2 form; what they are formed of is kept verbatim.
+// Inputs are permuted and cut in groups, each with its own number of bits. In the neutral tensor all codes have the
+// width of the widest group; a zero point per group, 2^(bits - 1), says how wide its codes are (spec/rationale.md).
+// Scales are the binary16 products that the kernels of ExLlamaV2 form; what they are formed of is kept verbatim.
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -87,8 +87,8 @@ void Config::read_format(const Json& json, const std::string& where) {
   }
 }
 
-/// AutoRound names no checkpoint_format: it stores zero points as they are under its own name and for gptqmodel, less one
-/// for "auto_round:auto_gptq".
+/// AutoRound names no checkpoint_format: it stores zero points as they are under its own name and for gptqmodel, less
+/// one for "auto_round:auto_gptq".
 void Config::read_packing(const Json& json, const std::string& where) {
   label_word_ = "gptq";
   const Json* packing = first_of(json, {"packing_format"});

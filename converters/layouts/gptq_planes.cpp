@@ -89,7 +89,7 @@ void convert_runs(std::byte* lines, std::uint64_t line_count, std::uint8_t bits,
   }
 }
 
-// --- Words of 8, 16 and 64 bits: where the pieces of a row's words go in the lines ------------------------------------------
+// --- Words of 8, 16 and 64 bits: where the pieces of a row's words go in the lines -----------------------------------
 struct WordPieces {
   std::uint64_t bytes, count;  // a 64-bit word is two pieces of 4 bytes, the others are one
 };
@@ -125,7 +125,7 @@ void store_row(const std::byte* lines, std::uint64_t line_begin, std::uint64_t l
   }
 }
 
-// --- Zero points ------------------------------------------------------------------------------------------------------------
+// --- Zero points -----------------------------------------------------------------------------------------------------
 /// A one in every field of a word: what v1 subtracts from whole words.
 std::uint32_t ones_of(std::uint8_t bits) noexcept {
   std::uint32_t word = 0;

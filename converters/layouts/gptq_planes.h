@@ -9,8 +9,8 @@
 
 namespace ingot::convert::gptq {
 
-/// `qweight`: words of `word_bits` bits, row-major [ceil(inputs * bits / word_bits), outputs]. `planar` (gptq_p): 32 codes
-/// are cut into planes of 4, 2 and 1 bits, lowest first, instead of following each other.
+/// `qweight`: words of `word_bits` bits, row-major [ceil(inputs * bits / word_bits), outputs]. `planar` (gptq_p): 32
+/// codes are cut into planes of 4, 2 and 1 bits, lowest first, instead of following each other.
 struct CodeWords {
   const std::byte* data = nullptr;
   std::uint64_t inputs = 0, outputs = 0;

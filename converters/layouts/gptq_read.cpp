@@ -17,7 +17,7 @@ using tensor::DType;
 constexpr DType kCodeTypes[] = {DType::u8, DType::u8, DType::u2, DType::u3, DType::u4,
                                 DType::u5, DType::u6, DType::u7, DType::u8};
 
-// --- Zero points: what the label says and what the data shows -------------------------------------------------------------
+// --- Zero points: what the label says and what the data shows --------------------------------------------------------
 struct Votes {
   std::uint64_t v1 = 0, v2 = 0;  // symmetric modules whose fields are all 2^(bits-1) - 1, or all 2^(bits-1)
 };
@@ -147,7 +147,7 @@ void decide_spelling(std::vector<Module>& modules, const Config& config, Finding
   }
 }
 
-// --- Tensors --------------------------------------------------------------------------------------------------------------
+// --- Tensors ---------------------------------------------------------------------------------------------------------
 std::string words_suffix(const Module& module) {
   return module.word_bits == 32 ? std::string() : ".i" + std::to_string(module.word_bits);
 }

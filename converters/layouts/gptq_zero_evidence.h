@@ -20,8 +20,8 @@ struct CodeEvidence {
   [[nodiscard]] std::optional<bool> says_minus_one() const noexcept;
 };
 
-/// Looks at a sample of the codes of some modules; Marlin, planar and modules of more than 4 bits, whose steps are too small
-/// for weights to be centred to one, are left out.
+/// Looks at a sample of the codes of some modules; Marlin, planar and modules of more than 4 bits, whose steps are too
+/// small for weights to be centred to one, are left out.
 [[nodiscard]] CodeEvidence look_at_codes(std::span<const Module* const> modules);
 
 }  // namespace ingot::convert::gptq

@@ -1,8 +1,9 @@
-// The `hqq` row: modules of HQQ in safetensors, as its own state_dict() and transformers write them (X.W_q, X.scale, X.zero
-// and one tensor for every fact), and in the qmodel.pt of its save_quantized(), where facts are plain values. Read-only.
+// The `hqq` row: modules of HQQ in safetensors, as its own state_dict() and transformers write them (X.W_q, X.scale,
+// X.zero and one tensor for every fact), and in the qmodel.pt of its save_quantized(), where facts are plain values.
+// Read-only.
 //
-// The weights, in row-major order, are seen as a matrix Q: rows of one group for axis 1, columns of one group for axis 0.
-// Q is packed along its first dimension, so word w of `words` holds elements w, w + words, w + 2 words, ...
+// The weights, in row-major order, are seen as a matrix Q: rows of one group for axis 1, columns of one group for axis
+// 0. Q is packed along its first dimension, so word w of `words` holds elements w, w + words, w + 2 words, ...
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -45,8 +46,8 @@ constexpr std::array<std::string_view, 14> kFacts = {
     "compute_dtype", "offload_meta"};
 constexpr std::array<std::string_view, 2> kFlags = {"encoded_state_dict", "stores_quant_config"};
 
-/// Reads the facts of one module: tensors in safetensors, values of the pickle in the file of save_quantized(), where older
-/// versions kept them, scales and zero points apart in a dictionary `meta`.
+/// Reads the facts of one module: tensors in safetensors, values of the pickle in the file of save_quantized(), where
+/// older versions kept them, scales and zero points apart in a dictionary `meta`.
 class Facts {
  public:
   Facts(const HfCheckpoint& checkpoint, const Stored& codes)

@@ -35,8 +35,8 @@ enum class AwqForm : std::uint8_t { none, gemm, gemv, fast, marlin };
 /// qweight [words, out], qzeros [groups, words], scales [groups, out], or Marlin under its own names.
 [[nodiscard]] bool fits_gptq(const LinearModule& module);
 
-/// Columns of the scales' block: `configured` where it is one group of exactly so many inputs, 0 (the whole row) for any
-/// other single group.
+/// Columns of the scales' block: `configured` where it is one group of exactly so many inputs, 0 (the whole row) for
+/// any other single group.
 [[nodiscard]] std::uint32_t group_block(std::uint64_t inputs, std::uint64_t groups, std::uint64_t group_size);
 
 /// Equal sentences about several modules become one that names the first and counts the others.

@@ -36,7 +36,7 @@ struct GroupRows {
 void store_scales(const LinearView& view, const PartRange& range);
 void store_offsets(const LinearView& view, const PartRange& range);
 
-// --- Marlin: 4 bits, [in / 16, 2 * out] words, blocks of 16 inputs x 64 outputs ---------------------------------------------
+// --- Marlin: 4 bits, [in / 16, 2 * out] words, blocks of 16 inputs x 64 outputs --------------------------------------
 struct MarlinWords {
   const std::byte* data = nullptr;
   std::uint64_t inputs = 0, outputs = 0;

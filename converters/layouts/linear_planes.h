@@ -1,6 +1,7 @@
-// What the layouts of packed integer codes (GPTQ, AWQ, Marlin) share: their ways of packing meet the canonical planes in
-// *lines*. Line k of a tile holds word k (32 bits) of the dense code streams of 16 outputs, inputs in file order, lowest
-// bits first: 64 bytes, as spec/planes.md section 4.1 has them, but for every width, and before an act-order permutation.
+// What the layouts of packed integer codes (GPTQ, AWQ, Marlin) share: their ways of packing meet the canonical planes
+// in *lines*. Line k of a tile holds word k (32 bits) of the dense code streams of 16 outputs, inputs in file order,
+// lowest bits first: 64 bytes, as spec/planes.md section 4.1 has them, but for every width, and before an act-order
+// permutation.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,8 @@ namespace ingot::convert {
 /// How a file's tensors become planes. Functions are called from several threads; what they point into is kept alive by
 /// `files`.
 struct LinearParts {
-  /// Lines of tiles [begin, end), `stride_bytes` from tile to tile. Rows beyond the matrix are zero; bits beyond the last
-  /// input may hold anything.
+  /// Lines of tiles [begin, end), `stride_bytes` from tile to tile. Rows beyond the matrix are zero; bits beyond the
+  /// last input may hold anything.
   std::function<void(std::uint64_t begin, std::uint64_t end, std::byte* lines, std::uint64_t stride_bytes)> load_lines;
   /// Scales, and zero points or biases (empty: none), of a tile: [groups][16] elements, zero beyond the matrix.
   std::function<void(std::uint64_t tile, std::byte*parameters)> load_scales, load_offsets;
@@ -31,8 +32,8 @@ struct LinearParts {
   std::vector<Bytes> ranges;  // parallel to `files`: what is dropped from memory in the end
 };
 
-/// A plane source for `tensor`, whose name, shape [out, in], scheme and packing are set: codes of 2 to 8 bits, one scale
-/// level and at most one offset level of block {1, g}.
+/// A plane source for `tensor`, whose name, shape [out, in], scheme and packing are set: codes of 2 to 8 bits, one
+/// scale level and at most one offset level of block {1, g}.
 [[nodiscard]] std::shared_ptr<const tensor::PlaneSource> linear_planes(const tensor::Tensor& tensor, LinearParts parts);
 
 /// The way back: lines and parameters of a tensor whose planes all have views. Borrows the tensor.

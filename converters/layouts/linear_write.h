@@ -21,7 +21,8 @@ namespace ingot::convert {
 /// Inputs that share a scale; the inputs of a row where the scale is the row's, the matrix's or that of several rows.
 [[nodiscard]] std::uint64_t inputs_per_scale(const tensor::Tensor& tensor);
 
-/// Codes u<bits>, scales of `scale_type` and zero points (or biases of the scales' type) by groups of `block_cols` inputs.
+/// Codes u<bits>, scales of `scale_type` and zero points (or biases of the scales' type) by groups of `block_cols`
+/// inputs.
 [[nodiscard]] StoredForm linear_form(std::uint8_t bits, tensor::DType scale_type, std::uint32_t block_cols, bool bias);
 /// Rows of scales that the form has for so many inputs.
 [[nodiscard]] std::uint64_t groups_of(std::uint64_t inputs, std::uint32_t block_cols);

@@ -81,7 +81,7 @@ void check_shapes(Module& module, const HfCheckpoint& checkpoint) {
   module.groups = scales.shape().back();
 }
 
-// --- Group size and bits: the shapes give their product, the config both -----------------------------------------------------
+// --- Group size and bits: the shapes give their product, the config both ---------------------------------------------
 const Json* settings_of(const HfCheckpoint& checkpoint) {
   const Json* config = checkpoint.config();
   for (const Json* place : {config, config != nullptr ? config->find("text_config") : nullptr}) {
@@ -243,7 +243,7 @@ class SizeFinder {
   bool trust_config_, is_refuted_ = false;
 };
 
-// --- Tensors --------------------------------------------------------------------------------------------------------------
+// --- Tensors ---------------------------------------------------------------------------------------------------------
 tensor::Scheme scheme_of(const Module& module, const Sizes& sizes) {
   tensor::Scheme scheme;
   const tensor::Block block{1, static_cast<std::uint32_t>(sizes.group_size)};

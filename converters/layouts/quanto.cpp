@@ -39,7 +39,7 @@ std::uint64_t group_size_for(std::uint64_t inputs) {
   return inputs % size == 0 ? size : 0;
 }
 
-// --- The number of inputs of grouped weights --------------------------------------------------------------------------
+// --- The number of inputs of grouped weights -------------------------------------------------------------------------
 std::optional<std::uint64_t> count_in(const Json& json, std::string_view key) {
   const Json* found = json.find(key);
   if (found == nullptr || !found->is_integer()) return std::nullopt;

@@ -1,5 +1,5 @@
-// Tensors whose parts lie in the files as row-major matrices (MLX, bitsandbytes): codes as one dense bit stream per row,
-// parameters element by element. Canonical planes out of them and back, whole words at a time.
+// Tensors whose parts lie in the files as row-major matrices (MLX, bitsandbytes): codes as one dense bit stream per
+// row, parameters element by element. Canonical planes out of them and back, whole words at a time.
 #pragma once
 
 #include <cstdint>

@@ -79,8 +79,9 @@ Json method(std::string_view name) {
   return json;
 }
 
-/// weight_block_size as transformers understands it: rows are blocks of 1 x at least all inputs, one scale for a tensor is null. There is
-/// one for the whole model; where forms are mixed, blocks win over rows, because its loader on the CPU looks at the scales alone.
+/// weight_block_size as transformers understands it: rows are blocks of 1 x at least all inputs, one scale for a tensor
+/// is null. There is one for the whole model; where forms are mixed, blocks win over rows, because its loader on the
+/// CPU looks at the scales alone.
 Json block_size_of(const std::vector<CodedOutput>& outputs) {
   bool blocks = false;
   std::uint64_t inputs = 0;  // of the widest weight with scales by row

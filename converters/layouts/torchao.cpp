@@ -1,5 +1,6 @@
-// The `torchao` row: tensor subclasses of torchao, flattened into safetensors as transformers saves them: X._weight_qdata,
-// X._weight_scale, ..., and for every weight a JSON text in the header's metadata ({"_type": "Int8Tensor", ...}). Read-only.
+// The `torchao` row: tensor subclasses of torchao, flattened into safetensors as transformers saves them:
+// X._weight_qdata, X._weight_scale, ..., and for every weight a JSON text in the header's metadata ({"_type":
+// "Int8Tensor", ...}). Read-only.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -59,7 +60,7 @@ std::string class_of(const Json& json) {
   return type != nullptr && type->is_string() ? type->as_string(kTypeKey) : std::string();
 }
 
-// --- Scales in the order of GPU tensor cores: tiles of 128 rows x 4 columns -----------------------------------------------
+// --- Scales in the order of GPU tensor cores: tiles of 128 rows x 4 columns ------------------------------------------
 std::uint64_t swizzled_bytes(std::uint64_t rows, std::uint64_t cols) noexcept {
   return ceil_div(rows, kSwizzledRows) * ceil_div(cols, kSwizzledCols) * kSwizzledRows * kSwizzledCols;
 }
@@ -175,8 +176,8 @@ class WeightReader {
     }
     parts_.load_codes = load_bytes(0, 8);
   }
-  /// Codes of 1 to 8 bits, each in a byte of its own. Below 8 bits they are stored as unsigned ones of so many bits, which
-  /// moves the zero points alike.
+  /// Codes of 1 to 8 bits, each in a byte of its own. Below 8 bits they are stored as unsigned ones of so many bits,
+  /// which moves the zero points alike.
   void read_unpacked() {
     if (codes_->type() != DType::i8) fail_at(*codes_, "expected i8");
     const std::string target = word("target_dtype");

@@ -1,6 +1,6 @@
-// Zero points into biases with scales of another type (GPTQ and AWQ to MLX in binary32): bias = -scale * zero. Whole units
-// at a time, where rows.h goes row by row; GroupBiases of groups.h are for scales that keep their type.
-// Internal to recode*.cpp.
+// Zero points into biases with scales of another type (GPTQ and AWQ to MLX in binary32): bias = -scale * zero. Whole
+// units at a time, where rows.h goes row by row; GroupBiases of groups.h are for scales that keep their type. Internal
+// to recode*.cpp.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
-// Integer codes that keep their scales, in tiles: zero points of groups become the one zero of the wanted scheme, so that
-// every group moves by a constant, or they become biases. What happens is seen from the parameters of groups alone, a
-// tile at a time; the general way (rows.h) gives the same tensor, and the words for what does not fit.
+// Integer codes that keep their scales, in tiles: zero points of groups become the one zero of the wanted scheme, so
+// that every group moves by a constant, or they become biases. What happens is seen from the parameters of groups
+// alone, a tile at a time; the general way (rows.h) gives the same tensor, and the words for what does not fit.
 #pragma once
 
 #include <cstdint>

@@ -130,7 +130,8 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   std::vector<std::size_t> through_;               // by plane: the source's plane; kNone: computed
   std::vector<Spread> spread_;                     // by plane
   std::vector<std::vector<std::byte>> whole_;      // by plane: computed whole planes
-  // At most one maker per thread that ever read at the same time: without codes, and with. From the first unit to the last.
+  // At most one maker per thread that ever read at the same time: without codes, and with. From the first unit to the
+  // last.
   mutable std::mutex mutex_;
   mutable std::array<std::vector<std::unique_ptr<RowMaker>>, 2> idle_;
   mutable bool ended_ = false;

@@ -44,9 +44,9 @@ struct Customs {
   bool linear_only = false;  // its loaders know no quantized embedding: --quantize of one is refused
   bool conv1d = false;       // its library quantizes GPT-2's transposed matrices as it does linear layers
 };
-/// Are the values of this tensor to be rounded where its codes cannot be kept? Matrices "X.weight" but embeddings, heads
-/// and transposed ones (see `customs`), and routers; --keep and --quantize overrule. Without a named scheme, the floats of a
-/// model that is quantized already were left so by its maker, and stay.
+/// Are the values of this tensor to be rounded where its codes cannot be kept? Matrices "X.weight" but embeddings,
+/// heads and transposed ones (see `customs`), and routers; --keep and --quantize overrule. Without a named scheme, the
+/// floats of a model that is quantized already were left so by its maker, and stay.
 [[nodiscard]] bool may_round(const tensor::Tensor& source, const std::string& file_name, const tensor::Model& model,
                              const WriteOptions& options, bool named, Customs customs = {});
 

@@ -1,5 +1,5 @@
-// A grid for a whole tensor: which values share parameters, whether all blocks fit, and the planes that follow. Internal
-// to recover*.cpp. Implements spec/recovery.md sections 3 to 5.
+// A grid for a whole tensor: which values share parameters, whether all blocks fit, and the planes that follow.
+// Internal to recover*.cpp. Implements spec/recovery.md sections 3 to 5.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
-// One block of values and the grid that it may lie on. Internal to recover*.cpp. Implements spec/recovery.md sections 2 and 3.
+// One block of values and the grid that it may lie on. Internal to recover*.cpp. Implements spec/recovery.md sections 2
+// and 3.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ class BlockValues {
   /// greatest / least magnitude beyond `widest`: no such grid. 0: any.
   explicit BlockValues(double widest) : widest_(widest) {}
   void clear() noexcept;
-  /// False, and to be cleared, once no grid can hold the values: one is not finite, there are too many, or too far apart.
+  /// False, and to be cleared, once no grid can hold the values: one is not finite, there are too many, or too far
+  /// apart.
   [[nodiscard]] bool add(const float* values, std::uint64_t count);
 
   /// Without zero, ascending by magnitude.

@@ -80,7 +80,8 @@ struct Best {
   }
 };
 
-/// The types that the values may have been rounded to: that of the tensor, and narrower ones that hold the first values.
+/// The types that the values may have been rounded to: that of the tensor, and narrower ones that hold the first
+/// values.
 std::vector<DType> roundings(const Tensor& source) {
   std::vector<DType> types = {source.scheme.codes.type};
   if (types[0] != DType::f32) return types;

@@ -22,7 +22,8 @@ using tensor::Tensor;
 constexpr std::uint64_t kNestedBlock = 256;
 constexpr std::size_t kEntries = 256, kPlaces = 65536;
 
-// --- The mean as torch sums: lanes of 8, four running sums each, in levels so that errors stay small ------------------
+// --- The mean as torch sums: lanes of 8, four running sums each, in levels so that errors stay small
+// ------------------
 constexpr std::size_t kLanes = 8, kRows = 4, kLevels = 4;
 using Lanes = std::array<float, kLanes>;
 
@@ -120,7 +121,7 @@ std::uint8_t code_of(float difference, float magnitude) {
   return places[static_cast<std::size_t>((value + 1.0f) * 0.5f * static_cast<float>(kPlaces - 1) + 0.5f)];
 }
 
-// --- Planes -----------------------------------------------------------------------------------------------------------
+// --- Planes ----------------------------------------------------------------------------------------------------------
 class NestedPlanes final : public tensor::PlaneSource {
  public:
   NestedPlanes(Tensor single, const Tensor& target)

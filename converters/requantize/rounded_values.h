@@ -1,5 +1,5 @@
-// The floats that a recovered tensor was found in, made again of its values: what `restore` packs for segments whose part
-// begins with "rounded". Implements spec/restore.md section 3.
+// The floats that a recovered tensor was found in, made again of its values: what `restore` packs for segments whose
+// part begins with "rounded". Implements spec/restore.md section 3.
 #pragma once
 
 #include <optional>
@@ -43,8 +43,8 @@ class RoundedValues {
   Bytes signs_;
 };
 
-/// How `made` gives the plain floats of `source` back, bit for bit: the part without the number of its signs, and those,
-/// which are empty where no zero is negative. Nothing where other values than zeros differ. Parallel.
+/// How `made` gives the plain floats of `source` back, bit for bit: the part without the number of its signs, and
+/// those, which are empty where no zero is negative. Nothing where other values than zeros differ. Parallel.
 struct WayBack {
   RoundedPart part;
   std::vector<std::byte> signs;

@@ -1,4 +1,5 @@
-// NF4 and FP4 blocks and the rows of LLM.int8 as bitsandbytes makes them on the CPU. Implements spec/quantizers.md section 4.
+// NF4 and FP4 blocks and the rows of LLM.int8 as bitsandbytes makes them on the CPU. Implements spec/quantizers.md
+// section 4.
 #include <algorithm>
 #include <array>
 

@@ -34,8 +34,8 @@ inline void store_le(std::byte* at, T value) noexcept {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-/// Walks a span from front to back. Every read beyond the end throws ErrorKind::truncated that names `what` and the file offset.
-/// Borrows the bytes and the `where` text (both must outlive the reader).
+/// Walks a span from front to back. Every read beyond the end throws ErrorKind::truncated that names `what` and the
+/// file offset. Borrows the bytes and the `where` text (both must outlive the reader).
 class ByteReader {
  public:
   /// `base_offset`: file offset of bytes[0], used in messages only.

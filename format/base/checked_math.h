@@ -13,7 +13,8 @@ namespace ingot {
 [[nodiscard]] std::uint64_t checked_add(std::uint64_t a, std::uint64_t b, std::string_view what);
 /// a * b; throws limit_exceeded naming `what` when it does not fit in 64 bits.
 [[nodiscard]] std::uint64_t checked_mul(std::uint64_t a, std::uint64_t b, std::string_view what);
-/// Product of all extents; an empty shape is one element; a zero extent gives zero unless an earlier partial product overflows.
+/// Product of all extents; an empty shape is one element; a zero extent gives zero unless an earlier partial product
+/// overflows.
 [[nodiscard]] std::uint64_t checked_product(std::span<const std::uint64_t> extents, std::string_view what);
 
 [[nodiscard]] constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) noexcept {

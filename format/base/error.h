@@ -24,7 +24,8 @@ enum class ErrorKind : std::uint8_t {
 /// The word used in messages, JSON output and vector file names, e.g. "bad_checksum".
 [[nodiscard]] std::string_view error_kind_name(ErrorKind kind) noexcept;
 
-/// Message form: what, where, expected, got. `offset` counts bytes from the start of the file; kNoOffset when there is none.
+/// Message form: what, where, expected, got. `offset` counts bytes from the start of the file; kNoOffset when there is
+/// none.
 class Error : public std::runtime_error {
  public:
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};

@@ -1,4 +1,5 @@
-// XXH3-128 and XXH3-64, the only hashes of the format. Implements spec/integrity.md section 1. xxHash is seen only by hash.cpp.
+// XXH3-128 and XXH3-64, the only hashes of the format. Implements spec/integrity.md section 1. xxHash is seen only by
+// hash.cpp.
 #pragma once
 
 #include <array>
@@ -25,9 +26,10 @@ struct Hash128 {
 [[nodiscard]] Hash128 hash128(Bytes bytes) noexcept;       // XXH3-128, seed 0
 [[nodiscard]] std::uint64_t hash64(Bytes bytes) noexcept;  // XXH3-64, seed 0
 
-// --- Hash of a whole source file (spec/restore.md section 2) -------------------------------------------------------------------------
-// XXH3-128 over the concatenated XXH3-128 of consecutive blocks of 1 MiB (the last shorter; no block for no bytes), so that one large
-// file is hashed by all threads.
+// --- Hash of a whole source file (spec/restore.md section 2)
+// ------------------------------------------------------------------------- XXH3-128 over the concatenated XXH3-128 of
+// consecutive blocks of 1 MiB (the last shorter; no block for no bytes), so that one large file is hashed by all
+// threads.
 inline constexpr std::uint64_t kTreeBlockBytes = std::uint64_t{1} << 20;
 
 /// The hashes of all blocks of `bytes`; parallel. `blocks` has ceil(bytes.size() / kTreeBlockBytes) entries.

@@ -1,6 +1,6 @@
-// XXH3 as compiled for one instruction set. Included only by the hash*.cpp files, each of which holds its own static copy of xxHash built
-// with its own flags and exports one table. Measured against libxxhash on 1 MiB in cache, AVX2: 37 GB/s; its run-time dispatch 26; its
-// plain entry points 8. The streaming state has the same layout in every variant.
+// XXH3 as compiled for one instruction set. Included only by the hash*.cpp files, each of which holds its own static
+// copy of xxHash built with its own flags and exports one table. Measured against libxxhash on 1 MiB in cache, AVX2: 37
+// GB/s; its run-time dispatch 26; its plain entry points 8. The streaming state has the same layout in every variant.
 #pragma once
 
 #define XXH_INLINE_ALL

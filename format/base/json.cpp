@@ -13,7 +13,8 @@
 
 namespace ingot {
 
-// ---- values -------------------------------------------------------------------------------------------------------------------------
+// ---- values
+// ------------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -108,7 +109,8 @@ void Json::push_back(Json value) {
   array().push_back(std::move(value));
 }
 
-// ---- parsing ------------------------------------------------------------------------------------------------------------------------
+// ---- parsing
+// ------------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -184,7 +186,8 @@ bool fits_64_bits(std::string_view integer) noexcept {
          std::from_chars(integer.data(), end, as_unsigned).ec == std::errc();
 }
 
-/// simdjson refuses integers outside 64 bits. Appends "e0" to each of them, which makes it a double; strings stay as they are.
+/// simdjson refuses integers outside 64 bits. Appends "e0" to each of them, which makes it a double; strings stay as
+/// they are.
 std::string with_huge_integers_as_doubles(std::string_view text) {
   std::string result;
   result.reserve(text.size() + 16);
@@ -244,7 +247,8 @@ Json parse_json(std::string_view text, std::string_view where, const JsonLimits&
   return TreeWalker(where, limits.max_depth).walk(root, 0);
 }
 
-// ---- writing ------------------------------------------------------------------------------------------------------------------------
+// ---- writing
+// ------------------------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -1,6 +1,6 @@
-// A small JSON value: strict parsing (simdjson behind json.cpp) and canonical writing. Implements spec/index.md sections 1 and 2.
-// Goals: every foreign config and our own index through one type; duplicates, excess depth and bad UTF-8 rejected with a file offset
-// where known. Non-goals: comments, NaN, streaming.
+// A small JSON value: strict parsing (simdjson behind json.cpp) and canonical writing. Implements spec/index.md
+// sections 1 and 2. Goals: every foreign config and our own index through one type; duplicates, excess depth and bad
+// UTF-8 rejected with a file offset where known. Non-goals: comments, NaN, streaming.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ using JsonArray = std::vector<Json>;
 using JsonMember = std::pair<std::string, Json>;
 using JsonObject = std::vector<JsonMember>;  // in source order; names unique
 
-/// Value semantics. Integers keep 64-bit exactness; a number with fraction or exponent is a double, and so is an integer outside
-/// [-2^63, 2^64) (foreign configs hold 10^30 as "no limit"). Objects compare in member order.
+/// Value semantics. Integers keep 64-bit exactness; a number with fraction or exponent is a double, and so is an
+/// integer outside [-2^63, 2^64) (foreign configs hold 10^30 as "no limit"). Objects compare in member order.
 class Json {
  public:
   Json() noexcept = default;  // null
@@ -45,8 +45,8 @@ class Json {
   [[nodiscard]] bool is_array() const noexcept { return std::holds_alternative<JsonArray>(value_); }
   [[nodiscard]] bool is_object() const noexcept { return std::holds_alternative<JsonObject>(value_); }
 
-  // Typed access. `where` names the place for the message ("model.ingot: index: tensors[3].shape"); a wrong type, a negative number for
-  // as_u64 or a value out of range throws ErrorKind::invalid_value.
+  // Typed access. `where` names the place for the message ("model.ingot: index: tensors[3].shape"); a wrong type, a
+  // negative number for as_u64 or a value out of range throws ErrorKind::invalid_value.
   [[nodiscard]] bool as_bool(std::string_view where) const;
   [[nodiscard]] std::int64_t as_i64(std::string_view where) const;
   [[nodiscard]] std::uint64_t as_u64(std::string_view where) const;
@@ -76,13 +76,14 @@ struct JsonLimits {
   std::uint32_t max_depth = 64;
 };
 
-/// Strict RFC 8259: throws invalid_value (syntax, duplicate member name, invalid UTF-8, trailing text) or limit_exceeded.
-/// Error::offset is the byte offset inside `text` where known. Memory is bounded by 32 times text.size() (numbers of one digit are the worst).
+/// Strict RFC 8259: throws invalid_value (syntax, duplicate member name, invalid UTF-8, trailing text) or
+/// limit_exceeded. Error::offset is the byte offset inside `text` where known. Memory is bounded by 32 times
+/// text.size() (numbers of one digit are the worst).
 [[nodiscard]] Json parse_json(std::string_view text, std::string_view where, const JsonLimits& limits = {});
 
-/// Canonical form (spec/index.md section 2): members sorted by UTF-8 bytes, no white space, shortest escapes. Doubles are written in
-/// shortest round-trip form (never present in an .ingot index). Both writers throw invalid_value for a non-finite double, a string that
-/// is not UTF-8 and a repeated member name.
+/// Canonical form (spec/index.md section 2): members sorted by UTF-8 bytes, no white space, shortest escapes. Doubles
+/// are written in shortest round-trip form (never present in an .ingot index). Both writers throw invalid_value for a
+/// non-finite double, a string that is not UTF-8 and a repeated member name.
 [[nodiscard]] std::string canonical_json(const Json& value);
 /// For people and for configs that we write: source member order, two-space indent, trailing newline.
 [[nodiscard]] std::string pretty_json(const Json& value);

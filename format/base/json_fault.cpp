@@ -43,7 +43,8 @@ class Recognizer {
       ++position_;
   }
 
-  /// A scalar, an empty container, or a container up to and including its first member's value (which may open further ones).
+  /// A scalar, an empty container, or a container up to and including its first member's value (which may open further
+  /// ones).
   [[nodiscard]] bool value() {
     for (;;) {
       const bool is_object = peek() == '{';

@@ -1,5 +1,5 @@
-// mmap and small whole-file reads. A file that another process truncates while it is mapped raises SIGBUS: writers must replace files
-// by renaming (OutputFile does).
+// mmap and small whole-file reads. A file that another process truncates while it is mapped raises SIGBUS: writers must
+// replace files by renaming (OutputFile does).
 #include "format/base/mapped_file.h"
 
 #include <fcntl.h>

@@ -22,8 +22,8 @@ class MappedFile {
   [[nodiscard]] std::uint64_t size() const noexcept { return bytes_.size(); }
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
-  /// Tells the kernel that `range` (a sub-span of bytes()) will be read soon / is no longer needed. Pages dropped here keep the
-  /// resident set of a streaming conversion independent of the file size. Never fails.
+  /// Tells the kernel that `range` (a sub-span of bytes()) will be read soon / is no longer needed. Pages dropped here
+  /// keep the resident set of a streaming conversion independent of the file size. Never fails.
   void will_need(Bytes range) const noexcept;
   void drop(Bytes range) const noexcept;
 

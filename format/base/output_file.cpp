@@ -139,7 +139,8 @@ void OutputFile::reserve(std::uint64_t size_bytes) {
     throw_io(path_, "cannot reserve", EFBIG);
   extend_end(size_bytes);
   const auto size = static_cast<off_t>(size_bytes);
-  // fallocate and not posix_fallocate: glibc imitates the latter by writing every block where the file system cannot reserve.
+  // fallocate and not posix_fallocate: glibc imitates the latter by writing every block where the file system cannot
+  // reserve.
   int result = 0;
   do {
     result = ::fallocate(descriptor_, 0, 0, size);

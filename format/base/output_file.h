@@ -1,4 +1,5 @@
-// Atomic file replacement: temporary file beside the target, positioned writes, fsync, rename. Nothing partial ever bears the final name.
+// Atomic file replacement: temporary file beside the target, positioned writes, fsync, rename. Nothing partial ever
+// bears the final name.
 #pragma once
 
 #include <atomic>
@@ -13,14 +14,16 @@ namespace ingot {
 /// What a writer that fails leaves behind.
 enum class Leftover : std::uint8_t { removed, kept };
 
-/// Writes `<path>.<pid>.tmp` (with a number added where that exists), then commit() makes it durable and renames it onto `path`. Destruction without commit() removes the
-/// temporary file. Throws ErrorKind::io with the path and the system's reason (also for a full disk), also
-/// when `path` exists and is no regular file. An existing target keeps its permission bits and may be mapped meanwhile: its bytes
-/// stay as they are until the last mapping goes. The file ends at the furthest byte written or reserved.
+/// Writes `<path>.<pid>.tmp` (with a number added where that exists), then commit() makes it durable and renames it
+/// onto `path`. Destruction without commit() removes the temporary file. Throws ErrorKind::io with the path and the
+/// system's reason (also for a full disk), also when `path` exists and is no regular file. An existing target keeps its
+/// permission bits and may be mapped meanwhile: its bytes stay as they are until the last mapping goes. The file ends
+/// at the furthest byte written or reserved.
 class OutputFile {
  public:
-  /// With Leftover::kept the temporary file is `<path>.partial`: destruction leaves it, and the next such writer goes on with its bytes (or
-  /// with those of `path`, when it was committed). The caller sees to it that there is one writer at a time.
+  /// With Leftover::kept the temporary file is `<path>.partial`: destruction leaves it, and the next such writer goes
+  /// on with its bytes (or with those of `path`, when it was committed). The caller sees to it that there is one writer
+  /// at a time.
   explicit OutputFile(std::filesystem::path path, Leftover leftover = Leftover::removed);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
@@ -46,7 +49,8 @@ class OutputFile {
   /// Path of the temporary file, for reading back before commit().
   [[nodiscard]] const std::filesystem::path& temporary_path() const noexcept { return temporary_path_; }
 
-  /// fsync the file, rename it onto path(), fsync the directory. Without `durable` only the rename: a power failure may lose the file.
+  /// fsync the file, rename it onto path(), fsync the directory. Without `durable` only the rename: a power failure may
+  /// lose the file.
   void commit(bool durable = true);
 
  private:

@@ -1,5 +1,5 @@
-// Tree hashes of mapped files whose bytes somebody reads anyway, in any order and from several threads: each block is hashed
-// while it is still in the cache, instead of in a pass of its own.
+// Tree hashes of mapped files whose bytes somebody reads anyway, in any order and from several threads: each block is
+// hashed while it is still in the cache, instead of in a pass of its own.
 #pragma once
 
 #include <atomic>

@@ -7,7 +7,8 @@
 
 namespace ingot {
 
-/// Called now and then from any thread that works (never concurrently): bytes done of bytes in all, and the phase ("writing", "proving").
+/// Called now and then from any thread that works (never concurrently): bytes done of bytes in all, and the phase
+/// ("writing", "proving").
 using Progress = std::function<void(std::string_view phase, std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 }  // namespace ingot

@@ -1,5 +1,5 @@
-// Memory that the system may take back: bytes of a file without a name. For what is large, needed for a while, and must not
-// count against the memory that a conversion owns.
+// Memory that the system may take back: bytes of a file without a name. For what is large, needed for a while, and must
+// not count against the memory that a conversion owns.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +10,12 @@
 
 namespace ingot {
 
-/// Move-only. The kernel writes its pages to the disk where their memory is needed for something else; nothing of them is
-/// left behind, whatever becomes of the process.
+/// Move-only. The kernel writes its pages to the disk where their memory is needed for something else; nothing of them
+/// is left behind, whatever becomes of the process.
 class ScratchBlock {
  public:
-  /// `bytes` of zeros, of a file in `directory`. Nothing where the directory cannot have such a file, with all of its room
-  /// reserved: a full disk must be known before the first byte, because writing to the block cannot fail.
+  /// `bytes` of zeros, of a file in `directory`. Nothing where the directory cannot have such a file, with all of its
+  /// room reserved: a full disk must be known before the first byte, because writing to the block cannot fail.
   [[nodiscard]] static std::optional<ScratchBlock> create(const std::filesystem::path& directory, std::uint64_t bytes);
 
   /// Can a block lie in `directory`, and not in memory by another name (tmpfs)?

@@ -1,5 +1,5 @@
-// What a writer tells of its progress, so that a later run keeps finished work instead of doing it again. Writers know this interface and
-// not what a journal looks like.
+// What a writer tells of its progress, so that a later run keeps finished work instead of doing it again. Writers know
+// this interface and not what a journal looks like.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,8 @@ struct FinishedWork {
 class WriteJournal {
  public:
   virtual ~WriteJournal() = default;
-  /// What an earlier run recorded; null when it did not. Nothing says yet that the bytes are still there: finished_work() does.
+  /// What an earlier run recorded; null when it did not. Nothing says yet that the bytes are still there:
+  /// finished_work() does.
   [[nodiscard]] virtual const FinishedWork* find(const OutputFile& file, std::string_view key) const = 0;
   /// All bytes of `work` have been given to the operating system. `key` is unique in the file.
   virtual void record(const OutputFile& file, std::string_view key, const FinishedWork& work) = 0;
@@ -38,7 +39,8 @@ class WriteJournal {
   virtual void keep(std::uint64_t bytes) = 0;
 };
 
-/// What an earlier run recorded and the bytes in the file still confirm, piece by piece; parallel. Nothing without a journal.
+/// What an earlier run recorded and the bytes in the file still confirm, piece by piece; parallel. Nothing without a
+/// journal.
 [[nodiscard]] std::optional<FinishedWork> finished_work(WriteJournal* journal, const OutputFile& file,
                                                         std::string_view key);
 
@@ -47,7 +49,8 @@ class WriteJournal {
   return journal != nullptr ? Leftover::kept : Leftover::removed;
 }
 
-/// A range of a file, written in pieces by any number of threads, recorded when it is complete. Without a journal only passes them on.
+/// A range of a file, written in pieces by any number of threads, recorded when it is complete. Without a journal only
+/// passes them on.
 class JournaledRange {
  public:
   /// The range is [offset, offset + size) of the file. All arguments must outlive it.

@@ -92,8 +92,8 @@ void BlobWriter::encode(std::size_t job_number, int worker) {
   meter_.add(job.raw.size());
 }
 
-/// The kernel lets one thread at a time write to a file. Whoever finds another thread writing leaves the chunk to it and goes on
-/// with the next one, unless too many wait to be still in the cache.
+/// The kernel lets one thread at a time write to a file. Whoever finds another thread writing leaves the chunk to it
+/// and goes on with the next one, unless too many wait to be still in the cache.
 void BlobWriter::write_soon(const Job& job) {
   constexpr std::size_t kMaxWaiting = 8;
   std::size_t waiting = 0;

@@ -1,5 +1,6 @@
-// Writes blobs chunk by chunk: hashes, compresses and writes the queued chunks with all threads, in an order and at offsets that do not
-// depend on the number of threads. Implements spec/container.md section 4 (the writer's order) and spec/integrity.md section 2.
+// Writes blobs chunk by chunk: hashes, compresses and writes the queued chunks with all threads, in an order and at
+// offsets that do not depend on the number of threads. Implements spec/container.md section 4 (the writer's order) and
+// spec/integrity.md section 2.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,9 @@ class BlobWriter {
 
   /// The next blob in file order; returns its number. Uncompressed writers know its place at once.
   std::size_t begin_blob(std::uint64_t size, bool is_compressible, std::uint32_t shuffle_width);
-  /// Queues consecutive chunks of a blob from `first_chunk` on; `raw` ends at a chunk border or at the end of the blob. The bytes and the
-  /// task must live until flush(). Compressing writers need the chunks in file order. Flushes by itself when much is queued.
+  /// Queues consecutive chunks of a blob from `first_chunk` on; `raw` ends at a chunk border or at the end of the blob.
+  /// The bytes and the task must live until flush(). Compressing writers need the chunks in file order. Flushes by
+  /// itself when much is queued.
   void add_chunks(std::size_t blob, std::uint64_t first_chunk, Bytes raw, const ChunkTask* task = nullptr);
   /// Bytes of source files that are about to be read: their hashes are taken now, by all threads.
   void will_read(const std::vector<Bytes>& source_bytes);
@@ -49,8 +51,8 @@ class BlobWriter {
   std::uint64_t append(Bytes bytes, std::uint64_t alignment);
   void write_at(std::uint64_t offset, Bytes bytes);
 
-  /// Instead of all chunks of the blobs begun last: they are in the file already. A compressing writer must have nothing queued. False, and
-  /// nothing done, where this writer would not have put them there.
+  /// Instead of all chunks of the blobs begun last: they are in the file already. A compressing writer must have
+  /// nothing queued. False, and nothing done, where this writer would not have put them there.
   [[nodiscard]] bool keep(const std::vector<KeptBlob>& kept);
   /// The rows of a blob whose chunks are written.
   [[nodiscard]] std::span<const ChunkRow> rows_of(std::size_t blob) const;

@@ -48,7 +48,8 @@ void check_chunk_row(const ChunkRow& row, std::uint64_t raw_bytes, std::string_v
   }
 }
 
-// ---- byte-plane shuffle -------------------------------------------------------------------------------------------------------------
+// ---- byte-plane shuffle
+// ------------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -82,7 +83,8 @@ void unshuffle_bytes(Bytes shuffled, std::uint32_t width, std::byte* raw) noexce
   std::copy(shuffled.begin() + static_cast<std::ptrdiff_t>(count * width), shuffled.end(), raw + count * width);
 }
 
-// ---- zstd ---------------------------------------------------------------------------------------------------------------------------
+// ---- zstd
+// ------------------------------------------------------------------------------------------------------------------
 
 struct ChunkEncoder::State {
   ZSTD_CCtx* context = ZSTD_createCCtx();

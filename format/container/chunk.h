@@ -1,4 +1,5 @@
-// Chunks of a blob: the table rows, the byte-plane shuffle and zstd. Implements spec/integrity.md section 2. zstd is seen only by chunk.cpp.
+// Chunks of a blob: the table rows, the byte-plane shuffle and zstd. Implements spec/integrity.md section 2. zstd is
+// seen only by chunk.cpp.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +44,8 @@ struct ChunkRow {
 /// Throws invalid_value for an encoding or a stored size that the specification forbids for a chunk of `raw_bytes`.
 void check_chunk_row(const ChunkRow& row, std::uint64_t raw_bytes, std::string_view where, std::uint64_t row_offset);
 
-/// Byte j of element i moves from i*width+j to j*n+i, n = floor(size / width); the rest stays at the end. width 2, 4 or 8.
+/// Byte j of element i moves from i*width+j to j*n+i, n = floor(size / width); the rest stays at the end. width 2, 4 or
+/// 8.
 void shuffle_bytes(Bytes raw, std::uint32_t width, std::byte* shuffled) noexcept;
 void unshuffle_bytes(Bytes shuffled, std::uint32_t width, std::byte* raw) noexcept;
 
@@ -69,8 +71,9 @@ class ChunkDecoder {
   ~ChunkDecoder();
   ChunkDecoder(ChunkDecoder&&) noexcept;
 
-  /// Fills `raw` (exactly the chunk's raw size) from the stored bytes of a zstd chunk. Throws invalid_value when they are not one zstd
-  /// frame of that size, limit_exceeded when it needs a larger window. The caller has checked the hash.
+  /// Fills `raw` (exactly the chunk's raw size) from the stored bytes of a zstd chunk. Throws invalid_value when they
+  /// are not one zstd frame of that size, limit_exceeded when it needs a larger window. The caller has checked the
+  /// hash.
   void decode(Bytes stored, std::uint32_t shuffle_width, std::span<std::byte> raw, std::string_view where,
               std::uint64_t offset);
 

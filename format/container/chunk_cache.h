@@ -1,4 +1,5 @@
-// The decompressed chunks used last, so that reading a compressed plane unit by unit decompresses each chunk once. Bounded memory.
+// The decompressed chunks used last, so that reading a compressed plane unit by unit decompresses each chunk once.
+// Bounded memory.
 #pragma once
 
 #include <cstdint>

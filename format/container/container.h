@@ -1,4 +1,5 @@
-// .ingot bytes <-> Model. Implements spec/container.md, spec/index.md, spec/integrity.md. zstd is seen only in this folder.
+// .ingot bytes <-> Model. Implements spec/container.md, spec/index.md, spec/integrity.md. zstd is seen only in this
+// folder.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +22,10 @@ namespace ingot::container {
 /// First bytes of every .ingot file.
 [[nodiscard]] bool looks_like_ingot(Bytes first_bytes) noexcept;
 
-/// Maps the file, checks header, slots, index hash, canonical limits and every offset, and hands out views: O(index), not O(file).
-/// Tensors' planes are views for raw blobs; compressed chunks are decompressed (and their hash checked) on read. The manifest of a set
-/// (spec/sets.md) gives one model of all its files: the manifest's tensors, then those of each member in order. Throws Error, mismatch
-/// where a member is not the one that the manifest names.
+/// Maps the file, checks header, slots, index hash, canonical limits and every offset, and hands out views: O(index),
+/// not O(file). Tensors' planes are views for raw blobs; compressed chunks are decompressed (and their hash checked) on
+/// read. The manifest of a set (spec/sets.md) gives one model of all its files: the manifest's tensors, then those of
+/// each member in order. Throws Error, mismatch where a member is not the one that the manifest names.
 [[nodiscard]] tensor::Model open(const std::filesystem::path& path);
 
 enum class Compression : std::uint8_t { none, zstd };
@@ -35,11 +36,13 @@ struct WriteOptions {
   bool sync = true;               // fsync before rename
   std::uint64_t shard_bytes = 0;  // largest member of a set; 0, or a model that fits: one file
   Progress progress;
-  /// Of the files of model.source, in their order; told of all that is read, and asked for the hashes that are not set. Null: all are.
+  /// Of the files of model.source, in their order; told of all that is read, and asked for the hashes that are not set.
+  /// Null: all are.
   PassingHashes* source_hashes = nullptr;
   /// Records finished tensors and leaves those that an earlier run finished; partial files stay when writing fails.
   WriteJournal* journal = nullptr;
-  /// Of a set, writes the members (by index, from 0) that it accepts and no manifest; a single file is member 0. Null: everything.
+  /// Of a set, writes the members (by index, from 0) that it accepts and no manifest; a single file is member 0. Null:
+  /// everything.
   std::function<bool(std::uint64_t member)> takes;
 };
 
@@ -49,10 +52,10 @@ struct WriteResult {
   std::vector<tensor::TakenFingerprint> fingerprints;  // by tensor, computed while writing from the source model
 };
 
-/// Streams every tensor (unit ranges, all threads, bounded memory), attachments, the chunk table and the index into a temporary file, then
-/// commits. Deterministic: same model and options, same bytes. Records each tensor's fingerprint in the index. A model that does not fit
-/// into `shard_bytes` becomes a set with its manifest at `path` and its members beside it, each written and committed like a single file,
-/// the manifest last; a failure removes the members again.
+/// Streams every tensor (unit ranges, all threads, bounded memory), attachments, the chunk table and the index into a
+/// temporary file, then commits. Deterministic: same model and options, same bytes. Records each tensor's fingerprint
+/// in the index. A model that does not fit into `shard_bytes` becomes a set with its manifest at `path` and its members
+/// beside it, each written and committed like a single file, the manifest last; a failure removes the members again.
 WriteResult write(const tensor::Model& model, const std::filesystem::path& path, const WriteOptions& options);
 
 /// One problem found by verify: where and what.
@@ -67,13 +70,14 @@ struct VerifyResult {
   std::uint64_t dead_bytes = 0;  // superseded indexes, tail of a torn edit: not covered, removed by compact
   std::uint64_t members = 0;     // of a manifest: files of the set beside it, included above
 };
-/// Reads every byte once: both slots, index canonical form, chunk table, every chunk hash, zero padding; with `values` also decodes every
-/// tensor and compares fingerprints. Of a manifest, every file of the set and how they fit together; messages begin with the file.
-/// Throws io when `path` cannot be read; a missing member is a finding.
+/// Reads every byte once: both slots, index canonical form, chunk table, every chunk hash, zero padding; with `values`
+/// also decodes every tensor and compares fingerprints. Of a manifest, every file of the set and how they fit together;
+/// messages begin with the file. Throws io when `path` cannot be read; a missing member is a finding.
 [[nodiscard]] VerifyResult verify(const std::filesystem::path& path, bool values, const Progress& progress);
 
-/// Metadata edit in place: appends a new index and flips the header slot. Crash-safe at any write. `changes`: key -> new value, or
-/// nullopt to remove. Throws mismatch when a removed key does not exist. Of a manifest, the members are neither changed nor needed.
+/// Metadata edit in place: appends a new index and flips the header slot. Crash-safe at any write. `changes`: key ->
+/// new value, or nullopt to remove. Throws mismatch when a removed key does not exist. Of a manifest, the members are
+/// neither changed nor needed.
 struct MetadataChange {
   std::string key;
   std::optional<std::string> value;
@@ -106,8 +110,9 @@ struct FileFacts {
 };
 [[nodiscard]] FileFacts facts(const std::filesystem::path& path);
 
-/// Fault injection for crash tests: called before every write to the file, every rename and every removal with its ordinal; returning false makes the process stop as if
-/// killed (throws a private type through the writer). Null in production.
+/// Fault injection for crash tests: called before every write to the file, every rename and every removal with its
+/// ordinal; returning false makes the process stop as if killed (throws a private type through the writer). Null in
+/// production.
 void set_write_fault_hook(std::function<bool(std::uint64_t)> hook);
 
 }  // namespace ingot::container

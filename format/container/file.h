@@ -1,5 +1,5 @@
-// An .ingot file as opened: mapping, header, index and chunk table, all checked against each other. Implements spec/container.md section 4,
-// spec/integrity.md sections 2 and 3. Internal to format/container.
+// An .ingot file as opened: mapping, header, index and chunk table, all checked against each other. Implements
+// spec/container.md section 4, spec/integrity.md sections 2 and 3. Internal to format/container.
 #pragma once
 
 #include <cstdint>
@@ -41,11 +41,12 @@ struct File {
   }
 };
 
-/// Maps and checks everything but the data and, of a manifest, the members: header, index hash, index values, blob places, chunk table (rows, their hashes, data root).
+/// Maps and checks everything but the data and, of a manifest, the members: header, index hash, index values, blob
+/// places, chunk table (rows, their hashes, data root).
 [[nodiscard]] std::shared_ptr<File> open_file(const std::filesystem::path& path);
 
-/// The model of one file: what its index says, views of its bytes, its tokenizer. Of a manifest, without what its members hold. Takes the
-/// model out of `file->index`.
+/// The model of one file: what its index says, views of its bytes, its tokenizer. Of a manifest, without what its
+/// members hold. Takes the model out of `file->index`.
 [[nodiscard]] tensor::Model take_model(const std::shared_ptr<File>& file);
 
 /// A piece of the file in use. Sorted by offset: the header page, every non-empty blob, the chunk table, the index.

@@ -40,13 +40,15 @@ using SlotBytes = std::array<std::byte, kSlotBytes>;
 /// A whole header page with `slot` as slot A and an empty slot B.
 [[nodiscard]] std::array<std::byte, kHeaderBytes> encode_header(const Slot& slot) noexcept;
 
-/// What the header page says, checked: magic, version, one current slot whose fields are legal and whose file size exists.
+/// What the header page says, checked: magic, version, one current slot whose fields are legal and whose file size
+/// exists.
 struct Header {
   Slot current;
   int current_slot = 0;  // 0: A, 1: B
   SlotState other_state = SlotState::empty;
 };
-/// `file` is the whole file. Throws bad_magic, truncated, unsupported_version, bad_checksum, invalid_value, limit_exceeded, unsupported.
+/// `file` is the whole file. Throws bad_magic, truncated, unsupported_version, bad_checksum, invalid_value,
+/// limit_exceeded, unsupported.
 [[nodiscard]] Header read_header(Bytes file, std::string_view where);
 
 /// The parts of the header page that hold zeros: [begin, end). Checked by verify only.

@@ -1,4 +1,5 @@
-// The index: its JSON text <-> a Model without bytes plus the places of the bytes. Implements spec/index.md and spec/restore.md section 2.
+// The index: its JSON text <-> a Model without bytes plus the places of the bytes. Implements spec/index.md and
+// spec/restore.md section 2.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,9 @@ struct Index {
   JsonObject unknown_members;      // top-level members that this version does not know; kept by edit and compact
 };
 
-/// Parses and checks everything that does not depend on the rest of the file: syntax, values, limits, references between parts, plane
-/// lists. Blob places are checked by check_blobs() (file.h). Throws invalid_value or limit_exceeded.
+/// Parses and checks everything that does not depend on the rest of the file: syntax, values, limits, references
+/// between parts, plane lists. Blob places are checked by check_blobs() (file.h). Throws invalid_value or
+/// limit_exceeded.
 [[nodiscard]] Index parse_index(std::string_view text, std::string_view where);
 /// The JSON tree of an index text, with the limits of spec/index.md section 1.
 [[nodiscard]] Json parse_index_json(std::string_view text, std::string_view where);
@@ -49,8 +51,8 @@ struct Index {
 /// The most bytes that a tensor takes in an index, wherever its planes lie.
 [[nodiscard]] std::uint64_t max_index_bytes(const tensor::Tensor& tensor);
 
-/// Names, transforms, restore recipe and limits of a model: what a file must satisfy and hence what a writer may be given.
-/// `attachment_bytes[i]` is the size of attachment i. Throws invalid_value or limit_exceeded.
+/// Names, transforms, restore recipe and limits of a model: what a file must satisfy and hence what a writer may be
+/// given. `attachment_bytes[i]` is the size of attachment i. Throws invalid_value or limit_exceeded.
 void check_model(const tensor::Model& model, const std::vector<std::uint64_t>& attachment_bytes,
                  std::string_view where);
 using TensorNames = std::unordered_set<std::string_view>;
@@ -69,7 +71,8 @@ void check_relative_path(std::string_view path, std::string_view where);
 /// 32 lower-case hexadecimal digits; throws invalid_value naming `what` otherwise.
 [[nodiscard]] Hash128 hash_from_json(const Json& json, std::string_view what);
 
-/// Walks the members of an object of which every member is known: take() each, then finish() throws invalid_value for one left over.
+/// Walks the members of an object of which every member is known: take() each, then finish() throws invalid_value for
+/// one left over.
 class Members {
  public:
   Members(const Json& object, std::string_view where) : members_(object.as_object(where)), where_(where) {}

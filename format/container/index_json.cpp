@@ -1,4 +1,5 @@
-// Index <-> JSON. Errors inside a tensor name the tensor; places are spelled out only when something is wrong, to keep opening fast.
+// Index <-> JSON. Errors inside a tensor name the tensor; places are spelled out only when something is wrong, to keep
+// opening fast.
 #include <algorithm>
 #include <array>
 

@@ -1,4 +1,5 @@
-// A tensor of an earlier run that is in the partial file already: its chunk rows and its fingerprint, to and from the journal's terms.
+// A tensor of an earlier run that is in the partial file already: its chunk rows and its fingerprint, to and from the
+// journal's terms.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,8 @@
 
 namespace ingot::container {
 
-/// Takes over the chunks of the blobs begun last where an earlier run wrote them and the file still has them; returns the fingerprint
-/// that was computed then. Flushes `blobs` first when it needs to know where they begin.
+/// Takes over the chunks of the blobs begun last where an earlier run wrote them and the file still has them; returns
+/// the fingerprint that was computed then. Flushes `blobs` first when it needs to know where they begin.
 [[nodiscard]] std::optional<Hash128> keep_tensor(WriteJournal* journal, BlobWriter& blobs, std::string_view tensor,
                                                  std::span<const std::size_t> blob_numbers);
 

@@ -1,4 +1,5 @@
-// Every count, length and depth that an .ingot file may have. Implements spec/limits.md: the same names, the same numbers.
+// Every count, length and depth that an .ingot file may have. Implements spec/limits.md: the same names, the same
+// numbers.
 #pragma once
 
 #include <cstdint>

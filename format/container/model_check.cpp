@@ -1,5 +1,5 @@
-// What a model must satisfy to be in a file: names, references, transforms, restore recipe, limits. Implements spec/limits.md and
-// spec/restore.md section 2; used on what is read and on what is to be written.
+// What a model must satisfy to be in a file: names, references, transforms, restore recipe, limits. Implements
+// spec/limits.md and spec/restore.md section 2; used on what is read and on what is to be written.
 #include <algorithm>
 #include <set>
 #include <unordered_map>

@@ -1,4 +1,5 @@
-// A PlaneSource over the blobs of an opened file: raw blobs are views of the mapping, compressed chunks are decompressed on read.
+// A PlaneSource over the blobs of an opened file: raw blobs are views of the mapping, compressed chunks are
+// decompressed on read.
 #include <algorithm>
 #include <cstring>
 
@@ -84,7 +85,8 @@ class MappedPlanes final : public tensor::PlaneSource {
         file_->bytes().subspan(plane.chunk_offsets[chunk_begin], end - plane.chunk_offsets[chunk_begin]));
   }
 
-  /// Bytes [begin, begin + out.size()) of the plane. A chunk that is wanted whole is decompressed in place, others through the cache.
+  /// Bytes [begin, begin + out.size()) of the plane. A chunk that is wanted whole is decompressed in place, others
+  /// through the cache.
   void read_compressed(const Plane& plane, std::uint64_t begin, std::span<std::byte> out) const {
     while (!out.empty()) {
       const std::uint64_t chunk = begin / kChunkBytes;

@@ -1,5 +1,5 @@
-// Models in several files: the `set` member of a manifest's index, its members opened and checked against it, their names.
-// Implements spec/sets.md. Internal to format/container.
+// Models in several files: the `set` member of a manifest's index, its members opened and checked against it, their
+// names. Implements spec/sets.md. Internal to format/container.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,8 @@ namespace ingot::container {
 [[nodiscard]] std::shared_ptr<File> open_member(const File& manifest, const SetMember& member);
 /// That the opened file is the one which the manifest names. Throws mismatch or invalid_value.
 void check_member(const File& manifest, const SetMember& member, const File& file);
-/// What concerns all files of a set: unique names, references of the manifest. `members` in order. Throws invalid_value, limit_exceeded.
+/// What concerns all files of a set: unique names, references of the manifest. `members` in order. Throws
+/// invalid_value, limit_exceeded.
 void check_set(const File& manifest, const std::vector<std::shared_ptr<File>>& members);
 
 /// `NAME-00002-of-00007.ingot` for the manifest `NAME.ingot`. Numbers count from 1.

@@ -1,4 +1,5 @@
-// Writing a set: tensors cut into members by size, each member a file of its own, the manifest last. Implements spec/sets.md section 6.
+// Writing a set: tensors cut into members by size, each member a file of its own, the manifest last. Implements
+// spec/sets.md section 6.
 #include "format/base/checked_math.h"
 #include "format/base/output_file.h"
 #include "format/container/chunk.h"

@@ -14,17 +14,19 @@
 
 namespace ingot::container {
 
-/// One per file. Planes that exist in memory are written from where they are; others are read unit by unit into one buffer.
+/// One per file. Planes that exist in memory are written from where they are; others are read unit by unit into one
+/// buffer.
 class TensorWriter {
  public:
-  /// `fingerprints` gets one entry per tensor once flush() has been called on `blobs`. With `reuse_fingerprints` those that the tensors
-  /// carry are taken over unchecked.
-  /// `journal` (or null) says what an earlier run has left in the file, and is told what is finished.
+  /// `fingerprints` gets one entry per tensor once flush() has been called on `blobs`. With `reuse_fingerprints` those
+  /// that the tensors carry are taken over unchecked. `journal` (or null) says what an earlier run has left in the
+  /// file, and is told what is finished.
   TensorWriter(BlobWriter& blobs, std::vector<tensor::TakenFingerprint>& fingerprints, bool reuse_fingerprints,
                WriteJournal* journal);
   ~TensorWriter();
 
-  /// Queues everything of tensor `number`; returns the blob numbers of its planes. The tensor must live until the last flush().
+  /// Queues everything of tensor `number`; returns the blob numbers of its planes. The tensor must live until the last
+  /// flush().
   [[nodiscard]] std::vector<std::size_t> add(const tensor::Tensor& tensor, std::size_t number);
 
  private:

@@ -1,5 +1,5 @@
-// Every byte of a file against its hashes, the zeros against zero, the index against its canonical form, the values against their
-// fingerprints. Implements the verifying reader of spec/conformance.md section 2.
+// Every byte of a file against its hashes, the zeros against zero, the index against its canonical form, the values
+// against their fingerprints. Implements the verifying reader of spec/conformance.md section 2.
 #include <algorithm>
 #include <mutex>
 

@@ -12,8 +12,8 @@
 
 namespace ingot::container {
 
-/// What compact and the writer of sets know beyond the model: values that are already proven, index members that this version does not
-/// understand, files that hold further tensors.
+/// What compact and the writer of sets know beyond the model: values that are already proven, index members that this
+/// version does not understand, files that hold further tensors.
 struct WriteExtras {
   bool reuse_fingerprints = false;
   std::vector<SetMember> members;  // not empty: the file becomes a manifest

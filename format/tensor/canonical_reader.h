@@ -1,4 +1,5 @@
-// Values for those who compare and fingerprint them: read once, canonical already, by the shortest way that the tensor has.
+// Values for those who compare and fingerprint them: read once, canonical already, by the shortest way that the tensor
+// has.
 #pragma once
 
 #include <cstdint>

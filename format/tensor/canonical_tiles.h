@@ -40,7 +40,8 @@ class CanonicalTiles {
   /// are multiples of 8. `units` (or null) holds all units of these blocks: else they are read.
   void hash(std::uint64_t begin, std::uint64_t block_elems, std::span<Hash128> hashes, const Units* units,
             Scratch& scratch) const;
-  /// Canonical bits of elements from `begin`, a multiple of 8, on. Read forward: the units that were read last are kept.
+  /// Canonical bits of elements from `begin`, a multiple of 8, on. Read forward: the units that were read last are
+  /// kept.
   void read(std::uint64_t begin, std::span<std::uint32_t> out, Scratch& scratch) const;
   /// The tiles whose last element is in [begin, end).
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> units_ending_in(std::uint64_t begin,

@@ -31,8 +31,8 @@ inline void store_nibbles(__m256i words, std::uint8_t* row, std::uint8_t* other_
   storeu(other_row, _mm256_permute2x128_si256(first, second, 0x31));
 }
 
-/// Calls work(words of two rows, codes of the one, codes of the other) for `cols` columns, kCols of which fill four lines.
-/// Rows half..half+3 are in the low halves, half+4..half+7 in the high ones.
+/// Calls work(words of two rows, codes of the one, codes of the other) for `cols` columns, kCols of which fill four
+/// lines. Rows half..half+3 are in the low halves, half+4..half+7 in the high ones.
 template <std::uint64_t kCols, class Work>
 void each_two_rows(const std::byte* lines, std::uint64_t cols, std::uint8_t* codes, std::uint64_t stride,
                    Work work) noexcept {

@@ -1,6 +1,6 @@
 // rounded_steps: the value in binary32 from left to right, rounded after every operation. Implements
-// spec/schemes/stepped.md. The loops of bulk.h do (T(code) - zero) * scale_0; what follows is one loop for each operation
-// over values that are still in the cache.
+// spec/schemes/stepped.md. The loops of bulk.h do (T(code) - zero) * scale_0; what follows is one loop for each
+// operation over values that are still in the cache.
 #include "format/tensor/decoder.h"
 
 namespace ingot::tensor {

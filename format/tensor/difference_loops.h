@@ -1,4 +1,5 @@
-// The body of BulkLoops::add_differences, a part of bulk_loops.h: errors of values, in steps and in places, in one pass.
+// The body of BulkLoops::add_differences, a part of bulk_loops.h: errors of values, in steps and in places, in one
+// pass.
 #pragma once
 
 #include "format/tensor/bulk.h"

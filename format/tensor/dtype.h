@@ -1,4 +1,5 @@
-// Element types of planes and of plain tensors. Implements spec/schemes/float.md and spec/planes.md section 2. One row per type in dtype.cpp.
+// Element types of planes and of plain tensors. Implements spec/schemes/float.md and spec/planes.md section 2. One row
+// per type in dtype.cpp.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,8 @@
 
 namespace ingot::tensor {
 
-/// Storage types. Types that are no whole number of bytes are dense, lowest bits first. The numeric ids never leave the process; files carry the names.
+/// Storage types. Types that are no whole number of bytes are dense, lowest bits first. The numeric ids never leave the
+/// process; files carry the names.
 enum class DType : std::uint8_t {
   f64,
   f32,

@@ -14,16 +14,16 @@ namespace ingot::tensor {
 /// Elements per block hash; blocks are independent, so a tensor is hashed in parallel.
 inline constexpr std::uint64_t kFingerprintBlockElems = 65536;
 
-/// XXH3-128 over: "ingot-fp1" NUL, rank u32, extents u64 each, then the XXH3-128 of every block of canonical little-endian binary32
-/// (-0 -> +0, every NaN -> 0x7FC00000) of the logical tensor in row-major order. Opaque tensors hash their raw bytes under "ingot-fp0".
-/// Parallel inside; bounded memory.
+/// XXH3-128 over: "ingot-fp1" NUL, rank u32, extents u64 each, then the XXH3-128 of every block of canonical
+/// little-endian binary32 (-0 -> +0, every NaN -> 0x7FC00000) of the logical tensor in row-major order. Opaque tensors
+/// hash their raw bytes under "ingot-fp0". Parallel inside; bounded memory.
 [[nodiscard]] Hash128 fingerprint(const Tensor& tensor);
 
 /// What a writer took of the values of its source.
 struct TakenFingerprint {
   Hash128 hash;
-  /// Of the very bytes in memory whose hashes the written file records: where the file still has those bytes, it has the
-  /// values.
+  /// Of the very bytes in memory whose hashes the written file records: where the file still has those bytes, it has
+  /// the values.
   bool of_written_bytes = false;
 };
 
@@ -48,8 +48,8 @@ class FingerprintBuilder {
   std::vector<Hash128> blocks_;
 };
 
-/// Of a whole model: XXH3-128 over the (name, fingerprint) pairs sorted by name bytes, without derived tensors and without a tied head
-/// whose values equal the embedding's. `of_tensors` are the per-tensor fingerprints in model order.
+/// Of a whole model: XXH3-128 over the (name, fingerprint) pairs sorted by name bytes, without derived tensors and
+/// without a tied head whose values equal the embedding's. `of_tensors` are the per-tensor fingerprints in model order.
 [[nodiscard]] Hash128 model_fingerprint(const Model& model, const std::vector<Hash128>& of_tensors);
 
 }  // namespace ingot::tensor

@@ -1,5 +1,6 @@
-// Exact conversions between small float formats and binary32 (and correctly rounded ones the other way). Implements spec/schemes/float.md.
-// Every function is pure. *_to_f32 is exact for every input; f32_to_* rounds to nearest even (overflow as the format's owner does it).
+// Exact conversions between small float formats and binary32 (and correctly rounded ones the other way). Implements
+// spec/schemes/float.md. Every function is pure. *_to_f32 is exact for every input; f32_to_* rounds to nearest even
+// (overflow as the format's owner does it).
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// From (shape, scheme, packing) to planes: which exist, their element types, their byte sizes, and how they are cut into units that can be
-// streamed. Implements spec/planes.md.
+// From (shape, scheme, packing) to planes: which exist, their element types, their byte sizes, and how they are cut
+// into units that can be streamed. Implements spec/planes.md.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ enum class Packing : std::uint8_t {
 
 inline constexpr std::uint64_t kTileRows = 16;
 
-/// The row view of a tensor: `matrices` matrices of rows x cols elements. Leading dimensions multiply into matrices; a 1-D tensor is one
-/// row; a scalar is 1x1; flat schemes see [ceil(n/flat), flat] with the last row padded.
+/// The row view of a tensor: `matrices` matrices of rows x cols elements. Leading dimensions multiply into matrices; a
+/// 1-D tensor is one row; a scalar is 1x1; flat schemes see [ceil(n/flat), flat] with the last row padded.
 struct Geometry {
   std::uint64_t matrices = 1;
   std::uint64_t rows = 1;
@@ -41,8 +41,8 @@ struct Geometry {
 /// tiles for 1..8-bit codes of two or more dimensions (also small floats), rows for everything else.
 [[nodiscard]] Packing canonical_packing(const Shape& shape, const Scheme& scheme) noexcept;
 
-/// One plane of a tensor. Unit u of a sliced plane is the byte range [u*unit_bytes, (u+1)*unit_bytes); a whole plane (table, permutation,
-/// per-tensor scale, 2-D block scales) is not cut.
+/// One plane of a tensor. Unit u of a sliced plane is the byte range [u*unit_bytes, (u+1)*unit_bytes); a whole plane
+/// (table, permutation, per-tensor scale, 2-D block scales) is not cut.
 struct PlaneSpec {
   std::string
       role;  // "codes", "codes_high", "codes_top", "scales_0", "scales_1", "zero_points", "biases", "mins_0", "mins_1",
@@ -59,23 +59,26 @@ struct PlaneSpec {
 /// All planes of a tensor, codes first, in the order of the role list above. Throws limit_exceeded when sizes overflow.
 [[nodiscard]] std::vector<PlaneSpec> plane_specs(const Shape& shape, const Scheme& scheme, Packing packing);
 
-/// How codes of `bits` bits are cut into word planes in tiles packing: {8},{4},{2},{1}; 3={2,1}, 5={4,1}, 6={4,2}, 7={4,2,1}.
+/// How codes of `bits` bits are cut into word planes in tiles packing: {8},{4},{2},{1}; 3={2,1}, 5={4,1}, 6={4,2},
+/// 7={4,2,1}.
 struct CodeSlices {
   std::uint8_t count;
   std::uint8_t bits[3];  // low slice first
 };
 [[nodiscard]] CodeSlices code_slices(std::uint8_t bits) noexcept;
 
-// --- One unit of codes, between one byte per code and the canonical packing -----------------------------------------------------
-// `codes` is row-major (rows_per_unit, cols), one code per byte (the low `bits` bits), rows beyond the matrix zero.
-// planes[i] points at unit_bytes of slice i (tiles) or of the single codes plane (rows). Pure, noexcept, any alignment.
+// --- One unit of codes, between one byte per code and the canonical packing
+// ----------------------------------------------------- `codes` is row-major (rows_per_unit, cols), one code per byte
+// (the low `bits` bits), rows beyond the matrix zero. planes[i] points at unit_bytes of slice i (tiles) or of the
+// single codes plane (rows). Pure, noexcept, any alignment.
 void pack_unit(const Geometry& geometry, std::uint8_t bits, const std::uint8_t* codes,
                std::byte* const planes[3]) noexcept;
 void unpack_unit(const Geometry& geometry, std::uint8_t bits, const std::byte* const planes[3],
                  std::uint8_t* codes) noexcept;
 
-// --- One unit of parameters (scales, zero points, ...): (rows_per_unit, cols) row-major elements of `type` <-> canonical -----------
-// For tiles the canonical order is [col][16]; sub-byte types are dense, lowest bits first, one byte per element on the plain side.
+// --- One unit of parameters (scales, zero points, ...): (rows_per_unit, cols) row-major elements of `type` <->
+// canonical ----------- For tiles the canonical order is [col][16]; sub-byte types are dense, lowest bits first, one
+// byte per element on the plain side.
 void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plain,
                      std::byte* plane) noexcept;
 void unpack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, const std::byte* plane,

@@ -1,4 +1,5 @@
-// A whole checkpoint in neutral form. Converters produce it, the container stores it, the runtime and the inspector read it.
+// A whole checkpoint in neutral form. Converters produce it, the container stores it, the runtime and the inspector
+// read it.
 #pragma once
 
 #include <filesystem>
@@ -22,8 +23,8 @@ struct Attachment {
   std::shared_ptr<const void> owner;
 };
 
-/// One run of bytes of an original file: literal bytes from an attachment, or a tensor packed by its source layout. Implements
-/// spec/restore.md. A file is the concatenation of its segments.
+/// One run of bytes of an original file: literal bytes from an attachment, or a tensor packed by its source layout.
+/// Implements spec/restore.md. A file is the concatenation of its segments.
 struct Segment {
   enum class Kind : std::uint8_t { literal, tensor, zeros } kind = Kind::literal;
   std::string attachment;   // literal: attachment name

@@ -1,5 +1,5 @@
-// Neutral hyperparameters. Converters fill them from config.json or GGUF keys; the runtime and the writers read only this.
-// Implements spec/model_config.md: the JSON members have the names of the fields below.
+// Neutral hyperparameters. Converters fill them from config.json or GGUF keys; the runtime and the writers read only
+// this. Implements spec/model_config.md: the JSON members have the names of the fields below.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
-/// Zero / empty means "not stated". `architecture` uses Hugging Face model_type words: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3,
-/// gpt2, smollm3, olmo2, mixtral. `gemma3_text` is gemma3 here.
+/// Zero / empty means "not stated". `architecture` uses Hugging Face model_type words: llama, mistral, qwen2, qwen3,
+/// gemma2, gemma3, phi3, gpt2, smollm3, olmo2, mixtral. `gemma3_text` is gemma3 here.
 struct ModelConfig {
   std::string architecture;
   std::uint64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, layer_count = 0;
@@ -48,7 +48,8 @@ struct ModelConfig {
   bool operator==(const ModelConfig&) const = default;
 };
 
-/// Floats are written as shortest round-trip decimal strings (the index carries no floating-point numbers); absent members mean default.
+/// Floats are written as shortest round-trip decimal strings (the index carries no floating-point numbers); absent
+/// members mean default.
 [[nodiscard]] Json to_json(const ModelConfig& config);
 [[nodiscard]] ModelConfig model_config_from_json(const Json& json, std::string_view where);
 

@@ -1,10 +1,12 @@
 // A scheme is the numeric contract of a tensor, as data. Implements spec/schemes/README.md.
 //
-//     value = 2^shift * scale_0 * scale_1 * ... * (T(code) - zero) + bias - min_0 * min_1 * ...        rounded once to binary32
+//     value = 2^shift * scale_0 * scale_1 * ... * (T(code) - zero) + bias - min_0 * min_1 * ... rounded once to
+//     binary32
 //
-// Where a layout defines its weights by binary32 operations, rounded_scale and rounded_steps say which of them are rounded.
-// T maps a code to a number (itself, a small float, a table entry, a grid entry with signs). Scale levels multiply; each has its own
-// element type and block. An unknown combination can still be sized, dumped and decoded by the generic decoder.
+// Where a layout defines its weights by binary32 operations, rounded_scale and rounded_steps say which of them are
+// rounded. T maps a code to a number (itself, a small float, a table entry, a grid entry with signs). Scale levels
+// multiply; each has its own element type and block. An unknown combination can still be sized, dumped and decoded by
+// the generic decoder.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +19,8 @@
 
 namespace ingot::tensor {
 
-/// Which elements share one parameter: a rectangle of the row view (geometry.h). 0 means "all", so {1,32} is a group of 32 inputs,
-/// {1,0} a whole output row, {0,0} the whole matrix, {128,128} a DeepSeek block, {0,1} one input column.
+/// Which elements share one parameter: a rectangle of the row view (geometry.h). 0 means "all", so {1,32} is a group of
+/// 32 inputs, {1,0} a whole output row, {0,0} the whole matrix, {128,128} a DeepSeek block, {0,1} one input column.
 struct Block {
   std::uint32_t rows = 1;
   std::uint32_t cols = 0;
@@ -26,7 +28,8 @@ struct Block {
 };
 
 enum class CodeKind : std::uint8_t {
-  number,  ///< the element itself is a number of type `type` (floats, signed and unsigned integers of 1..8 bits, i16..u64)
+  /// The element itself is a number of type `type` (floats, signed and unsigned integers of 1..8 bits, i16..u64).
+  number,
   table,   ///< unsigned `type` of 1..8 bits indexes a table of binary32 entries
   grid,    ///< an index (type u8 to u11) stands for 4 or 8 elements, whose signs may be a plane (the IQ types)
   opaque,  ///< bytes without a numeric meaning here (complex, foreign); hashed, never decoded
@@ -35,14 +38,14 @@ enum class CodeKind : std::uint8_t {
 struct Codes {
   CodeKind kind = CodeKind::number;
   DType type = DType::f32;
-  /// kind table: name of a built-in table (nf4, fp4, iq4nl, ...; tables.h) or "custom" (plane `table` holds 2^bits binary32 entries).
-  /// kind grid: name of the grid ("iq2_xxs", ...; grids.h).
+  /// kind table: name of a built-in table (nf4, fp4, iq4nl, ...; tables.h) or "custom" (plane `table` holds 2^bits
+  /// binary32 entries). kind grid: name of the grid ("iq2_xxs", ...; grids.h).
   std::string table;
   bool operator==(const Codes&) const = default;
 };
 
-/// One factor of the scale (or of the minimum). The stored element s means the number  multiply * s + add  (both small integers; for
-/// float types multiply = 1, add = 0), or entry s of plane `scale_table` where `custom_table` is set.
+/// One factor of the scale (or of the minimum). The stored element s means the number multiply * s + add (both small
+/// integers; for float types multiply = 1, add = 0), or entry s of plane `scale_table` where `custom_table` is set.
 struct Level {
   DType type = DType::f16;
   Block block;
@@ -71,25 +74,29 @@ struct Offset {
 
 enum class Order : std::uint8_t {
   identity,
-  permutation,  ///< codes are stored group by group: stored column k is logical column permutation[k] (plane `permutation`, u32[cols])
-  group_index,  ///< codes in logical order; logical column c uses parameter column group_index[c] (plane `group_index`, u32[cols])
+  /// Codes are stored group by group: stored column k is logical column permutation[k] (plane `permutation`,
+  /// u32[cols]).
+  permutation,
+  /// Codes in logical order; logical column c uses parameter column group_index[c] (plane `group_index`, u32[cols]).
+  group_index,
 };
 
 /// Regular, copyable, comparable. Planes that belong to it are listed by plane_specs() in geometry.h.
 struct Scheme {
   Codes codes;
   std::vector<Level> scales;  ///< finest first: scales_0 is coded by scales_1; empty: scale 1
-  /// true: scale_0*scale_1 (+ scale_offset) is rounded to binary32 after every operation before it is used, as bitsandbytes does.
+  /// true: scale_0*scale_1 (+ scale_offset) is rounded to binary32 after every operation before it is used, as
+  /// bitsandbytes does.
   bool rounded_scale = false;
-  /// true: the whole value is computed in binary32 from left to right, ((code - zero) * scale_0) * scale_1 + bias, rounded after every
-  /// operation (LLM.int8). Excludes rounded_scale and shift.
+  /// true: the whole value is computed in binary32 from left to right, ((code - zero) * scale_0) * scale_1 + bias,
+  /// rounded after every operation (LLM.int8). Excludes rounded_scale and shift.
   bool rounded_steps = false;
   bool scale_offset = false;  ///< plane `scale_offset` f32[1] is added to the product of the scale levels
   std::int32_t shift = 0;     ///< power of two
   Offset offset;
   Order order = Order::identity;
-  /// 0: the row view is the logical shape. n > 0: the tensor is one run of elements cut in blocks of n (bitsandbytes); the row view is
-  /// [ceil(elements / n), n].
+  /// 0: the row view is the logical shape. n > 0: the tensor is one run of elements cut in blocks of n (bitsandbytes);
+  /// the row view is [ceil(elements / n), n].
   std::uint32_t flat = 0;
   bool operator==(const Scheme&) const = default;
 
@@ -110,7 +117,8 @@ struct SchemeFamily {
 /// Throws invalid_value (naming the field) for combinations that spec/schemes/README.md section 4 forbids.
 void validate(const Scheme& scheme, std::string_view where);
 
-/// Short printed form: "bf16", "u4_g128_f16_z8", "u4_g32_u8xf16_min", "e2m1_g16_e4m3/f32", ... Documented in spec/schemes/README.md section 5.
+/// Short printed form: "bf16", "u4_g128_f16_z8", "u4_g32_u8xf16_min", "e2m1_g16_e4m3/f32", ... Documented in
+/// spec/schemes/README.md section 5.
 [[nodiscard]] std::string describe(const Scheme& scheme);
 
 [[nodiscard]] Json to_json(const Scheme& scheme);

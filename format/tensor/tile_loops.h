@@ -31,9 +31,9 @@ struct TileLoops {
   void (*rows_of_squares)(const std::byte* squares, const std::uint32_t* order, std::byte* rows,
                           std::uint64_t stride_bytes) noexcept;
 
-  // Canonical bits (spec/fingerprint.md) of scale * (T(code) - zero) + add, rounded once to binary32 where the difference
-  // is exact, of columns [col_begin, col_end) of row `row` of a tile; both are multiples of 8. `codes`: the whole row.
-  // All parameters and numbers are finite, no `add` is -0.
+  // Canonical bits (spec/fingerprint.md) of scale * (T(code) - zero) + add, rounded once to binary32 where the
+  // difference is exact, of columns [col_begin, col_end) of row `row` of a tile; both are multiples of 8. `codes`: the
+  // whole row. All parameters and numbers are finite, no `add` is -0.
 
   /// T(code) = code, 4 bits each, lowest first. Scales and adds are multiples of 2^-149, zeros are integers.
   void (*canonical_nibbles)(const std::byte* codes, std::uint64_t col_begin, std::uint64_t col_end,

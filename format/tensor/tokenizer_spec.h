@@ -1,5 +1,5 @@
-// A tokenizer as data. Converters build it from tokenizer.json, tokenizer.model or GGUF keys; runtime/ executes it; the GGUF writer emits it.
-// Implements spec/tokenizer.md.
+// A tokenizer as data. Converters build it from tokenizer.json, tokenizer.model or GGUF keys; runtime/ executes it; the
+// GGUF writer emits it. Implements spec/tokenizer.md.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +29,10 @@ struct AddedToken {
 
 /// One step that cuts text into words before BPE; applied in order to the pieces left by the one before.
 struct PreTokenizer {
-  std::string
-      kind;  // "regex" (pattern is one of the known families by name), "digits", "metaspace", "bytes_only", "split_space"
-  std::string
-      pattern;  // regex family: "gpt2", "llama3", "qwen2", "tekken", "gpt4o", ... ; original text in `source_pattern`
+  // "regex" (pattern is one of the known families by name), "digits", "metaspace", "bytes_only", "split_space"
+  std::string kind;
+  // regex family: "gpt2", "llama3", "qwen2", "tekken", "gpt4o", ... ; original text in `source_pattern`
+  std::string pattern;
   std::string source_pattern;
   bool individual_digits = false;
   bool add_prefix_space = false;

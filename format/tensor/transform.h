@@ -14,7 +14,8 @@
 namespace ingot::tensor {
 
 enum class TransformKind : std::uint8_t {
-  /// Rows of each head reordered so that RoPE pairs are neighbours (GGUF llama):  stored row h*d + 2*i + j = logical row h*d + j*(d/2) + i.
+  /// Rows of each head reordered so that RoPE pairs are neighbours (GGUF llama): stored row h*d + 2*i + j = logical row
+  /// h*d + j*(d/2) + i.
   rope_interleave,
   /// stored [a, b] is the logical [b, a] transposed (GPT-2 Conv1D in Hugging Face files).
   transpose,

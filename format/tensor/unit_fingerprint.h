@@ -1,5 +1,5 @@
-// The fingerprint of a tensor whose units pass through memory a window at a time, for writers that have them there anyway:
-// the source is not read a second time.
+// The fingerprint of a tensor whose units pass through memory a window at a time, for writers that have them there
+// anyway: the source is not read a second time.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ class UnitFingerprint {
     std::uint64_t first_, last_;  // blocks of the tensor
   };
 
-  /// Is it a tensor whose blocks can be made of some of its units: one matrix in tiles that CanonicalTiles takes, rows in
-  /// order?
+  /// Is it a tensor whose blocks can be made of some of its units: one matrix in tiles that CanonicalTiles takes, rows
+  /// in order?
   [[nodiscard]] static bool takes(const Tensor& tensor);
   /// Windows that begin and end at multiples of so many units have no block across their borders.
   [[nodiscard]] static std::uint64_t units_of_whole_blocks(const Tensor& tensor);
@@ -40,8 +40,9 @@ class UnitFingerprint {
   UnitFingerprint(const UnitFingerprint&) = delete;
   UnitFingerprint& operator=(const UnitFingerprint&) = delete;
 
-  /// Units [begin, end), `planes` by plane (nothing for planes that are not sliced), which stay where they are until the window's blocks have been added. Every
-  /// unit is in one window. The window lives as long as this object. Thread-safe.
+  /// Units [begin, end), `planes` by plane (nothing for planes that are not sliced), which stay where they are until
+  /// the window's blocks have been added. Every unit is in one window. The window lives as long as this object.
+  /// Thread-safe.
   [[nodiscard]] Window& open(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<Bytes> planes);
   /// Does every block lie in a window? After all calls of open().
   [[nodiscard]] bool is_all_in_windows() const { return blocks_outside_windows() == 0; }
@@ -59,8 +60,8 @@ class UnitFingerprint {
   std::deque<std::unique_ptr<Window>> windows_;
 };
 
-/// About `some` units, at least one: a multiple of UnitFingerprint::units_of_whole_blocks() where that is not many more.
-/// For who reads a tensor that somebody else makes a fingerprint of.
+/// About `some` units, at least one: a multiple of UnitFingerprint::units_of_whole_blocks() where that is not many
+/// more. For who reads a tensor that somebody else makes a fingerprint of.
 [[nodiscard]] std::uint64_t units_in_whole_blocks(const Tensor& tensor, std::uint64_t some);
 
 }  // namespace ingot::tensor

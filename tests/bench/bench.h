@@ -71,7 +71,8 @@ class Report {
  public:
   explicit Report(std::string benchmark) : benchmark_(std::move(benchmark)) {}
 
-  /// `amount` per round in `unit` ("GB" -> GB/s; "call" -> time per call). `limit` is the same rate of the limit, 0 when there is none.
+  /// `amount` per round in `unit` ("GB" -> GB/s; "call" -> time per call). `limit` is the same rate of the limit, 0
+  /// when there is none.
   void add(const std::string& name, const Timing& timing, double amount, const std::string& unit, double limit = 0) {
     const double rate = amount / timing.median_seconds;
     if (unit == "call") {

@@ -1,4 +1,5 @@
-// Writing and verifying an .ingot of BF16 tensors in the page cache, against copying the same file and against reading it plus XXH3-128.
+// Writing and verifying an .ingot of BF16 tensors in the page cache, against copying the same file and against reading
+// it plus XXH3-128.
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -1,5 +1,6 @@
-// Exact decoding to binary32 with one thread, per scheme: from ggml blocks (split while they are read), from canonical planes in memory (as
-// of a mapped .ingot), and the fingerprint on all threads. The limit is a copy of as many bytes as come out.
+// Exact decoding to binary32 with one thread, per scheme: from ggml blocks (split while they are read), from canonical
+// planes in memory (as of a mapped .ingot), and the fingerprint on all threads. The limit is a copy of as many bytes as
+// come out.
 #include <cstring>
 #include <random>
 

@@ -39,7 +39,7 @@ void bench_tiles(bench::Report& report, const KernelTable& table, const Workload
     const auto timings = bench::measure(work.rounds, {[&] {
                                           float out[16];
                                           for (std::uint64_t t = 0; t < work.tiles; ++t) {
-                                            table.tile_dot(tile_at(work, bits, t), work.input.data(), out);
+                                            table.tiles.dot(tile_at(work, bits, t), work.input.data(), out);
                                             bench::keep(out);
                                           }
                                         }});

@@ -35,7 +35,8 @@ inline auto lanes(const Register& value) {
   return std::bit_cast<std::array<Lane, sizeof(Register) / sizeof(Lane)>>(value);
 }
 
-/// binary16 nearest to x, of two the even one; a NaN keeps its sign and the upper bits of its payload and becomes quiet.
+/// binary16 nearest to x, of two the even one; a NaN keeps its sign and the upper bits of its payload and becomes
+/// quiet.
 inline std::uint16_t half_of(float x) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000);
@@ -253,9 +254,7 @@ void multiply_bytes(std::size_t c, std::size_t a, std::size_t b) noexcept {
 inline float flushed(float value) noexcept {
   return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0F, value) : value;
 }
-inline float widened(std::uint16_t brain) noexcept {
-  return flushed(std::bit_cast<float>(std::uint32_t{brain} << 16));
-}
+inline float widened(std::uint16_t brain) noexcept { return flushed(std::bit_cast<float>(std::uint32_t{brain} << 16)); }
 
 /// The same of pairs of bfloat16 numbers: all first ones and all second ones are added up, then both and C. Every
 /// operation takes and gives zeros for subnormal numbers, whatever the control register says.

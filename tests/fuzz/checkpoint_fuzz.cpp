@@ -1,5 +1,6 @@
-// Fuzz target: any JSON files and tensors as a checkpoint directory give an Error or a model whose tensors decode, whose planes can be
-// read, and whose parts can be packed again. INGOT_FUZZ_LAYOUT names the layout to read it as; without it the layout is detected.
+// Fuzz target: any JSON files and tensors as a checkpoint directory give an Error or a model whose tensors decode,
+// whose planes can be read, and whose parts can be packed again. INGOT_FUZZ_LAYOUT names the layout to read it as;
+// without it the layout is detected.
 #include <algorithm>
 #include <array>
 #include <charconv>

@@ -1,5 +1,5 @@
-// How the bytes of a fuzz input become a checkpoint directory, such that most mutations leave a well-formed safetensors file behind and
-// reach the codec of the layout:
+// How the bytes of a fuzz input become a checkpoint directory, such that most mutations leave a well-formed safetensors
+// file behind and reach the codec of the layout:
 //     FILES NUL TABLE NUL DATA
 // FILES: JSON files of the directory, parted by byte 1; the first line of each is its name.
 // TABLE: one line per tensor, "name TAB type TAB extent,extent,..."; a line "@key TAB value" is metadata of the header.

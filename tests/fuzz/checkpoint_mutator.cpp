@@ -1,4 +1,5 @@
-// Mutations that keep the framing of checkpoint_input.h: one section at a time, tensors by line, JSON by token; half of them plain bytes.
+// Mutations that keep the framing of checkpoint_input.h: one section at a time, tensors by line, JSON by token; half of
+// them plain bytes.
 #include <array>
 #include <random>
 

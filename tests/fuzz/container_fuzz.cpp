@@ -1,5 +1,5 @@
-// Fuzz contract of the container: any bytes give success or an Error. Each input is tried as it is and with the checksums of slot A and of
-// the index made to fit, so that mutations reach the index.
+// Fuzz contract of the container: any bytes give success or an Error. Each input is tried as it is and with the
+// checksums of slot A and of the index made to fit, so that mutations reach the index.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-// Fuzz target: any lines as the journal of a conversion give an Error or records. Each line gets the hash that makes it count.
+// Fuzz target: any lines as the journal of a conversion give an Error or records. Each line gets the hash that makes it
+// count.
 #include "converters/conversion/journal.h"
 #include "fuzz_directory.h"
 

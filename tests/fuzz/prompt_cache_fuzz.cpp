@@ -1,5 +1,6 @@
-// Fuzz target: any bytes as a prompt cache give an Error, or a session that reads on from there. Three files are made of an input: the bytes
-// themselves; the same with the hashes of the model and of the file set right; and keys, values and token ids under a header that fits.
+// Fuzz target: any bytes as a prompt cache give an Error, or a session that reads on from there. Three files are made
+// of an input: the bytes themselves; the same with the hashes of the model and of the file set right; and keys, values
+// and token ids under a header that fits.
 #include <algorithm>
 #include <array>
 

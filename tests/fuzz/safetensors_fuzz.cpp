@@ -1,4 +1,5 @@
-// Fuzz target: any bytes as a safetensors file, config.json, tokenizer.json or tokenizer.model give a result or an Error.
+// Fuzz target: any bytes as a safetensors file, config.json, tokenizer.json or tokenizer.model give a result or an
+// Error.
 #include <algorithm>
 #include <cstdint>
 #include <memory>

@@ -1,7 +1,8 @@
-// Fuzz target: any indexes as a set of a manifest and two members give an Error or a model whose tensors decode. The input is
+// Fuzz target: any indexes as a set of a manifest and two members give an Error or a model whose tensors decode. The
+// input is
 //     MANIFEST-INDEX NUL INDEX NUL INDEX NUL DATA
-// Each file gets a header that fits, the indexes their canonical form, and ROOT1 and ROOT2 in the manifest become the members' hashes, so
-// that mutations reach what a set checks. DATA follows the header page of every file.
+// Each file gets a header that fits, the indexes their canonical form, and ROOT1 and ROOT2 in the manifest become the
+// members' hashes, so that mutations reach what a set checks. DATA follows the header page of every file.
 #include <array>
 
 #include "format/base/json.h"

@@ -1,5 +1,5 @@
-// Fuzz target: any bytes as two shards of a GGUF model give an Error or a model whose tensors decode. The input begins with the length of
-// the first shard (u32).
+// Fuzz target: any bytes as two shards of a GGUF model give an Error or a model whose tensors decode. The input begins
+// with the length of the first shard (u32).
 #include <algorithm>
 #include <vector>
 

@@ -1,4 +1,5 @@
-// Fuzz target: any bytes as tokenizer.json or tokenizer.model give an Error or a tokenizer that turns text into tokens and back.
+// Fuzz target: any bytes as tokenizer.json or tokenizer.model give an Error or a tokenizer that turns text into tokens
+// and back.
 #include <array>
 
 #include "converters/hf/tokenizer.h"
