@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <exception>
 #include <filesystem>
 #include <memory>
@@ -199,6 +200,7 @@ void keep_freed_memory() noexcept {
 
 int main(int argc, char** argv) {
   keep_freed_memory();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files then is an error like a full disk
   Console console;
   return static_cast<int>(run_guarded(argc, argv, console));
 }

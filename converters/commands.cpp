@@ -19,7 +19,7 @@
 namespace ingot::convert {
 namespace {
 
-/// `writable`: help lists the layouts that can be written; the others are refused by the engine, which says why.
+/// `writable`: those that can be written are listed; the others are refused by the engine, which says why.
 CLI::Validator known_layout(bool writable) {
   std::vector<std::string> names;
   std::string listed;
@@ -27,8 +27,11 @@ CLI::Validator known_layout(bool writable) {
     names.emplace_back(layout.name);
     if (!writable || layout.write != nullptr) listed.append(listed.empty() ? "{" : ",").append(layout.name);
   }
-  CLI::Validator member = CLI::IsMember(names);
-  return member.description(listed + "}");
+  listed += "}";
+  const auto fault = [names, listed](const std::string& name) {
+    return std::ranges::find(names, name) != names.end() ? std::string() : name + " not in " + listed;
+  };
+  return CLI::Validator(fault, listed);
 }
 
 /// "2GB", "500 MB", "1.5GiB", "4096".
@@ -265,6 +268,7 @@ void add_convert(CLI::App& app, Console& console) {
   verb->add_option(
           "--scheme", options.write.scheme,
           "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
+      ->transform(CLI::ignore_case)
       ->type_name("S");
   verb->add_option("--keep", options.write.keep, "Tensors with such names are not quantized")->type_name("REGEX");
   verb->add_option("--quantize", options.write.quantize,
@@ -297,7 +301,8 @@ void add_convert(CLI::App& app, Console& console) {
   verb->add_flag("--trust-config", command->trust_config,
                  "Believe the metadata of the source where its data speaks against it");
   verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
-  verb->add_flag("--force", options.overwrite, "Replace OUT if it exists");
+  verb->add_flag("--force", options.overwrite,
+                 "Replace OUT if it exists: a file, or a directory with nothing but a checkpoint");
   verb->add_flag("--resume", options.resume, "Go on with what an interrupted conversion into OUT has finished");
   verb->add_option_function<std::string>(
           "--part", [&options](const std::string& text) { options.write.part = parse_part(text); },
@@ -368,7 +373,8 @@ void add_join(CLI::App& app, Console& console) {
   verb->add_flag("--no-sync", command->no_sync,
                  "Do not wait until the disk has it: faster, not safe against a power cut");
   verb->add_option("--report", command->report, "Also write the proof as JSON into this file")->type_name("FILE");
-  verb->add_flag("--force", command->options.overwrite, "Replace OUT if it exists");
+  verb->add_flag("--force", command->options.overwrite,
+                 "Replace OUT if it exists: a file, or a directory with nothing but a checkpoint");
   console.add_common_options(*verb);
   verb->footer(
       "The parts must be there, finished, and of one source and one set of options. What they wrote is\n"

@@ -294,7 +294,8 @@ void add_commands(CLI::App& app, Console& console) {
       ->check(CLI::IsMember(std::vector<std::string>(kv_names().begin(), kv_names().end())))
       ->type_name("f32|f16|q8");
   verb->add_option("--prompt-cache", command->prompt_cache,
-                   "Keep the prompt's keys and values in FILE; what FILE has of a prompt's beginning is not computed")
+                   "Keep the prompt's keys and values in FILE; what FILE has of a prompt's beginning is not computed "
+                   "(the same text only with --exact)")
       ->type_name("FILE");
   verb->add_flag("--ignore-end", options.ignore_end, "Go on past the end-of-text token");
   convert::add_from_option(*verb, command->from);

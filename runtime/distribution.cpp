@@ -6,6 +6,10 @@
 
 namespace ingot::runtime {
 
+Error not_finite_numbers() {
+  return Error(ErrorKind::invalid_value, "the model's logits are not finite numbers: it is broken");
+}
+
 double log_sum_exp(std::span<const float> logits) noexcept {
   const float greatest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;

@@ -5,7 +5,12 @@
 #include <span>
 #include <vector>
 
+#include "format/base/error.h"
+
 namespace ingot::runtime {
+
+/// For who meets logits that are infinite or NaN where they were to be compared.
+[[nodiscard]] Error not_finite_numbers();
 
 /// log(sum(exp(logits))), accumulated in double.
 [[nodiscard]] double log_sum_exp(std::span<const float> logits) noexcept;

@@ -27,8 +27,7 @@ void score_window(Session& session, const EvaluationText& text, std::span<const 
 
 double surprise_of(std::span<const float> logits, std::uint32_t token) {
   const double value = log_sum_exp(logits) - static_cast<double>(logits[token]);
-  if (!std::isfinite(value))
-    throw Error(ErrorKind::invalid_value, "the model's logits are not finite numbers: it is broken");
+  if (!std::isfinite(value)) throw not_finite_numbers();
   return value;
 }
 

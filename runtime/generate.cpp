@@ -1,7 +1,9 @@
 // The loop: read the prompt, draw, stream, stop.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
+#include "runtime/distribution.h"
 #include "runtime/runtime.h"
 
 namespace ingot::runtime {
@@ -82,8 +84,9 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
   result.stop_reason = "length";
   while (result.tokens.size() < options.max_tokens) {
     // Padding rows of the embedding are no tokens.
-    const std::uint32_t token =
-        sampler.sample(logits.first(std::min(logits.size(), tokenizer.spec().tokens.size())), session.tokens());
+    const std::span<const float> of_tokens = logits.first(std::min(logits.size(), tokenizer.spec().tokens.size()));
+    const std::uint32_t token = sampler.sample(of_tokens, session.tokens());
+    if (!std::isfinite(of_tokens[token])) throw not_finite_numbers();
     if (!options.ignore_end && ends_generation(tokenizer.spec(), token)) {
       result.stop_reason = "end";
       break;

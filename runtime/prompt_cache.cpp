@@ -94,7 +94,12 @@ class PromptFile {
   /// Throws mismatch when keys and values were not computed as `ours` would be.
   void expect(const Header& ours) const {
     const auto number = [](std::uint64_t value) { return std::to_string(value); };
-    expect_equal("model", kModelAt, ours.model.hex(), header_.model.hex());
+    if (header_.model != ours.model) {
+      throw Error(ErrorKind::mismatch,
+                  where_ + ": is the prompt cache of another model: at byte " + std::to_string(kModelAt) +
+                      " expected its hash " + ours.model.hex() + ", got " + header_.model.hex(),
+                  kModelAt);
+    }
     expect_equal("kv type", kKvAt, runtime::name(ours.kv), runtime::name(header_.kv));
     expect_equal("numerics", kNumericsAt, name(ours.numerics), name(header_.numerics));
     expect_equal("layers", kLayersAt, number(ours.layers), number(header_.layers));
@@ -124,10 +129,11 @@ class PromptFile {
 
  private:
   void read_header(ByteReader& reader) {
-    if (as_text(reader.take(kMagic.size(), "magic")) != kMagic) {
+    if (!kMagic.starts_with(as_text(file_.bytes()).substr(0, kMagic.size()))) {
       throw Error(ErrorKind::bad_magic,
                   where_ + ": no prompt cache: at byte 0 expected \"" + std::string(kMagic) + "\", got other bytes", 0);
     }
+    (void)reader.take(kMagic.size(), "magic");
     const std::uint32_t version = reader.read_u32("version");
     if (version != kVersion) {
       throw Error(ErrorKind::unsupported_version,

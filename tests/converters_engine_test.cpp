@@ -248,11 +248,11 @@ TEST_CASE("convert_refuses_an_existing_output_unless_told_to_replace_it") {
 
   options.to = "hf";
   CHECK(convert::convert(model, directory / "out", options).proven);
-  std::ofstream(directory / "out" / "old") << "kept until the proof has passed";
+  std::ofstream(directory / "out" / "old_config.json") << "kept until the proof has passed";
   CHECK(throws_kind(ErrorKind::io, [&] { (void)convert::convert(model, directory / "out", options_to("hf")); }));
-  CHECK(fs::exists(directory / "out" / "old"));
+  CHECK(fs::exists(directory / "out" / "old_config.json"));
   CHECK(convert::convert(model, directory / "out", options).proven);
-  CHECK(!fs::exists(directory / "out" / "old"));
+  CHECK(!fs::exists(directory / "out" / "old_config.json"));
   CHECK(entries(directory.path()) == 2);
 }
 
@@ -270,6 +270,55 @@ TEST_CASE("convert_replaces_models_only") {
   CHECK(entries(directory.path()) == 2);
   CHECK(fs::create_directory(directory / "empty"));
   CHECK(convert::convert(float_model(0.5f), directory / "empty", options).proven);
+}
+
+TEST_CASE("what_becomes_infinite_by_rounding_fails_the_conversion") {
+  tensor::Model model = float_model(0.5f);
+  std::vector<float> values(model.tensors[0].elements(), 0.25f);
+  values[100] = 3e38f;  // its scale is too large for binary16
+  model.tensors[0].planes = float_planes(values, model.tensors[0]);
+  for (const auto& [layout, scheme] : {std::pair{"gguf", "q4_0"}, {"gguf", "q8_0"}, {"hf", "f16"}}) {
+    CAPTURE(std::string(scheme));
+    const test::TemporaryDirectory directory;
+    convert::ConvertOptions options = options_to(layout);
+    options.write.scheme = scheme;
+    options.allow = convert::ProofClass::requantized;
+    const auto error = test::error_of([&] { (void)convert::convert(model, directory / "out", options); });
+    REQUIRE(error.has_value());
+    CHECK(error->kind == ErrorKind::mismatch);
+    CHECK(std::string(error->what()).find("model.embed_tokens.weight: element ") != std::string::npos);
+    CHECK(entries(directory.path()) == 0);
+    values[100] = 0.75f;
+    tensor::Model usual = model;
+    usual.tensors[0].planes = float_planes(values, usual.tensors[0]);
+    CHECK(convert::convert(usual, directory / "out", options).proven);
+    values[100] = 3e38f;
+  }
+}
+
+TEST_CASE("convert_replaces_a_checkpoint_and_no_other_file_beside_it") {
+  const test::TemporaryDirectory directory;
+  convert::ConvertOptions options = options_to("hf");
+  (void)convert::convert(float_model(0.5f), directory / "out", options);
+  options.overwrite = true;
+  for (const char* name : {"README.md", "tokenizer.json", "old.safetensors", "LICENSE"})
+    std::ofstream(directory / "out" / name) << "old";
+  CHECK(convert::convert(float_model(0.25f), directory / "out", options).proven);
+  CHECK(!fs::exists(directory / "out/old.safetensors"));
+  for (const char* name : {"notes.txt", "sub/config.json", "results.json"}) {
+    CAPTURE(std::string(name));
+    fs::create_directories((directory / "out" / name).parent_path());
+    std::ofstream(directory / "out" / name) << "precious";
+    const auto error = test::error_of([&] { (void)convert::convert(float_model(0.5f), directory / "out", options); });
+    REQUIRE(error.has_value());
+    CHECK(error->kind == ErrorKind::io);
+    CHECK(std::string(error->what()).find(std::string("holds ") + name) != std::string::npos);
+    CHECK(fs::file_size(directory / "out" / name) == 8);
+    tensor::Model model = float_model(0.5f);  // one that brings the file along
+    model.attachments.push_back({std::string("hf/") + name, {}, nullptr});
+    CHECK(convert::convert(model, directory / "out", options).proven);
+    fs::remove(directory / "out" / name);
+  }
 }
 
 TEST_CASE("convert_refuses_to_replace_its_own_input") {

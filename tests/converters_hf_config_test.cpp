@@ -164,7 +164,7 @@ TEST_CASE("model_cards_are_read_as_yaml_or_passed_over_and_written_as_yaml") {
       ++(std::string(word) == "name" ? names : licences);
     }
   }
-  CHECK(names == 12);  // not those that go on, are folded, have comments, anchors or tags
+  CHECK(names == 13);  // not those that go on, are folded, quoted with a comment, anchors or tags
   CHECK(licences == 4);
   for (const Json& one : expected.at("written", "").as_array("")) {
     tensor::Model model, home;
@@ -174,6 +174,22 @@ TEST_CASE("model_cards_are_read_as_yaml_or_passed_over_and_written_as_yaml") {
     read_model_card(card, home);
     CHECK(home.metadata == model.metadata);
   }
+}
+
+TEST_CASE("model_cards_of_a_source_say_what_was_edited_and_are_else_left_alone") {
+  const std::string card = "---\nlicense: mit\ntags:\n- a\nname:\n  own\nlanguage: en\n---\n# Text\n---\nmore\n";
+  tensor::Model model;
+  read_model_card(card, model);
+  CHECK(!update_model_card(card, model));
+  model.metadata["general.license"] = "apache-2.0";
+  model.metadata["general.name"] = "new";
+  model.metadata["general.type"] = "model";  // no word of a card
+  CHECK(update_model_card(card, model) ==
+        "---\ntags:\n- a\nlanguage: en\nlicense: \"apache-2.0\"\nname: \"new\"\n---\n# Text\n---\nmore\n");
+  CHECK(update_model_card("# Text\n", model) == "---\nlicense: \"apache-2.0\"\nname: \"new\"\n---\n# Text\n");
+  model.metadata.erase("general.license");
+  model.metadata.erase("general.name");
+  CHECK(!update_model_card(card, model));  // nothing is taken away
 }
 
 TEST_CASE("model_cards_of_others_are_read_as_far_as_they_are_plain") {

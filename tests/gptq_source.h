@@ -16,16 +16,7 @@ class GptqSource {
     options.write.scheme = "4bit-g128-asym";
     options.write.sync = false;
     options.prove = false;
-    tensor::Model model = layer_of_floats(64, 256, 5120, 2);
-    Random random(20261123);
-    for (tensor::Tensor& tensor : model.tensors) {
-      std::vector<float> values(tensor.elements());
-      for (float& value : values) value = static_cast<float>(random.below(2001)) / 1000 - 1;
-      const auto bytes = std::as_bytes(std::span(values));
-      tensor.planes =
-          tensor::planes_in_memory({{bytes.begin(), bytes.end()}}, tensor.shape, tensor.scheme, tensor.packing);
-    }
-    (void)convert::convert(model, directory_ / "source", options);
+    (void)convert::convert(layer_of_floats(64, 256, 5120, 2), directory_ / "source", options);
   }
   [[nodiscard]] tensor::Model model() const { return convert::read_model(directory_ / "source"); }
 

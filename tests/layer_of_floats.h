@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "container_models.h"
@@ -21,7 +23,7 @@ using Files = std::map<std::string, std::vector<std::byte>>;
   return files;
 }
 
-/// A Llama of one layer with tied embeddings, all F32.
+/// A Llama of one layer with tied embeddings, all F32, from -1 to 1.
 [[nodiscard]] inline tensor::Model layer_of_floats(std::uint64_t vocab, std::uint64_t hidden,
                                                    std::uint64_t intermediate, std::uint64_t heads) {
   tensor::Model model;
@@ -37,8 +39,15 @@ using Files = std::map<std::string, std::vector<std::byte>>;
   model.config.rope_theta = 10000;
   model.config.tied_embeddings = true;
   const auto add = [&](const std::string& name, const tensor::Shape& shape) {
-    model.tensors.push_back(make_tensor(name, shape, tensor::Scheme::plain(tensor::DType::f32), tensor::Packing::rows,
-                                        model.tensors.size()));
+    tensor::Tensor tensor = make_tensor(name, shape, tensor::Scheme::plain(tensor::DType::f32), tensor::Packing::rows,
+                                        model.tensors.size());
+    Random random(model.tensors.size());
+    std::vector<float> values(tensor.elements());
+    for (float& value : values) value = static_cast<float>(random.below(2001)) / 1000 - 1;
+    const auto bytes = std::as_bytes(std::span(values));
+    tensor.planes =
+        tensor::planes_in_memory({{bytes.begin(), bytes.end()}}, tensor.shape, tensor.scheme, tensor.packing);
+    model.tensors.push_back(std::move(tensor));
   };
   add("model.embed_tokens.weight", {vocab, hidden});
   const std::string layer = "model.layers.0.";

@@ -191,6 +191,24 @@ TEST_CASE("rows of the head beyond the vocabulary are never drawn") {
   CHECK(*std::max_element(result.tokens.begin(), result.tokens.end()) < kFewer);
 }
 
+TEST_CASE("a model whose logits are no numbers is called broken") {
+  TinyLlama tiny;
+  for (ingot::tensor::Tensor& tensor : tiny.model.tensors) {
+    if (tensor.name != "model.norm.weight") continue;
+    std::vector<std::byte> ones(tensor.stored_bytes(), std::byte{0xFF});  // NaN
+    tensor.planes = ingot::tensor::planes_in_memory({ones}, tensor.shape, tensor.scheme, tensor.packing);
+  }
+  Session session(tiny.model, 0);
+  for (const double temperature : {0.0, 0.8}) {
+    GenerateOptions options;
+    options.sampling = sampling(temperature);
+    session.reset();
+    const auto error = error_of([&] { (void)generate(session, tiny.tokenizer, tiny.prompt, options); });
+    REQUIRE(error.has_value());
+    CHECK(error->kind == ingot::ErrorKind::invalid_value);
+  }
+}
+
 TEST_CASE("sampled generation is the same for a seed") {
   TinyLlama tiny;
   GenerateOptions options;

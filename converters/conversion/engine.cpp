@@ -7,6 +7,7 @@
 #include "converters/conversion/fold.h"
 #include "converters/conversion/journal.h"
 #include "converters/conversion/proof.h"
+#include "converters/conversion/replacement.h"
 #include "converters/conversion/source_removal.h"
 #include "converters/conversion/source_witness.h"
 #include "converters/conversion/staging.h"
@@ -118,24 +119,6 @@ void refuse_output_over_members(const tensor::Model& model, const std::filesyste
     for (const std::filesystem::path& file : weights)
       if (std::filesystem::equivalent(old, file, status))
         throw Error(ErrorKind::invalid_value, old.lexically_normal().string() + ": the output is part of the input");
-}
-
-/// --force replaces models, and nothing else that happens to bear the name.
-void refuse_to_replace_other_things(const std::filesystem::path& output) {
-  namespace fs = std::filesystem;
-  std::error_code status;
-  const fs::file_status there = fs::status(output, status);
-  if (!fs::exists(there)) return;
-  if (fs::is_directory(there)) {
-    if (fs::is_empty(output, status)) return;
-    for (const Layout& layout : layouts())
-      if (layout.is_directory && layout.detect(output)) return;
-    throw Error(ErrorKind::io,
-                output.string() + ": is a directory that holds no checkpoint; --force does not replace it");
-  }
-  if (!fs::is_regular_file(there)) {
-    throw Error(ErrorKind::io, output.string() + ": is no regular file; --force does not replace it");
-  }
 }
 
 /// Only layouts with codecs have settings, and they check theirs.
@@ -342,7 +325,7 @@ ConversionReport convert_into(const tensor::Model& model, const std::filesystem:
 
   refuse_output_over_input(model, output);  // before all tensors are looked at
   refuse_output_over_members(model, output);
-  if (options.overwrite) refuse_to_replace_other_things(output);
+  if (options.overwrite) refuse_to_replace_other_things(model, output);
   if (staging == nullptr) Staging::require_place(output, options.overwrite);
   const Clock::time_point start = Clock::now();
   Planned planned;

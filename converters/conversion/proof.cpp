@@ -1,6 +1,7 @@
 #include "converters/conversion/proof.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include "format/base/parallel.h"
 #include "format/tensor/decode.h"
 #include "format/tensor/fingerprint.h"
+#include "format/tensor/scheme.h"
 #include "format/tensor/tensor_index.h"
 
 namespace ingot::convert {
@@ -204,6 +206,10 @@ class Prover {
     }
     if (source.fingerprint && *source.fingerprint != proof.before) {
       verdict.failure = damage_of(*source.fingerprint);
+    } else if (std::isinf(comparison.worst_error)) {
+      verdict.failure = "element " + std::to_string(comparison.worst_element) +
+                        " is finite before or after, and not both (too large for " + tensor::describe(written.scheme) +
+                        "; --keep leaves a tensor as it is)";
     } else if (proof.reached > options_.allow) {
       verdict.failure =
           "forecast " + std::string(name(forecast)) + ", reached only " + std::string(name(proof.reached));

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "format/base/error.h"
 #include "format/base/json.h"
@@ -63,11 +64,12 @@ std::optional<std::string> text_in_quotes(std::string_view value) {
 std::optional<std::string> text_of(std::string_view value) {
   if (value.empty() || value.size() > kMostQuoted || !is_utf8(value)) return std::nullopt;
   if (value.front() == '"') return text_in_quotes(value);
+  value = trimmed(value.substr(0, value.find(" #")));  // a comment
+  if (value.empty()) return std::nullopt;
   constexpr std::string_view kMeansMore = "[]{}'|>&*!%@`#,?~";
   const bool is_plain = value.size() <= kMostText && kMeansMore.find(value.front()) == std::string_view::npos &&
                         !value.starts_with("- ") && !value.ends_with(':') &&
-                        value.find(": ") == std::string_view::npos && value.find(" #") == std::string_view::npos &&
-                        value.find('\t') == std::string_view::npos;
+                        value.find(": ") == std::string_view::npos && value.find('\t') == std::string_view::npos;
   constexpr std::string_view kNothing[] = {"null", "Null", "NULL"};
   if (!is_plain || std::ranges::find(kNothing, value) != std::end(kNothing)) return std::nullopt;
   return std::string(value);
@@ -107,17 +109,69 @@ std::string in_quotes(const std::string& text) {
   return quoted;
 }
 
+/// What the metadata say of a word; null where that is nothing, or more than a head holds.
+const std::string* fact_of(const std::map<std::string, std::string>& metadata, const Word& word) {
+  const auto found = metadata.find(std::string(word.metadata));
+  if (found == metadata.end() || found->second.empty() || found->second.size() > kMostText) return nullptr;
+  return &found->second;
+}
+
+std::string line_of(const Word& word, const std::string& fact) {
+  return std::string(word.card) + ": " + in_quotes(fact) + "\n";
+}
+
+std::string in_fences(const std::string& lines) {
+  return std::string(kFence) + "\n" + lines + std::string(kFence) + "\n";
+}
+
+/// The lines of a card's head, with their ends; the card from its closing fence on. Nothing where it has no head.
+struct Head {
+  std::vector<std::string_view> lines;
+  std::string_view rest;
+};
+std::optional<Head> head_of(std::string_view card) {
+  if (take_line(card) != kFence) return std::nullopt;
+  Head head;
+  while (head.lines.size() < kMostLines && !card.empty()) {
+    head.rest = card;
+    const std::size_t before = card.size();
+    if (take_line(card) == kFence) return head;
+    head.lines.push_back(head.rest.substr(0, before - card.size()));
+  }
+  return std::nullopt;
+}
+
+/// Does a line belong to the value of the one before: indented, empty, or an item of its list?
+bool belongs_to_value(std::string_view line) { return line.find_first_of(" \t\r\n-") == 0; }
+
 }  // namespace
 
 std::string write_model_card(const tensor::Model& model) {
-  std::string head;
+  std::string lines;
+  for (const Word& word : kWords)
+    if (const std::string* fact = fact_of(model.metadata, word)) lines += line_of(word, *fact);
+  return lines.empty() ? lines : in_fences(lines);
+}
+
+std::optional<std::string> update_model_card(std::string_view card, const tensor::Model& model) {
+  tensor::Model before;
+  read_model_card(card, before);
+  std::map<std::string_view, std::string> changed;  // by key of the head: its new line
   for (const Word& word : kWords) {
-    const auto found = model.metadata.find(std::string(word.metadata));
-    if (found == model.metadata.end() || found->second.empty() || found->second.size() > kMostText) continue;
-    head += std::string(word.card) + ": " + in_quotes(found->second) + "\n";
+    const std::string *fact = fact_of(model.metadata, word), *old = fact_of(before.metadata, word);
+    if (fact != nullptr && (old == nullptr || *old != *fact)) changed.emplace(word.card, line_of(word, *fact));
   }
-  if (head.empty()) return head;
-  return std::string(kFence) + "\n" + head + std::string(kFence) + "\n";
+  if (changed.empty()) return std::nullopt;
+  std::string lines;
+  bool is_replaced = false;
+  const std::optional<Head> head = head_of(card);
+  for (const std::string_view line : head ? head->lines : std::vector<std::string_view>()) {
+    is_replaced = belongs_to_value(line) ? is_replaced : changed.contains(line.substr(0, line.find(':')));
+    if (!is_replaced) lines += line;
+  }
+  for (const auto& [key, line] : changed) lines += line;
+  if (!head) return in_fences(lines) + std::string(card);
+  return std::string(kFence) + "\n" + lines + std::string(head->rest);
 }
 
 void read_model_card(std::string_view card, tensor::Model& model) {

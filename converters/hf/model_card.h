@@ -3,6 +3,7 @@
 // with a plain text or one in double quotes (tests/golden/foreign/hf/model_cards has what PyYAML makes of them).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,9 @@ inline constexpr std::string_view kModelCardFile = "README.md";
 
 /// README.md with what the metadata say; empty when they say nothing that belongs there.
 [[nodiscard]] std::string write_model_card(const tensor::Model& model);
+/// The card of a source, where the metadata say otherwise than its head: with the lines that they change. Nothing where
+/// they do not, and nothing is taken away.
+[[nodiscard]] std::optional<std::string> update_model_card(std::string_view card, const tensor::Model& model);
 /// Adds to the metadata what the card says and they do not. Whatever is not understood is passed over.
 void read_model_card(std::string_view card, tensor::Model& model);
 

@@ -145,6 +145,17 @@ std::vector<CodedOutput> coded_outputs(const Model& model, const std::vector<HfI
   return outputs;
 }
 
+/// README.md where the source has none and there is something to say, or where the metadata were edited since.
+void add_model_card(const Model& model, std::map<std::string, std::string>& files) {
+  const tensor::Attachment* card = model.find_attachment(std::string(kAttachmentPrefix) + std::string(kModelCardFile));
+  const std::string name(kModelCardFile);
+  if (card == nullptr) {
+    if (std::string text = write_model_card(model); !text.empty()) files[name] = std::move(text);
+  } else if (std::optional<std::string> text = update_model_card(as_text(card->bytes), model)) {
+    files[name] = std::move(*text);
+  }
+}
+
 /// Files made from the neutral model where the source had none, or other ones: name -> text.
 std::map<std::string, std::string> generated_files(const Model& model, const std::vector<HfItem>& items,
                                                    const WriteOptions& options, const HfCodec* codec) {
@@ -159,9 +170,8 @@ std::map<std::string, std::string> generated_files(const Model& model, const std
     config = write_hf_config(model, dtype);
     if (!has_file(model, "generation_config.json"))
       files["generation_config.json"] = pretty_json(write_hf_generation_config(model));
-    if (const std::string card = write_model_card(model); !card.empty() && !has_file(model, kModelCardFile))
-      files[std::string(kModelCardFile)] = card;
   }
+  add_model_card(model, files);
   if (codec != nullptr && codec->configure != nullptr) {
     if (!config) config = Json(JsonObject{});
     codec->configure(model, coded_outputs(model, items), options, *config, files);

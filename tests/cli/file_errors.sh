@@ -17,3 +17,6 @@ mv small/config.json .
 ingot inspect small 2>&1 > /dev/null | sed 's/tensor .*: groups/tensor: groups/' || true
 # A prompt that was printed to be continued ends before the error.
 ingot run "$DATA/tiny-llama" -p 'A prompt' --prompt-cache config.json 2> /dev/null || echo "exit $?"
+# So is a limit on the size of files, and nothing is left behind.
+(ulimit -f 100 && ingot convert "$DATA/tiny-llama" -o large.ingot --to ingot 2>&1 > /dev/null || echo "exit $?") | sed 's/byte [0-9]*/byte N/'
+find . -name '*large*'
