@@ -270,7 +270,8 @@ void add_convert(CLI::App& app, Console& console) {
           "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
       ->transform(CLI::ignore_case)
       ->type_name("S");
-  verb->add_option("--keep", options.write.keep, "Tensors with such names are not quantized")->type_name("REGEX");
+  verb->add_option("--keep", options.write.keep, "Tensors with such names are neither quantized nor cast")
+      ->type_name("REGEX");
   verb->add_option("--quantize", options.write.quantize,
                    "Tensors with such names are quantized, also those that are customarily left alone")
       ->type_name("REGEX");

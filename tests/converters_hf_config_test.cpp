@@ -177,18 +177,29 @@ TEST_CASE("model_cards_are_read_as_yaml_or_passed_over_and_written_as_yaml") {
 }
 
 TEST_CASE("model_cards_of_a_source_say_what_was_edited_and_are_else_left_alone") {
-  const std::string card = "---\nlicense: mit\ntags:\n- a\nname:\n  own\nlanguage: en\n---\n# Text\n---\nmore\n";
+  const std::string card =
+      "---\n\"license\" : mit\nlicense: [\n  mit\n]\ntags:\n- a\nname: own\nversion: >\n  folded\n---\n# "
+      "Text\n---\nmore\n";
   tensor::Model model;
   read_model_card(card, model);
   CHECK(!update_model_card(card, model));
-  model.metadata["general.license"] = "apache-2.0";
   model.metadata["general.name"] = "new";
-  model.metadata["general.type"] = "model";  // no word of a card
+  model.metadata["general.author"] = "Ann";
+  model.metadata["general.license"] = "apache-2.0";  // the head has one in a form that is not understood
+  model.metadata["general.version"] = "folded";      // the same
+  model.metadata["general.url"] = "no word of a card";
+  model.metadata["general.basename"] = "no text \xFF";
   CHECK(update_model_card(card, model) ==
-        "---\ntags:\n- a\nlanguage: en\nlicense: \"apache-2.0\"\nname: \"new\"\n---\n# Text\n---\nmore\n");
-  CHECK(update_model_card("# Text\n", model) == "---\nlicense: \"apache-2.0\"\nname: \"new\"\n---\n# Text\n");
-  model.metadata.erase("general.license");
-  model.metadata.erase("general.name");
+        "---\n\"license\" : mit\nlicense: [\n  mit\n]\ntags:\n- a\nversion: >\n  folded\nauthor: \"Ann\"\nname: "
+        "\"new\"\n---\n"
+        "# Text\n---\nmore\n");
+  model.metadata = {{"general.name", "new"}};
+  CHECK(update_model_card("# Text\n", model) == "---\nname: \"new\"\n---\n# Text\n");
+  CHECK(update_model_card("---\nname: a # one\nother: b\n---\n", model) == "---\nother: b\nname: \"new\"\n---\n");
+  for (const char* other :
+       {"\n---\nname: a\n---\n", "\xEF\xBB\xBF---\nname: a\n---\n", "--- \nname: a\n---\n", "---\nname: a\n"})
+    CHECK(!update_model_card(other, model));
+  model.metadata.clear();
   CHECK(!update_model_card(card, model));  // nothing is taken away
 }
 

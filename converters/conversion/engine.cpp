@@ -289,6 +289,7 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
     report.kept_bytes = journal.kept_bytes();
     if (whole.write.part) return journal.record_end();
     const Clock::time_point start = Clock::now();
+    if (options.overwrite) refuse_to_replace_other_things(model, output);  // what came there meanwhile
     report.files = staging.publish(options.write.sync,
                                    options.overwrite ? obsolete_files(output) : std::vector<std::filesystem::path>());
     if (options.delete_source) remove_rest_of_source(model);

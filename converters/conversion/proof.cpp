@@ -208,8 +208,8 @@ class Prover {
       verdict.failure = damage_of(*source.fingerprint);
     } else if (std::isinf(comparison.worst_error)) {
       verdict.failure = "element " + std::to_string(comparison.worst_element) +
-                        " is finite before or after, and not both (too large for " + tensor::describe(written.scheme) +
-                        "; --keep leaves a tensor as it is)";
+                        " is infinite or NaN before or after, and not the same on both sides, as " +
+                        tensor::describe(written.scheme) + "; --keep leaves a tensor as it is";
     } else if (proof.reached > options_.allow) {
       verdict.failure =
           "forecast " + std::string(name(forecast)) + ", reached only " + std::string(name(proof.reached));

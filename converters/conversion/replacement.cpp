@@ -10,8 +10,8 @@
 namespace ingot::convert {
 namespace {
 
-/// Is it a file by whose name one sees that it belongs to a checkpoint? What looks for weights, configs and tokenizers
-/// opens nothing else.
+/// Is it a file by whose name one sees that it belongs to a checkpoint: weights, config, tokenizer, what Hugging Face
+/// puts beside them?
 bool has_checkpoint_name(const std::filesystem::path& file) {
   const std::string name = file.filename().string(), extension = file.extension().string();
   constexpr std::string_view kExtensions[] = {".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja"};

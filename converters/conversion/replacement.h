@@ -7,9 +7,9 @@
 
 namespace ingot::convert {
 
-/// Models, and nothing else that happens to bear the name or lies in their directory: throws io where `output` is a
-/// directory without a checkpoint, has a file that is none of a checkpoint and that `model` does not bring along, or is
-/// no regular file.
+/// A regular file, or a directory with nothing but a checkpoint, as far as names tell: throws io where `output` is a
+/// directory without one or has a file that is none of a checkpoint and that `model` does not bring along, and where it
+/// is neither file nor directory.
 void refuse_to_replace_other_things(const tensor::Model& model, const std::filesystem::path& output);
 
 }  // namespace ingot::convert

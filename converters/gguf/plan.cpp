@@ -174,6 +174,7 @@ void Planner::keep_type(const Tensor& tensor, TensorPlan& plan) const {
 void Planner::choose_named_type(const Tensor& tensor, TensorPlan& plan) const {
   const BlockType* type = type_of_word(options_.scheme);
   if (plan.shape.back() % type->block_elems != 0 && find_encoder(type->name) != nullptr) type = type_named("F16");
+  if (type->kind == BlockKind::plain && is_kept_by_user(tensor.name, options_)) return keep_type(tensor, plan);
   plan.type = type;
   if (type->kind == BlockKind::plain || holds(*type, tensor)) return;
   if (!tensor.scheme.is_plain() && plan.shape.back() % type->block_elems == 0) {

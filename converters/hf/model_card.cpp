@@ -109,11 +109,11 @@ std::string in_quotes(const std::string& text) {
   return quoted;
 }
 
-/// What the metadata say of a word; null where that is nothing, or more than a head holds.
+/// What the metadata say of a word; null where that is nothing, no text, or more than a head holds.
 const std::string* fact_of(const std::map<std::string, std::string>& metadata, const Word& word) {
   const auto found = metadata.find(std::string(word.metadata));
-  if (found == metadata.end() || found->second.empty() || found->second.size() > kMostText) return nullptr;
-  return &found->second;
+  const bool is_held = found != metadata.end() && !found->second.empty() && found->second.size() <= kMostText;
+  return is_held && is_utf8(found->second) ? &found->second : nullptr;
 }
 
 std::string line_of(const Word& word, const std::string& fact) {
@@ -142,7 +142,21 @@ std::optional<Head> head_of(std::string_view card) {
 }
 
 /// Does a line belong to the value of the one before: indented, empty, or an item of its list?
-bool belongs_to_value(std::string_view line) { return line.find_first_of(" \t\r\n-") == 0; }
+bool belongs_to_value(std::string_view line) { return line.find_first_of(" \t\r\n-]}") == 0; }
+
+std::string_view key_of(std::string_view line) {
+  const std::string_view key = trimmed(line.substr(0, line.find(':')));
+  const bool is_quoted = key.size() > 1 && (key.front() == '"' || key.front() == '\'') && key.back() == key.front();
+  return is_quoted ? key.substr(1, key.size() - 2) : key;
+}
+
+/// Something that others may take for a head, and head_of() does not.
+bool may_have_other_head(std::string_view card) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  if (card.starts_with(kMark)) card.remove_prefix(kMark.size());
+  const std::size_t begin = card.find_first_not_of(" \t\r\n");
+  return begin != std::string_view::npos && card.substr(begin).starts_with(kFence);
+}
 
 }  // namespace
 
@@ -156,17 +170,22 @@ std::string write_model_card(const tensor::Model& model) {
 std::optional<std::string> update_model_card(std::string_view card, const tensor::Model& model) {
   tensor::Model before;
   read_model_card(card, before);
+  const std::optional<Head> head = head_of(card);
+  if (!head && may_have_other_head(card)) return std::nullopt;
+  const std::vector<std::string_view> old_lines = head ? head->lines : std::vector<std::string_view>();
   std::map<std::string_view, std::string> changed;  // by key of the head: its new line
   for (const Word& word : kWords) {
     const std::string *fact = fact_of(model.metadata, word), *old = fact_of(before.metadata, word);
-    if (fact != nullptr && (old == nullptr || *old != *fact)) changed.emplace(word.card, line_of(word, *fact));
+    if (fact == nullptr || (old != nullptr && *old == *fact)) continue;
+    const bool is_there = std::ranges::find(old_lines, word.card, key_of) != old_lines.end();
+    if (is_there && old == nullptr) continue;  // in a form that is not understood: it may say just that
+    changed.emplace(word.card, line_of(word, *fact));
   }
   if (changed.empty()) return std::nullopt;
   std::string lines;
   bool is_replaced = false;
-  const std::optional<Head> head = head_of(card);
-  for (const std::string_view line : head ? head->lines : std::vector<std::string_view>()) {
-    is_replaced = belongs_to_value(line) ? is_replaced : changed.contains(line.substr(0, line.find(':')));
+  for (const std::string_view line : old_lines) {
+    is_replaced = belongs_to_value(line) ? is_replaced : changed.contains(key_of(line));
     if (!is_replaced) lines += line;
   }
   for (const auto& [key, line] : changed) lines += line;
@@ -184,7 +203,8 @@ void read_model_card(std::string_view card, tensor::Model& model) {
     if (colon == std::string_view::npos || goes_on(card)) continue;
     const auto word = std::ranges::find(kWords, line.substr(0, colon), &Word::card);
     if (word == std::end(kWords)) continue;
-    if (auto text = text_of(trimmed(line.substr(colon + 1)))) facts.emplace(word->metadata, std::move(*text));
+    if (auto text = text_of(trimmed(line.substr(colon + 1))))
+      facts.insert_or_assign(std::string(word->metadata), std::move(*text));
   }
 }
 

@@ -375,7 +375,8 @@ std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions
     if (tensor.derived && !is_hf_buffer(tensor.name, model.config.architecture)) continue;
     const std::string file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
     if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items, why_plain)) continue;
-    HfItem item = plan_item(tensor, model.config.architecture, wanted);
+    const bool is_kept = is_kept_by_user(file_name, options);
+    HfItem item = plan_item(tensor, model.config.architecture, is_kept ? std::nullopt : wanted);
     const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
     item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
     if (why_plain.empty() && is_hf_conv1d(tensor.name, model.config.architecture))
