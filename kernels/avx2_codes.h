@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/code_slices.h"
 #include "kernels/integer_kernels.h"
 
 namespace ingot::kernels {
@@ -19,28 +20,6 @@ constexpr u64 kRows = 16, kHalf = 8;
 inline __m256i load_words(const u32* at) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
 inline __m256i four_inputs(const std::int8_t* at) noexcept {
   return _mm256_castps_si256(_mm256_broadcast_ss(reinterpret_cast<const float*>(at)));
-}
-
-// Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
-template <u32 kBits>
-struct Slices {
-  static constexpr u32 low = kBits == 8 ? 8 : kBits >= 4 ? 4 : kBits >= 2 ? 2 : 1;
-  static constexpr u32 middle = kBits == 6 || kBits == 7 ? 2 : kBits == 5 || kBits == 3 ? 1 : 0;
-  static constexpr u32 top = kBits == 7 ? 1 : 0;
-};
-
-// Where the words of a run of 32 inputs lie: (width of the slice) lines of each slice.
-struct Run {
-  const u32* slices[3];
-};
-
-template <u32 kBits>
-Run run_at(const IntegerTile& tile, u64 run) noexcept {
-  using S = Slices<kBits>;
-  Run result = {{tile.slices[0] + run * S::low * kRows, nullptr, nullptr}};
-  if constexpr (S::middle != 0) result.slices[1] = tile.slices[1] + run * S::middle * kRows;
-  if constexpr (S::top != 0) result.slices[2] = tile.slices[2] + run * S::top * kRows;
-  return result;
 }
 
 // Asks for the lines that lie `ahead` bytes behind those from `begin` on, for the cache of this level.

@@ -1,11 +1,13 @@
 // AVX-512 (F, BW, VL; the integer products of avx512vnni_integer.cpp also use VNNI). A tile's 16 outputs are the lanes
 // of one register: a line of codes is one load, a dot product needs no horizontal sums.
-// Includes nothing but the table: every other symbol has internal linkage (house style section 5).
+// Includes nothing but the table and the walk: every other symbol has internal linkage (house style section 5).
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/affine_walk.h"
+#include "kernels/code_slices.h"
 #include "kernels/kernel_table.h"
 
 namespace ingot::kernels {
@@ -20,10 +22,8 @@ using u64 = std::uint64_t;
 using u32 = std::uint32_t;
 
 constexpr u64 kLanes = 16;
-constexpr u64 kRows = 16;
 
 __m512 loadu(const float* at) noexcept { return _mm512_loadu_ps(at); }
-__m512 broadcast(const float* at) noexcept { return _mm512_set1_ps(*at); }
 __m512i load_words(const u32* at) noexcept { return _mm512_loadu_si512(at); }
 __m256i load_halves(const std::uint16_t* at) noexcept {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
@@ -190,34 +190,18 @@ void f32_to_bf16(const float* src, std::uint16_t* dst, u64 n) noexcept {
 }
 
 // --- affine tiles ----------------------------------------------------------------------------------------------------
-// Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
-template <u32 kBits>
-struct Slices {
-  static constexpr u32 low = kBits == 8 ? 8 : kBits >= 4 ? 4 : kBits >= 2 ? 2 : 1;
-  static constexpr u32 middle = kBits == 6 || kBits == 7 ? 2 : kBits == 5 || kBits == 3 ? 1 : 0;
-  static constexpr u32 top = kBits == 7 ? 1 : 0;
-};
-
-// Bit position of input `input` (counted inside one word) in a higher slice of p bits; spec/planes.md section 4.3.
-template <u32 kLow, u32 p>
-constexpr u32 high_shift(u32 input) noexcept {
-  constexpr u32 kPerByte = 8 / kLow;
-  const u32 run = input / (4 * kPerByte), within = input % (4 * kPerByte);
-  return 8 * (within / kPerByte) + p * (run * kPerByte + within % kPerByte);
-}
-
 __m512i shifted_field(const u32* word, u32 shift, u32 width) noexcept {
   return _mm512_and_si512(_mm512_srli_epi32(load_words(word), static_cast<int>(shift)),
                           _mm512_set1_epi32((1 << width) - 1));
 }
 
-// Codes of input `col` for the 16 outputs. Unrolled loops turn every shift into an immediate.
+// Codes of input `input` of a run for the 16 outputs. Unrolled loops turn every shift into an immediate.
 template <u32 kBits, bool kSigned>
-__m512i codes_at(const AffineTile& tile, u64 col) noexcept {
+inline __attribute__((always_inline)) __m512i codes_at(const Run& run, u64 input) noexcept {
   using S = Slices<kBits>;
   constexpr u32 kPerLow = 32 / S::low;
-  const u32* low = tile.slices[0] + col / kPerLow * kRows;
-  const u32 low_shift = S::low * static_cast<u32>(col % kPerLow);
+  const u32* low = run.slices[0] + input / kPerLow * kLineWords;
+  const u32 low_shift = S::low * static_cast<u32>(input % kPerLow);
   if constexpr (kSigned && S::middle == 0) {
     const __m512i left = _mm512_slli_epi32(load_words(low), static_cast<int>(32 - S::low - low_shift));
     return _mm512_srai_epi32(left, 32 - S::low);
@@ -225,13 +209,13 @@ __m512i codes_at(const AffineTile& tile, u64 col) noexcept {
     __m512i code = shifted_field(low, low_shift, S::low);
     if constexpr (S::middle != 0) {
       constexpr u32 kPerWord = 32 / S::middle;
-      const u32 shift = high_shift<S::low, S::middle>(static_cast<u32>(col % kPerWord));
-      const __m512i field = shifted_field(tile.slices[1] + col / kPerWord * kRows, shift, S::middle);
+      const u32 shift = high_shift<S::low, S::middle>(static_cast<u32>(input % kPerWord));
+      const __m512i field = shifted_field(run.slices[1] + input / kPerWord * kLineWords, shift, S::middle);
       code = _mm512_or_si512(code, _mm512_slli_epi32(field, S::low));
     }
     if constexpr (S::top != 0) {
-      const u32 shift = high_shift<S::low, S::top>(static_cast<u32>(col % 32));
-      const __m512i field = shifted_field(tile.slices[2] + col / 32 * kRows, shift, S::top);
+      const u32 shift = high_shift<S::low, S::top>(static_cast<u32>(input));
+      const __m512i field = shifted_field(run.slices[2], shift, S::top);
       code = _mm512_or_si512(code, _mm512_slli_epi32(field, S::low + S::middle));
     }
     if constexpr (kSigned) {
@@ -242,100 +226,28 @@ __m512i codes_at(const AffineTile& tile, u64 col) noexcept {
   }
 }
 
-template <bool kSubtract>
-__m512 value(__m512i codes, __m512 scale, __m512 offset) noexcept {
-  const __m512 code = _mm512_cvtepi32_ps(codes);
-  if constexpr (kSubtract) {
-    return _mm512_mul_ps(scale, _mm512_sub_ps(code, offset));
-  } else {
-    return _mm512_fmadd_ps(scale, code, offset);
-  }
-}
+// For affine_walk.h.
+struct Avx512 {
+  using Numbers = __m512;
+  static constexpr u64 kSums = 4;
 
-// Where the values go: into sums with the input vector, or into a panel.
-struct DotSink {
-  const float* x;
-  __m512 sums[4];  // by column mod 4
-  void take(u64 col, u64 phase, __m512 values) noexcept {
-    sums[phase] = _mm512_fmadd_ps(values, broadcast(x + col), sums[phase]);
-  }
-};
-struct PanelSink {
-  float* panel;
-  void take(u64 col, u64, __m512 values) noexcept { _mm512_storeu_ps(panel + col * kRows, values); }
-};
-
-template <u32 kBits, bool kSigned, bool kSubtract, class Sink>
-void walk(const AffineTile& tile, Sink& sink) noexcept {
-  const bool one_group = tile.group_cols >= tile.cols;
-  u64 col = 0;
-  if (one_group || tile.group_cols % 16 == 0) {
-    for (; col + 16 <= tile.cols; col += 16) {
-      const u64 parameter = one_group ? 0 : col / tile.group_cols * kRows;
-      const __m512 scale = loadu(tile.scales + parameter), offset = loadu(tile.offsets + parameter);
-      AffineTile here =
-          tile;  // pointers at this run of 16 inputs, or at the 32 that hold it: positions inside become constants
-      constexpr u64 kRun = 32;
-      const u64 run = col / kRun;
-      here.slices[0] += run * Slices<kBits>::low * kRows;
-      if constexpr (Slices<kBits>::middle != 0) here.slices[1] += run * Slices<kBits>::middle * kRows;
-      if constexpr (Slices<kBits>::top != 0) here.slices[2] += run * Slices<kBits>::top * kRows;
-      if (col % kRun == 0) {
-#pragma GCC unroll 16
-        for (u64 i = 0; i < 16; ++i) {
-          sink.take(col + i, i % 4, value<kSubtract>(codes_at<kBits, kSigned>(here, i), scale, offset));
-        }
-      } else {
-#pragma GCC unroll 16
-        for (u64 i = 16; i < 32; ++i) {
-          sink.take(col + i - 16, i % 4, value<kSubtract>(codes_at<kBits, kSigned>(here, i), scale, offset));
-        }
-      }
+  static __m512 load(const float* at) noexcept { return loadu(at); }
+  static void store(float* at, __m512 numbers) noexcept { _mm512_storeu_ps(at, numbers); }
+  static __m512 zero() noexcept { return _mm512_setzero_ps(); }
+  static __m512 broadcast(const float* at) noexcept { return _mm512_set1_ps(*at); }
+  static __m512 add(__m512 a, __m512 b) noexcept { return _mm512_add_ps(a, b); }
+  static __m512 multiply_add(__m512 a, __m512 b, __m512 c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+  template <u32 kBits, bool kSigned, bool kSubtract>
+  static inline __attribute__((always_inline)) __m512 value(const Run& run, u64 input, __m512 scale,
+                                                            __m512 offset) noexcept {
+    const __m512 code = _mm512_cvtepi32_ps(codes_at<kBits, kSigned>(run, input));
+    if constexpr (kSubtract) {
+      return _mm512_mul_ps(scale, _mm512_sub_ps(code, offset));
+    } else {
+      return _mm512_fmadd_ps(scale, code, offset);
     }
   }
-  for (; col < tile.cols; ++col) {
-    const u64 parameter = col / tile.group_cols * kRows;
-    const __m512 scale = loadu(tile.scales + parameter), offset = loadu(tile.offsets + parameter);
-    sink.take(col, col % 4, value<kSubtract>(codes_at<kBits, kSigned>(tile, col), scale, offset));
-  }
-}
-
-template <u32 kBits, class Sink>
-void walk_bits(const AffineTile& tile, Sink& sink) noexcept {
-  if (tile.is_signed) {
-    tile.subtract_offset ? walk<kBits, true, true>(tile, sink) : walk<kBits, true, false>(tile, sink);
-  } else {
-    tile.subtract_offset ? walk<kBits, false, true>(tile, sink) : walk<kBits, false, false>(tile, sink);
-  }
-}
-
-template <class Sink>
-void walk_any(const AffineTile& tile, Sink& sink) noexcept {
-  using Walk = void (*)(const AffineTile&, Sink&) noexcept;
-  static constexpr Walk kWalks[9] = {nullptr,
-                                     walk_bits<1, Sink>,
-                                     walk_bits<2, Sink>,
-                                     walk_bits<3, Sink>,
-                                     walk_bits<4, Sink>,
-                                     walk_bits<5, Sink>,
-                                     walk_bits<6, Sink>,
-                                     walk_bits<7, Sink>,
-                                     walk_bits<8, Sink>};
-  kWalks[tile.bits](tile, sink);
-}
-
-void tile_dot(const AffineTile& tile, const float* x, float* out) noexcept {
-  const __m512 zero = _mm512_setzero_ps();
-  DotSink sink = {x, {zero, zero, zero, zero}};
-  walk_any(tile, sink);
-  _mm512_storeu_ps(out,
-                   _mm512_add_ps(_mm512_add_ps(sink.sums[0], sink.sums[1]), _mm512_add_ps(sink.sums[2], sink.sums[3])));
-}
-
-void tile_decode(const AffineTile& tile, float* panel) noexcept {
-  PanelSink sink = {panel};
-  walk_any(tile, sink);
-}
+};
 
 }  // namespace
 
@@ -351,7 +263,7 @@ const KernelTable& avx512vnni_table() noexcept {
                                     nullptr,
                                     nullptr,
                                     rows_dot,
-                                    {tile_dot, tile_decode},
+                                    {tile_dot<Avx512>, tile_decode<Avx512>},
                                     avx512vnni_float_kernels(),
                                     {},
                                     avx512vnni_integer_kernels()};

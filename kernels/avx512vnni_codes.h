@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/code_slices.h"
 #include "kernels/integer_kernels.h"
 
 namespace ingot::kernels {
@@ -13,28 +14,6 @@ namespace {
 
 constexpr std::uint64_t kRows = 16;      // outputs of a tile, words of a line
 constexpr std::uint32_t kRunFields = 8;  // fields of a run of kIntegerRun inputs, four codes of each output
-
-// Slice widths of a kBits code: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
-template <std::uint32_t kBits>
-struct Slices {
-  static constexpr std::uint32_t low = kBits == 8 ? 8 : kBits >= 4 ? 4 : kBits >= 2 ? 2 : 1;
-  static constexpr std::uint32_t middle = kBits == 6 || kBits == 7 ? 2 : kBits == 5 || kBits == 3 ? 1 : 0;
-  static constexpr std::uint32_t top = kBits == 7 ? 1 : 0;
-};
-
-// Where the words of a run lie: (width of the slice) lines of each slice.
-struct Run {
-  const std::uint32_t* slices[3];
-};
-
-template <std::uint32_t kBits>
-Run run_at(const IntegerTile& tile, std::uint64_t run) noexcept {
-  using S = Slices<kBits>;
-  Run result = {{tile.slices[0] + run * S::low * kRows, nullptr, nullptr}};
-  if constexpr (S::middle != 0) result.slices[1] = tile.slices[1] + run * S::middle * kRows;
-  if constexpr (S::top != 0) result.slices[2] = tile.slices[2] + run * S::top * kRows;
-  return result;
-}
 
 inline __m512i every_byte(std::uint32_t value) noexcept { return _mm512_set1_epi8(static_cast<char>(value)); }
 

@@ -53,6 +53,19 @@ TEST_CASE("recoded_planes_keep_nothing_after_their_last_unit") {
   CHECK(test::memory_in_use() - before > kept / 2);
 }
 
+TEST_CASE("affine_facts_leave_nothing_in_recoded_planes") {
+  const Scheme from = numbers(DType::u4, {level(DType::f16, group(32))}, zero_points(DType::u4, group(32)));
+  const Scheme to = numbers(DType::u5, {level(DType::f16, group(32))}, zero_points(DType::u8, group(32)));
+  std::mt19937_64 random(10);
+  const Tensor source = test::as_tensor(checkpoint_like({160, 2048}, from, true, random));
+  const Recoded recoded = recode(source, {to, {}});
+  REQUIRE(recoded.proof == ProofClass::exact);
+  const std::int64_t before = test::memory_in_use();
+  REQUIRE(affine_facts(recoded.tensor));
+  constexpr std::int64_t kBuffersOfOneReader = 64 * 16 * 8;  // a tile's zero points as binary64
+  CHECK(test::memory_in_use() - before < kBuffersOfOneReader);
+}
+
 TEST_CASE("recode_refuses_a_constant_zero_only_where_no_codes_have_the_same_values") {
   const Scheme from = numbers(DType::u4, {level(DType::f16, group(4))}, zero_points(DType::u5, group(4)));
   std::mt19937_64 random(7);

@@ -40,6 +40,7 @@ std::optional<std::pair<double, double>> zero_range(const tensor::Tensor& tensor
     greatest = std::max(greatest, high);
     whole = whole && integers;
   });
+  tensor.planes->done_with(0, tensor.geometry().units);  // a plan may ask every tensor before the first is written
   if (!whole || least > greatest) return std::nullopt;
   return std::pair(least, greatest);
 }
