@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "converters/files/safetensors.h"
+#include "converters/layouts/gptq_config.h"
 #include "tests/coded_checkpoints.h"
 #include "tests/expect_error.h"
 #include "tests/skip.h"
@@ -304,6 +305,33 @@ TEST_CASE("gptq_refuses_contradictions") {
     set_config(directory, std::string(R"("quant_method":"gptq","bits":4,"checkpoint_format":")") + format + "\"");
     CHECK(test::throws_kind(ErrorKind::unsupported, [&] { (void)read(directory); }));
   }
+}
+
+TEST_CASE("gptq_takes_the_first_rule_that_matches_a_module_of_many_thousands") {
+  constexpr int kModules = 20'000;
+  std::string rules = R"("+:.*\\.7\\..*":{"bits":2})";
+  for (int i = 0; i < kModules; ++i) {
+    const std::string module = "layers\\\\." + std::to_string(i) + "\\\\.up_proj$";
+    rules += ",\"" + std::string(i % 2 == 0 ? "+:^" : "-:^") + module + "\":{\"bits\":8}";
+  }
+  rules += R"(,".*":{"bits":3})";
+  const Json json = parse_json("{\"bits\":4,\"dynamic\":{" + rules + "}}", "test");
+  const gptq::Config config(&json, "test");
+  CHECK(config.odd_patterns().empty());
+  const auto bits_of = [&](const std::string& module) { return config.of(module).bits; };
+  CHECK(bits_of("layers.8.up_proj") == 8);
+  CHECK(bits_of("layers.19998.up_proj") == 8);
+  CHECK(bits_of("layers.9.up_proj") == 4);    // left out
+  CHECK(bits_of("layers.7.up_proj") == 2);    // the pattern comes first
+  CHECK(bits_of("layers.8.up_proj.x") == 3);  // only the last one
+  CHECK(bits_of("layers.20000.up_proj") == 3);
+}
+
+TEST_CASE("gptq_refuses_more_patterns_than_can_be_tried") {
+  std::string rules;
+  for (int i = 0; i < 5000; ++i) rules += (i > 0 ? "," : "") + ("\"x" + std::to_string(i)) + ".*\":{}";
+  const Json json = parse_json("{\"dynamic\":{" + rules + "}}", "test");
+  CHECK(test::throws_kind(ErrorKind::limit_exceeded, [&] { (void)gptq::Config(&json, "test"); }));
 }
 
 TEST_CASE("gptq_survives_hostile_configs") {

@@ -1,12 +1,13 @@
 #include "converters/layouts/gptq_config.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 
 namespace ingot::convert::gptq {
 namespace {
 
-constexpr std::size_t kMaxRules = 4096;
+constexpr std::size_t kMaxPatterns = 4096;  // each is tried on every module
 
 const Json* first_of(const Json& json, std::initializer_list<std::string_view> keys) {
   for (const std::string_view key : keys) {
@@ -38,6 +39,20 @@ bool is_gptqmodel_0_9(const Json& quantizer) {
   if (status != std::errc() || dot == end || *dot != '.') return major > 0;
   std::from_chars(dot + 1, end, minor);
   return major > 0 || minor >= 9;
+}
+
+/// The module that "^model\\.layers\\.0\\.mlp\\.up_proj$" is for; nothing for a pattern that may match others.
+std::optional<std::string> only_module_of(const std::string& pattern) {
+  if (!pattern.ends_with('$')) return std::nullopt;
+  std::string module;
+  for (std::size_t i = pattern.starts_with('^'); i + 1 < pattern.size(); ++i) {
+    const bool is_quoted = pattern[i] == '\\' && (pattern[i + 1] == '.' || pattern[i + 1] == '-');
+    const char c = pattern[i += is_quoted];
+    const bool is_plain = std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+    if (!is_quoted && !is_plain) return std::nullopt;
+    module += c;
+  }
+  return module;
 }
 
 std::string text_of(const Json* json, const std::string& where) {
@@ -114,14 +129,21 @@ void Config::read_rules(const Json& json, const std::string& where) {
   const Json* dynamic = first_of(json, {"dynamic"});
   if (dynamic == nullptr || !dynamic->is_object()) return;
   const JsonObject& rows = dynamic->as_object(where);
-  if (rows.size() > kMaxRules) {
-    throw Error(ErrorKind::limit_exceeded, where + ": dynamic has " + std::to_string(rows.size()) +
-                                               " patterns, limit " + std::to_string(kMaxRules));
-  }
+  std::size_t patterns = 0;
   for (const auto& [key, changes] : rows) {
     const bool prefixed = key.starts_with("+:") || key.starts_with("-:");
+    const std::string pattern = prefixed ? key.substr(2) : key;
     try {
-      Rule rule{NamePattern(prefixed ? key.substr(2) : key), key.starts_with("-:"), {}, false};
+      Rule rule{std::nullopt, key.starts_with("-:"), {}, false};
+      if (const std::optional<std::string> module = only_module_of(pattern)) {
+        by_name_.emplace(*module, rules_.size());
+      } else {
+        if (++patterns > kMaxPatterns) {
+          throw Error(ErrorKind::limit_exceeded, where + ": dynamic has more than " + std::to_string(kMaxPatterns) +
+                                                     " patterns that match several modules each");
+        }
+        rule.pattern.emplace(pattern);
+      }
       if (changes.is_object())
         rule.changes_sym = read_module(changes, where + ": dynamic \"" + key + "\"", rule.changes);
       rules_.push_back(std::move(rule));
@@ -131,19 +153,24 @@ void Config::read_rules(const Json& json, const std::string& where) {
   }
 }
 
+const Config::Rule* Config::rule_of(const std::string& module) const {
+  const auto named = by_name_.find(module);
+  const std::size_t end = named != by_name_.end() ? named->second : rules_.size();
+  for (std::size_t i = 0; i < end; ++i)
+    if (rules_[i].pattern && rules_[i].pattern->begins(module)) return &rules_[i];
+  return end < rules_.size() ? &rules_[end] : nullptr;
+}
+
 ModuleConfig Config::of(const std::string& module) const {
   if (const auto own = exceptions_.find(module); own != exceptions_.end()) return own->second;
   ModuleConfig result = defaults_;
-  for (const Rule& rule : rules_) {
-    if (!rule.pattern.begins(module)) continue;
-    if (rule.excludes) return result;
-    if (rule.changes.bits) result.bits = rule.changes.bits;
-    if (rule.changes.group_size) result.group_size = rule.changes.group_size;
-    if (rule.changes_sym) {
-      result.sym = rule.changes.sym;
-      result.says_sym = rule.changes.says_sym;
-    }
-    return result;
+  const Rule* rule = rule_of(module);
+  if (rule == nullptr || rule->excludes) return result;
+  if (rule->changes.bits) result.bits = rule->changes.bits;
+  if (rule->changes.group_size) result.group_size = rule->changes.group_size;
+  if (rule->changes_sym) {
+    result.sym = rule->changes.sym;
+    result.says_sym = rule->changes.says_sym;
   }
   return result;
 }

@@ -41,11 +41,12 @@ class Config {
 
  private:
   struct Rule {
-    NamePattern pattern;
+    std::optional<NamePattern> pattern;  // nothing: for the module that by_name_ says
     bool excludes;
     ModuleConfig changes;
     bool changes_sym;
   };
+  [[nodiscard]] const Rule* rule_of(const std::string& module) const;
   void read_format(const Json& json, const std::string& where);
   void read_packing(const Json& json, const std::string& where);
   void read_rules(const Json& json, const std::string& where);
@@ -56,7 +57,8 @@ class Config {
   std::string label_word_ = "gptq";
   bool present_ = false, subtracts_words_ = false, denies_act_order_ = false;
   unsigned word_bits_ = 0;
-  std::vector<Rule> rules_;
+  std::vector<Rule> rules_;                     // the first that matches counts
+  std::map<std::string, std::size_t> by_name_;  // of the rules for one module: all that lists of modules have
   std::map<std::string, ModuleConfig> exceptions_;
   std::vector<std::string> odd_patterns_;
 };

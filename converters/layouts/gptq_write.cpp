@@ -6,6 +6,8 @@
 #include "converters/hf_names.h"
 #include "converters/layouts/gptq_planes.h"
 #include "converters/layouts/linear_write.h"
+#include "converters/layouts/module_patterns.h"
+#include "converters/layouts/most_common.h"
 #include "converters/recode/scheme_choice.h"
 #include "format/base/checked_math.h"
 
@@ -126,50 +128,32 @@ Sizes sizes_of(const CodedPlan& plan) {
   return {tensor::bits(plan.tensor.scheme.codes.type), cols == 0 ? -1 : static_cast<std::int64_t>(cols)};
 }
 
-Sizes most_common(const std::vector<const CodedPlan*>& plans) {
-  std::vector<std::pair<Sizes, std::uint64_t>> counts;
-  for (const CodedPlan* plan : plans) {
-    const Sizes sizes = sizes_of(*plan);
-    const auto found = std::find_if(counts.begin(), counts.end(), [&](const auto& row) { return row.first == sizes; });
-    if (found == counts.end()) {
-      counts.emplace_back(sizes, 1);
-    } else {
-      ++found->second;
-    }
-  }
-  return std::max_element(counts.begin(), counts.end(),
-                          [](const auto& a, const auto& b) { return a.second < b.second; })
-      ->first;
-}
-
-/// A pattern of Python's re that matches exactly this module.
-std::string pattern_of(const std::string& module, std::string_view prefix) {
-  std::string pattern = std::string(prefix) + "^";
-  for (const char c : module) {
-    if (c == '.') pattern += '\\';
-    pattern += c;
-  }
-  return pattern + "$";
-}
-
 /// Overrides for modules of other sizes, and exclusions of linear layers that stay plain.
 Json dynamic_rules(const tensor::Model& model, const std::vector<CodedOutput>& outputs, const Sizes& common) {
-  Json rules;
+  std::vector<std::pair<Sizes, std::vector<std::string>>> others;
+  std::vector<std::string> plain;
   for (const CodedOutput& output : outputs) {
     if (output.plan != nullptr) {
       const Sizes sizes = sizes_of(*output.plan);
       if (sizes == common) continue;
-      Json changes{JsonObject{}};
-      changes.set("bits", sizes.bits);
-      changes.set("group_size", sizes.group_size);
-      rules.set(pattern_of(module_of(output.file_name), "+:"), std::move(changes));
+      auto found = std::find_if(others.begin(), others.end(), [&](const auto& row) { return row.first == sizes; });
+      if (found == others.end()) found = others.insert(others.end(), {sizes, {}});
+      found->second.push_back(module_of(output.file_name));
       continue;
     }
     const Tensor* source = output.source;
     const bool linear = source != nullptr && source->shape.size() == 2 && output.file_name.ends_with(".weight") &&
                         output.tensor != hf_embedding_name(model.config.architecture) && output.tensor != kHfHeadName;
-    if (linear) rules.set(pattern_of(module_of(output.file_name), "-:"), Json(JsonObject{}));
+    if (linear) plain.push_back(module_of(output.file_name));
   }
+  Json rules;
+  for (const auto& [sizes, modules] : others) {
+    Json changes{JsonObject{}};
+    changes.set("bits", sizes.bits);
+    changes.set("group_size", sizes.group_size);
+    for (const std::string& pattern : module_patterns(modules)) rules.set("+:" + pattern, changes);
+  }
+  for (const std::string& pattern : module_patterns(plain)) rules.set("-:" + pattern, Json(JsonObject{}));
   return rules;
 }
 
@@ -222,7 +206,9 @@ void configure(const tensor::Model& model, const std::vector<CodedOutput>& outpu
     head |= output.tensor == kHfHeadName;
   }
   if (plans.empty()) return;
-  const Sizes common = most_common(plans);
+  std::vector<Sizes> sizes;
+  for (const CodedPlan* plan : plans) sizes.push_back(sizes_of(*plan));
+  const Sizes common = most_common(sizes);
   const bool act_order = std::any_of(plans.begin(), plans.end(), [](const CodedPlan* plan) {
     return plan->tensor.scheme.order != tensor::Order::identity;
   });

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "converters/layouts/mlx_read.h"
+#include "converters/layouts/most_common.h"
 #include "converters/option_error.h"
 #include "converters/recode/scheme_choice.h"
 #include "converters/requantize/by_library.h"
@@ -201,21 +202,17 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
 void configure(const tensor::Model&, const std::vector<CodedOutput>& outputs, const WriteOptions&, Json& config,
                std::map<std::string, std::string>&) {
   std::vector<std::pair<std::string, Sizes>> modules;
+  std::vector<Sizes> all;
   for (const CodedOutput& output : outputs) {
     if (output.plan == nullptr) continue;
-    modules.emplace_back(output.file_name.substr(0, output.file_name.size() - kWeight.size()),
-                         sizes_of(output.plan->tensor.scheme));
+    all.push_back(sizes_of(output.plan->tensor.scheme));
+    modules.emplace_back(output.file_name.substr(0, output.file_name.size() - kWeight.size()), all.back());
   }
   if (modules.empty()) return;
-  const auto count = [&](const Sizes& sizes) {
-    return std::count_if(modules.begin(), modules.end(), [&](const auto& module) { return module.second == sizes; });
-  };
-  const Sizes common = std::max_element(modules.begin(), modules.end(), [&](const auto& a, const auto& b) {
-                         return count(a.second) < count(b.second);
-                       })->second;
+  const Sizes common = most_common(all);
   Json settings = to_json(common);
   for (const auto& [module, sizes] : modules)
-    if (!(sizes == common)) settings.set(module, to_json(sizes));
+    if (!(sizes == common)) settings.object().emplace_back(module, to_json(sizes));
   config.set("quantization", settings);
   config.set("quantization_config", std::move(settings));
 }

@@ -52,6 +52,7 @@ Config::Config(const Json* quantization) {
   if (const Json* block = quantization->find("weight_block_size")) read_block(block, groups.emplace_back());
   const Json* list = quantization->find("config_groups");
   if (list == nullptr || !list->is_object()) return;
+  auto all_targets = std::make_shared<Targets>();
   for (const auto& [name, value] : list->as_object("config_groups")) {
     const Json* weights = value.is_object() ? value.find("weights") : nullptr;
     if (weights == nullptr || !weights->is_object()) continue;
@@ -63,17 +64,23 @@ Config::Config(const Json* quantization) {
     group.symmetric = symmetric == nullptr || !symmetric->is_bool() || symmetric->as_bool("symmetric");
     const Json* targets = value.find("targets");
     if (targets == nullptr || !targets->is_array()) continue;
-    for (const Json& target : targets->as_array("targets"))
-      if (target.is_string()) group.targets.push_back(target.as_string("targets"));
+    for (const Json& target : targets->as_array("targets")) {
+      if (!target.is_string()) continue;
+      std::vector<std::size_t>& named = (*all_targets)[target.as_string("targets")];
+      if (named.empty() || named.back() != groups.size() - 1) named.push_back(groups.size() - 1);
+    }
   }
+  targets_ = std::move(all_targets);
 }
 
 Config Config::of(const std::string& module) const {
+  if (targets_ == nullptr) return *this;
+  const auto found = targets_->find(module);
+  if (found == targets_->end()) return *this;
   Config own = *this;
-  std::erase_if(own.groups, [&](const Group& group) {
-    return std::find(group.targets.begin(), group.targets.end(), module) == group.targets.end();
-  });
-  return own.groups.empty() ? *this : own;
+  own.groups.clear();
+  for (const std::size_t group : found->second) own.groups.push_back(groups[group]);
+  return own;
 }
 
 bool Config::all_symmetric() const noexcept {

@@ -3,6 +3,8 @@
 // the config only where these leave a choice.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,7 +46,6 @@ struct Config {
     std::uint64_t bits = 0, group_size = 0;        // 0: not said
     std::uint64_t block_rows = 0, block_cols = 0;  // 0: not said
     bool symmetric = true;
-    std::vector<std::string> targets;
   };
   explicit Config(const Json* quantization);
   /// The same with the groups that name this module, if there are any; patterns and classes are not resolved.
@@ -55,6 +56,10 @@ struct Config {
   std::optional<bool> dense_words;  // how 3-, 5-, 6- and 7-bit codes are packed, by the library's version
   bool transforms = false;          // weights are in a rotated basis
   bool trusted = false;             // --trust-config: the shapes of scales do not overrule block sizes
+
+ private:
+  using Targets = std::map<std::string, std::vector<std::size_t>>;
+  std::shared_ptr<const Targets> targets_;  // name -> groups; may be null. Shared: `of` is asked of every module
 };
 
 /// A module whose parts fit together.

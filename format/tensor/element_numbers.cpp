@@ -2,6 +2,7 @@
 #include "format/tensor/element_numbers.h"
 
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 
@@ -104,9 +105,9 @@ NumberRange range_of(std::span<const double> numbers) noexcept {
   for (const double number : numbers) {
     if (!std::isfinite(number) || number == 0) continue;
     int exponent = 0;
-    double fraction = std::frexp(std::fabs(number), &exponent);
-    int significant = 0;
-    for (; fraction != 0; ++significant) fraction = 2 * fraction - std::floor(2 * fraction);  // one bit per step
+    const double fraction = std::frexp(std::fabs(number), &exponent);  // in [0.5, 1): a leading 1 and 52 bits
+    const int significant =
+        DBL_MANT_DIG - std::min(std::countr_zero(std::bit_cast<std::uint64_t>(fraction)), DBL_MANT_DIG - 1);
     const int lowest = exponent - significant;
     range.lowest = first ? lowest : std::min(range.lowest, lowest);
     range.max = std::max(range.max, std::fabs(number));
