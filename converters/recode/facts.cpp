@@ -1,5 +1,6 @@
 // What writers ask about integer codes. Implements affine_facts() of converters/recode/recode.h.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -14,35 +15,91 @@ namespace {
 using tensor::CodeKind;
 using tensor::OffsetKind;
 
-constexpr std::uint64_t kRowsAtOnce = 512;
+constexpr std::uint64_t kRowsAtOnce = 512, kBytesAtOnce = std::uint64_t{1} << 16;
 
-/// Range of the integer zero points; nothing when one is not whole.
-std::optional<std::pair<double, double>> zero_range(const tensor::Tensor& tensor, const recoding::Side& side) {
-  const std::size_t level = side.scale_count;
-  const std::uint64_t rows = side.geometry.matrices * side.geometry.rows, cols = side.levels[level].cols;
+/// The numbers of zero points that have been seen.
+struct ZeroRange {
   double least = std::numeric_limits<double>::infinity(), greatest = -least;
   bool whole = true;
+
+  void add(double number) noexcept {
+    least = std::min(least, number);
+    greatest = std::max(greatest, number);
+    whole = whole && number == std::nearbyint(number) && std::fabs(number) < 1e9;
+  }
+  void add(const ZeroRange& other) noexcept {
+    least = std::min(least, other.least);
+    greatest = std::max(greatest, other.greatest);
+    whole = whole && other.whole;
+  }
+};
+
+ZeroRange range_by_rows(const tensor::Tensor& tensor, const recoding::Side& side) {
+  const std::size_t level = side.scale_count;
+  const std::uint64_t rows = side.geometry.matrices * side.geometry.rows, cols = side.levels[level].cols;
+  ZeroRange all;
   std::mutex mutex;
   parallel_for(rows, kRowsAtOnce, [&](std::uint64_t begin, std::uint64_t end, int) {
     recoding::StoredRows reader(tensor, side, false);
-    double low = std::numeric_limits<double>::infinity(), high = -low;
-    bool integers = true;
+    ZeroRange own;
     for (std::uint64_t row = begin; row < end; ++row) {
       const auto numbers = reader.numbers(level, row);
-      for (std::uint64_t c = 0; c < cols; ++c) {
-        low = std::min(low, numbers[c]);
-        high = std::max(high, numbers[c]);
-        integers = integers && numbers[c] == std::nearbyint(numbers[c]) && std::fabs(numbers[c]) < 1e9;
-      }
+      for (std::uint64_t c = 0; c < cols; ++c) own.add(numbers[c]);
     }
     const std::scoped_lock lock(mutex);
-    least = std::min(least, low);
-    greatest = std::max(greatest, high);
-    whole = whole && integers;
+    all.add(own);
   });
+  return all;
+}
+
+/// Elements of a byte in units: no other plane is read, which may have to be computed.
+ZeroRange range_by_units(const tensor::Tensor& tensor, const recoding::Side& side) {
+  const recoding::LevelPlane& plane = side.levels[side.scale_count];
+  const tensor::Geometry& view = side.geometry;
+  const std::uint64_t unit_bytes = side.specs[plane.plane].unit_bytes;
+  const std::optional<Bytes> viewed = tensor.planes->view(plane.plane);
+  std::array<bool, 256> seen{};
+  std::mutex mutex;
+  parallel_for(view.units, std::max<std::uint64_t>(kBytesAtOnce / std::max<std::uint64_t>(unit_bytes, 1), 1),
+               [&](std::uint64_t begin, std::uint64_t end, int) {
+                 std::vector<std::byte> read;
+                 const std::byte* elements = viewed ? viewed->data() + begin * unit_bytes : nullptr;
+                 if (!viewed) {
+                   read.resize((end - begin) * unit_bytes);
+                   std::vector<std::byte*> wanted(side.specs.size(), nullptr);
+                   wanted[plane.plane] = read.data();
+                   tensor.planes->read_units(begin, end, wanted);
+                   elements = read.data();
+                 }
+                 std::array<bool, 256> own{};
+                 for (std::uint64_t unit = begin; unit < end; ++unit, elements += unit_bytes) {
+                   const std::uint64_t first = unit % view.units_per_matrix * view.rows_per_unit;
+                   const std::uint64_t rows = std::min(view.rows_per_unit, view.rows - first);  // the others pad
+                   for (std::uint64_t c = 0; c < plane.cols; ++c)
+                     for (std::uint64_t row = 0; row < rows; ++row)
+                       own[std::to_integer<std::size_t>(elements[c * view.rows_per_unit + row])] = true;
+                 }
+                 const std::scoped_lock lock(mutex);
+                 for (std::size_t i = 0; i < own.size(); ++i) seen[i] = seen[i] || own[i];
+               });
+  std::array<std::byte, 256> elements;
+  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<std::byte>(i);
+  std::array<double, 256> numbers{};
+  plane.codec.decode(elements.data(), elements.size(), numbers.data());
+  ZeroRange all;
+  for (std::size_t i = 0; i < seen.size(); ++i)
+    if (seen[i]) all.add(numbers[i]);
+  return all;
+}
+
+/// Range of the integer zero points; nothing when one is not whole.
+std::optional<std::pair<double, double>> zero_range(const tensor::Tensor& tensor, const recoding::Side& side) {
+  const recoding::LevelPlane& plane = side.levels[side.scale_count];
+  const bool by_units = plane.sliced && tensor::bits(plane.level.type) == 8 && !plane.level.custom_table;
+  const ZeroRange range = by_units ? range_by_units(tensor, side) : range_by_rows(tensor, side);
   tensor.planes->done_with(0, tensor.geometry().units);  // a plan may ask every tensor before the first is written
-  if (!whole || least > greatest) return std::nullopt;
-  return std::pair(least, greatest);
+  if (!range.whole || range.least > range.greatest) return std::nullopt;
+  return std::pair(range.least, range.greatest);
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ class Planner {
   bool make_code_map();
   void plan_shift();
   [[nodiscard]] bool contained(std::size_t from, std::size_t to);
+  [[nodiscard]] std::optional<double> same_zero();
   [[nodiscard]] bool settled();
 
   const tensor::Tensor& source_tensor_;
@@ -237,6 +238,23 @@ bool Planner::contained(std::size_t from, std::size_t to) {
   return b.codec.round(numbers.data(), numbers.size(), rounded.data());
 }
 
+/// The zero point of all groups where the source has one zero for all, and no code leaves the wanted type.
+std::optional<double> Planner::same_zero() {
+  Conversion& c = conversion();
+  const Scheme &from = c.source.scheme, &to = c.wanted.scheme;
+  if (!constant_offset(from) || !integer_zeros(to) || to.offset.levels.size() != 1 || !integer_codes(from) ||
+      !integer_codes(to) || !c.wanted.levels[c.wanted.scale_count].sliced)
+    return std::nullopt;
+  const double zero = from.offset.zero + c.natural_shift;
+  const bool fits = c.least_code + c.natural_shift >= c.wanted_least_code &&
+                    c.greatest_code + c.natural_shift <= c.wanted_greatest_code;
+  double rounded = 0;
+  if (!fits || zero < c.least_zero || zero > c.greatest_zero ||
+      !c.wanted.levels[c.wanted.scale_count].codec.round(&zero, 1, &rounded))
+    return std::nullopt;
+  return zero;
+}
+
 bool Planner::settled() {
   Conversion& c = conversion();
   if (!c.carry || c.step_slack != 0 || c.scales_change || c.map_has_gaps) return false;
@@ -248,6 +266,11 @@ bool Planner::settled() {
     return c.code_rule == CodeRule::shift
                ? c.least_code + shift >= c.wanted_least_code && c.greatest_code + shift <= c.wanted_greatest_code
                : shift == 0;
+  }
+  c.same_zero = same_zero();
+  if (c.same_zero) {
+    if (from.codes.type == to.codes.type && c.natural_shift == 0) c.code_rule = CodeRule::copy;
+    return true;
   }
   if (const std::optional<GroupShifts> shifts = group_shifts(c)) {
     if (!all_groups_fit(c.source_tensor, *shifts)) return false;

@@ -88,11 +88,16 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   }
   void make_whole_planes();
   [[nodiscard]] bool moves_bytes() const noexcept;
-  /// Parameters that biases_ makes.
+  /// Parameters that biases_ makes, or that are the same everywhere.
   [[nodiscard]] bool is_made_by_units(std::size_t plane) const noexcept {
+    if (plane == same_zero_plane()) return true;
     return biases_ != nullptr && plane >= wanted().code_planes && through_[plane] == kNone &&
            spread_[plane].from == kNone;
   }
+  [[nodiscard]] std::size_t same_zero_plane() const noexcept {
+    return conversion_->same_zero ? wanted().levels[wanted().scale_count].plane : kNone;
+  }
+  void fill_zero_points(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
   void move_bytes(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
   void spread_units(std::uint64_t unit_begin, std::uint64_t unit_end, const std::vector<std::byte*>& out) const;
   void make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
@@ -342,6 +347,26 @@ void ConvertedPlanes::make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffer
   }
 }
 
+void ConvertedPlanes::fill_zero_points(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const {
+  const Side& side = wanted();
+  const LevelPlane& plane = side.levels[side.scale_count];
+  const std::uint64_t unit_bytes = side.specs[plane.plane].unit_bytes, rows_per_unit = side.geometry.rows_per_unit;
+  const std::uint64_t row_bytes = plane.cols * plane.codec.element_bytes();
+  const std::vector<double> row(plane.cols, *conversion_->same_zero);
+  std::vector<std::byte> unit_of_rows(unit_bytes);
+  std::uint64_t rows = 0;  // that it has
+  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit, out += unit_bytes) {
+    if (rows_in(unit) != rows) {
+      rows = rows_in(unit);
+      std::vector<std::byte> elements(rows_per_unit * row_bytes);  // padding is 0
+      for (std::uint64_t r = 0; r < rows; ++r)
+        plane.codec.encode(row.data(), row.size(), elements.data() + r * row_bytes);
+      tensor::pack_parameters(side.geometry, plane.level.type, plane.cols, elements.data(), unit_of_rows.data());
+    }
+    std::memcpy(out, unit_of_rows.data(), unit_bytes);
+  }
+}
+
 void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const {
   const Side& side = wanted();
   std::vector<std::byte*> passed(conversion_->source.specs.size(), nullptr);
@@ -361,6 +386,8 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
   }
   if (pass) conversion_->source_tensor.planes->read_units(unit_begin, unit_end, passed);
   spread_units(unit_begin, unit_end, out);
+  if (const std::size_t plane = same_zero_plane(); plane != kNone && plane < out.size() && out[plane] != nullptr)
+    fill_zero_points(unit_begin, unit_end, out[plane]);
   if (biases_ != nullptr) {
     const auto target = [&](std::size_t plane) { return is_made_by_units(plane) ? out[plane] : nullptr; };
     std::byte *scales = target(side.levels[0].plane), *biases = target(side.levels[1].plane);

@@ -42,6 +42,7 @@ struct Conversion {
   double step_slack = 0;              // steps lost because one side rounds every operation and the other does not
   std::optional<GroupShifts> shifts;  // all codes move by groups, and fit
   std::optional<GroupBiases> biases;  // groups get biases, and all numbers are finite
+  std::optional<double> same_zero;    // all wanted zero points are this one, whatever the data are
   /// Of wanted levels in whole planes: parameters of all matrices, before and after rounding; else empty.
   std::vector<std::vector<double>> whole_wanted, whole_rounded;
 };
