@@ -101,7 +101,8 @@ std::uint64_t estimated_memory(const tensor::Model& model, const Layout& layout,
   // nothing is kept whole.
   constexpr std::uint64_t kProgramBytes = std::uint64_t{24} << 20;    // code, names, headers, window buffers
   constexpr std::uint64_t kBytesPerThread = std::uint64_t{24} << 20;  // pieces being decoded, packed and compared
-  constexpr std::uint64_t kBytesPerTensor = 4096;                     // plans and index entries
+  // Names, plans, index entries and their text: 18,771 tensors took 5 to 15 KiB each, most on their way into .ingot.
+  constexpr std::uint64_t kBytesPerTensor = std::uint64_t{16} << 10;
   const tensor::TensorIndex index(model);
   std::uint64_t largest = 0;
   if (layout.packs_from_views) {
