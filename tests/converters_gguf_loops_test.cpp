@@ -30,7 +30,10 @@ constexpr EncodeRow kEncodeRows[] = {{"Q8_0", &BlockLoops::encode_q8_0},
                                      {"Q5_0", &BlockLoops::encode_q5_0},
                                      {"Q5_1", &BlockLoops::encode_q5_1}};
 
-/// Blocks of weights, of few distinct values (ties), of tiny and huge numbers, and with special values among them.
+constexpr int kBlockKinds = 8;
+
+/// Blocks of weights, of few distinct values (ties), of tiny and huge numbers, with special values among them,
+/// and halves.
 std::vector<float> any_block(int kind, std::mt19937_64& random) {
   std::normal_distribution<float> normal(0, 0.05f);
   std::vector<float> values(kElems);
@@ -41,7 +44,13 @@ std::vector<float> any_block(int kind, std::mt19937_64& random) {
     if (kind == 3) value = std::fabs(value) * static_cast<float>(random() % 3);
     if (kind == 4) value = random() % 2 == 0 ? 0.0f : -0.0f;
     if (kind == 5) value = std::ldexp(value, -140);
+    if (kind == 7) {  // halves of the step 1, and their neighbours
+      const float half = static_cast<float>(random() % 120) + 0.5f;
+      const float near = random() % 2 == 0 ? half : std::nextafter(half, random() % 2 == 0 ? 0.0f : 127.0f);
+      value = random() % 2 == 0 ? near : -near;
+    }
   }
+  if (kind == 7) values[0] = 127;
   constexpr float kSpecial[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                                 std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::max(), -0.0f};
   if (kind == 6) values[random() % kElems] = kSpecial[random() % 5];
@@ -53,14 +62,14 @@ std::vector<float> any_block(int kind, std::mt19937_64& random) {
 TEST_CASE("builds_of_the_block_loops_round_alike") {
   std::mt19937_64 random(21);
   for (const EncodeRow& row : kEncodeRows) {
-    for (int i = 0; i < 3500; ++i) {
-      const std::vector<float> values = any_block(i % 7, random);
+    for (int i = 0; i < 4000; ++i) {
+      const std::vector<float> values = any_block(i % kBlockKinds, random);
       std::vector<std::byte> made(kMostBlockBytes), wanted(kMostBlockBytes);
       (convert::gguf::block_loops().*row.loop)(values.data(), 1, made.data());
       (convert::gguf::block_loops_portable().*row.loop)(values.data(), 1, wanted.data());
       if (made == wanted) continue;
       CAPTURE(row.name);
-      CAPTURE(i % 7);
+      CAPTURE(i % kBlockKinds);
       CAPTURE(values[0]);
       CHECK(made == wanted);
     }

@@ -265,6 +265,57 @@ TEST_CASE("recode_moves_bytes_and_splits_groups_at_odd_sizes_as_the_oracle_packs
   }
 }
 
+/// Counts how often it is read.
+class CountedReads final : public tensor::PlaneSource {
+ public:
+  CountedReads(const Tensor& tensor, int& reads) : inner_(streamed(tensor).planes), reads_(reads) {}
+  [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override { return inner_->view(index); }
+  void read_units(std::uint64_t begin, std::uint64_t end, std::vector<std::byte*>& out) const override {
+    ++reads_;
+    inner_->read_units(begin, end, out);
+  }
+  [[nodiscard]] Bytes whole(std::size_t index) const override { return inner_->whole(index); }
+
+ private:
+  std::shared_ptr<const tensor::PlaneSource> inner_;
+  int& reads_;
+};
+
+TEST_CASE("recode_makes_zero_points_of_a_constant_zero_without_a_look_at_the_source") {
+  std::mt19937_64 random(17);
+  struct Case {
+    Scheme from, to;
+    std::uint64_t flip, zero;
+  };
+  const auto scales = [](Block block) { return std::vector{level(DType::f16, block)}; };
+  const Case cases[] = {
+      {numbers(DType::u4, scales(group(16)), convert::zero(8)),
+       numbers(DType::u4, scales(group(16)), zero_points(DType::u4, group(16))), 0, 8},
+      {numbers(DType::u8, scales(kRow), convert::zero(131)),
+       numbers(DType::u8, scales(kRow), zero_points(DType::u8, kRow)), 0, 131},
+      {numbers(DType::i8, scales(group(16))), numbers(DType::u8, scales(group(16)), zero_points(DType::u8, group(16))),
+       128, 128},
+  };
+  for (const Shape& shape : std::vector<Shape>{{16, 64}, {37, 80}, {2, 19, 33}}) {
+    for (const auto& [from, to, flip, zero] : cases) {
+      PlainTensor plain = checkpoint_like(shape, from, true, random);
+      Tensor source = test::as_tensor(plain);
+      int reads = 0;
+      source.planes = std::make_shared<CountedReads>(source, reads);
+      const Recoded result = recode(source, {to, {}});
+      REQUIRE(result.proof == ProofClass::exact);
+      const auto facts = affine_facts(result.tensor);
+      REQUIRE(facts);
+      CHECK(facts->zero == static_cast<std::int32_t>(zero));
+      CHECK(reads == 0);
+      for (std::uint64_t& code : plain.codes) code ^= flip;
+      plain.levels.emplace_back(plain.levels[0].size(), zero);
+      plain.scheme = to;
+      CHECK(plane_bytes(result.tensor) == test::naive_planes(plain));  // of which padding is a part
+    }
+  }
+}
+
 TEST_CASE("recode_passes_planes_that_do_not_change_through_as_views") {
   std::mt19937_64 random(11);
   const Scheme from = numbers(DType::u4, {level(DType::f16, group(64))}, zero_points(DType::u4, group(64)));

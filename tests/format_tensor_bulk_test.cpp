@@ -2,9 +2,12 @@
 // the whole.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
+#include <random>
 
 #include "format/base/parallel.h"
 #include "format/tensor/bulk.h"
@@ -142,6 +145,129 @@ TEST_CASE("differences_are_those_of_the_definition_in_every_build") {
           check_equal(got, wanted);
         }
       }
+    }
+  }
+}
+
+double total(const double (&lanes)[Differences::kLanes]) { return std::accumulate(lanes, std::end(lanes), 0.0); }
+double largest(const double (&lanes)[Differences::kLanes]) { return *std::max_element(lanes, std::end(lanes)); }
+
+bool is_near(double got, double wanted) {
+  const bool as_special = got == wanted || (std::isnan(got) && std::isnan(wanted));
+  return as_special || std::fabs(got - wanted) <= 0x1p-19 * wanted;
+}
+
+void check_near(const Differences& got, const Differences& wanted) {
+  CHECK(got.differing == wanted.differing);
+  CHECK(is_near(total(got.squared_value), total(wanted.squared_value)));
+  CHECK(is_near(total(got.squared_error), total(wanted.squared_error)));
+  CHECK(is_near(total(got.squared_steps), total(wanted.squared_steps)));
+  CHECK(is_near(total(got.squared_places), total(wanted.squared_places)));
+  CHECK(largest(got.worst_error) == largest(wanted.worst_error));
+  CHECK(largest(got.worst_steps) == largest(wanted.worst_steps));
+  CHECK(largest(got.worst_places) == largest(wanted.worst_places));
+}
+
+/// Pairs of values of one kind, and step sizes.
+struct Pairs {
+  std::vector<float> a, b, sizes;
+};
+constexpr int kPairKinds = 12;
+
+Pairs pairs_of_kind(int kind, std::size_t count, std::mt19937_64& random) {
+  Pairs pairs{any_floats(count, random), std::vector<float>(count), std::vector<float>(count + 1)};
+  std::uniform_real_distribution<float> spread(-1, 1);
+  for (float& size : pairs.sizes)
+    size = std::ldexp(1 + std::fabs(spread(random)), kind == 5 ? -80 : kind == 10 ? 70 : -9);
+  for (std::size_t i = 0; i < count; ++i) {
+    float& a = pairs.a[i];
+    float& b = pairs.b[i];
+    if (kind != 0) a = spread(random);
+    if (kind == 2) a = bf16_to_f32(f32_to_bf16(a));
+    if (kind == 3) a *= 0x1p-60f;                    // squares that binary32 does not hold
+    if (kind == 4) a *= 0x1p70f;                     // nor these
+    if (kind == 6) a = std::round(a * 8) * 0x1p-9f;  // many zeros, and errors that are often the largest
+    b = a + spread(random) * (kind == 1 || kind == 2 ? 0.01f : a);
+    if (kind == 6) b = a + static_cast<float>(random() % 3) * 0x1p-10f;
+    if (kind == 9) b = a = i % 5 == 0 ? std::ldexp(a, -70) : a;
+    if (kind == 9 && i % 5 == 0) b = a * 1.01f;                                   // its square vanishes
+    if (kind == 11) b = std::ldexp(spread(random), -40), a = std::ldexp(a, -72);  // squares of values vanish
+    if (kind == 7 && random() % 300 == 0) b = std::numeric_limits<float>::quiet_NaN();
+    if (kind == 7 && random() % 300 == 0) a = std::numeric_limits<float>::infinity();
+    if (kind == 7 && random() % 50 == 0) pairs.sizes[i] = 0;
+    if (kind == 8) b = a;
+    if (kind == 8 && random() % 70 == 0) b = std::nextafter(a, 2.0f);
+  }
+  return pairs;
+}
+
+TEST_CASE("near_differences_have_the_exact_worst_errors_in_every_build") {
+  std::mt19937_64 random(14);
+  std::vector<Steps> all;
+  for (const FloatGrid& grid : {FloatGrid{10, -14}, FloatGrid{7, -126}, FloatGrid{52, -149}, FloatGrid{3, -6}})
+    all.push_back({nullptr, 1, 0, grid});
+  for (const std::uint64_t run : {1, 8, 16, 32, 45, 96, 128, 600})
+    all.push_back({nullptr, run, random() % run, {0, 0}});
+  for (const std::size_t count : {0, 5, 8, 128, 1003, 4096}) {
+    for (int kind = 0; kind < kPairKinds; ++kind) {
+      const Pairs pairs = pairs_of_kind(kind, count, random);
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        Steps with = all[i];
+        if (i >= 4) with.sizes = pairs.sizes.data();
+        for (const bool begins_eight : {false, true}) {
+          if (begins_eight) with.skipped = with.skipped / 8 * 8;
+          CAPTURE(count);
+          CAPTURE(kind);
+          CAPTURE(with.run_elems);
+          CAPTURE(with.skipped);
+          Differences wanted, got, plain;
+          bulk().add_differences(pairs.a.data(), pairs.b.data(), with, count, wanted);
+          bulk().add_near_differences(pairs.a.data(), pairs.b.data(), with, count, got);
+          bulk_baseline().add_near_differences(pairs.a.data(), pairs.b.data(), with, count, plain);
+          check_near(got, wanted);
+          check_equal(plain, got);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("near_differences_go_on_from_the_worst_that_is_known") {
+  std::vector<float> a(512, 1.0f), b(512, 1.0f);
+  const std::vector<float> sizes(16, 0.25f);
+  b[300] = 1.125f;
+  for (const BulkLoops* loops : kBuilds) {
+    for (const double known : {0.0, 0.124999, 0.125, 0.3}) {
+      Differences sum;
+      sum.worst_error[3] = known;
+      sum.worst_steps[3] = 4 * known;
+      sum.worst_places[3] = 0x1p23 * known;
+      loops->add_near_differences(a.data(), b.data(), {sizes.data(), 32, 0, {0, 0}}, a.size(), sum);
+      CHECK(largest(sum.worst_error) == std::max(known, 0.125));
+      CHECK(largest(sum.worst_steps) == std::max(4 * known, 0.5));
+      CHECK(largest(sum.worst_places) == std::max(0x1p23 * known, 0x1p20));
+      CHECK(sum.differing == 1);
+    }
+  }
+}
+
+TEST_CASE("near_differences_tell_a_worst_error_from_one_that_binary32_does_not") {
+  const std::vector<float> sizes(16, 1.0f);
+  for (const BulkLoops* loops : kBuilds) {
+    for (const float beyond : {-0x1p-30f, 0.0f, 0x1p-30f}) {
+      std::vector<float> a(512, 0.25f), b(512, 0.25f);
+      a[7] = a[300] = 1;
+      b[7] = 0;
+      b[300] = -beyond;
+      const double worst = std::max(1.0, 1.0 + beyond);
+      Differences by_size, by_grid;
+      loops->add_near_differences(a.data(), b.data(), {sizes.data(), 32, 0, {0, 0}}, a.size(), by_size);
+      loops->add_near_differences(a.data(), b.data(), {nullptr, 1, 0, {10, -14}}, a.size(), by_grid);
+      CHECK(largest(by_size.worst_error) == worst);
+      CHECK(largest(by_size.worst_steps) == worst);
+      CHECK(largest(by_size.worst_places) == 0x1p23 * worst);
+      CHECK(largest(by_grid.worst_error) == worst);
+      CHECK(largest(by_grid.worst_steps) == 0x1p10 * worst);
     }
   }
 }

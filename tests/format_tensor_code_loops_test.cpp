@@ -77,6 +77,11 @@ TEST_CASE("builds_of_the_code_loops_transpose_pairs_alike") {
     code_loops_portable().rows_of_pairs(columns.data(), cols, wanted.data());
     CHECK(rows == wanted);
     CHECK(rows[cols * 2] == columns[2]);  // row 1, column 0
+    for (const CodeLoops* loops : {&code_loops(), &code_loops_portable()}) {
+      std::vector<std::byte> back(columns.size());
+      loops->pairs_of_rows(rows.data(), cols, back.data());
+      CHECK(back == columns);
+    }
   }
 }
 

@@ -42,7 +42,7 @@ double largest(const double (&lanes)[tensor::Differences::kLanes]) noexcept {
 }
 
 /// Read at once where that costs nothing: so few that they stay in the first-level cache from one loop to the next.
-constexpr std::uint64_t kPieceElems = 4096;
+constexpr std::size_t kPieceElems = 4096;
 
 /// |b - a| as tensor::Differences means it; 0 where the two are the same value.
 double error_of(float a, float b) noexcept {
@@ -73,14 +73,14 @@ class Comparison {
     Tally& tally = tallies_[static_cast<std::size_t>(worker)];
     const std::uint64_t begin = block * kFingerprintBlockElems;
     const std::size_t count = static_cast<std::size_t>(std::min(kFingerprintBlockElems, elements - begin));
-    tally.a.resize(count);
-    tally.b.resize(count);
+    tally.a.resize(pieces_of_a_ ? std::min(count, kPieceElems) : count);
+    tally.b.resize(pieces_of_b_ ? std::min(count, kPieceElems) : count);
     if (!pieces_of_a_) a_.read(begin, tally.a, worker);
     if (!pieces_of_b_) b_.read(begin, tally.b, worker);
     read_steps(tally, begin, count, worker);
     tensor::BlockHasher hash_a, hash_b;
     for (std::size_t from = 0; from < count; from += kPieceElems) {
-      const std::size_t some = std::min<std::size_t>(kPieceElems, count - from);
+      const std::size_t some = std::min(kPieceElems, count - from);
       const std::span<float> a(tally.a.data() + (pieces_of_a_ ? 0 : from), some);
       const std::span<float> b(tally.b.data() + (pieces_of_b_ ? 0 : from), some);
       if (pieces_of_a_) a_.read(begin + from, a, worker);
@@ -146,7 +146,10 @@ class Comparison {
       steps.skipped = begin % run_elems_;
     }
     tensor::Differences sum;
-    tensor::bulk().add_differences(a.data(), b.data(), steps, a.size(), sum);
+    sum.worst_error[0] = tally.worst_error;  // what is smaller need not be exact
+    sum.worst_steps[0] = tally.worst_steps;
+    sum.worst_places[0] = tally.worst_ulp;
+    tensor::bulk().add_near_differences(a.data(), b.data(), steps, a.size(), sum);
     tally.differing += sum.differing;
     tally.squared_error += total(sum.squared_error);
     tally.squared_value += total(sum.squared_value);

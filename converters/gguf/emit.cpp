@@ -23,6 +23,7 @@ constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kJoinedElems = std::uint64_t{1} << 18;  // of several tiles, which lie side by side in files
 constexpr std::uint64_t kEncodedElems = std::uint64_t{1}
                                         << 15;  // decoded at a time: they stay in the second-level cache
+constexpr std::uint64_t kCachedElems = std::uint64_t{1} << 12;  // the same of plain numbers, in the first-level cache
 constexpr std::uint64_t kScanElems = std::uint64_t{1} << 16;
 constexpr std::uint64_t kScansAtOnce = 8;
 
@@ -158,8 +159,10 @@ void emit_encode(const TensorPlan& plan, const Sink& sink) {
   const Encoder& encoder = *find_encoder(plan.type->name);
   FileRows view = row_view(plan, plan.target_heads > 0 && plan.shape.size() == 1);
   if (plan.target_heads > 0) view.group = view.rows / plan.target_heads;
-  const std::uint64_t rows_at_once = std::max<std::uint64_t>(kEncodedElems / std::max<std::uint64_t>(view.cols, 1), 1);
-  const std::uint64_t step = align_up(align_up(rows_at_once, tensor::kTileRows), view.group);
+  const bool in_rows = plan.source->scheme.is_plain();  // else tiles should not be decoded in parts
+  const std::uint64_t elems_at_once = in_rows ? kCachedElems : kEncodedElems;
+  const std::uint64_t rows_at_once = std::max<std::uint64_t>(elems_at_once / std::max<std::uint64_t>(view.cols, 1), 1);
+  const std::uint64_t step = align_up(in_rows ? rows_at_once : align_up(rows_at_once, tensor::kTileRows), view.group);
   tensor::ValueReader reader(*plan.source);
   std::vector<std::vector<float>> buffers(static_cast<std::size_t>(thread_count()));
   const auto work = [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {

@@ -116,9 +116,9 @@ void encode_q8_0(const float* values, std::uint64_t count, std::byte* block) noe
     __m256i codes[4];
     for (int i = 0; i < 4; ++i) {
       const __m256 scaled = _mm256_mul_ps(x.v[i], _mm256_set1_ps(inverse));
-      const __m256i whole = _mm256_cvttps_epi32(scaled);
-      const __m256 rest = _mm256_sub_ps(scaled, _mm256_cvtepi32_ps(whole));
-      codes[i] = _mm256_add_epi32(whole, _mm256_cvttps_epi32(_mm256_add_ps(rest, rest)));
+      // Halves away from zero: the number below 0.5 brings halves to the next whole number, and nothing less.
+      const __m256 half = _mm256_or_ps(_mm256_and_ps(scaled, _mm256_set1_ps(-0.0f)), _mm256_set1_ps(0x1.fffffep-2f));
+      codes[i] = _mm256_cvttps_epi32(_mm256_add_ps(scaled, half));
     }
     const __m256i packed =
         _mm256_packs_epi16(_mm256_packs_epi32(codes[0], codes[1]), _mm256_packs_epi32(codes[2], codes[3]));

@@ -40,7 +40,7 @@ ZeroRange range_by_rows(const tensor::Tensor& tensor, const recoding::Side& side
   ZeroRange all;
   std::mutex mutex;
   parallel_for(rows, kRowsAtOnce, [&](std::uint64_t begin, std::uint64_t end, int) {
-    recoding::StoredRows reader(tensor, side, false);
+    recoding::StoredRows reader(tensor, side, level);
     ZeroRange own;
     for (std::uint64_t row = begin; row < end; ++row) {
       const auto numbers = reader.numbers(level, row);
@@ -52,7 +52,7 @@ ZeroRange range_by_rows(const tensor::Tensor& tensor, const recoding::Side& side
   return all;
 }
 
-/// Elements of a byte in units: no other plane is read, which may have to be computed.
+/// Elements of a byte in units, by value.
 ZeroRange range_by_units(const tensor::Tensor& tensor, const recoding::Side& side) {
   const recoding::LevelPlane& plane = side.levels[side.scale_count];
   const tensor::Geometry& view = side.geometry;

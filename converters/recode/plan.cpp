@@ -56,7 +56,7 @@ class Planner {
   bool make_code_map();
   void plan_shift();
   [[nodiscard]] bool contained(std::size_t from, std::size_t to);
-  [[nodiscard]] std::optional<double> same_zero();
+  [[nodiscard]] std::optional<double> constant_zero_point();
   [[nodiscard]] bool settled();
 
   const tensor::Tensor& source_tensor_;
@@ -238,21 +238,24 @@ bool Planner::contained(std::size_t from, std::size_t to) {
   return b.codec.round(numbers.data(), numbers.size(), rounded.data());
 }
 
-/// The zero point of all groups where the source has one zero for all, and no code leaves the wanted type.
-std::optional<double> Planner::same_zero() {
-  Conversion& c = conversion();
+/// No value need be looked at for it. As RowMaker::settle_zero_points() finds it.
+std::optional<double> Planner::constant_zero_point() {
+  const Conversion& c = conversion();
   const Scheme &from = c.source.scheme, &to = c.wanted.scheme;
-  if (!constant_offset(from) || !integer_zeros(to) || to.offset.levels.size() != 1 || !integer_codes(from) ||
-      !integer_codes(to) || !c.wanted.levels[c.wanted.scale_count].sliced)
+  if (!constant_offset(from) || !integer_zeros(to) || c.code_rule == CodeRule::map || c.columns->flat())
     return std::nullopt;
-  const double zero = from.offset.zero + c.natural_shift;
-  const bool fits = c.least_code + c.natural_shift >= c.wanted_least_code &&
-                    c.greatest_code + c.natural_shift <= c.wanted_greatest_code;
-  double rounded = 0;
-  if (!fits || zero < c.least_zero || zero > c.greatest_zero ||
-      !c.wanted.levels[c.wanted.scale_count].codec.round(&zero, 1, &rounded))
-    return std::nullopt;
-  return zero;
+  const LevelPlane& plane = c.wanted.levels[c.wanted.scale_count];
+  if (!plane.sliced) return std::nullopt;
+  std::vector<bool> served(plane.cols, false);
+  for (const std::uint32_t column : c.columns->first_row().wanted[c.wanted.scale_count]) served[column] = true;
+  if (std::find(served.begin(), served.end(), false) != served.end()) return std::nullopt;
+  const double shift = c.natural_shift, zero = (from.offset.kind == OffsetKind::zero ? from.offset.zero : 0) + shift;
+  const bool codes_fit = c.code_rule == CodeRule::copy || (c.least_code + shift >= c.wanted_least_code &&
+                                                           c.greatest_code + shift <= c.wanted_greatest_code);
+  double stored = 0;  // an element may stand for every second number only
+  const bool fits =
+      codes_fit && zero >= c.least_zero && zero <= c.greatest_zero && plane.codec.round(&zero, 1, &stored);
+  return fits ? std::optional(zero) : std::nullopt;
 }
 
 bool Planner::settled() {
@@ -267,8 +270,7 @@ bool Planner::settled() {
                ? c.least_code + shift >= c.wanted_least_code && c.greatest_code + shift <= c.wanted_greatest_code
                : shift == 0;
   }
-  c.same_zero = same_zero();
-  if (c.same_zero) {
+  if (c.zero_point) {
     if (from.codes.type == to.codes.type && c.natural_shift == 0) c.code_rule = CodeRule::copy;
     return true;
   }
@@ -290,7 +292,10 @@ bool Planner::settled() {
 
 Plan Planner::plan() {
   plan_sides();
-  if (plan_arithmetic() && plan_columns() && plan_codes()) plan_.settled = settled();
+  if (plan_arithmetic() && plan_columns() && plan_codes()) {
+    conversion().zero_point = constant_zero_point();
+    plan_.settled = settled();
+  }
   return std::move(plan_);
 }
 

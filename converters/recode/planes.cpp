@@ -45,6 +45,7 @@ class ConvertedPlanes final : public tensor::PlaneSource {
     pass_codes();
     pass_levels();
     make_whole_planes();
+    if (conversion_->zero_point) fill_zero_unit(*conversion_->zero_point);
   }
 
   [[nodiscard]] std::optional<Bytes> view(std::size_t index) const override {
@@ -87,17 +88,18 @@ class ConvertedPlanes final : public tensor::PlaneSource {
     return conversion_->biases ? wanted().levels.back().plane : kNone;
   }
   void make_whole_planes();
+  void fill_zero_unit(double zero);
+  [[nodiscard]] std::size_t zero_plane() const noexcept {
+    return zero_unit_.empty() ? kNone : wanted().levels[wanted().scale_count].plane;
+  }
+  void write_zero_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
+  void write_zeros(std::uint64_t rows, std::byte* out) const;
   [[nodiscard]] bool moves_bytes() const noexcept;
-  /// Parameters that biases_ makes, or that are the same everywhere.
+  /// Parameters that biases_ makes.
   [[nodiscard]] bool is_made_by_units(std::size_t plane) const noexcept {
-    if (plane == same_zero_plane()) return true;
     return biases_ != nullptr && plane >= wanted().code_planes && through_[plane] == kNone &&
            spread_[plane].from == kNone;
   }
-  [[nodiscard]] std::size_t same_zero_plane() const noexcept {
-    return conversion_->same_zero ? wanted().levels[wanted().scale_count].plane : kNone;
-  }
-  void fill_zero_points(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
   void move_bytes(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const;
   void spread_units(std::uint64_t unit_begin, std::uint64_t unit_end, const std::vector<std::byte*>& out) const;
   void make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
@@ -135,6 +137,7 @@ class ConvertedPlanes final : public tensor::PlaneSource {
   std::vector<std::size_t> through_;               // by plane: the source's plane; kNone: computed
   std::vector<Spread> spread_;                     // by plane
   std::vector<std::vector<std::byte>> whole_;      // by plane: computed whole planes
+  std::vector<std::byte> zero_unit_;               // elements of zero points that are alike; empty: they are made
   // At most one maker per thread that ever read at the same time: without codes, and with. From the first unit to the
   // last.
   mutable std::mutex mutex_;
@@ -309,13 +312,42 @@ void ConvertedPlanes::make_whole_planes() {
   fill("group_index", side.order.data(), side.order.size() * 4);
 }
 
+void ConvertedPlanes::fill_zero_unit(double zero) {
+  const LevelPlane& plane = wanted().levels[wanted().scale_count];
+  const std::vector<double> numbers(wanted().geometry.rows_per_unit * plane.cols, zero);
+  zero_unit_.resize(numbers.size() * plane.codec.element_bytes());
+  plane.codec.encode(numbers.data(), numbers.size(), zero_unit_.data());
+}
+
+/// Of a unit with so many rows.
+void ConvertedPlanes::write_zeros(std::uint64_t rows, std::byte* out) const {
+  const LevelPlane& plane = wanted().levels[wanted().scale_count];
+  std::vector<std::byte> elements = zero_unit_;
+  std::fill(elements.begin() + static_cast<std::ptrdiff_t>(rows * plane.cols * plane.codec.element_bytes()),
+            elements.end(), std::byte{0});
+  tensor::pack_parameters(wanted().geometry, plane.level.type, plane.cols, elements.data(), out);
+}
+
+void ConvertedPlanes::write_zero_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const {
+  const std::uint64_t unit_bytes = wanted().specs[zero_plane()].unit_bytes;
+  const std::byte* whole_unit = nullptr;
+  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit, out += unit_bytes) {
+    const bool is_whole = rows_in(unit) == wanted().geometry.rows_per_unit;
+    if (is_whole && whole_unit != nullptr)
+      std::memcpy(out, whole_unit, unit_bytes);
+    else
+      write_zeros(rows_in(unit), out);
+    if (is_whole) whole_unit = out;
+  }
+}
+
 void ConvertedPlanes::make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffers, std::uint64_t slot,
                                 const std::vector<std::byte*>& out) const {
   const Side& side = wanted();
   const std::uint64_t count = rows_in(unit), first = first_row(unit);
   const auto is_made = [&](std::size_t plane) {
     return out[plane] != nullptr && through_[plane] == kNone && spread_[plane].from == kNone &&
-           !is_made_by_units(plane) && !(plane == 0 && moves_bytes());
+           !is_made_by_units(plane) && !(plane == 0 && moves_bytes()) && plane != zero_plane();
   };
   bool codes = false;
   for (std::size_t i = 0; i < side.code_planes; ++i) codes |= is_made(i);
@@ -347,26 +379,6 @@ void ConvertedPlanes::make_unit(std::uint64_t unit, RowMaker& rows, Unit& buffer
   }
 }
 
-void ConvertedPlanes::fill_zero_points(std::uint64_t unit_begin, std::uint64_t unit_end, std::byte* out) const {
-  const Side& side = wanted();
-  const LevelPlane& plane = side.levels[side.scale_count];
-  const std::uint64_t unit_bytes = side.specs[plane.plane].unit_bytes, rows_per_unit = side.geometry.rows_per_unit;
-  const std::uint64_t row_bytes = plane.cols * plane.codec.element_bytes();
-  const std::vector<double> row(plane.cols, *conversion_->same_zero);
-  std::vector<std::byte> unit_of_rows(unit_bytes);
-  std::uint64_t rows = 0;  // that it has
-  for (std::uint64_t unit = unit_begin; unit < unit_end; ++unit, out += unit_bytes) {
-    if (rows_in(unit) != rows) {
-      rows = rows_in(unit);
-      std::vector<std::byte> elements(rows_per_unit * row_bytes);  // padding is 0
-      for (std::uint64_t r = 0; r < rows; ++r)
-        plane.codec.encode(row.data(), row.size(), elements.data() + r * row_bytes);
-      tensor::pack_parameters(side.geometry, plane.level.type, plane.cols, elements.data(), unit_of_rows.data());
-    }
-    std::memcpy(out, unit_of_rows.data(), unit_bytes);
-  }
-}
-
 void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const {
   const Side& side = wanted();
   std::vector<std::byte*> passed(conversion_->source.specs.size(), nullptr);
@@ -376,6 +388,8 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
     if (spread_[i].from != kNone || is_made_by_units(i)) continue;
     if (i == 0 && moves_bytes()) {
       move_bytes(unit_begin, unit_end, out[0]);
+    } else if (i == zero_plane() && through_[i] == kNone) {
+      write_zero_units(unit_begin, unit_end, out[i]);
     } else if (through_[i] == kNone) {
       make = true;
       codes |= i < side.code_planes;
@@ -386,8 +400,6 @@ void ConvertedPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_en
   }
   if (pass) conversion_->source_tensor.planes->read_units(unit_begin, unit_end, passed);
   spread_units(unit_begin, unit_end, out);
-  if (const std::size_t plane = same_zero_plane(); plane != kNone && plane < out.size() && out[plane] != nullptr)
-    fill_zero_points(unit_begin, unit_end, out[plane]);
   if (biases_ != nullptr) {
     const auto target = [&](std::size_t plane) { return is_made_by_units(plane) ? out[plane] : nullptr; };
     std::byte *scales = target(side.levels[0].plane), *biases = target(side.levels[1].plane);

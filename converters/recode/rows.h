@@ -39,10 +39,10 @@ struct Conversion {
   double least_code = 0, greatest_code = 0;                // T of the source
   double wanted_least_code = 0, wanted_greatest_code = 0;  // T' of the wanted type
   double least_zero = 0, greatest_zero = 0;                // of wanted integer zero points
+  std::optional<double> zero_point;   // of all groups, in a sliced plane: the source has one number for all codes
   double step_slack = 0;              // steps lost because one side rounds every operation and the other does not
   std::optional<GroupShifts> shifts;  // all codes move by groups, and fit
   std::optional<GroupBiases> biases;  // groups get biases, and all numbers are finite
-  std::optional<double> same_zero;    // all wanted zero points are this one, whatever the data are
   /// Of wanted levels in whole planes: parameters of all matrices, before and after rounding; else empty.
   std::vector<std::vector<double>> whole_wanted, whole_rounded;
 };

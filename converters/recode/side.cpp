@@ -164,6 +164,11 @@ StoredRows::StoredRows(const tensor::Tensor& tensor, const Side& side, bool with
   }
 }
 
+StoredRows::StoredRows(const tensor::Tensor& tensor, const Side& side, std::size_t only_level)
+    : StoredRows(tensor, side, false) {
+  only_plane_ = side.levels[only_level].plane;
+}
+
 void StoredRows::load(Run& run, std::uint64_t index) {
   run.index = index;
   run.units = std::min(units_per_run_, side_.geometry.units - index * units_per_run_);
@@ -179,7 +184,7 @@ void StoredRows::load_planes(Run& run, bool codes, bool parameters) {
   bool any = false;
   for (std::size_t i = 0; i < side_.specs.size(); ++i) {
     const PlaneSpec& spec = side_.specs[i];
-    if (!spec.sliced || !(i < side_.code_planes ? codes : parameters)) continue;
+    if (!spec.sliced || !(i < side_.code_planes ? codes : parameters && i == only_plane_.value_or(i))) continue;
     if (views_[i]) {
       run.at[i] = views_[i]->data() + begin * spec.unit_bytes;
       continue;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "converters/recode/elements.h"
@@ -51,6 +52,8 @@ class StoredRows {
  public:
   /// Both must outlive the object. `with_codes`: codes will be asked for, so that they are read with the parameters.
   StoredRows(const tensor::Tensor& tensor, const Side& side, bool with_codes);
+  /// For the numbers of one level.
+  StoredRows(const tensor::Tensor& tensor, const Side& side, std::size_t only_level);
 
   struct Numbers {
     const double* first;
@@ -85,6 +88,7 @@ class StoredRows {
   const tensor::Tensor& tensor_;
   const Side& side_;
   bool with_codes_;
+  std::optional<std::size_t> only_plane_;  // of parameters
   std::uint8_t code_bits_;
   std::uint64_t units_per_run_;
   std::vector<std::optional<Bytes>> views_;

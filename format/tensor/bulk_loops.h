@@ -5,6 +5,7 @@
 #include "format/tensor/bulk.h"
 #include "format/tensor/difference_loops.h"
 #include "format/tensor/float_bits.h"
+#include "format/tensor/near_difference_loops.h"
 
 #ifdef __AVX2__
 #include <immintrin.h>
@@ -347,10 +348,11 @@ void loop_round_sums(const double* numbers, std::uint64_t count, const WideRun& 
   for (; i < count; ++i) out[i] = static_cast<float>(sum_rounded_to_odd(run.scale * (numbers[i] - run.zero), run.add));
 }
 
-constexpr BulkLoops kLoops = {loop_f16_to_f32,      loop_bf16_to_f32,    loop_f32_to_f16,      loop_f32_to_bf16,
-                              loop_all_fit_f16,     loop_all_fit_bf16,   loop_add_differences, loop_canonical_f32,
-                              loop_canonical_f16,   loop_canonical_bf16, loop_decode_integers, loop_decode_table16,
-                              loop_decode_table256, loop_decode_e4m3,    loop_round_products,  loop_round_sums};
+constexpr BulkLoops kLoops = {
+    loop_f16_to_f32,     loop_bf16_to_f32,     loop_f32_to_f16,           loop_f32_to_bf16,     loop_all_fit_f16,
+    loop_all_fit_bf16,   loop_add_differences, loop_add_near_differences, loop_canonical_f32,   loop_canonical_f16,
+    loop_canonical_bf16, loop_decode_integers, loop_decode_table16,       loop_decode_table256, loop_decode_e4m3,
+    loop_round_products, loop_round_sums};
 
 }  // namespace
 }  // namespace ingot::tensor

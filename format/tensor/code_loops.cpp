@@ -94,9 +94,14 @@ void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows
       std::memcpy(rows + (row * cols + col) * 2, columns + (col * kTileOutputs + row) * 2, 2);
 }
 
-constexpr CodeLoops kPortable = {rows_of_nibbles,        rows_of_bytes,   add_pairs_above_nibbles,
-                                 add_bits_above_nibbles, nibbles_of_rows, bits_above_nibbles,
-                                 rows_of_pairs};
+void pairs_of_rows(const std::byte* rows, std::uint64_t cols, std::byte* columns) noexcept {
+  for (std::uint64_t col = 0; col < cols; ++col)
+    for (std::uint64_t row = 0; row < kTileOutputs; ++row)
+      std::memcpy(columns + (col * kTileOutputs + row) * 2, rows + (row * cols + col) * 2, 2);
+}
+
+constexpr CodeLoops kPortable = {rows_of_nibbles, rows_of_bytes,      add_pairs_above_nibbles, add_bits_above_nibbles,
+                                 nibbles_of_rows, bits_above_nibbles, rows_of_pairs,           pairs_of_rows};
 
 const CodeLoops& choose() noexcept {
 #ifdef INGOT_TENSOR_ISA_FILES

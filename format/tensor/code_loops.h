@@ -32,6 +32,7 @@ struct CodeLoops {
                              std::byte* lines) noexcept;
   /// Elements of 2 bytes: [cols][16] <-> 16 rows of `cols`.
   void (*rows_of_pairs)(const std::byte* columns, std::uint64_t cols, std::byte* rows) noexcept;
+  void (*pairs_of_rows)(const std::byte* rows, std::uint64_t cols, std::byte* columns) noexcept;
 };
 
 /// The best build for this machine.

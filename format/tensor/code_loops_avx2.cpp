@@ -173,9 +173,37 @@ void rows_of_pairs(const std::byte* columns, std::uint64_t cols, std::byte* rows
       __builtin_memcpy(rows + (row * cols + col) * 2, columns + (col * kRows + row) * 2, 2);
 }
 
-constexpr CodeLoops kAvx2 = {rows_of_nibbles,        rows_of_bytes,   add_pairs_above_nibbles,
-                             add_bits_above_nibbles, nibbles_of_rows, bits_above_nibbles,
-                             rows_of_pairs};
+void pairs_of_rows(const std::byte* rows, std::uint64_t cols, std::byte* columns) noexcept {
+  const auto load = [&](std::uint64_t row, std::uint64_t col) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + (row * cols + col) * 2));
+  };
+  std::uint64_t col = 0;
+  for (; col + 8 <= cols; col += 8) {
+    __m256i r[8], pair[8], quad[8];
+    for (std::uint64_t i = 0; i < 8; ++i) r[i] = _mm256_set_m128i(load(i + 8, col), load(i, col));
+    for (int i = 0; i < 8; i += 2) {
+      pair[i] = _mm256_unpacklo_epi16(r[i], r[i + 1]);      // columns 0..3 of rows i, i + 1
+      pair[i + 1] = _mm256_unpackhi_epi16(r[i], r[i + 1]);  // columns 4..7
+    }
+    for (int i = 0; i < 8; i += 4) {
+      quad[i] = _mm256_unpacklo_epi32(pair[i], pair[i + 2]);  // columns 0, 1 of four rows
+      quad[i + 1] = _mm256_unpackhi_epi32(pair[i], pair[i + 2]);
+      quad[i + 2] = _mm256_unpacklo_epi32(pair[i + 1], pair[i + 3]);
+      quad[i + 3] = _mm256_unpackhi_epi32(pair[i + 1], pair[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+      std::byte* to = columns + (col + 2 * static_cast<std::uint64_t>(i)) * kRows * 2;
+      storeu(to, _mm256_unpacklo_epi64(quad[i], quad[i + 4]));
+      storeu(to + kRows * 2, _mm256_unpackhi_epi64(quad[i], quad[i + 4]));
+    }
+  }
+  for (; col < cols; ++col)
+    for (std::uint64_t row = 0; row < kRows; ++row)
+      __builtin_memcpy(columns + (col * kRows + row) * 2, rows + (row * cols + col) * 2, 2);
+}
+
+constexpr CodeLoops kAvx2 = {rows_of_nibbles, rows_of_bytes,      add_pairs_above_nibbles, add_bits_above_nibbles,
+                             nibbles_of_rows, bits_above_nibbles, rows_of_pairs,           pairs_of_rows};
 
 }  // namespace
 }  // namespace ingot::tensor

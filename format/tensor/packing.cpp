@@ -376,6 +376,7 @@ void pack_parameters(const Geometry& geometry, DType type, std::uint64_t cols, c
                      std::byte* plane) noexcept {
   const std::uint64_t rows = geometry.rows_per_unit;
   const std::uint8_t element_bits = bits(type);
+  if (element_bits == 16 && rows == kTileRows) return code_loops().pairs_of_rows(plain, cols, plane);
   if (element_bits % 8 == 0) return transpose_elements(element_bits / 8u, plain, rows, cols, plane);
   if (element_bits > 8) return pack_wide(element_bits, plain, cols, plane);  // grid indexes: one row
   // Eight elements fill element_bits bytes; the element order is column by column.
