@@ -5,6 +5,7 @@
 #include <bit>
 #include <numeric>
 
+#include "converters/conversion/stored_units.h"
 #include "format/tensor/float_codes.h"
 #include "format/tensor/unit_fingerprint.h"
 #include "recode_checks.h"
@@ -38,6 +39,29 @@ PlainTensor split(const PlainTensor& plain) {
     numbers_of_level = std::move(twice);
   }
   return result;
+}
+
+/// The same tensor with codes of 5 bits around one zero, in groups of `cols`.
+PlainTensor in_five_bits(const PlainTensor& plain, std::uint32_t cols) {
+  constexpr std::uint64_t kZero = 16;
+  const std::uint64_t width = plain.scheme.scales[0].block.cols;
+  const std::uint64_t groups = (kCols + width - 1) / width, parts = width / cols;
+  PlainTensor result = plain;
+  result.scheme = numbers(DType::u5, {level(plain.scheme.scales[0].type, group(cols))}, zero(kZero));
+  result.levels = {{}};
+  for (const std::uint64_t scale : plain.levels[0]) result.levels[0].insert(result.levels[0].end(), parts, scale);
+  for (std::uint64_t row = 0; row < kRows; ++row)
+    for (std::uint64_t col = 0; col < kCols; ++col)
+      result.codes[row * kCols + col] += kZero - plain.levels[1][row * groups + col / width];
+  return result;
+}
+
+Hash128 codes_of(const Tensor& tensor) {
+  CodeHashes hashes(tensor);
+  StoredUnits units(tensor);
+  units.read(0, tensor.geometry().units);
+  hashes.add(0, tensor.geometry().units, units.planes());
+  return hashes.finish();
 }
 
 Tensor biased(const Tensor& tensor, DType type, std::uint32_t cols) {
@@ -80,6 +104,42 @@ TEST_CASE("equal_codes_and_parameters_have_the_fingerprint_of_their_values") {
     CHECK(fingerprint_if_equal_codes(tensor, biased(tensor, DType::f32, 128)).value().hex() == expected);
     CHECK(fingerprint_if_equal_codes(tensor, biased(tensor, DType::f32, 32)).value().hex() == expected);
   }
+}
+
+TEST_CASE("codes_that_moved_with_their_zeros_have_the_fingerprint_of_their_values") {
+  std::mt19937_64 random(18);
+  for (const DType scale : {DType::f16, DType::bf16, DType::f32}) {
+    for (const auto& [width, cols] : {std::pair(128u, 128u), std::pair(128u, 32u), std::pair(1024u, 1024u)}) {
+      const PlainTensor plain = any_zero_points(scale, width, random);
+      const Tensor before = test::as_tensor(plain), after = test::as_tensor(in_five_bits(plain, cols));
+      const std::string expected = tensor::fingerprint(before).hex();
+      CAPTURE(cols);
+      CHECK(tensor::fingerprint(after).hex() == expected);
+      CHECK(fingerprint_if_equal_codes(before, after).value().hex() == expected);
+      CHECK(has_equal_codes(before, codes_of(before), after));
+    }
+  }
+}
+
+TEST_CASE("moved_codes_that_differ_in_one_number_are_seen") {
+  std::mt19937_64 random(19);
+  const PlainTensor plain = any_zero_points(DType::f16, 128, random);
+  const Hash128 codes = codes_of(test::as_tensor(plain));
+  for (int i = 0; i < 40; ++i) {
+    PlainTensor before = plain, after = in_five_bits(plain, 32);
+    const std::uint64_t at = random();
+    if (i % 4 == 0) after.codes[at % after.codes.size()] ^= 1u << i / 4 % 5;
+    if (i % 4 == 1) after.levels[0][at % after.levels[0].size()] ^= 1;
+    if (i % 4 == 2) before.levels[0][at % before.levels[0].size()] ^= 1;
+    if (i % 4 == 3) before.levels[1][at % before.levels[1].size()] ^= 1;
+    CAPTURE(i);
+    const Tensor a = test::as_tensor(before), b = test::as_tensor(after);
+    CHECK_FALSE(fingerprint_if_equal_codes(a, b).has_value());
+    CHECK_FALSE(has_equal_codes(a, codes, b));
+  }
+  PlainTensor after = in_five_bits(plain, 32);
+  after.codes.back() = 31 - after.codes.back();
+  CHECK_FALSE(has_equal_codes(test::as_tensor(plain), codes, test::as_tensor(after)));
 }
 
 TEST_CASE("one_code_scale_or_zero_point_that_differs_is_seen") {

@@ -8,6 +8,8 @@
 
 #include "converters/gguf/loops.h"
 #include "converters/gguf/planes.h"
+#include "converters/gguf/recode.h"
+#include "format/tensor/group_layout.h"
 #include "tests/recode_checks.h"
 
 namespace ingot::test {
@@ -16,6 +18,8 @@ namespace {
 using convert::gguf::BlockLoops;
 using convert::gguf::EncodeLoop;
 using convert::gguf::JoinLoop;
+using convert::gguf::JoinWordsLoop;
+using convert::gguf::SplitWordsLoop;
 using namespace convert::recoding;
 
 constexpr std::uint64_t kElems = 32, kMostBlockBytes = 36;
@@ -116,6 +120,99 @@ TEST_CASE("blocks_with_fifth_bits_split_alike_in_every_build") {
       (has_bias ? loops->split_q5_1 : loops->split_q5_0)(blocks.data(), kBlocks, codes.data());
       CHECK(codes == wanted);
     }
+  }
+}
+
+struct WordsRow {
+  const char* name;
+  std::uint64_t block_bytes, head_bytes;  // head: scale and bias
+  bool has_fifth;
+  JoinWordsLoop BlockLoops::*join;
+  SplitWordsLoop BlockLoops::*split;
+};
+constexpr WordsRow kWordsRows[] = {{"Q4_0", 18, 2, false, &BlockLoops::join_words_q4_0, &BlockLoops::split_words_q4_0},
+                                   {"Q4_1", 20, 4, false, &BlockLoops::join_words_q4_1, &BlockLoops::split_words_q4_1},
+                                   {"Q5_0", 22, 2, true, &BlockLoops::join_words_q5_0, &BlockLoops::split_words_q5_0},
+                                   {"Q5_1", 24, 4, true, &BlockLoops::join_words_q5_1, &BlockLoops::split_words_q5_1}};
+
+constexpr std::uint64_t kWordBlocks = 7;
+
+unsigned nibble_at(const std::vector<std::byte>& nibbles, std::uint64_t i) {
+  return std::to_integer<unsigned>(nibbles[i / 2]) >> (4 * (i % 2)) & 15;
+}
+
+/// Code of element `i` of a row of blocks, by the definition of the block.
+unsigned code_in_blocks(const WordsRow& row, const std::vector<std::byte>& blocks, std::uint64_t i) {
+  const std::byte* block = blocks.data() + i / kElems * row.block_bytes + row.head_bytes;
+  const std::uint64_t j = i % kElems;
+  const auto byte = [&](std::uint64_t at) { return std::to_integer<unsigned>(block[at]); };
+  const std::uint64_t nibbles = row.has_fifth ? 4 : 0;
+  const unsigned nibble = j < 16 ? byte(nibbles + j) & 15 : byte(nibbles + j - 16) >> 4;
+  return row.has_fifth ? nibble | (byte(j / 8) >> j % 8 & 1) << 4 : nibble;
+}
+
+TEST_CASE("blocks_are_joined_of_words_and_split_into_words_in_every_build") {
+  std::mt19937_64 random(25);
+  const auto bytes = [&](std::uint64_t count) {
+    std::vector<std::byte> result(count);
+    for (std::byte& byte : result) byte = static_cast<std::byte>(random() & 255);
+    return result;
+  };
+  for (const WordsRow& row : kWordsRows) {
+    for (const BlockLoops* loops : {&convert::gguf::block_loops(), &convert::gguf::block_loops_portable()}) {
+      CAPTURE(row.name);
+      const std::vector<std::byte> nibbles = bytes(16 * kWordBlocks), parameters = bytes(4 * kWordBlocks);
+      std::vector<std::uint8_t> moves(kWordBlocks);
+      for (std::uint8_t& move : moves)
+        move = static_cast<std::uint8_t>(row.has_fifth ? random() % 17 : 240 + random() % 32);
+      for (const bool moved : {false, true}) {
+        std::vector<std::byte> blocks(kWordBlocks * row.block_bytes);
+        (loops->*row.join)(nibbles.data(), moved ? moves.data() : nullptr, parameters.data(),
+                           parameters.data() + 2 * kWordBlocks, kWordBlocks, blocks.data());
+        bool right = true;
+        for (std::uint64_t i = 0; i < kWordBlocks * kElems; ++i) {
+          const unsigned code = nibble_at(nibbles, i) + (moved ? moves[i / kElems] : 0u);
+          right &= code_in_blocks(row, blocks, i) == (code & (row.has_fifth ? 31 : 15));
+        }
+        for (std::uint64_t b = 0; b < kWordBlocks; ++b)
+          for (std::uint64_t i = 0; i < row.head_bytes; ++i)
+            right &= blocks[b * row.block_bytes + i] == parameters[i / 2 * 2 * kWordBlocks + 2 * b + i % 2];
+        CHECK(right);
+      }
+      const std::vector<std::byte> blocks = bytes(kWordBlocks * row.block_bytes);
+      std::vector<std::byte> low(16 * kWordBlocks), fifth(4 * kWordBlocks);
+      (loops->*row.split)(blocks.data(), kWordBlocks, low.data(), fifth.data());
+      bool right = true;
+      for (std::uint64_t i = 0; i < kWordBlocks * kElems; ++i) {
+        const unsigned code = code_in_blocks(row, blocks, i);
+        right &= nibble_at(low, i) == (code & 15);
+      }
+      for (std::uint64_t word = 0; word < kWordBlocks && row.has_fifth; ++word)
+        for (std::uint32_t byte = 0; byte < 4; ++byte)
+          for (std::uint32_t field = 0; field < 8; ++field)
+            right &= (std::to_integer<unsigned>(fifth[4 * word + byte]) >> field & 1) ==
+                     code_in_blocks(row, blocks, word * kElems + tensor::high_slice_input(4, field, byte)) >> 4;
+      CHECK(right);
+    }
+  }
+}
+
+/// The look at the first values leaves out no type that holds all of them.
+TEST_CASE("codes_that_fit_into_fewer_bits_take_the_smallest_blocks") {
+  std::mt19937_64 random(26);
+  const Block block{1, 64};
+  for (const std::uint64_t distinct : {2u, 3u, 4u, 16u}) {
+    PlainTensor plain =
+        checkpoint_like({16, 256}, numbers(DType::u4, {level(DType::f16, block)}, zero(8)), true, random);
+    for (std::uint64_t& code : plain.codes) code = distinct == 16 ? random() % 16 : 7 + random() % distinct;
+    const Tensor tensor = as_tensor(plain);
+    std::string reason;
+    const std::optional<convert::gguf::BlockForm> form = convert::gguf::find_block_form(tensor, reason);
+    REQUIRE(form);
+    CAPTURE(distinct);
+    CAPTURE(form->type->name);
+    CHECK(equal_values(tensor, form->recoded.tensor));
+    CHECK(form->type->name == (distinct == 16 ? "Q4_0" : "Q2_0"));
   }
 }
 

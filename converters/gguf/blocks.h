@@ -26,6 +26,13 @@ struct MutableRowView {
   std::byte* parameters[kMaxParameterPlanes];
 };
 
+/// The same row with codes of 4 bits, two in a byte, the first lowest: as a row of a tile has them.
+struct RowWords {
+  const std::byte* nibbles;
+  const std::uint8_t* moves;  // by block: what its codes move by, modulo 2^8; null: they stay
+  const std::byte* parameters[kMaxParameterPlanes];
+};
+
 enum class BlockKind : std::uint8_t {
   plain,  ///< an array of numbers; the file bytes are the plane
   coded,  ///< blocks of codes and parameters
@@ -36,6 +43,10 @@ struct BlockCodec {
   void (*split)(const std::byte* blocks, std::uint64_t count, const MutableRowView& row) noexcept;
   void (*join)(const RowView& row, std::uint64_t count, std::byte* blocks) noexcept;
   bool has_codes_apart = false;  // split() may be called without a place for codes: only parameters are wanted
+  // Null: none. Where codes have 4 bits, or 5 and the fifth as words of a 1-bit slice (format/tensor/group_layout.h):
+  void (*split_words)(const std::byte* blocks, std::uint64_t count, std::byte* nibbles,
+                      std::byte* fifth) noexcept = nullptr;  // codes alone; has_codes_apart
+  void (*join_words)(const RowWords& row, std::uint64_t count, std::byte* blocks) noexcept = nullptr;
 };
 
 struct BlockType {

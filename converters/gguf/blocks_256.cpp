@@ -3,6 +3,7 @@
 #include <array>
 
 #include "converters/gguf/block_codecs.h"
+#include "converters/gguf/loops.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -132,8 +133,12 @@ void split_q4_k(const std::byte* block, std::uint64_t count, const MutableRowVie
     copy_bytes(block, row.parameters[1] + b * kF16Bytes, kF16Bytes);
     copy_bytes(block + 2, row.parameters[3] + b * kF16Bytes, kF16Bytes);
     split_six_bits(block + 4, row.parameters[0] + b * 8, row.parameters[2] + b * 8);
+    if (row.codes == nullptr) continue;
     for (std::size_t s = 0; s < 4; ++s) split_nibbles<32>(block + 16 + 32 * s, row.codes + b * kElems + 64 * s);
   }
+}
+void split_words_q4_k(const std::byte* blocks, std::uint64_t count, std::byte* nibbles, std::byte* fifth) noexcept {
+  block_loops().split_words_q4_k(blocks, count, nibbles, fifth);
 }
 void join_q4_k(const RowView& row, std::uint64_t count, std::byte* block) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 144) {
@@ -311,7 +316,7 @@ void join_tq2_0(const RowView& row, std::uint64_t count, std::byte* block) noexc
 
 const BlockCodec kCodecQ2K = {split_q2_k, join_q2_k};
 const BlockCodec kCodecQ3K = {split_q3_k, join_q3_k};
-const BlockCodec kCodecQ4K = {split_q4_k, join_q4_k};
+const BlockCodec kCodecQ4K = {split_q4_k, join_q4_k, true, split_words_q4_k};
 const BlockCodec kCodecQ5K = {split_q5_k, join_q5_k};
 const BlockCodec kCodecQ6K = {split_q6_k, join_q6_k};
 const BlockCodec kCodecQ8K = {split_q8_k, join_q8_k};

@@ -9,6 +9,15 @@ namespace {
 
 constexpr std::uint64_t kF16Bytes = 2;
 
+template <SplitWordsLoop BlockLoops::*loop>
+void split_words(const std::byte* blocks, std::uint64_t count, std::byte* nibbles, std::byte* fifth) noexcept {
+  (block_loops().*loop)(blocks, count, nibbles, fifth);
+}
+template <JoinWordsLoop BlockLoops::*loop>
+void join_words(const RowWords& row, std::uint64_t count, std::byte* blocks) noexcept {
+  (block_loops().*loop)(row.nibbles, row.moves, row.parameters[0], row.parameters[1], count, blocks);
+}
+
 // Q4_0, IQ4_NL (18 bytes): f16 scale | 16 bytes of nibbles.
 void split_q4_0(const std::byte* block, std::uint64_t count, const MutableRowView& row) noexcept {
   for (std::uint64_t b = 0; b < count; ++b, block += 18) {
@@ -174,13 +183,18 @@ void join_q2_0(const RowView& row, std::uint64_t count, std::byte* block) noexce
 
 }  // namespace
 
-const BlockCodec kCodecQ4_0 = {split_q4_0, join_q4_0, true};
-const BlockCodec kCodecQ4_1 = {split_q4_1, join_q4_1, true};
-const BlockCodec kCodecQ5_0 = {split_q5_0, join_q5_0, true};
-const BlockCodec kCodecQ5_1 = {split_q5_1, join_q5_1, true};
+const BlockCodec kCodecQ4_0 = {split_q4_0, join_q4_0, true, split_words<&BlockLoops::split_words_q4_0>,
+                               join_words<&BlockLoops::join_words_q4_0>};
+const BlockCodec kCodecQ4_1 = {split_q4_1, join_q4_1, true, split_words<&BlockLoops::split_words_q4_1>,
+                               join_words<&BlockLoops::join_words_q4_1>};
+const BlockCodec kCodecQ5_0 = {split_q5_0, join_q5_0, true, split_words<&BlockLoops::split_words_q5_0>,
+                               join_words<&BlockLoops::join_words_q5_0>};
+const BlockCodec kCodecQ5_1 = {split_q5_1, join_q5_1, true, split_words<&BlockLoops::split_words_q5_1>,
+                               join_words<&BlockLoops::join_words_q5_1>};
 const BlockCodec kCodecQ8_0 = {split_q8_0, join_q8_0, true};
 const BlockCodec kCodecQ8_1 = {split_q8_1, join_q8_1};
-const BlockCodec kCodecIq4Nl = {split_q4_0, join_q4_0, true};
+const BlockCodec kCodecIq4Nl = {split_q4_0, join_q4_0, true, split_words<&BlockLoops::split_words_q4_0>,
+                                join_words<&BlockLoops::join_words_q4_0>};
 const BlockCodec kCodecMxfp4 = {split_mxfp4, join_mxfp4};
 const BlockCodec kCodecNvfp4 = {split_nvfp4, join_nvfp4};
 const BlockCodec kCodecQ1_0 = {split_q1_0, join_q1_0};

@@ -142,14 +142,12 @@ void emit_join(const TensorPlan& plan, const Sink& sink) {
   for_pieces(view, tiles * tensor::kTileRows, sink,
              [&](std::uint64_t first, std::uint64_t count, std::span<std::byte> bytes, int worker) {
                std::optional<RowUnpacker>& rows = unpackers[static_cast<std::size_t>(worker)];
-               if (!rows) rows.emplace(tensor);
+               if (!rows) rows.emplace(tensor, *plan.type);
                for (std::uint64_t begin = first; begin < first + count; begin += step) {
                  const std::uint64_t end = std::min(begin + step, first + count);
                  rows->load(begin, end);
-                 for (std::uint64_t r = begin; r < end; ++r) {
-                   plan.type->codec->join(rows->row(map(r)), view.cols / plan.type->block_elems,
-                                          bytes.data() + (r - first) * view.row_bytes);
-                 }
+                 for (std::uint64_t r = begin; r < end; ++r)
+                   rows->join(map(r), bytes.data() + (r - first) * view.row_bytes);
                }
                release_rows(tensor, first, count);
              });

@@ -57,6 +57,60 @@ void split_fifth(const std::byte* block, std::uint64_t count, std::uint8_t* code
   }
 }
 
+/// Codes of 4 bits as a row of a tile has them.
+template <bool has_bias, bool has_fifth>
+void join_words(const std::byte* nibbles, const std::uint8_t* moves, const std::byte* scales, const std::byte* biases,
+                std::uint64_t count, std::byte* block) noexcept {
+  constexpr std::uint64_t kBytes = kF16Bytes * (has_bias ? 2 : 1) + (has_fifth ? kFifthBytes : 0) + kNibbleBytes;
+  std::uint8_t codes[kElems];
+  for (std::uint64_t b = 0; b < count; ++b, nibbles += kNibbleBytes, block += kBytes) {
+    const std::uint8_t move = moves == nullptr ? std::uint8_t{0} : moves[b];
+    for (std::size_t i = 0; i < kNibbleBytes; ++i) {
+      const auto pair = std::to_integer<std::uint8_t>(nibbles[i]);
+      codes[2 * i] = static_cast<std::uint8_t>((pair & 15) + move);
+      codes[2 * i + 1] = static_cast<std::uint8_t>((pair >> 4) + move);
+    }
+    join<has_bias, has_fifth>(codes, scales + b * kF16Bytes, has_bias ? biases + b * kF16Bytes : nullptr, 1, block);
+  }
+}
+
+/// Low nibbles of `half` bytes two in a byte, then the high ones.
+template <std::size_t half>
+void pair_nibbles(const std::byte* packed, std::byte* nibbles) noexcept {
+  constexpr std::byte kLow{15};
+  for (std::size_t i = 0; i < half / 2; ++i) {
+    nibbles[i] = (packed[2 * i] & kLow) | packed[2 * i + 1] << 4;
+    nibbles[half / 2 + i] = packed[2 * i] >> 4 | (packed[2 * i + 1] & ~kLow);
+  }
+}
+
+/// Bits of 32 elements, the first lowest, as the word of a 1-bit slice above 4-bit codes keeps them: pairs of bits are
+/// transposed as a matrix of 4 x 4.
+std::uint32_t slice_word(std::uint32_t bits) noexcept {
+  std::uint32_t swapped = (bits >> 6 ^ bits) & 0x00CC00CCu;
+  bits ^= swapped ^ swapped << 6;
+  swapped = (bits >> 12 ^ bits) & 0x0000F0F0u;
+  return bits ^ swapped ^ swapped << 12;
+}
+
+/// Blocks whose last bytes are the fifth bits, where they have them, and the nibbles.
+template <std::uint64_t block_bytes, bool has_fifth>
+void split_words(const std::byte* block, std::uint64_t count, std::byte* nibbles, std::byte* fifth) noexcept {
+  for (std::uint64_t b = 0; b < count; ++b, block += block_bytes, nibbles += kNibbleBytes) {
+    const std::byte* packed = block + block_bytes - kNibbleBytes;
+    pair_nibbles<kNibbleBytes>(packed, nibbles);
+    if constexpr (has_fifth)
+      store_le(fifth + b * kFifthBytes, slice_word(load_le<std::uint32_t>(packed - kFifthBytes)));
+  }
+}
+void split_words_q4_k(const std::byte* block, std::uint64_t count, std::byte* nibbles, std::byte*) noexcept {
+  constexpr std::uint64_t kBytes = 144, kQuarters = 4, kQuarterBytes = 32;
+  for (std::uint64_t q = 0; q < count * kQuarters; ++q, nibbles += kQuarterBytes) {
+    const std::byte* codes = block + q / kQuarters * kBytes + (kBytes - kQuarters * kQuarterBytes);
+    pair_nibbles<kQuarterBytes>(codes + q % kQuarters * kQuarterBytes, nibbles);
+  }
+}
+
 // The quantizer of ggml's reference, bit for bit the same blocks: scale = largest / 127, codes = roundf(value / scale).
 
 constexpr std::uint64_t kQ8Bytes = 34;
@@ -137,9 +191,26 @@ void encode(const float* values, std::uint64_t count, std::byte* out) noexcept {
   }
 }
 
-constexpr BlockLoops kPortable = {join<false, false>, join<true, false>,    join<false, true>,   join<true, true>,
-                                  encode_q8_0,        encode<false, false>, encode<true, false>, encode<false, true>,
-                                  encode<true, true>, split_fifth<false>,   split_fifth<true>};
+constexpr BlockLoops kPortable = {join<false, false>,
+                                  join<true, false>,
+                                  join<false, true>,
+                                  join<true, true>,
+                                  encode_q8_0,
+                                  encode<false, false>,
+                                  encode<true, false>,
+                                  encode<false, true>,
+                                  encode<true, true>,
+                                  split_fifth<false>,
+                                  split_fifth<true>,
+                                  join_words<false, false>,
+                                  join_words<true, false>,
+                                  join_words<false, true>,
+                                  join_words<true, true>,
+                                  split_words<18, false>,
+                                  split_words<20, false>,
+                                  split_words<22, true>,
+                                  split_words<24, true>,
+                                  split_words_q4_k};
 
 #ifdef INGOT_GGUF_ISA_FILES
 /// clang 14 does not know __builtin_cpu_supports("f16c").

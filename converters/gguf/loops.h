@@ -13,6 +13,14 @@ using JoinLoop = void (*)(const std::uint8_t* codes, const std::byte* scales, co
 /// The way back, all but the scales and biases. Blocks of other types than those with fifth bits are split well
 /// without.
 using SplitLoop = void (*)(const std::byte* blocks, std::uint64_t count, std::uint8_t* codes) noexcept;
+/// The same from codes of 4 bits, two in a byte, the first lowest. `moves`: by block, what its codes move by, modulo
+/// 2^8; null: they stay.
+using JoinWordsLoop = void (*)(const std::byte* nibbles, const std::uint8_t* moves, const std::byte* scales,
+                               const std::byte* biases, std::uint64_t count, std::byte* blocks) noexcept;
+/// The way back, codes alone: the low four bits, two in a byte, the first lowest, and the fifth bits as words of a
+/// 1-bit slice (format/tensor/group_layout.h), only of types that have them.
+using SplitWordsLoop = void (*)(const std::byte* blocks, std::uint64_t count, std::byte* nibbles,
+                                std::byte* fifth) noexcept;
 /// Values of `count` blocks -> the blocks, as spec/quantizers.md section 2 says.
 using EncodeLoop = void (*)(const float* values, std::uint64_t count, std::byte* blocks) noexcept;
 
@@ -20,6 +28,8 @@ struct BlockLoops {
   JoinLoop join_q4_0, join_q4_1, join_q5_0, join_q5_1;
   EncodeLoop encode_q8_0, encode_q4_0, encode_q4_1, encode_q5_0, encode_q5_1;
   SplitLoop split_q5_0, split_q5_1;
+  JoinWordsLoop join_words_q4_0, join_words_q4_1, join_words_q5_0, join_words_q5_1;
+  SplitWordsLoop split_words_q4_0, split_words_q4_1, split_words_q5_0, split_words_q5_1, split_words_q4_k;
 };
 
 /// The best build for this machine.

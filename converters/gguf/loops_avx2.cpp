@@ -21,26 +21,83 @@ inline void store_f16(std::byte* at, float value) noexcept {
 }
 inline bool is_finite(float value) noexcept { return value - value == 0; }
 
+/// One block from its codes, one in a byte. Returns where the next one begins.
+template <bool has_bias, bool has_fifth>
+inline std::byte* put_block(__m256i codes, const std::byte* scale, const std::byte* bias, std::byte* block) noexcept {
+  __builtin_memcpy(block, scale, 2);
+  block += 2;
+  if constexpr (has_bias) {
+    __builtin_memcpy(block, bias, 2);
+    block += 2;
+  }
+  if constexpr (has_fifth) {
+    const int fifth = _mm256_movemask_epi8(_mm256_slli_epi16(codes, 3));
+    __builtin_memcpy(block, &fifth, 4);
+    block += 4;
+  }
+  const __m256i nibbles = _mm256_and_si256(codes, _mm256_set1_epi8(15));
+  const __m128i high = _mm_slli_epi16(_mm256_extracti128_si256(nibbles, 1), 4);
+  store_half(block, _mm_or_si128(_mm256_castsi256_si128(nibbles), high));
+  return block + 16;
+}
+
 template <bool has_bias, bool has_fifth>
 void join(const std::uint8_t* codes, const std::byte* scales, const std::byte* biases, std::uint64_t count,
           std::byte* block) noexcept {
-  const __m256i fifteen = _mm256_set1_epi8(15);
-  for (std::uint64_t b = 0; b < count; ++b, codes += kElems) {
-    const __m256i all = loadu(codes), nibbles = _mm256_and_si256(all, fifteen);
-    __builtin_memcpy(block, scales + 2 * b, 2);
-    block += 2;
-    if constexpr (has_bias) {
-      __builtin_memcpy(block, biases + 2 * b, 2);
-      block += 2;
-    }
+  for (std::uint64_t b = 0; b < count; ++b, codes += kElems)
+    block = put_block<has_bias, has_fifth>(loadu(codes), scales + 2 * b, has_bias ? biases + 2 * b : nullptr, block);
+}
+
+template <bool has_bias, bool has_fifth>
+void join_words(const std::byte* nibbles, const std::uint8_t* moves, const std::byte* scales, const std::byte* biases,
+                std::uint64_t count, std::byte* block) noexcept {
+  const __m128i fifteen = _mm_set1_epi8(15);
+  for (std::uint64_t b = 0; b < count; ++b) {
+    const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(nibbles + 16 * b));
+    const __m128i even = _mm_and_si128(pairs, fifteen), odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), fifteen);
+    __m256i codes = _mm256_set_m128i(_mm_unpackhi_epi8(even, odd), _mm_unpacklo_epi8(even, odd));
+    if (moves != nullptr) codes = _mm256_add_epi8(codes, _mm256_set1_epi8(static_cast<char>(moves[b])));
+    block = put_block<has_bias, has_fifth>(codes, scales + 2 * b, has_bias ? biases + 2 * b : nullptr, block);
+  }
+}
+
+/// Bits of 32 elements, the first lowest, as the word of a 1-bit slice above 4-bit codes keeps them: pairs of bits are
+/// transposed as a matrix of 4 x 4.
+inline std::uint32_t slice_word(std::uint32_t bits) noexcept {
+  std::uint32_t swapped = (bits >> 6 ^ bits) & 0x00CC00CCu;
+  bits ^= swapped ^ swapped << 6;
+  swapped = (bits >> 12 ^ bits) & 0x0000F0F0u;
+  return bits ^ swapped ^ swapped << 12;
+}
+
+/// Blocks whose last bytes are the fifth bits, where they have them, and the nibbles.
+template <std::uint64_t bytes, bool has_fifth>
+void split_words(const std::byte* block, std::uint64_t count, std::byte* nibbles, std::byte* fifth) noexcept {
+  const __m128i fifteen = _mm_set1_epi8(15), pairs_of = _mm_set1_epi16(0x1001);  // first + 16 * second
+  for (std::uint64_t b = 0; b < count; ++b, block += bytes) {
+    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + bytes - 16));
+    const __m128i low = _mm_and_si128(packed, fifteen), high = _mm_and_si128(_mm_srli_epi16(packed, 4), fifteen);
+    store_half(nibbles + 16 * b, _mm_packus_epi16(_mm_maddubs_epi16(low, pairs_of), _mm_maddubs_epi16(high, pairs_of)));
     if constexpr (has_fifth) {
-      const int fifth = _mm256_movemask_epi8(_mm256_slli_epi16(all, 3));
-      __builtin_memcpy(block, &fifth, 4);
-      block += 4;
+      std::uint32_t bits = 0;
+      __builtin_memcpy(&bits, block + bytes - 20, sizeof bits);
+      bits = slice_word(bits);
+      __builtin_memcpy(fifth + 4 * b, &bits, sizeof bits);
     }
-    const __m128i high = _mm_slli_epi16(_mm256_extracti128_si256(nibbles, 1), 4);
-    store_half(block, _mm_or_si128(_mm256_castsi256_si128(nibbles), high));
-    block += 16;
+  }
+}
+
+void split_words_q4_k(const std::byte* block, std::uint64_t count, std::byte* nibbles, std::byte*) noexcept {
+  const __m256i fifteen = _mm256_set1_epi8(15), pairs_of = _mm256_set1_epi16(0x1001);
+  for (std::uint64_t b = 0; b < count; ++b, block += 144) {
+    for (std::uint64_t quarter = 0; quarter < 4; ++quarter, nibbles += 32) {
+      const __m256i packed = loadu(block + 16 + 32 * quarter);
+      const __m256i low = _mm256_and_si256(packed, fifteen),
+                    high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), fifteen);
+      const __m256i both =
+          _mm256_packus_epi16(_mm256_maddubs_epi16(low, pairs_of), _mm256_maddubs_epi16(high, pairs_of));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(nibbles), _mm256_permute4x64_epi64(both, 0xD8));
+    }
   }
 }
 
@@ -210,7 +267,16 @@ constexpr BlockLoops kAvx2 = {join<false, false>,
                               encode_symmetric<true>,
                               encode_asymmetric<true>,
                               split_fifth<false>,
-                              split_fifth<true>};
+                              split_fifth<true>,
+                              join_words<false, false>,
+                              join_words<true, false>,
+                              join_words<false, true>,
+                              join_words<true, true>,
+                              split_words<18, false>,
+                              split_words<20, false>,
+                              split_words<22, true>,
+                              split_words<24, true>,
+                              split_words_q4_k};
 
 }  // namespace
 }  // namespace ingot::convert::gguf

@@ -12,6 +12,7 @@
 #include "converters/option_error.h"
 #include "converters/recode/scheme_choice.h"
 #include "format/base/checked_math.h"
+#include "format/base/parallel.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -105,6 +106,7 @@ class Planner {
   void choose_named_type(const Tensor& tensor, TensorPlan& plan) const;
   void keep_type(const Tensor& tensor, TensorPlan& plan) const;
   void choose_action(const Tensor& tensor, TensorPlan& plan) const;
+  void plan_tensors();
   void settle_head();
   void add_given(std::string name, const std::vector<float>& values);
   void add_derived();
@@ -266,6 +268,22 @@ TensorPlan Planner::plan_tensor(const Tensor& tensor) const {
   return plan;
 }
 
+/// Small tensors are shared out among the threads; all threads look at a large one.
+void Planner::plan_tensors() {
+  constexpr std::uint64_t kSharesOfThread = 8;
+  std::uint64_t total = 0;
+  for (const Tensor& tensor : model_.tensors) total += tensor.stored_bytes();
+  const std::uint64_t share = total / (kSharesOfThread * static_cast<std::uint64_t>(thread_count()));
+  plan_.tensors.resize(model_.tensors.size());
+  const auto is_large = [&](std::size_t i) { return model_.tensors[i].stored_bytes() > share; };
+  parallel_for(plan_.tensors.size(), 1, [&](std::uint64_t begin, std::uint64_t end, int) {
+    for (std::uint64_t i = begin; i < end; ++i)
+      if (!is_large(i)) plan_.tensors[i] = plan_tensor(model_.tensors[i]);
+  });
+  for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
+    if (is_large(i)) plan_.tensors[i] = plan_tensor(model_.tensors[i]);
+}
+
 /// A head that is stored once, under either name, is the embedding; a required head is stored twice.
 void Planner::settle_head() {
   if (plan_.architecture == nullptr) return;
@@ -319,7 +337,7 @@ WritePlan Planner::plan() {
                                               "beside the weights names it"
                                             : "the gguf writer does not know the architecture '" + name + "'");
   }
-  for (const Tensor& tensor : model_.tensors) plan_.tensors.push_back(plan_tensor(tensor));
+  plan_tensors();
   settle_head();
   add_derived();
   std::set<std::string_view> names;

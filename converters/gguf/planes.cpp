@@ -8,6 +8,7 @@
 #include "format/base/checked_math.h"
 #include "format/base/parallel.h"
 #include "format/tensor/packing.h"
+#include "format/tensor/tile_loops.h"
 
 namespace ingot::convert::gguf {
 namespace {
@@ -15,6 +16,8 @@ namespace {
 using tensor::DType;
 using tensor::Geometry;
 using tensor::PlaneSpec;
+
+constexpr std::uint8_t kWordBits = 4;  // of codes that blocks take as words of tiles
 
 constexpr std::array<float, 2> kSignTable = {-1.0f, 1.0f};  // Q1_0: bit 0 and bit 1
 
@@ -58,6 +61,12 @@ class ViewedPlanes final : public tensor::PlaneSource {
   std::uint64_t unit_bytes_;
 };
 
+/// Words of the rows of a unit, by slice: the nibbles and, where there are any, the fifth bits.
+struct WordBuffers {
+  std::array<std::uint64_t, 2> words{}, strides{};
+  std::array<std::vector<std::byte>, 2> rows;
+};
+
 /// Blocks split on the fly.
 class SplitPlanes final : public tensor::PlaneSource {
  public:
@@ -93,6 +102,11 @@ class SplitPlanes final : public tensor::PlaneSource {
     const std::uint64_t begin = first_row(unit_begin) * row_bytes;
     return data_.subspan(begin, (first_row(unit_end - 1) + rows_in(unit_end - 1)) * row_bytes - begin);
   }
+  [[nodiscard]] bool has_words() const noexcept {
+    return type_.codec->split_words != nullptr && geometry_.packing == tensor::Packing::tiles;
+  }
+  [[nodiscard]] WordBuffers word_buffers() const;
+  void split_words(std::uint64_t unit, WordBuffers& buffers, std::byte* const slices[3]) const noexcept;
   [[nodiscard]] std::uint64_t first_row(std::uint64_t unit) const noexcept {
     return unit / geometry_.units_per_matrix * geometry_.rows +
            unit % geometry_.units_per_matrix * geometry_.rows_per_unit;
@@ -118,7 +132,34 @@ struct UnitBuffers {
   std::array<std::vector<std::byte>, kMaxParameterPlanes> parameters;
   std::array<std::uint64_t, kMaxParameterPlanes> row_bytes{};
   std::vector<std::byte> unwanted;  // target of a code slice that nobody asked for
+  WordBuffers words;                // instead of codes
 };
+
+WordBuffers SplitPlanes::word_buffers() const {
+  constexpr std::uint64_t kPad = 64;  // rows a power of two apart would share few lines of the first-level cache
+  const tensor::CodeSlices slices = tensor::code_slices(code_bits_);
+  WordBuffers buffers;
+  for (std::size_t i = 0; i < slices.count; ++i) {
+    buffers.words[i] = geometry_.cols * slices.bits[i] / 32;
+    buffers.strides[i] = buffers.words[i] * 4 + kPad;
+    buffers.rows[i].resize(tensor::kTileRows * buffers.strides[i]);
+  }
+  return buffers;
+}
+
+/// Codes of a unit: blocks have them nearly in the order of the words of tiles.
+void SplitPlanes::split_words(std::uint64_t unit, WordBuffers& buffers, std::byte* const slices[3]) const noexcept {
+  const std::uint64_t rows = rows_in(unit), row_bytes = row_blocks_ * type_.block_bytes;
+  for (std::size_t i = 0; i < buffers.rows.size() && rows < tensor::kTileRows; ++i)
+    std::fill(buffers.rows[i].begin(), buffers.rows[i].end(), std::byte{0});
+  for (std::uint64_t r = 0; r < rows; ++r)
+    type_.codec->split_words(data_.data() + (first_row(unit) + r) * row_bytes, row_blocks_,
+                             buffers.rows[0].data() + r * buffers.strides[0],
+                             buffers.rows[1].data() + r * buffers.strides[1]);
+  for (std::size_t i = 0; i < buffers.rows.size(); ++i)
+    if (slices[i] != nullptr && buffers.words[i] != 0)
+      tensor::tile_loops().lines_of_rows(buffers.rows[i].data(), buffers.strides[i], buffers.words[i], slices[i]);
+}
 
 void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, std::vector<std::byte*>& out) const {
   UnitBuffers buffers;
@@ -135,9 +176,11 @@ void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, s
   }
   bool codes_wanted = false;
   for (std::size_t i = 0; i < slice_count; ++i) codes_wanted |= out[i] != nullptr;
-  if (codes_wanted || !type_.codec->has_codes_apart)
+  const bool as_words = codes_wanted && has_words();
+  if (as_words) buffers.words = word_buffers();
+  if (!as_words && (codes_wanted || !type_.codec->has_codes_apart))
     buffers.codes = std::make_unique_for_overwrite<std::uint8_t[]>(unit_codes);
-  for (std::size_t i = 0; codes_wanted && i < slice_count; ++i)
+  for (std::size_t i = 0; codes_wanted && !as_words && i < slice_count; ++i)
     buffers.unwanted.resize(std::max<std::size_t>(buffers.unwanted.size(), specs_[i].unit_bytes));
 
   const std::uint64_t row_bytes = row_blocks_ * type_.block_bytes;
@@ -155,9 +198,13 @@ void SplitPlanes::read_units(std::uint64_t unit_begin, std::uint64_t unit_end, s
     }
     std::byte* slices[3] = {};
     for (std::size_t i = 0; codes_wanted && i < slice_count; ++i) {
-      slices[i] = out[i] != nullptr ? out[i] + (unit - unit_begin) * specs_[i].unit_bytes : buffers.unwanted.data();
+      std::byte* unwanted = as_words ? nullptr : buffers.unwanted.data();
+      slices[i] = out[i] != nullptr ? out[i] + (unit - unit_begin) * specs_[i].unit_bytes : unwanted;
     }
-    if (codes_wanted) tensor::pack_unit(geometry_, code_bits_, buffers.codes.get(), slices);
+    if (as_words)
+      split_words(unit, buffers.words, slices);
+    else if (codes_wanted)
+      tensor::pack_unit(geometry_, code_bits_, buffers.codes.get(), slices);
     for (std::size_t p = 0; p < parameter_count; ++p) {
       const PlaneSpec& spec = specs_[parameter_index[p]];
       if (out[parameter_index[p]] == nullptr) continue;
@@ -176,8 +223,9 @@ std::shared_ptr<const tensor::PlaneSource> block_planes(std::shared_ptr<const Ma
   return std::make_shared<ViewedPlanes>(std::move(mapping), data, row_elems * type.block_bytes);
 }
 
-RowUnpacker::RowUnpacker(const tensor::Tensor& tensor)
+RowUnpacker::RowUnpacker(const tensor::Tensor& tensor, const BlockType& type)
     : tensor_(tensor),
+      type_(type),
       moved_(recoding::moved_codes(tensor)),
       geometry_(tensor.geometry()),
       specs_(tensor.plane_specs()) {
@@ -193,8 +241,12 @@ RowUnpacker::RowUnpacker(const tensor::Tensor& tensor)
     parameter_planes_.push_back(i);
     parameters_.push_back({i, specs_[i].cols, plain_element_bytes(specs_[i].type)});
   }
+  row_blocks_ = geometry_.cols / type.block_elems;
+  has_words_ = type.codec->join_words != nullptr && geometry_.packing == tensor::Packing::tiles && slices_ == 1 &&
+               code_bits_ == kWordBits && (!moved_ || moved_->shifts.run_cols % type.block_elems == 0);
   constexpr std::uint64_t kPad = 64;  // rows a power of two apart would share few lines of the first-level cache
-  code_stride_ = slices_ == 0 ? 0 : geometry_.cols + (geometry_.rows_per_unit > 1 ? kPad : 0);
+  const std::uint64_t row_bytes = has_words_ ? geometry_.cols * kWordBits / 8 : geometry_.cols;
+  code_stride_ = slices_ == 0 ? 0 : row_bytes + (geometry_.rows_per_unit > 1 ? kPad : 0);
   plain_.resize(parameters_.size());
 }
 
@@ -207,7 +259,10 @@ void RowUnpacker::load(std::uint64_t row_begin, std::uint64_t row_end) {
   const std::uint64_t unit_end = unit_of(row_end - 1) + 1;
   read_planes(moved_ ? *moved_->source : tensor_, code_planes_, unit_end, raw_codes_, code_bytes_);
   read_planes(tensor_, parameter_planes_, unit_end, raw_parameters_, parameter_bytes_);
-  if (slices_ != 0) unpack_codes(unit_end - first_unit_);
+  if (has_words_)
+    unpack_words(unit_end - first_unit_);
+  else if (slices_ != 0)
+    unpack_codes(unit_end - first_unit_);
   unpack_parameters(unit_end - first_unit_);
 }
 
@@ -253,6 +308,34 @@ void RowUnpacker::unpack_codes(std::uint64_t unit_count) {
   }
 }
 
+void RowUnpacker::unpack_words(std::uint64_t unit_count) {
+  const std::uint64_t rows = geometry_.rows_per_unit, plane = code_planes_[0];
+  codes_.resize(unit_count * rows * code_stride_);
+  if (moved_) block_moves_.resize(unit_count * rows * row_blocks_);
+  for (std::uint64_t unit = 0; unit < unit_count; ++unit) {
+    tensor::tile_loops().rows_of_lines(
+        code_bytes_[plane] + unit * code_specs_[plane].unit_bytes, geometry_.cols * kWordBits / 32,
+        reinterpret_cast<std::byte*>(codes_.data()) + unit * rows * code_stride_, code_stride_);
+    if (moved_) find_moves(unit);
+  }
+}
+
+/// Of the blocks of a loaded unit.
+void RowUnpacker::find_moves(std::uint64_t unit) {
+  const recoding::GroupShifts& shifts = moved_->shifts;
+  const std::uint64_t rows = geometry_.rows_per_unit, group_blocks = shifts.run_cols / type_.block_elems;
+  const std::byte* zero_points = code_bytes_[shifts.plane] + unit * shifts.tile_bytes;
+  std::uint8_t* moves = block_moves_.data() + unit * rows * row_blocks_;
+  for (std::uint64_t row = 0; row < rows; ++row, moves += row_blocks_) {
+    for (std::uint64_t group = 0, block = 0; block < row_blocks_; ++group, block += group_blocks) {
+      const auto zero_point = std::to_integer<std::int32_t>(zero_points[group * rows + row]);
+      const auto move = static_cast<std::uint8_t>(shifts.zero - zero_point);
+      const std::uint64_t count = std::min(group_blocks, row_blocks_ - block);
+      for (std::uint64_t i = 0; i < count; ++i) moves[block + i] = move;
+    }
+  }
+}
+
 void RowUnpacker::unpack_parameters(std::uint64_t unit_count) {
   const std::uint64_t rows = geometry_.rows_per_unit;
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
@@ -267,14 +350,19 @@ void RowUnpacker::unpack_parameters(std::uint64_t unit_count) {
   }
 }
 
-RowView RowUnpacker::row(std::uint64_t index) const noexcept {
+void RowUnpacker::join(std::uint64_t index, std::byte* blocks) const noexcept {
   const std::uint64_t in_unit = index % geometry_.rows % geometry_.rows_per_unit;
   const std::uint64_t slot = (unit_of(index) - first_unit_) * geometry_.rows_per_unit + in_unit;
-  RowView view{slices_ == 0 ? nullptr : codes_.data() + slot * code_stride_, {}};
-  for (std::size_t p = 0; p < parameters_.size(); ++p) {
-    view.parameters[p] = plain_[p].data() + slot * parameters_[p].cols * parameters_[p].element_bytes;
-  }
-  return view;
+  const std::uint8_t* codes = slices_ == 0 ? nullptr : codes_.data() + slot * code_stride_;
+  const auto place = [&](auto row) {
+    for (std::size_t p = 0; p < parameters_.size(); ++p)
+      row.parameters[p] = plain_[p].data() + slot * parameters_[p].cols * parameters_[p].element_bytes;
+    return row;
+  };
+  if (!has_words_) return type_.codec->join(place(RowView{codes, {}}), row_blocks_, blocks);
+  const std::uint8_t* moves = moved_ ? block_moves_.data() + slot * row_blocks_ : nullptr;
+  const RowWords words{reinterpret_cast<const std::byte*>(codes), moves, {}};
+  type_.codec->join_words(place(words), row_blocks_, blocks);
 }
 
 namespace {
@@ -353,7 +441,7 @@ void pack_blocks(const tensor::Tensor& tensor, const BlockType& type, std::uint6
   // Pieces of whole tiles, so that no unit is unpacked twice by two threads more often than at piece borders.
   constexpr std::uint64_t kPieceRows = 64;
   parallel_for(row_end - row_begin, kPieceRows, [&](std::uint64_t piece_begin, std::uint64_t piece_end, int) {
-    RowUnpacker rows(tensor);
+    RowUnpacker rows(tensor, type);
     std::vector<std::byte> partial;
     for (std::uint64_t from = row_begin + piece_begin; from < row_begin + piece_end;) {
       const std::uint64_t to = std::min(row_begin + piece_end, (from / tensor::kTileRows + 1) * tensor::kTileRows);
@@ -361,11 +449,11 @@ void pack_blocks(const tensor::Tensor& tensor, const BlockType& type, std::uint6
       for (std::uint64_t r = from; r < to; ++r) {
         const std::uint64_t at = r * row_bytes;
         if (at >= begin && at + row_bytes <= begin + out.size()) {
-          type.codec->join(rows.row(r), row_blocks, out.data() + (at - begin));
+          rows.join(r, out.data() + (at - begin));
           continue;
         }
         partial.resize(row_bytes);
-        type.codec->join(rows.row(r), row_blocks, partial.data());
+        rows.join(r, partial.data());
         const std::uint64_t first = std::max(at, begin), last = std::min(at + row_bytes, begin + out.size());
         std::memcpy(out.data() + (first - begin), partial.data() + (first - at), last - first);
       }

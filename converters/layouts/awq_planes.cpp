@@ -41,11 +41,12 @@ void GemmWords::load(std::uint64_t begin, std::uint64_t end, std::byte* lines,
                      std::uint64_t stride_bytes) const noexcept {
   const std::uint64_t row_words = outputs / kWordCodes, row_bytes = row_words * 4;
   const std::uint64_t word_end = std::min(end * 2, row_words), blocks = ceil_div(inputs, kWordCodes);
+  constexpr std::uint64_t kBlocksAhead = 3;
   const tensor::TileLoops& loops = tensor::tile_loops();
   for (std::uint64_t block = 0; block < blocks; ++block) {
     const std::uint64_t rows = std::min(kWordCodes, inputs - block * kWordCodes);
     const std::byte* from = data + block * kWordCodes * row_bytes;
-    const std::uint64_t ahead = block + 1 < blocks ? kWordCodes * row_bytes : 0;
+    const std::uint64_t ahead = std::min(kBlocksAhead, blocks - 1 - block) * kWordCodes * row_bytes;
     for (std::uint64_t word = begin * 2; word < end * 2; word += kWords) {
       const std::uint64_t count = word < word_end ? std::min(kWords, word_end - word) : 0;
       Squares squares;

@@ -103,6 +103,10 @@ Finding judge_rows(const Conversion& conversion, ProofClass worst, bool& codes_m
   const std::uint64_t rows = view.matrices * view.rows;
   const std::uint64_t grain = std::max<std::uint64_t>(kElemsAtOnce / std::max<std::uint64_t>(view.cols, 1), 1);
   Finding all;
+  if (rows == 0) return all;
+  // Most refusals show in the first row, many in its parameters, before all threads read codes.
+  RowMaker(conversion, false).make(0, &all);
+  if (all.proof > worst) return all;
   std::mutex mutex;
   std::atomic<std::uint64_t> failed_row{~std::uint64_t{0}};
   std::atomic<bool> move{false};

@@ -366,6 +366,7 @@ void RowMaker::make(std::uint64_t row, Finding* finding) {
   for (std::size_t level = 0; level < wanted_.size(); ++level) same &= collect(level, finding != nullptr);
   if (finding == nullptr) return;
   if (inexact_ || !same) judge(*finding);
+  if (finding->proof == ProofClass::refused) return;  // nothing is worse
   if (out_of_range_ || conversion_.map_has_gaps) judge_codes(*finding);
 }
 
