@@ -54,7 +54,7 @@ std::string_view trimmed(std::string_view text) {
 std::optional<std::string> text_in_quotes(std::string_view value) {
   try {
     std::string text = parse_json(value, kModelCardFile).as_string(kModelCardFile);
-    if (text.size() <= kMostText) return text;
+    if (!text.empty() && text.size() <= kMostText) return text;
   } catch (const Error&) {  // nothing that we take
   }
   return std::nullopt;
@@ -200,11 +200,12 @@ void read_model_card(std::string_view card, tensor::Model& model) {
     const std::string_view line = take_line(card);
     if (line == kFence) return model.metadata.merge(facts);  // which keeps what is there
     const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos || goes_on(card)) continue;
+    if (colon == std::string_view::npos) continue;
     const auto word = std::ranges::find(kWords, line.substr(0, colon), &Word::card);
     if (word == std::end(kWords)) continue;
-    if (auto text = text_of(trimmed(line.substr(colon + 1))))
-      facts.insert_or_assign(std::string(word->metadata), std::move(*text));
+    facts.erase(std::string(word->metadata));  // of a doubled key the last counts
+    if (goes_on(card)) continue;
+    if (auto text = text_of(trimmed(line.substr(colon + 1)))) facts.emplace(word->metadata, std::move(*text));
   }
 }
 
