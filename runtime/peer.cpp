@@ -1,6 +1,7 @@
 #include "runtime/peer.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,27 +26,46 @@ constexpr std::size_t kMostOutput = 1u << 20;
   throw Error(ErrorKind::io, program.string() + ": " + what);
 }
 
-/// The standard output of a program that ends well.
-std::string output_of(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail(program, "cannot make a pipe");
+struct ClosedAtEnd {
+  explicit ClosedAtEnd(int open_descriptor) noexcept : descriptor(open_descriptor) {}
+  ClosedAtEnd(const ClosedAtEnd&) = delete;
+  ClosedAtEnd& operator=(const ClosedAtEnd&) = delete;
+  ~ClosedAtEnd() { ::close(descriptor); }
+  int descriptor;
+};
+
+/// Starts a program whose standard output goes to a descriptor. Signals that this one ignores are not ignored there.
+pid_t start(const std::filesystem::path& program, const std::vector<std::string>& arguments, int output) {
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
   ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t all;
+  ::sigfillset(&all);
+  ::posix_spawnattr_setsigdefault(&attributes, &all);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   std::vector<std::string> words = {program.string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   pid_t child = 0;
-  const int error = ::posix_spawnp(&child, words[0].c_str(), &actions, nullptr, pointers.data(), environ);
+  const int error = ::posix_spawnp(&child, words[0].c_str(), &actions, &attributes, pointers.data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  if (error != 0) {
-    ::close(ends[0]);
-    fail(program, std::string("cannot be started: ") + std::strerror(error));
-  }
+  if (error != 0) fail(program, std::string("cannot be started: ") + std::strerror(error));
+  return child;
+}
+
+/// The standard output of a program that ends well.
+std::string output_of(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail(program, "cannot make a pipe");
+  std::optional<ClosedAtEnd> reading(ends[0]), writing(ends[1]);
+  const pid_t child = start(program, arguments, ends[1]);
+  writing.reset();
   std::string output;
   std::array<char, 4096> buffer{};
   for (ssize_t got = 0; (got = ::read(ends[0], buffer.data(), buffer.size())) != 0;) {
@@ -52,7 +73,7 @@ std::string output_of(const std::filesystem::path& program, const std::vector<st
     if (got < 0 || output.size() > kMostOutput) break;
     output.append(buffer.data(), static_cast<std::size_t>(got));
   }
-  ::close(ends[0]);
+  reading.reset();  // a program that goes on writing ends by it
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }

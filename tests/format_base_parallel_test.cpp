@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -94,6 +96,21 @@ TEST_CASE("parallel_for_rethrows_the_first_exception_and_stops") {
     parallel_for(10, 1, [&](std::uint64_t, std::uint64_t, int) { ++later; });
     CHECK(later == 10);  // usable after a failure
   }
+}
+
+TEST_CASE("parallel_for_reports_the_failure_of_the_lowest_range") {
+  const ThreadCount scope(3);
+  std::atomic<bool> thrown = false;
+  const auto body = [&](std::uint64_t begin, std::uint64_t, int) {
+    if (begin > 0) {
+      thrown = true;
+      throw Error(ErrorKind::io, "range " + std::to_string(begin));
+    }
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);  // a lone thread throws here first
+    while (!thrown && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    throw Error(ErrorKind::mismatch, "range 0");
+  };
+  CHECK(test::throws_kind(ErrorKind::mismatch, [&] { parallel_for(8, 1, body); }));
 }
 
 TEST_CASE("parallel_for_inside_parallel_for_covers_everything") {

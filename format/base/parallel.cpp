@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -37,16 +38,17 @@ class Loop {
 
   [[nodiscard]] std::uint64_t range_count() const noexcept { return range_count_; }
 
-  /// Takes ranges until none is left or a body has thrown.
+  /// Takes ranges until none is left or one before it has thrown. Ranges before one that threw are still done, so that
+  /// the same failure is reported whoever is quicker.
   void work(int worker) noexcept {
     for (;;) {
       const std::uint64_t range = next_range_.fetch_add(1, std::memory_order_relaxed);
-      if (range >= range_count_ || stopped_.load(std::memory_order_relaxed)) return;
+      if (range >= range_count_ || range > failed_range_.load(std::memory_order_relaxed)) return;
       const std::uint64_t begin = range * grain_;
       try {
         body_(begin, begin + std::min(grain_, count_ - begin), worker);
       } catch (...) {
-        if (!stopped_.exchange(true)) failure_ = std::current_exception();
+        keep_failure(range);
       }
     }
   }
@@ -57,13 +59,21 @@ class Loop {
   }
 
  private:
+  void keep_failure(std::uint64_t range) noexcept {
+    const std::scoped_lock lock(failure_mutex_);
+    if (range >= failed_range_.load(std::memory_order_relaxed)) return;
+    failed_range_.store(range, std::memory_order_relaxed);
+    failure_ = std::current_exception();
+  }
+
   const std::uint64_t count_;
   const std::uint64_t grain_;
   const std::uint64_t range_count_;
   const RangeBody& body_;
   std::atomic<std::uint64_t> next_range_ = 0;
-  std::atomic<bool> stopped_ = false;
-  std::exception_ptr failure_;
+  std::atomic<std::uint64_t> failed_range_ = std::numeric_limits<std::uint64_t>::max();
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;  // that of failed_range_
 };
 
 thread_local bool inside_loop = false;  // a loop inside a loop runs on its thread alone
