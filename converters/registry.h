@@ -54,7 +54,8 @@ struct TensorProof {
   double worst_error = 0;        // largest absolute difference (0 when exact)
   double worst_error_steps = 0;  // in units of the target's quantization step or ulp of its type; 0 when exact
   double rms_error_steps = 0;    // the same, root mean square over all elements
-  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of the source's values as binary32
+  /// In units of the last place, as binary32, of the larger value: at most 2^25, whatever became of a zero.
+  double worst_error_ulp = 0, rms_error_ulp = 0;
   std::uint64_t elements = 0;
 };
 
@@ -106,7 +107,7 @@ struct ValueComparison {
   /// e2m1) or of the last place of b's type (floats); 0 for grids and coded floats of 8 bits, which have no step.
   double worst_error_steps = 0;
   double rms_error_steps = 0;
-  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place of a's values as binary32
+  double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place, as binary32, of the larger value
   double rms_error = 0;
   double rms_value = 0;  // of a: what rms_error is to be seen against
   std::uint64_t worst_element = 0;

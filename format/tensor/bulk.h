@@ -43,7 +43,7 @@ struct Differences {
   double squared_value[kLanes] = {};   // of the finite values of a
   double squared_error[kLanes] = {};   // a run's sum is added at its end
   double squared_steps[kLanes] = {};   // the run's sum times 1 / the square of its size, where that is not zero
-  double squared_places[kLanes] = {};  // places: of binary32, around a
+  double squared_places[kLanes] = {};  // places: of binary32, around the larger of |a| and |b|
   double worst_error[kLanes] = {};     // largest |b - a|; infinite where only one of the two is NaN
   double worst_steps[kLanes] = {};     // largest |b - a| / |size|; with sizes, of all lanes in the first
   double worst_places[kLanes] = {};

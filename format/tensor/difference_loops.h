@@ -54,7 +54,8 @@ inline void add_difference(float a, float b, const FloatGrid& grid, bool by_grid
   const double error = distance == distance ? distance : __builtin_inf();
   run.squared[lane] += error * error;
   raise_to(run.worst[lane], error);
-  const double places = error * places_per_unit(wide, kBinary32);
+  const double farther = __builtin_fabs(wide) > __builtin_fabs(static_cast<double>(b)) ? wide : b;
+  const double places = error * places_per_unit(farther, kBinary32);
   sum.squared_places[lane] += places * places;
   raise_to(sum.worst_places[lane], places);
   if (!by_grid) return;
@@ -81,6 +82,13 @@ inline Wide product(Wide a, Wide b) noexcept { return {_mm256_mul_pd(a.low, b.lo
 inline void add_square(Wide& sum, Wide value) noexcept {
   sum.low = _mm256_add_pd(sum.low, _mm256_mul_pd(value.low, value.low));
   sum.high = _mm256_add_pd(sum.high, _mm256_mul_pd(value.high, value.high));
+}
+inline __m256d larger_magnitude(__m256d a, __m256d b) noexcept {
+  const __m256d sign = _mm256_set1_pd(-0.0);
+  return _mm256_max_pd(_mm256_andnot_pd(sign, a), _mm256_andnot_pd(sign, b));
+}
+inline Wide larger_magnitude(Wide a, Wide b) noexcept {
+  return {larger_magnitude(a.low, b.low), larger_magnitude(a.high, b.high)};
 }
 inline void raise_to(Wide& largest, Wide value) noexcept {
   largest = {_mm256_max_pd(value.low, largest.low), _mm256_max_pd(value.high, largest.high)};
@@ -159,12 +167,12 @@ inline bool add_eight(const float* a, const float* b, const FloatGrid& grid, Wid
   if (_mm256_movemask_epi8(_mm256_cmpeq_epi32(larger, special)) != 0) return false;
   const __m256i unequal = _mm256_castps_si256(_mm256_cmp_ps(values, others, _CMP_NEQ_OQ));  // -1 where so
   sum.more_differing = _mm256_sub_epi32(sum.more_differing, unequal);
-  const Wide from = load_widened(a);
+  const Wide from = load_widened(a), to = load_widened(b);
   add_square(sum.squared_value, from);
-  const Wide error = distance(from, load_widened(b));
+  const Wide error = distance(from, to);
   add_square(run.squared, error);
   raise_to(run.worst, error);
-  const Wide places = product(error, places_lanes(from, kBinary32));
+  const Wide places = product(error, places_lanes(larger_magnitude(from, to), kBinary32));
   add_square(sum.squared_places, places);
   raise_to(sum.worst_places, places);
   if constexpr (by_grid) {

@@ -26,6 +26,10 @@ inline Eight plus(Eight a, Eight b) noexcept { return _mm256_add_ps(a, b); }
 inline Eight product(Eight a, Eight b) noexcept { return _mm256_mul_ps(a, b); }
 inline Eight larger(Eight a, Eight b) noexcept { return _mm256_max_ps(a, b); }
 inline Eight distance(Eight a, Eight b) noexcept { return _mm256_andnot_ps(every(-0.0f), _mm256_sub_ps(b, a)); }
+inline Eight larger_magnitude(Eight a, Eight b) noexcept {
+  const __m256 sign = every(-0.0f);
+  return larger(_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b));
+}
 
 /// 1 / the power of two of a value, that of the least exponent for smaller ones.
 inline Eight inverse_powers(Eight values, std::int32_t least_power) noexcept {
@@ -110,6 +114,12 @@ inline Eight larger(const Eight& a, const Eight& b) noexcept {
 }
 inline Eight distance(const Eight& a, const Eight& b) noexcept {
   return make_eight([&](std::size_t i) { return __builtin_fabsf(b.lanes[i] - a.lanes[i]); });
+}
+inline Eight larger_magnitude(const Eight& a, const Eight& b) noexcept {
+  return make_eight([&](std::size_t i) {
+    const float of_a = __builtin_fabsf(a.lanes[i]), of_b = __builtin_fabsf(b.lanes[i]);
+    return of_a > of_b ? of_a : of_b;
+  });
 }
 inline Eight inverse_powers(const Eight& values, std::int32_t least_power) noexcept {
   return make_eight([&](std::size_t i) {
