@@ -244,9 +244,8 @@ bool move_line_down(const std::byte* nibbles, const std::byte* fifth, std::uint6
   std::memcpy(low.data(), nibbles + line * tensor::kLineBytes, sizeof low);
   std::memcpy(high.data(), fifth + line / 4 * tensor::kLineBytes, sizeof high);
   std::uint32_t beyond = 0;
-  for (std::size_t row = 0; row < kTileRows;
-       ++row) {  // even and odd columns, one in a byte, below a bit to borrow from
-    const std::uint32_t top = high[row] >> shift;
+  for (std::size_t row = 0; row < kTileRows; ++row) {
+    const std::uint32_t top = high[row] >> shift;  // even and odd columns, one in a byte, below a bit to borrow from
     const std::uint32_t even = ((low[row] & kLow) | (top & kOnes) << 4 | kTop) - moves[row];
     const std::uint32_t odd = ((low[row] >> 4 & kLow) | (top >> 1 & kOnes) << 4 | kTop) - moves[row];
     beyond |= (even ^ kTop) | (odd ^ kTop);
