@@ -262,7 +262,7 @@ TEST_CASE("mutated PyTorch files give tensors inside the file, or an Error") {
       std::string changed = bytes;
       // Mostly in the front, where the pickle is.
       const std::size_t span = random() % 4 == 0 ? changed.size() : std::min<std::size_t>(changed.size(), 3000);
-      for (std::uint32_t i = random() % 3 + 1; i > 0; --i) changed[random() % span] = static_cast<char>(random());
+      for (auto i = random() % 3 + 1; i > 0; --i) changed[random() % span] = static_cast<char>(random());
       (void)read_bytes(changed);
     }
   }
