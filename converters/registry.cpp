@@ -100,6 +100,9 @@ const Layout& detect_layout(const std::filesystem::path& path) {
   const bool directory = std::filesystem::is_directory(path, status);
   refuse_pointers(path);
   if (directory) explain_weights(path);
+  if (!directory && std::filesystem::file_size(path, status) == 0 && !status)
+    throw Error(ErrorKind::truncated, path.string() + ": is empty");
+  if (!directory && path.extension() == ".safetensors") (void)hf_layout().read(path, {});
   throw Error(ErrorKind::unsupported, path.string() + ": no layout recognises this " +
                                           (directory ? "directory" : "file") + " (looked for: " + known_names() + ")");
 }

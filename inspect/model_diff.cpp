@@ -21,6 +21,7 @@ std::string value_text(const Json* value) {
   constexpr std::size_t kLongest = 60;
   if (value == nullptr) return "";
   if (value->is_array()) return plural(value->as_array("").size(), "entry");
+  if (value->is_string() && value->as_string("").empty()) return "\"\"";
   if (value->is_string()) return elide(printable(value->as_string("")), kLongest, Elide::middle);
   return elide(canonical_json(*value), kLongest, Elide::middle);
 }
@@ -67,7 +68,8 @@ constexpr std::array<ImpliedEntry, 1> kImpliedMetadata = {{{"general.type", "mod
 Json metadata_json(const Model& model) {
   Json json(JsonObject{});
   for (const ImpliedEntry& entry : kImpliedMetadata) json.set(entry.key, entry.value);
-  for (const auto& [key, value] : model.metadata) json.set(key, value);
+  for (const auto& [key, value] : model.metadata)
+    if (key != "source.quantization") json.set(key, value);  // it says in which scheme, not what
   return json;
 }
 

@@ -11,6 +11,7 @@
 #include "inspect/text.h"
 #include "runtime/baseline.h"
 #include "runtime/commands.h"
+#include "runtime/model_identity.h"
 
 namespace ingot::runtime {
 namespace {
@@ -46,12 +47,18 @@ struct Evaluated {
 /// known by the windows that were seen.
 class StateFile {
  public:
-  StateFile(const EvalCommand& command, const EvaluationText& text)
+  /// `other`: null without --against.
+  StateFile(const EvalCommand& command, const tensor::Model& model, const tensor::Model* other,
+            const EvaluationText& text)
       : path_(command.state),
         model_(command.model),
         against_(command.against + command.baseline),
         exact_(command.exact),
-        text_(text) {}
+        text_(text) {
+    if (path_.empty()) return;
+    weights_ = identity_of(model).hex();
+    if (other != nullptr) weights_ += " " + identity_of(*other).hex();
+  }
   [[nodiscard]] Evaluation load() const {
     if (path_.empty() || !std::filesystem::exists(path_)) return {};
     const Json document = parse_json(read_text_file(path_, kMostStateBytes), path_);
@@ -83,6 +90,7 @@ class StateFile {
   [[nodiscard]] Json identity(std::uint64_t windows) const {
     Json identity;
     identity.set("model", model_);
+    identity.set("weights", weights_);
     identity.set("text", text_.hash_of(windows));
     identity.set("window", text_.window);
     identity.set("against", against_);
@@ -90,7 +98,7 @@ class StateFile {
     return identity;
   }
 
-  std::string path_, model_, against_;
+  std::string path_, model_, against_, weights_;  // weights: which models stood under their names
   bool exact_;
   const EvaluationText& text_;
 };
@@ -152,7 +160,7 @@ Outcome evaluate(const EvalCommand& command, Console& console) {
   outcome.windows = text.windows;
   outcome.vocab_size = ours.session->vocab_size();
   const References references = make_references(command, text, ours, outcome);
-  const StateFile state(command, text);
+  const StateFile state(command, ours.model, references.other ? &references.other->model : nullptr, text);
   outcome.seen = state.load();
   const Progress progress = console.progress();
   const auto bytes_of = [&](std::uint64_t windows) { return windows * text.window * sizeof(std::uint32_t); };

@@ -9,8 +9,8 @@
 #include "format/base/json.h"
 #include "format/base/mapped_file.h"
 #include "format/base/output_file.h"
-#include "format/tensor/decode.h"
 #include "runtime/attention.h"
+#include "runtime/model_identity.h"
 
 namespace ingot::runtime {
 namespace {
@@ -19,38 +19,11 @@ using Part = KvCache::Part;
 
 constexpr std::string_view kMagic = "INGOTKVC";
 constexpr std::uint32_t kVersion = 1;
-constexpr std::uint64_t kHashBytes = 16, kSampleElems = 64;
+constexpr std::uint64_t kHashBytes = 16;
 
 // Where the fields of the header lie.
 constexpr std::uint64_t kVersionAt = 8, kKvAt = 12, kNumericsAt = 13, kZeroAt = 14, kModelAt = 16, kLayersAt = 32,
                         kHeadsAt = 40, kHeadDimAt = 48, kTokensAt = 56, kHeaderBytes = 64;
-
-/// Values from the beginning, the middle and the end: they differ where a tensor was trained further.
-Hash128 sample_hash(const tensor::Tensor& tensor) {
-  const std::uint64_t count = std::min(kSampleElems, tensor.elements());
-  std::array<float, kSampleElems> values{};
-  const std::span<float> sample = std::span(values).first(count);
-  Hasher128 hasher;
-  for (const std::uint64_t quarters : {0u, 2u, 4u}) {
-    tensor::decode_logical_range(tensor, (tensor.elements() - count) / 4 * quarters, sample);
-    hasher.update(std::as_bytes(sample));
-  }
-  return hasher.digest();
-}
-
-Hash128 identify(const tensor::Model& model) {
-  std::string text = canonical_json(to_json(model.config));
-  for (const tensor::Tensor& tensor : model.tensors) {
-    text += "\n" + tensor.name;
-    for (const std::uint64_t extent : tensor.shape) text += " " + std::to_string(extent);
-    if (tensor.fingerprint) {
-      text += " fingerprint " + tensor.fingerprint->hex();
-    } else {
-      text += " bytes " + std::to_string(tensor.stored_bytes()) + " sample " + sample_hash(tensor).hex();
-    }
-  }
-  return hash128(as_bytes_view(text));
-}
 
 struct Header {
   KvType kv;
@@ -203,7 +176,7 @@ class PromptFile {
 }  // namespace
 
 PromptCache::PromptCache(std::filesystem::path path, const tensor::Model& model)
-    : path_(std::move(path)), model_(identify(model)) {}
+    : path_(std::move(path)), model_(identity_of(model)) {}
 
 std::uint64_t PromptCache::restore(Session& session, std::span<const std::uint32_t> prompt) {
   session.reset();

@@ -30,7 +30,8 @@ Parts complete_parts(const Staging& staging, const fs::path& output) {
   for (const auto& [part, path] : found) {
     if (part.count != count) {
       throw Error(ErrorKind::mismatch, output.string() + ": parts of " + std::to_string(count) + " and of " +
-                                           std::to_string(part.count) + " lie together");
+                                           std::to_string(part.count) +
+                                           " lie together: " + found.front().second.string() + ", " + path.string());
     }
     for (; number < part.number; ++number) add_missing("");
     const JournalContent content = read_journal(path);
@@ -72,7 +73,7 @@ ConversionReport join(const fs::path& output, const ConvertOptions& wanted) {
   std::error_code status;
   if (!fs::exists(Staging::place_of(output), status))
     throw Error(ErrorKind::io, output.string() + ": no parts of it are here (convert --part I/N makes them)");
-  Staging staging(output, {wanted.overwrite, true, std::nullopt});
+  Staging staging(output, {wanted.overwrite, true, std::nullopt, true});
   staging.keep();  // parts are not thrown away because one is missing
   const Parts parts = complete_parts(staging, output);
   ConvertOptions options = recorded_options(parts.identity, wanted, output.string());

@@ -157,6 +157,7 @@ Staging::Staging(fs::path output, const StagingOptions& options) : output_(std::
   try {
     if (!options_.part) with_file_errors([&] { undo_torn_publication(); });
     if (!options_.overwrite) refuse_existing(output_);
+    if (!options_.part && !options_.joins) refuse_parts();
     if (!options_.part && !options_.resume) {
       if (fs::exists(removed(), status))
         throw Error(ErrorKind::io, output_.string() + ": files of the source were converted into it and removed; " +
@@ -169,6 +170,15 @@ Staging::Staging(fs::path output, const StagingOptions& options) : output_(std::
     ::close(part_lock_);
     throw;
   }
+}
+
+/// Work of several machines, perhaps.
+void Staging::refuse_parts() const {
+  if (options_.overwrite && !options_.resume) return;
+  const auto journals = part_journals();
+  if (journals.empty()) return;
+  throw Error(ErrorKind::io, output_.string() + ": parts of it are here (" + journals.front().second.string() +
+                                 "); `ingot join` makes them whole, --force without --resume drops them");
 }
 
 void Staging::lock() {
@@ -193,6 +203,10 @@ Staging::~Staging() {
       if (entry.filename() != kMarker && entry.filename() != "lock") fs::remove_all(entry, ignored);
     fs::remove_all(place_, ignored);
   }
+  struct stat journal {};
+  // A part that was refused has begun nothing.
+  if (part_lock_ >= 0 && ::fstat(part_lock_, &journal) == 0 && journal.st_size == 0)
+    fs::remove(journal_path(), ignored);
   ::close(lock_);
   if (part_lock_ >= 0) ::close(part_lock_);
 }
@@ -206,7 +220,9 @@ std::vector<std::pair<Part, fs::path>> Staging::part_journals() const {
   std::vector<std::pair<Part, fs::path>> journals;
   for (const fs::path& entry : entries_of(place_)) {
     Part part;
-    if (std::sscanf(entry.filename().c_str(), "journal-%lu-of-%lu", &part.number, &part.count) == 2)
+    std::error_code status;
+    if (std::sscanf(entry.filename().c_str(), "journal-%lu-of-%lu", &part.number, &part.count) == 2 &&
+        fs::file_size(entry, status) != 0 && !status)
       journals.emplace_back(part, entry);
   }
   std::sort(journals.begin(), journals.end(), [](const auto& a, const auto& b) {

@@ -15,6 +15,7 @@ struct StagingOptions {
   bool overwrite = false;    // publish() replaces what stands there
   bool resume = false;       // keep what an ended process left
   std::optional<Part> part;  // several processes share the place
+  bool joins = false;        // of parts that lie there
 };
 
 /// Move-free; removes the place and all it holds when destroyed, unless keep() was called or it is that of a part.
@@ -28,8 +29,8 @@ class Staging {
   static constexpr std::string_view kRemovedDirectory = "removed";
 
   /// Throws io when `output` cannot be written beside, exists and `overwrite` is not set, another process is writing
-  /// it, or files of the source were removed for it and it is not to be resumed. Undoes a publication that was cut
-  /// short.
+  /// it, files of the source were removed for it and it is not to be resumed, or parts of it lie there that it neither
+  /// joins nor may overwrite. Undoes a publication that was cut short.
   Staging(std::filesystem::path output, const StagingOptions& options);
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -44,7 +45,7 @@ class Staging {
   [[nodiscard]] static bool has_leftovers(const std::filesystem::path& output) noexcept;
   /// Of the part, or of the whole.
   [[nodiscard]] std::filesystem::path journal_path() const;
-  /// Journals of parts, by number; those that are missing are not listed.
+  /// Journals of parts that were begun, by number.
   [[nodiscard]] std::vector<std::pair<Part, std::filesystem::path>> part_journals() const;
 
   /// What an earlier run left of source files that it removed (source_removal.h).
@@ -77,6 +78,7 @@ class Staging {
  private:
   [[nodiscard]] std::filesystem::path final_path(const std::filesystem::path& staged) const;
   void lock();
+  void refuse_parts() const;
   void undo_torn_publication() const;
   void remove_leftovers() const;
 

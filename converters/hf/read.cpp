@@ -11,6 +11,7 @@
 #include "converters/hf/adapter.h"
 #include "converters/hf/codec.h"
 #include "converters/hf/config.h"
+#include "converters/hf/config_check.h"
 #include "converters/hf/directory.h"
 #include "converters/hf/model_card.h"
 #include "converters/hf/planes.h"
@@ -388,6 +389,8 @@ tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& opti
   if (const Attachment* declared = model.find_attachment(kDeclarationAttachment))
     apply_declaration(as_text(declared->bytes), path.string() + "/" + std::string(kDeclarationFile), model);
   add_aliases(directory, names, model);
+  if (!is_adapter)
+    for (std::string& finding : contradicted_dimensions(model)) model.findings.push_back(std::move(finding));
   model.source = make_source(directory, inventory, names, model);
   return model;
 }

@@ -295,6 +295,7 @@ TensorOutcome outcome_of(const HfItem& item, const tensor::Tensor& source) {
     return outcome;
   }
   outcome.target_scheme = target_name(item);
+  if (!item.why_plain.empty()) outcome.note = "stays " + outcome.target_scheme + ": " + item.why_plain;
   if (!all_values_fit(item)) {
     outcome.forecast = ProofClass::requantized;
     outcome.reason = "values are rounded to " + outcome.target_scheme;

@@ -296,8 +296,7 @@ bool add_coded_items(const Tensor& tensor, const std::string& file_name, const t
     item.coded = plan;
     items.push_back(std::move(item));
   }
-  if (plan->items.empty() && why_plain.empty() && !plan->reason.empty())
-    why_plain = "tensor '" + tensor.name + "': " + plan->reason;
+  if (plan->items.empty()) why_plain = std::move(plan->reason);
   return !plan->items.empty();
 }
 
@@ -314,20 +313,9 @@ std::string activation_problem(const Tensor& tensor, const tensor::Model& model,
   return "a parameter of activations, with which the layout's loaders refuse the model; --drop leaves such tensors out";
 }
 
-/// A checkpoint without one coded tensor is not in the layout, and no reader would take it for that.
-void require_coded(const std::vector<HfItem>& items, const HfCodec& codec, const WriteOptions& options,
-                   std::string why_plain) {
-  const bool any = std::any_of(items.begin(), items.end(), [](const HfItem& item) {
-    return item.coded != nullptr || item.form == HfItem::Form::refused;
-  });
-  if (any) return;
-  if (why_plain.empty() && !options.scheme.empty()) why_plain = "--scheme " + options.scheme + " fits no matrix of it";
-  throw Error(
-      ErrorKind::unsupported,
-      "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
-          (why_plain.empty() ? "" : " (" + why_plain + ")") + "; --to hf writes its values in floating point" +
-          (codec.schemes.empty() || options.allow >= ProofClass::requantized ? ""
-                                                                             : ", --allow requantize rounds them"));
+bool has_coded(const std::vector<HfItem>& items) {
+  return std::any_of(items.begin(), items.end(),
+                     [](const HfItem& item) { return item.coded != nullptr || item.form == HfItem::Form::refused; });
 }
 
 void require_known_settings(const HfCodec& codec, const WriteOptions& options) {
@@ -363,31 +351,62 @@ std::optional<DType> wanted_hf_type(const std::string& scheme, const HfCodec* co
   return std::nullopt;
 }
 
-std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {
-  if (codec != nullptr) require_known_settings(*codec, options);
+namespace {
+
+/// `why_plain`: why the first matrix without codes has none.
+std::vector<HfItem> plan_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec,
+                               std::string& why_plain) {
   const std::optional<DType> wanted = wanted_hf_type(options.scheme, codec);
   const bool wrapped = is_wrapped(model);
   WriteOptions settled = options;
   if (codec != nullptr && codec->settle != nullptr) settled.settings.merge(codec->settle(model, options));
   std::vector<HfItem> items;
-  std::string why_plain;
   for (const Tensor& tensor : model.tensors) {
     if (tensor.derived && !is_hf_buffer(tensor.name, model.config.architecture)) continue;
     const std::string file_name = wrapped ? wrapped_hf_name(tensor.name) : tensor.name;
-    if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items, why_plain)) continue;
+    std::string why;
+    if (codec != nullptr && add_coded_items(tensor, file_name, model, settled, *codec, items, why)) continue;
     const bool is_kept = is_kept_by_user(file_name, options);
     HfItem item = plan_item(tensor, model.config.architecture, is_kept ? std::nullopt : wanted);
     const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
     item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
-    if (why_plain.empty() && is_hf_conv1d(tensor.name, model.config.architecture))
-      why_plain = "tensor '" + tensor.name + "' is a Conv1D, which this layout has in floating point only";
+    if (why.empty() && codec != nullptr && is_hf_conv1d(tensor.name, model.config.architecture))
+      why = "a Conv1D, which this layout has in floating point only";
+    if (why_plain.empty() && !why.empty()) why_plain = "tensor '" + tensor.name + "': " + why;
+    item.why_plain = std::move(why);
     if (std::string problem = activation_problem(tensor, model, codec); !problem.empty()) {
       item.form = HfItem::Form::refused;
       item.reason = std::move(problem);
     }
     items.push_back(std::move(item));
   }
-  if (codec != nullptr) require_coded(items, *codec, options, std::move(why_plain));
+  return items;
+}
+
+/// A checkpoint without one coded tensor is not in the layout, and no reader would take it for that.
+[[noreturn]] void refuse_without_codes(const tensor::Model& model, const WriteOptions& options, const HfCodec& codec,
+                                       std::string why_plain) {
+  std::string ways = "--to hf writes its values in floating point";
+  if (options.allow < ProofClass::codes) {
+    WriteOptions with_codes = options;
+    with_codes.allow = ProofClass::codes;
+    std::string ignored;
+    if (has_coded(plan_items(model, with_codes, &codec, ignored)))
+      ways = "--allow codes keeps codes and rounds scales or offsets, " + ways;
+  }
+  if (!codec.schemes.empty() && options.allow < ProofClass::requantized) ways += ", --allow requantize rounds them";
+  if (why_plain.empty() && !options.scheme.empty()) why_plain = "--scheme " + options.scheme + " fits no matrix of it";
+  throw Error(ErrorKind::unsupported, "layout " + std::string(codec.layout) + " can keep no tensor of this model" +
+                                          (why_plain.empty() ? "" : " (" + why_plain + ")") + "; " + ways);
+}
+
+}  // namespace
+
+std::vector<HfItem> plan_hf_items(const tensor::Model& model, const WriteOptions& options, const HfCodec* codec) {
+  if (codec != nullptr) require_known_settings(*codec, options);
+  std::string why_plain;
+  std::vector<HfItem> items = plan_items(model, options, codec, why_plain);
+  if (codec != nullptr && !has_coded(items)) refuse_without_codes(model, options, *codec, std::move(why_plain));
   return items;
 }
 

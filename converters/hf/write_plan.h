@@ -29,7 +29,8 @@ struct HfItem {
   tensor::DType type = tensor::DType::f32;
   tensor::Shape file_shape;
   Form form = Form::bytes;
-  std::string reason;  // refused: why
+  std::string reason;     // refused: why
+  std::string why_plain;  // why a tensor that the layout might code is written as a plain one; empty: no reason
 
   std::shared_ptr<const CodedPlan> coded = nullptr;  // packed and given: the plan that they are items of
   std::string plain_name;                            // the same: name of the tensor, were it a plain one

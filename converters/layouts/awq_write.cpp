@@ -6,6 +6,7 @@
 #include "converters/hf_names.h"
 #include "converters/layouts/awq_planes.h"
 #include "converters/layouts/linear_write.h"
+#include "converters/option_error.h"
 #include "converters/recode/scheme_choice.h"
 
 namespace ingot::convert::awq {
@@ -15,16 +16,16 @@ using tensor::DType;
 using tensor::Tensor;
 
 enum class Form : std::uint8_t { gemm, gemv, fast };
-constexpr std::uint32_t kUsualGroup = 128;
-constexpr std::uint32_t kLeastSplitGroup = 16;               // that groups are split into so that they divide a row
-constexpr const char* kSettledGroup = "settled_group_size";  // follows from all tensors
+constexpr std::uint32_t kUsualGroup = 128, kLeastGroup = 32;  // of AutoAWQ's kernels
+constexpr std::uint32_t kLeastSplitGroup = 16;                // that groups are split into so that they divide a row
+constexpr const char* kSettledGroup = "settled_group_size";   // follows from all tensors
 
 Form wanted_form(const WriteOptions& options) {
   const std::string version = setting(options, "version").value_or("gemm");
   if (version == "gemm") return Form::gemm;
   if (version == "gemv") return Form::gemv;
   if (version == "gemv_fast") return Form::fast;
-  throw Error(ErrorKind::unsupported, "version=" + version + ": awq writes gemm, gemv and gemv_fast");
+  throw OptionError("--set version=" + version + ": awq writes gemm, gemv and gemv_fast");
 }
 std::string_view version_of(Form form) {
   constexpr std::string_view kWords[] = {"gemm", "gemv", "gemv_fast"};
@@ -43,12 +44,19 @@ bool is_candidate(const Tensor& tensor, const std::string& name, const tensor::M
          tensor::bits(tensor.scheme.codes.type) <= 4 && tensor.scheme.order == tensor::Order::identity;
 }
 
-/// What the form's packing demands of a matrix.
-bool fits(Form form, const Tensor& tensor, std::uint64_t group_size) {
+/// What the form's packing demands of a matrix and does not find; empty: nothing.
+std::string misfit(Form form, const Tensor& tensor, std::uint64_t group_size) {
   const std::uint64_t outputs = tensor.shape[0], inputs = tensor.shape[1];
-  if (inputs % group_size != 0 || outputs % 8 != 0) return false;
-  if (form == Form::gemm) return true;
-  return inputs % (form == Form::gemv ? 8 : 64) == 0 && gemv_zeros_width(inputs, group_size) != 0;
+  if (inputs % group_size != 0) return uneven_groups(inputs, group_size);
+  if (outputs % 8 != 0) return "8 does not divide " + std::to_string(outputs) + " outputs";
+  if (form == Form::gemm) return {};
+  const std::string version(version_of(form));
+  const std::uint64_t divisor = form == Form::gemv ? 8 : 64;
+  if (inputs % divisor != 0)
+    return version + ": " + std::to_string(divisor) + " does not divide " + std::to_string(inputs) + " inputs";
+  return gemv_zeros_width(inputs, group_size) != 0
+             ? std::string()
+             : version + " has no groups of " + std::to_string(group_size) + " in rows of " + std::to_string(inputs);
 }
 
 void add_items(CodedPlan& plan, const std::string& module, Form form, std::uint64_t group_size) {
@@ -75,6 +83,19 @@ void add_items(CodedPlan& plan, const std::string& module, Form form, std::uint6
   plan.scheme = "awq " + std::string(version_of(form)) + " 4-bit g" + std::to_string(group_size);
 }
 
+/// Of matrices that are rounded: the usual size, or the largest part of it that divides the rows of all; those that no
+/// part divides stay plain.
+std::uint32_t usual_group(const tensor::Model& model, const WriteOptions& options) {
+  std::uint32_t group = kUsualGroup;
+  if (options.allow < ProofClass::requantized) return group;
+  for (const Tensor& tensor : model.tensors) {
+    if (!may_round(tensor, tensor.name, model, options, false, {.linear_only = true})) continue;
+    const std::uint64_t inputs = tensor.shape[1];
+    while (inputs % kLeastGroup == 0 && inputs % group != 0) group /= 2;
+  }
+  return group;
+}
+
 }  // namespace
 
 const std::vector<std::string_view>& schemes() noexcept {
@@ -93,7 +114,7 @@ std::map<std::string, std::string> settle(const tensor::Model& model, const Writ
     common = std::gcd(common, group);
     whole_rows &= size == tensor.shape[1];
   }
-  if (common == 0) return {{kSettledGroup, std::to_string(kUsualGroup)}};
+  if (common == 0) return {{kSettledGroup, std::to_string(usual_group(model, options))}};
   return {{kSettledGroup, whole_rows ? "0" : std::to_string(common)}};
 }
 
@@ -109,7 +130,7 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   const bool rounds = may_round(source, file_name, model, options, word.named, {.linear_only = true});
   if (!keeps && !rounds) return plan;
   const std::uint64_t group_size = wanted == 0 ? source.shape[1] : wanted;
-  if (!fits(form, source, group_size)) return plan;
+  if (plan.reason = misfit(form, source, group_size); !plan.reason.empty()) return plan;
   const StoredForm stored = linear_form(4, scale_type, wanted, form == Form::fast);
   Forms forms;
   forms.problem = zero_points_problem;

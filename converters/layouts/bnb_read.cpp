@@ -4,7 +4,9 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <set>
 
+#include "converters/layouts/linear_modules.h"
 #include "converters/layouts/row_planes.h"
 #include "format/base/checked_math.h"
 #include "format/tensor/tables.h"
@@ -99,7 +101,7 @@ void check_codes(const Stored& weight, std::uint64_t elements) {
 
 class FourBitReader {
  public:
-  FourBitReader(const HfCheckpoint& checkpoint, const Stored& state, std::vector<std::string>& findings)
+  FourBitReader(const HfCheckpoint& checkpoint, const Stored& state, FindingList& findings)
       : checkpoint_(checkpoint), state_tensor_(state), findings_(findings) {}
 
   [[nodiscard]] CodedTensor read() {
@@ -160,8 +162,9 @@ class FourBitReader {
       coded_.parts.push_back({map.name(), ""});
       return;
     }
-    findings_.push_back("the quant_map of " + name_ + " is not the table of " + state.table +
-                        ": read with the stored map; bitsandbytes decodes with its own table");
+    findings_.add("the quant_map is not the table of " + state.table +
+                      ": read with the stored map; bitsandbytes decodes with its own table",
+                  name_);
     coded_.tensor.scheme.codes.table = std::string(tensor::kCustomTable);
     coded_.parts.push_back({map.name(), "table"});
     parts.others.push_back(part_of(map));
@@ -174,7 +177,7 @@ class FourBitReader {
 
   const HfCheckpoint& checkpoint_;
   const Stored& state_tensor_;
-  std::vector<std::string>& findings_;
+  FindingList& findings_;
   std::string name_;
   CodedTensor coded_;
 };
@@ -270,6 +273,32 @@ tensor::Scheme row_scheme() {
   return scheme;
 }
 
+namespace {
+
+/// Every module says itself how it was made, and loaders believe that; a config that is right about none misleads.
+void compare_config(const HfCheckpoint& checkpoint, const CodedTensors& coded, FindingList& findings) {
+  const Json* const config = checkpoint.quantization();
+  if (config == nullptr) return;
+  std::set<std::string> tables;
+  std::set<bool> nested;
+  for (const CodedTensor& one : coded.tensors) {
+    if (one.tensor.scheme.codes.kind != tensor::CodeKind::table) continue;
+    tables.insert(one.tensor.scheme.codes.table);
+    nested.insert(one.tensor.scheme.scales.size() > 1);
+  }
+  const Json *const type = config->find("bnb_4bit_quant_type"), *const twice =
+                                                                    config->find("bnb_4bit_use_double_quant");
+  if (type != nullptr && type->is_string() && tables.size() == 1 && !tables.contains(type->as_string("config.json")))
+    findings.add("the config says " + type->as_string("config.json") + ", the tensors are " + *tables.begin(), "");
+  if (twice != nullptr && twice->is_bool() && nested.size() == 1 && !nested.contains(twice->as_bool("config.json"))) {
+    findings.add(*nested.begin() ? "the config says single quantization, the tensors are quantized twice"
+                                 : "the config says double quantization, the tensors are quantized once",
+                 "");
+  }
+}
+
+}  // namespace
+
 bool claims(const HfCheckpoint& checkpoint) {
   return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                      [&](const Stored& stored) { return is_state(stored) || is_row_scale(checkpoint, stored); });
@@ -277,13 +306,16 @@ bool claims(const HfCheckpoint& checkpoint) {
 
 CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions&) {
   CodedTensors result;
+  FindingList findings;
   for (const Stored& stored : checkpoint.tensors()) {
     if (is_state(stored)) {
-      result.tensors.push_back(FourBitReader(checkpoint, stored, result.findings).read());
+      result.tensors.push_back(FourBitReader(checkpoint, stored, findings).read());
     } else if (is_row_scale(checkpoint, stored)) {
       result.tensors.push_back(read_rows(checkpoint, stored));
     }
   }
+  compare_config(checkpoint, result, findings);
+  result.findings = findings.sentences();
   return result;
 }
 

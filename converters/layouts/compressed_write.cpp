@@ -166,19 +166,19 @@ std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, 
 }
 
 /// What values are rounded to, with scales of the type of the weights, as llm-compressor does.
-std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& word) {
+std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& word, std::string& why_not) {
   const Scheme& from = source.scheme;
   const DType type = from.is_plain() && is_number(from.codes.type) ? from.codes.type : DType::f16;
   const std::uint64_t inputs = source.shape.back();
   StoredForm form;
   if (word.base == "mxfp4" || word.base == "mxfp8") {
-    if (inputs % kMxBlock.cols != 0) return std::nullopt;
+    if (why_not = uneven_groups(inputs, kMxBlock.cols); !why_not.empty()) return std::nullopt;
     form.scheme.codes.type = word.base == "mxfp4" ? DType::e2m1 : DType::e4m3;
     form.scheme.scales = {{.type = DType::e8m0, .block = kMxBlock}};
     return form;
   }
   if (word.base == "nvfp4") {
-    if (inputs % kNvBlock.cols != 0) return std::nullopt;
+    if (why_not = uneven_groups(inputs, kNvBlock.cols); !why_not.empty()) return std::nullopt;
     form.scheme.codes.type = DType::e2m1;
     form.scheme.scales = {{.type = DType::e4m3, .block = kNvBlock}, kNvWhole};
     form.scheme.rounded_scale = true;
@@ -194,7 +194,8 @@ std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& w
   std::uint32_t group = word.group;
   if (word.extent == Extent::unsaid)
     for (group = kUsualGroup; group > kLeastSplitGroup && inputs % group != 0;) group /= 2;
-  if (group != 0 && inputs % group != 0) return std::nullopt;
+  if (group != 0) why_not = uneven_groups(inputs, group);
+  if (!why_not.empty()) return std::nullopt;
   return word.symmetric.value_or(true) ? symmetric_form(bits, type, group) : linear_form(bits, type, group, false);
 }
 
@@ -331,8 +332,8 @@ CodedPlan plan_compressed(const Tensor& source, const std::string& file_name, co
   forms.problem = problem_of;
   forms.round = requantize_for_compressed_tensors;
   if (is_eligible(source, file_name, model)) forms.kept = forms_for(source, word, keeps_act_order(options));
-  if (may_round(source, file_name, model, options, word.named)) forms.rounded = rounding_for(source, word);
-  if (forms.kept.empty() && !forms.rounded) return plan;
+  if (may_round(source, file_name, model, options, word.named))
+    forms.rounded = rounding_for(source, word, forms.why_not_rounded);
   Recoded recoded = keep_or_round(source, forms, word.named, options);
   plan.reason = std::move(recoded.reason);
   if (!is_planned(recoded, word.named, options)) return plan;

@@ -114,7 +114,7 @@ std::uint64_t implied_group_size(const Module& module, const HfCheckpoint& check
              " groups (the config says " + std::to_string(configured) + ")");
   }
   const std::uint64_t size = module.inputs / module.groups;
-  if (configured != 0) {
+  if (module.config.group_size) {
     findings.add("the config says group size " + std::to_string(configured) + ", the number of scales says " +
                      std::to_string(size),
                  module.parts.name);
@@ -185,7 +185,7 @@ void find_groups(Module& module, const HfCheckpoint& checkpoint, const Config& c
     findings.add("the config says desc_act false, g_idx is in activation order", name);
   const std::int64_t configured = module.config.group_size.value_or(0);
   const bool whole = module.groups == 1 && (configured == -1 || configured >= static_cast<std::int64_t>(module.inputs));
-  if (configured != 0 && !whole && configured != static_cast<std::int64_t>(group_size) &&
+  if (module.config.group_size && !whole && configured != static_cast<std::int64_t>(group_size) &&
       module.parts.group_index != nullptr)
     findings.add(
         "the config says group size " + std::to_string(configured) + ", g_idx says " + std::to_string(group_size),

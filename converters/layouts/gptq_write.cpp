@@ -8,6 +8,7 @@
 #include "converters/layouts/linear_write.h"
 #include "converters/layouts/module_patterns.h"
 #include "converters/layouts/most_common.h"
+#include "converters/option_error.h"
 #include "converters/recode/scheme_choice.h"
 #include "format/base/checked_math.h"
 
@@ -56,16 +57,21 @@ std::vector<StoredForm> forms_for(const Tensor& source, const SchemeWord& word, 
   return forms;
 }
 
-/// What values are rounded to; nothing where GPTQModel leaves a matrix of this shape alone.
+/// What values are rounded to; the reason where GPTQModel leaves a matrix of this shape alone.
 void add_rounding(const Tensor& source, const SchemeWord& word, DType scale_type, Forms& forms) {
   const std::uint64_t outputs = source.shape[0], inputs = source.shape[1];
-  if (inputs % kDivisor != 0 || outputs % kDivisor != 0) return;
+  if (inputs % kDivisor != 0 || outputs % kDivisor != 0) {
+    forms.why_not_rounded = std::to_string(kDivisor) + " does not divide both extents, " + std::to_string(outputs) +
+                            " and " + std::to_string(inputs);
+    return;
+  }
   std::uint8_t bits = word.bits != 0 ? word.bits : kUsualWidth;
   if (word.bits == 0 && is_integer_coded(source)) bits = tensor::bits(source.scheme.codes.type) > 4 ? 8 : kUsualWidth;
   std::uint32_t group = word.group;
   if (word.extent == SchemeWord::Extent::unsaid)
     for (group = kUsualGroup; inputs % group != 0;) group /= 2;
-  if (group != 0 && inputs % group != 0) return;
+  if (group != 0) forms.why_not_rounded = uneven_groups(inputs, group);
+  if (!forms.why_not_rounded.empty()) return;
   const StoredForm stored = linear_form(bits, scale_type, group, false);
   forms.rounded = word.symmetric.value_or(true) ? symmetric_form(bits, scale_type, group) : stored;
   forms.stored = stored;
@@ -81,7 +87,6 @@ Recoded recoded_for(const Tensor& source, const std::string& name, const tensor:
     forms.kept = forms_for(source, word, scale_type);
   if (may_round(source, name, model, options, word.named, {.linear_only = true, .conv1d = true}))
     add_rounding(source, word, scale_type, forms);
-  if (forms.kept.empty() && !forms.rounded) return {};
   return keep_or_round(source, forms, word.named, options);
 }
 
@@ -167,7 +172,7 @@ const std::vector<std::string_view>& schemes() noexcept {
 std::map<std::string, std::string> settle(const tensor::Model& model, const WriteOptions& options) {
   const std::optional<std::string> asked = setting(options, std::string(kFormatKey));
   if (asked && *asked != kV1 && *asked != kV2)
-    throw Error(ErrorKind::unsupported, "checkpoint_format=" + *asked + ": gptq writes gptq and gptq_v2");
+    throw OptionError("--set checkpoint_format=" + *asked + ": gptq writes gptq and gptq_v2");
   if (asked || is_float_word(options.scheme)) return {};
   const SchemeWord word = scheme_word(options, schemes(), "gptq");
   const bool v2 = std::any_of(model.tensors.begin(), model.tensors.end(), [&](const Tensor& tensor) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <set>
 
+#include "converters/layouts/linear_modules.h"
 #include "converters/layouts/row_planes.h"
 #include "format/base/checked_math.h"
 
@@ -91,6 +92,18 @@ const Json* settings_of(const HfCheckpoint& checkpoint) {
   return checkpoint.quantization();
 }
 
+/// mlx-lm writes the same under both names.
+bool has_two_settings(const HfCheckpoint& checkpoint) {
+  const Json* const used = settings_of(checkpoint);
+  const Json* const other = checkpoint.config() != nullptr ? checkpoint.config()->find("quantization_config") : nullptr;
+  if (used == nullptr || other == nullptr || !other->is_object()) return false;
+  for (const std::string_view key : {"bits", "group_size", "mode"}) {
+    const Json *const a = used->find(key), *const b = other->find(key);
+    if (a != nullptr && b != nullptr && !(*a == *b)) return true;
+  }
+  return false;
+}
+
 std::optional<std::uint64_t> count_in(const Json& json, std::string_view key) {
   const Json* found = json.find(key);
   if (found == nullptr || !found->is_integer()) return std::nullopt;
@@ -156,13 +169,13 @@ class SizeFinder {
     is_refuted_ = !trust_config && contradicts_widths(modules, hidden_sizes(checkpoint));
   }
 
-  [[nodiscard]] Sizes find(const Module& module, std::vector<std::string>& findings) const {
+  [[nodiscard]] Sizes find(const Module& module, FindingList& findings) const {
     const Configured configured = configured_for(module);
-    if (configured.off) findings.push_back("the config says that " + module.name + " is not quantized, but it is");
+    if (configured.off) findings.add("the config says not quantized, the tensors are", module.name);
     const Sizes found = module.biases != nullptr ? affine(module, configured) : floating(module);
     if (configured.given && !(found == configured.sizes)) {
-      findings.push_back("the config says " + sizes_text(configured.sizes) + " for " + module.name +
-                         ", its tensors are " + sizes_text(found));
+      findings.add("the config says " + sizes_text(configured.sizes) + ", the tensors are " + sizes_text(found),
+                   module.name);
     }
     return found;
   }
@@ -307,9 +320,12 @@ CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions& options) {
   std::vector<Module> modules = modules_of(checkpoint);
   for (Module& module : modules) check_shapes(module, checkpoint);
   const SizeFinder sizes(checkpoint, modules, options.trust_config);
-  for (const Module& module : modules) {
-    result.tensors.push_back(coded_tensor(module, sizes.find(module, result.findings)));
-  }
+  FindingList findings;
+  if (has_two_settings(checkpoint))
+    findings.add(
+        "config.json says one thing under quantization and another under quantization_config: the first counts", "");
+  for (const Module& module : modules) result.tensors.push_back(coded_tensor(module, sizes.find(module, findings)));
+  result.findings = findings.sentences();
   return result;
 }
 

@@ -93,22 +93,26 @@ SchemeWord word_of(const WriteOptions& options) {
 }
 
 /// What values are rounded to: as mlx-lm does, with scales of the type of the weights.
-std::optional<StoredForm> rounding_for(const Tensor& source, const SchemeWord& word, std::optional<DType> wanted) {
+void add_rounding(const Tensor& source, const SchemeWord& word, std::optional<DType> wanted, Forms& forms) {
   const Scheme& from = source.scheme;
   const std::uint64_t inputs = source.shape.back();
-  if (const FloatMode* mode = float_mode(word))
-    return inputs % mode->group_size == 0 ? std::optional(float_form(*mode)) : std::nullopt;
+  if (const FloatMode* mode = float_mode(word)) {
+    forms.why_not_rounded = uneven_groups(inputs, mode->group_size);
+    if (forms.why_not_rounded.empty()) forms.rounded = float_form(*mode);
+    return;
+  }
   std::uint8_t bits = word.bits != 0 ? word.bits : kUsualWidth;
   const bool integers = from.codes.kind == tensor::CodeKind::number && !tensor::info(from.codes.type).is_float;
   if (word.bits == 0 && integers)
     if (const auto codes = codes_for(from.codes.type)) bits = tensor::bits(*codes);
   std::uint32_t group_size = word.group;
   if (word.extent == SchemeWord::Extent::unsaid) group_size = inputs % kUsualGroup == 0 ? kUsualGroup : 32;
-  if (inputs % group_size != 0) return std::nullopt;
+  forms.why_not_rounded = uneven_groups(inputs, group_size);
+  if (!forms.why_not_rounded.empty()) return;
   const DType type = wanted                                              ? *wanted
                      : from.is_plain() && is_scale_type(from.codes.type) ? from.codes.type
                                                                          : DType::f16;
-  return affine_form(*code_type(bits), type, group_size);
+  forms.rounded = affine_form(*code_type(bits), type, group_size);
 }
 
 /// Forms of the word, of any width and of groups that suit the source where it says nothing.
@@ -186,9 +190,8 @@ CodedPlan plan(const Tensor& source, const std::string& file_name, const tensor:
   const SchemeWord word = word_of(options);
   Forms forms{.kept = forms_for(source, word, wanted)};
   if (may_round(source, file_name, model, options, word.named, {.embedding = true, .head = true}))
-    forms.rounded = rounding_for(source, word, wanted);
+    add_rounding(source, word, wanted, forms);
   forms.round = requantize_for_mlx;
-  if (forms.kept.empty() && !forms.rounded) return plan;
   const bool named = word.named || wanted.has_value();
   Recoded recoded = keep_or_round(source, forms, word.named, options);
   plan.reason = std::move(recoded.reason);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <set>
 
 #include "converters/layouts/scaled_modules.h"
 
@@ -52,8 +53,13 @@ Config::Config(const Json* quantization) {
   if (const Json* block = quantization->find("weight_block_size")) read_block(block, groups.emplace_back());
   const Json* list = quantization->find("config_groups");
   if (list == nullptr || !list->is_object()) return;
+  if (const Json* word = quantization->find("format"); word != nullptr && word->is_string())
+    format = word->as_string("format");
   auto all_targets = std::make_shared<Targets>();
+  std::set<std::string> formats;  // of groups
   for (const auto& [name, value] : list->as_object("config_groups")) {
+    if (const Json* own = value.is_object() ? value.find("format") : nullptr; own != nullptr && own->is_string())
+      formats.insert(own->as_string("format"));
     const Json* weights = value.is_object() ? value.find("weights") : nullptr;
     if (weights == nullptr || !weights->is_object()) continue;
     Group& group = groups.emplace_back();
@@ -70,6 +76,7 @@ Config::Config(const Json* quantization) {
       if (named.empty() || named.back() != groups.size() - 1) named.push_back(groups.size() - 1);
     }
   }
+  if (!formats.empty()) format = formats.size() == 1 ? *formats.begin() : std::string();
   targets_ = std::move(all_targets);
 }
 

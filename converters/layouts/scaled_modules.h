@@ -53,6 +53,7 @@ struct Config {
   [[nodiscard]] bool all_symmetric() const noexcept;   // false without groups
   [[nodiscard]] bool all_asymmetric() const noexcept;  // false without groups
   std::vector<Group> groups;
+  std::string format;               // of compressed-tensors, where one is for all groups; empty: not said
   std::optional<bool> dense_words;  // how 3-, 5-, 6- and 7-bit codes are packed, by the library's version
   bool transforms = false;          // weights are in a rotated basis
   bool trusted = false;             // --trust-config: the shapes of scales do not overrule block sizes

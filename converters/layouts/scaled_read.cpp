@@ -175,6 +175,31 @@ void pack_indexes(const tensor::Tensor& tensor, std::uint64_t begin, std::span<s
 
 }  // namespace
 
+namespace {
+
+struct NamedFormat {
+  std::string_view word;
+  Form form;
+};
+constexpr std::array<NamedFormat, 5> kFormats = {{{"pack-quantized", Form::packed_words},
+                                                  {"int-quantized", Form::integers},
+                                                  {"float-quantized", Form::floats},
+                                                  {"nvfp4-pack-quantized", Form::nvfp4_divided},
+                                                  {"mxfp4-pack-quantized", Form::mxfp4}}};
+
+/// Tensors tell their form themselves; a config that names another one misleads loaders.
+void compare_format(const Module& module, const Config& config, FindingList& findings) {
+  const auto said =
+      std::find_if(kFormats.begin(), kFormats.end(), [&](const auto& row) { return row.word == config.format; });
+  const auto found =
+      std::find_if(kFormats.begin(), kFormats.end(), [&](const auto& row) { return row.form == module.parts.form; });
+  if (said == kFormats.end() || found == kFormats.end() || said == found) return;
+  findings.add("the config says format " + config.format + ", the tensors are " + std::string(found->word),
+               module.parts.name);
+}
+
+}  // namespace
+
 CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions& options) {
   Config config(checkpoint.quantization());
   config.trusted = options.trust_config;
@@ -190,6 +215,7 @@ CodedTensors read(const HfCheckpoint& checkpoint, const ReadOptions& options) {
   for (const Parts& parts : find_parts(checkpoint)) {
     const Module module = inspect(parts, config, findings);
     look_at_global(module, findings);
+    compare_format(module, config, findings);
     result.tensors.push_back(coded_tensor(module));
   }
   result.findings = findings.sentences();

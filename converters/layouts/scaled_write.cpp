@@ -138,8 +138,11 @@ CodedPlan plan_mxfp4(const Tensor& source, const std::string& file_name, const t
   const Scheme& scheme = source.scheme;
   const bool experts = source.shape.size() == 3 && source.elements() > 0 && file_name.ends_with(kWeight);
   if (!experts || !options.scheme.empty() || scheme.codes.type != DType::e2m1 || scheme.scales.size() != 1 ||
-      scheme.scales[0].type != DType::e8m0 || scheme.scales[0].block != kMxBlock)
-    return {};
+      scheme.scales[0].type != DType::e8m0 || scheme.scales[0].block != kMxBlock) {
+    CodedPlan plan;
+    if (source.shape.size() > 1) plan.reason = "written from stacks of experts in MXFP4 only";
+    return plan;
+  }
   StoredForm form;
   form.scheme.codes = scheme.codes;
   form.scheme.scales = scheme.scales;
@@ -167,8 +170,11 @@ CodedPlan plan_nvfp4(const Tensor& source, const std::string& file_name, const t
   const Scheme& scheme = source.scheme;
   if (!is_matrix(source, file_name) || !options.scheme.empty() || scheme.codes.type != DType::e2m1 ||
       scheme.scales.empty() || scheme.scales[0].type != DType::e4m3 || scheme.scales[0].block != kNvBlock ||
-      source.shape[1] % kNvBlock.cols != 0)
-    return {};
+      source.shape[1] % kNvBlock.cols != 0) {
+    CodedPlan plan;
+    if (is_matrix(source, file_name)) plan.reason = "written from NVFP4 only, in blocks of 16 with scales in e4m3";
+    return plan;
+  }
   StoredForm form;
   form.scheme.codes = scheme.codes;
   form.scheme.scales = {scheme.scales[0], {.type = DType::f32, .block = {0, 0}}};

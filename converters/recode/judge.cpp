@@ -112,9 +112,11 @@ void RowMaker::judge_codes(Finding& finding) {
           greatest + shift_[a] <= conversion_.wanted_greatest_code)
         continue;
     }
-    finding.add(ProofClass::refused, 0, row_, [&] {
+    finding.add(ProofClass::refused, 0, row_, [&]() -> std::string {
+      const std::string wanted(tensor::name(conversion_.wanted.scheme.codes.type));
+      if (shift_[a] == 0) return "codes in " + place(a) + " are beyond " + wanted;
       return "zero point " + text(effective_[a]) + " in " + place(a) + " would move codes by " + text(shift_[a]) +
-             ", beyond " + std::string(tensor::name(conversion_.wanted.scheme.codes.type));
+             ", beyond " + wanted;
     });
     return;
   }

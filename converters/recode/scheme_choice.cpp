@@ -245,11 +245,17 @@ bool may_round(const Tensor& source, const std::string& file_name, const tensor:
                       [&](const std::string_view router) { return file_name.ends_with(router); });
 }
 
+std::string uneven_groups(std::uint64_t inputs, std::uint64_t group) {
+  if (inputs % group == 0) return {};
+  return "rows of " + std::to_string(inputs) + " are not cut into groups of " + std::to_string(group);
+}
+
 Recoded keep_or_round(const Tensor& source, const Forms& forms, bool named, const WriteOptions& options) {
   Recoded kept;
   if (has_codes(source) && !forms.kept.empty()) kept = best_kept(source, forms);
   if (kept.proof == ProofClass::exact) return kept;
   if (kept.proof == ProofClass::codes && (named || options.allow >= ProofClass::codes)) return kept;
+  if (kept.reason.empty()) kept.reason = forms.why_not_rounded;
   if (!forms.rounded || (!named && options.allow < ProofClass::requantized)) return kept;
   return rounded(source, forms, kept);
 }

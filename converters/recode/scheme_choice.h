@@ -54,9 +54,13 @@ struct Customs {
 [[nodiscard]] bool is_kept_by_user(const std::string& name, const WriteOptions& options);
 [[nodiscard]] bool is_quantized_by_user(const std::string& name, const WriteOptions& options);
 
+/// Why a matrix whose rows are `inputs` long cannot have groups of `group`; empty: it can.
+[[nodiscard]] std::string uneven_groups(std::uint64_t inputs, std::uint64_t group);
+
 struct Forms {
   std::vector<StoredForm> kept;         // that could hold the codes of the source, in order of preference
   std::optional<StoredForm> rounded{};  // that a quantizer makes
+  std::string why_not_rounded{};        // where `rounded` is wanted, but has no form that suits the shape
   std::optional<StoredForm> stored{};   // the layout's form of `rounded`, where it is another
   /// Which library's algorithm makes `rounded` where several own its scheme.
   tensor::Tensor (*round)(const tensor::Tensor& source, const StoredForm& wanted) = requantize;

@@ -23,17 +23,33 @@ namespace {
               offset);
 }
 
-/// Creates `<path>.<pid>.tmp` or, where another writer holds that name, `<path>.<pid>.<n>.tmp`.
-int create_beside(const std::filesystem::path& path, std::filesystem::path& temporary_path) {
+/// Runs create(name), which is negative where it fails, for `<path>.<pid>.tmp` or, where another writer holds that
+/// name, `<path>.<pid>.<n>.tmp`.
+template <class Create>
+int create_beside(const std::filesystem::path& path, std::filesystem::path& temporary_path, const Create& create) {
   const std::string stem = path.string() + "." + std::to_string(::getpid());
   constexpr int kMaxAttempts = 1000;
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     temporary_path = stem + (attempt == 0 ? std::string() : std::string(".").append(std::to_string(attempt))) + ".tmp";
-    const int descriptor = ::open(temporary_path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0) return descriptor;
+    const int result = create(temporary_path.c_str());
+    if (result >= 0) return result;
     if (errno != EEXIST && errno != EINTR) throw_io(path, "cannot create", errno);
   }
   throw_io(path, "cannot create", EEXIST);
+}
+
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+std::string link_of(int descriptor) { return "/proc/self/fd/" + std::to_string(descriptor); }
+
+/// A file without a name that can be given one; negative where the system has no such files.
+int create_unnamed(const std::filesystem::path& directory) noexcept {
+  const int descriptor = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (descriptor < 0 || ::access(link_of(descriptor).c_str(), F_OK) == 0) return descriptor;
+  ::close(descriptor);
+  return -1;
 }
 
 /// `<path>.partial` with what an earlier writer left in it, or in `path` itself.
@@ -50,7 +66,7 @@ int continue_beside(const std::filesystem::path& path, std::filesystem::path& te
 }  // namespace
 
 void sync_directory_of(const std::filesystem::path& path) {
-  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const std::filesystem::path directory = directory_of(path);
   const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;  // a directory that may be written but not read
   // File systems that cannot sync a directory say EINVAL.
@@ -66,7 +82,12 @@ OutputFile::OutputFile(std::filesystem::path path, Leftover leftover) : path_(st
   if (exists && !S_ISREG(status.st_mode))
     throw Error(ErrorKind::io, path_.string() + ": exists and is not a regular file");
   const bool continues = leftover_ == Leftover::kept;
-  descriptor_ = continues ? continue_beside(path_, temporary_path_) : create_beside(path_, temporary_path_);
+  descriptor_ = continues ? continue_beside(path_, temporary_path_) : create_unnamed(directory_of(path_));
+  if (descriptor_ < 0) {
+    descriptor_ = create_beside(path_, temporary_path_, [](const char* name) {
+      return ::open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    });
+  }
   struct stat left {};
   continues_ = continues && ::fstat(descriptor_, &left) == 0 && left.st_size > 0;
   if (exists && !continues) (void)::fchmod(descriptor_, status.st_mode & 0777);
@@ -84,7 +105,17 @@ OutputFile::OutputFile(OutputFile&& other) noexcept
 OutputFile::~OutputFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  if (leftover_ == Leftover::removed) ::unlink(temporary_path_.c_str());
+  if (leftover_ == Leftover::removed && !temporary_path_.empty()) ::unlink(temporary_path_.c_str());
+}
+
+void OutputFile::give_name() {
+  if (!temporary_path_.empty()) return;
+  const std::string link = link_of(descriptor_);
+  std::filesystem::path name;
+  create_beside(path_, name, [&](const char* given) {
+    return ::linkat(AT_FDCWD, link.c_str(), AT_FDCWD, given, AT_SYMLINK_FOLLOW);
+  });
+  temporary_path_ = std::move(name);
 }
 
 void OutputFile::write(Bytes bytes) {
@@ -159,6 +190,7 @@ void OutputFile::commit(bool durable) {
   if (leftover_ == Leftover::kept && ::ftruncate(descriptor_, static_cast<off_t>(end_.load())) != 0)
     throw_io(path_, "cannot cut to its size", errno);
   if (durable && ::fsync(descriptor_) != 0) throw_io(path_, "cannot sync", errno);
+  give_name();
   // Some file systems report a failed write only here; after close the descriptor is gone whatever it says.
   const int close_error = ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
   if (close_error != 0 && close_error != EINTR) {

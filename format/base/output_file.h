@@ -1,5 +1,5 @@
-// Atomic file replacement: temporary file beside the target, positioned writes, fsync, rename. Nothing partial ever
-// bears the final name.
+// Atomic file replacement: a file without a name beside the target, positioned writes, fsync, rename. Nothing partial
+// ever bears the final name, and a process that is killed leaves nothing.
 #pragma once
 
 #include <atomic>
@@ -14,11 +14,12 @@ namespace ingot {
 /// What a writer that fails leaves behind.
 enum class Leftover : std::uint8_t { removed, kept };
 
-/// Writes `<path>.<pid>.tmp` (with a number added where that exists), then commit() makes it durable and renames it
-/// onto `path`. Destruction without commit() removes the temporary file. Throws ErrorKind::io with the path and the
-/// system's reason (also for a full disk), also when `path` exists and is no regular file. An existing target keeps its
-/// permission bits and may be mapped meanwhile: its bytes stay as they are until the last mapping goes. The file ends
-/// at the furthest byte written or reserved.
+/// Writes an unnamed file in the directory of `path`, then commit() makes it durable, names it `<path>.<pid>.tmp`
+/// (with a number added where that exists) and renames it onto `path`. On a file system that knows no unnamed files
+/// it has that name from the start; destruction without commit() removes it. Throws ErrorKind::io with the path and
+/// the system's reason (also for a full disk), also when `path` exists and is no regular file. An existing target
+/// keeps its permission bits and may be mapped meanwhile: its bytes stay as they are until the last mapping goes. The
+/// file ends at the furthest byte written or reserved.
 class OutputFile {
  public:
   /// With Leftover::kept the temporary file is `<path>.partial`: destruction leaves it, and the next such writer goes
@@ -46,8 +47,6 @@ class OutputFile {
   void reserve(std::uint64_t size_bytes);
   /// The final name.
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
-  /// Path of the temporary file, for reading back before commit().
-  [[nodiscard]] const std::filesystem::path& temporary_path() const noexcept { return temporary_path_; }
 
   /// fsync the file, rename it onto path(), fsync the directory. Without `durable` only the rename: a power failure may
   /// lose the file.
@@ -55,9 +54,10 @@ class OutputFile {
 
  private:
   void extend_end(std::uint64_t end) noexcept;
+  void give_name();
 
   std::filesystem::path path_;
-  std::filesystem::path temporary_path_;
+  std::filesystem::path temporary_path_;  // empty: it has no name yet
   int descriptor_ = -1;
   std::uint64_t position_ = 0;
   Leftover leftover_ = Leftover::removed;

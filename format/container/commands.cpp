@@ -33,19 +33,21 @@ std::vector<MetadataChange> parse_changes(const EditCommand& command) {
 
 void run_edit(const EditCommand& command, Console& console) {
   const std::vector<MetadataChange> changes = parse_changes(command);
+  const std::uint64_t before = facts(command.file).generation;
   edit_metadata(command.file, changes);
   const FileFacts file = facts(command.file);
+  const std::size_t count = file.generation == before ? 0 : changes.size();  // all that was asked for stood there
   if (console.json()) {
     Json document;
     document.set("path", to_valid_utf8(command.file));
-    document.set("changes", static_cast<std::uint64_t>(changes.size()));
+    document.set("changes", static_cast<std::uint64_t>(count));
     document.set("generation", file.generation);
     document.set("dead_bytes", file.dead_bytes);
     console.print_json(document);
     return;
   }
-  std::string text = inspect::printable(command.file) + ": " + inspect::plural(changes.size(), "change") +
-                     ", now generation " + std::to_string(file.generation);
+  std::string text = inspect::printable(command.file) + ": " + inspect::plural(count, "change") + ", now generation " +
+                     std::to_string(file.generation);
   if (file.dead_bytes > 0) text += ", " + inspect::human_bytes(file.dead_bytes) + " dead (ingot compact frees them)";
   console.print(text + "\n");
 }

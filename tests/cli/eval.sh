@@ -23,3 +23,8 @@ ingot eval "$DATA/tiny-llama" --text "$sample" --window 32 --baseline tiny.basel
 ingot eval "$DATA/tiny-llama" --text "$sample" --window 64 --windows 2 --against "$DATA/tiny-llama"
 printf 'Short.' > short.txt
 ingot eval "$DATA/tiny-llama" --text short.txt 2>&1 || echo "exit $?"
+# A state belongs to a model, not to its name.
+ingot convert "$DATA/tiny-llama" -o x.gguf --to gguf > report.txt
+ingot eval x.gguf --text "$sample" --window 64 --windows 1 --state x.state > report.txt
+ingot convert "$DATA/tiny-llama" -o x.gguf --to gguf --scheme q8_0 --allow requantize --force > report.txt
+ingot eval x.gguf --text "$sample" --window 64 --state x.state 2>&1 | grep -o 'the state of another evaluation'

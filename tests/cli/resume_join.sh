@@ -21,3 +21,15 @@ ingot convert floats -o recovered --to gptq --recover --shard-size 300KB > repor
 for part in 2 1; do ingot convert floats -o parts/recovered --to gptq --recover --shard-size 300KB --part $part/2 > report.txt; done
 ingot join parts/recovered | grep -c equal
 diff -r recovered parts/recovered
+# A part that is refused leaves nothing behind; a conversion of the whole does not throw parts away unasked.
+ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf --part 1/2 | tail -n 1
+ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf --part 2/3 2>&1 | grep -o 'begun by another conversion: --part was 2, is 3'
+ls -A parts/.c.gguf.partial
+for option in --no-proof --resume; do
+  ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf $option 2>&1 > report.txt || echo "exit $?"
+done
+ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf --part 2/2 | tail -n 1
+ingot join parts/c.gguf | grep -c equal
+ingot convert "$DATA/tiny-llama" -o parts/d.gguf --to gguf --part 1/2 | tail -n 1
+ingot convert "$DATA/tiny-llama" -o parts/d.gguf --to gguf --force | tail -n 1
+ls -A parts | grep 'd[.-]'
