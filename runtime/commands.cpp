@@ -49,9 +49,11 @@ class Speaker {
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
   [[nodiscard]] const Session& session() const noexcept { return session_; }
 
-  /// Continues `tokens`; what the session has read of them before is not read again.
+  /// Continues `tokens`; what the session has read of them before is not read again. `on_prompt_read` comes before the
+  /// first text.
   [[nodiscard]] Turn speak(const std::vector<std::uint32_t>& tokens,
-                           const std::function<bool(std::string_view)>& on_text) {
+                           const std::function<bool(std::string_view)>& on_text,
+                           const std::function<void()>& on_prompt_read) {
     const bool continues =
         !read_.empty() && read_.size() < tokens.size() && std::equal(read_.begin(), read_.end(), tokens.begin());
     Turn turn;
@@ -62,7 +64,10 @@ class Speaker {
     }
     GenerateOptions options = options_;
     options.on_text = on_text;
-    if (prompt_cache_) options.on_prompt_read = [&] { turn.cache_fault = keep_prompt(); };
+    options.on_prompt_read = [&] {
+      on_prompt_read();
+      if (prompt_cache_) turn.cache_fault = keep_prompt();
+    };
     turn.prompt_tokens = tokens.size() - read_.size();
     turn.result = generate(session_, tokenizer_, std::span(tokens).subspan(read_.size()), options);
     read_ = tokens;
@@ -140,13 +145,16 @@ Json turn_json(const Turn& turn, const Session& session) {
   return document;
 }
 
-/// Streams the text, unless a document is wanted, which the caller makes.
-Turn answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console) {
+/// Streams the text after `prompt`, which is not shown before it was read: until then much can be wrong with it. Shows
+/// nothing where a document is wanted, which the caller makes.
+Turn answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console& console,
+            const std::string& prompt = {}) {
   const bool streams = !console.json();
-  Turn turn = speaker.speak(tokens, [&](std::string_view piece) {
+  const auto show = [&](std::string_view piece) {
     if (streams) console.print(piece);
     return !Console::interrupted();
-  });
+  };
+  Turn turn = speaker.speak(tokens, show, [&] { (void)show(prompt); });
   if (streams) console.print("\n");
   if (!turn.cache_fault.empty()) {
     console.note("ingot: " + inspect::printable(turn.cache_fault) + "; the prompt is not kept");
@@ -205,12 +213,11 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
     tokens = chat_tokens(speaker, messages);
   } else {
     tokens = speaker.tokenizer().encode(command.prompt, true, false);
-    if (!console.json()) console.print(command.prompt);
   }
   if (tokens.empty())
     throw Error(ErrorKind::invalid_value, "the prompt has no tokens, and this model adds none at the beginning");
   Console::catch_interrupts();
-  const Turn turn = answer(speaker, tokens, console);
+  const Turn turn = answer(speaker, tokens, console, command.chat ? std::string() : command.prompt);
   if (console.json()) console.print_json(turn_json(turn, speaker.session()));
   if (Console::interrupted()) console.exit_code = ExitCode::interrupted;
 }

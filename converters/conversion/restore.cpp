@@ -261,8 +261,8 @@ std::vector<RestoredFile> restore_files(const tensor::Model& model, const fs::pa
     throw Error(
         ErrorKind::unsupported,
         where +
-            ": records no source files (it was not made from a foreign checkpoint, or its floats were recovered as "
-            "codes that do not give them back)");
+            ": records no source files (it was not made from a foreign checkpoint, its floats were recovered as codes "
+            "that do not give them back, or it is a member of a set, whose manifest records them)");
   }
   const Layout* layout = find_layout(model.source->layout);
   if (layout == nullptr) {
