@@ -15,7 +15,7 @@ for place in clone other model.gguf; do ingot inspect $place 2>&1 || echo "exit 
 ingot convert "$DATA/tiny-llama" -o small --to mlx --scheme 8bit-g32 --allow requantize > /dev/null
 mv small/config.json .
 ingot inspect small 2>&1 > /dev/null | sed 's/tensor .*: groups/tensor: groups/' || true
-# A prompt that was printed to be continued ends before the error.
+# A prompt is printed when it has been read.
 ingot run "$DATA/tiny-llama" -p 'A prompt' --prompt-cache config.json 2> /dev/null || echo "exit $?"
 # So is a limit on the size of files, and nothing is left behind.
 (ulimit -f 100 && ingot convert "$DATA/tiny-llama" -o large.ingot --to ingot 2>&1 > /dev/null || echo "exit $?") | sed 's/byte [0-9]*/byte N/'

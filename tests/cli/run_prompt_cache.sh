@@ -37,5 +37,5 @@ ask -p "$long" > plain.txt
 cat status
 sed -n '/^ingot/p' statistics.txt
 ask -p "$long" --prompt-cache absent/kept --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["prompt_cache_fault"])'
-# The line of the prompt ends before the message.
+# Nothing of a prompt is printed that could not be read.
 { ask -p 'Once upon a time' --prompt-cache "$DATA/tiny-llama/config.json" || true; } | cat -A
