@@ -119,9 +119,12 @@ void require_names_of_files(CLI::App& app) {
   }
 }
 
-/// CLI11 calls an unknown verb a missing one.
+/// CLI11 calls an unknown verb, and one after an unknown option, a missing one.
 void require_known_command(const CLI::App& app, const std::string& word) {
-  if (word.starts_with('-')) return;
+  if (word.starts_with('-')) {
+    if (app.get_option_no_throw(word) != nullptr) return;
+    throw CLI::ValidationError("unknown option '" + word + "' before the command");
+  }
   for (const CLI::App* verb : app.get_subcommands({}))
     if (verb->get_name() == word) return;
   throw CLI::ValidationError("unknown command '" + word + "'");

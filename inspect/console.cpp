@@ -56,12 +56,12 @@ bool write_all(std::FILE* file, std::string_view text) {
   return std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
 }
 
-Json error_document(std::string_view kind, std::string_view message, std::uint64_t offset) {
+/// `document` with the error as its member.
+Json error_document(std::string_view kind, std::string_view message, std::uint64_t offset, Json document = Json()) {
   Json details;
   details.set("kind", kind);
   details.set("message", to_valid_utf8(message));
   if (offset != Error::kNoOffset) details.set("offset", offset);
-  Json document;
   document.set("error", std::move(details));
   return document;
 }
@@ -155,9 +155,9 @@ void Console::let_interrupts_end() {
   for (const int signal : kEndingSignals) std::signal(signal, SIG_DFL);
 }
 
-void Console::report(const Error& error) {
+void Console::report(const Error& error, Json done) {
   note_error(error.what());
-  if (json_) print_json(error_document(error_kind_name(error.kind), error.what(), error.offset));
+  if (json_) print_json(error_document(error_kind_name(error.kind), error.what(), error.offset, std::move(done)));
 }
 
 void Console::report(std::string_view kind, std::string_view message, std::string_view hint) {

@@ -55,8 +55,8 @@ class Console {
   [[nodiscard]] static bool interrupted() noexcept;
   static void let_interrupts_end();  // the process, as by default
 
-  /// Reports an error on stderr (and as a document on stdout with --json).
-  void report(const Error& error);
+  /// Reports an error on stderr (and as a document on stdout with --json, beside the members of `done`).
+  void report(const Error& error, Json done = Json());
   /// The same for what is no Error: `kind` is the word in the document, `hint` a line after the message on stderr.
   void report(std::string_view kind, std::string_view message, std::string_view hint = {});
 

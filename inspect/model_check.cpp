@@ -191,7 +191,7 @@ void Checker::judge_text(std::uint64_t vocab_size) {
   } else if (text.seen.least_divergence.mean() > kNotableDivergence) {
     note("the sample: KL divergence from the reference above " + short_float(kNotableDivergence) +
          " nats, perplexity " + short_float(text.seen.perplexity()) + " in place of " +
-         short_float(std::exp(text.seen.reference_surprise.mean())) + ": sound, but much was lost on the way");
+         short_float(std::exp(text.seen.reference_surprise.mean())) + ": much was lost on the way");
   }
   if (text.seen.agreement.mean() < kLeastAgreement) {
     bad("the sample: the same likeliest token as the reference for " + percent(text.seen.agreement.mean()) +
@@ -226,8 +226,9 @@ void Checker::write_continuations(runtime::Session& session, const runtime::Toke
 /// The model reads the sample and goes on with the prompts.
 void Checker::read_and_write() {
   try {
-    if (!model_.tokenizer) return note("not run: the model carries no tokenizer");
-    const runtime::Tokenizer tokenizer(*model_.tokenizer);
+    if (!model_.tokenizer && !model_.metadata.contains("source.tokenizer"))
+      return note("not run: the model carries no tokenizer");
+    const runtime::Tokenizer tokenizer = runtime::tokenizer_of(model_);
     const std::uint64_t limit = model_.config.context_length == 0 ? kWindow : model_.config.context_length;
     if (limit < kLeastWindow) return note("not run: the context is too short for the sample");
     const runtime::EvaluationText text =

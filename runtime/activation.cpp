@@ -41,8 +41,11 @@ const Activation& find_activation(std::string_view architecture, std::string_vie
   const auto row = std::find_if(std::begin(kActivations), std::end(kActivations),
                                 [&](const Activation& activation) { return activation.name == wanted; });
   if (row == std::end(kActivations)) {
-    throw Error(ErrorKind::unsupported,
-                "architecture " + std::string(architecture) + " with activation \"" + std::string(wanted) + "\"");
+    std::string known;
+    for (const Activation& activation : kActivations)
+      known += (known.empty() ? "" : ", ") + std::string(activation.name);
+    throw Error(ErrorKind::unsupported, "architecture " + std::string(architecture) + " with activation \"" +
+                                            std::string(wanted) + "\" cannot be run (supported: " + known + ")");
   }
   return *row;
 }

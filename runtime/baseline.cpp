@@ -43,7 +43,7 @@ class BaselineFile final : public Reference {
     const Json header = parse_json(as_text(reader.take(header_bytes, "header")), where_ + ": header");
     records_ = reader.offset();
     read_header(header, text);
-    check_size_and_hash(text);
+    check_size_and_hash();
   }
 
   const std::vector<Prediction>& window(std::uint64_t index, RunningMean&) override {
@@ -64,16 +64,29 @@ class BaselineFile final : public Reference {
     };
     expect("vocabulary", std::to_string(vocab_), std::to_string(vocab));
     expect("tokens of a window", std::to_string(text.window), std::to_string(window));
-    expect("windows", std::to_string(text.windows), std::to_string(windows));
-    expect("tokens of the text (XXH3-128)", text.hash(), header.at("text", where_).as_string(where_));
+    check_windows(text, windows);
+    expect("tokens of the text (XXH3-128)", text.hash_of(windows_), header.at("text", where_).as_string(where_));
     if (listed_ == 0 || listed_ > vocab_) {
       throw Error(ErrorKind::invalid_value, where_ + ": listed tokens: expected 1.." + std::to_string(vocab_) +
                                                 ", got " + std::to_string(listed_));
     }
   }
 
-  void check_size_and_hash(const EvaluationText& text) const {
-    const std::uint64_t records = checked_mul(text.windows, per_window_, where_ + ": records");
+  /// The first ones of a longer baseline will do.
+  void check_windows(const EvaluationText& text, std::uint64_t windows) {
+    const std::uint64_t in_text = text.tokens.size() / text.window;
+    const std::string got = ", got " + std::to_string(windows), what = where_ + ": windows: expected at ";
+    if (windows < text.windows) {
+      throw Error(ErrorKind::mismatch,
+                  what + "least " + std::to_string(text.windows) + got + " (--windows reads only the first ones)");
+    }
+    if (windows > in_text)
+      throw Error(ErrorKind::mismatch, what + "most " + std::to_string(in_text) + ", those of the text" + got);
+    windows_ = windows;
+  }
+
+  void check_size_and_hash() const {
+    const std::uint64_t records = checked_mul(windows_, per_window_, where_ + ": records");
     const std::uint64_t expected =
         records_ + checked_mul(records, record_bytes(listed_), where_ + ": records") + kHashBytes;
     if (file_.size() != expected) {
@@ -104,7 +117,7 @@ class BaselineFile final : public Reference {
 
   MappedFile file_;
   std::string where_;
-  std::uint64_t vocab_, per_window_, listed_ = 0, records_ = 0;
+  std::uint64_t vocab_, per_window_, windows_ = 0, listed_ = 0, records_ = 0;
   std::vector<Prediction> predictions_;
 };
 

@@ -41,12 +41,16 @@ class Speaker {
  public:
   Speaker(const tensor::Model& model, const RunCommand& command)
       : session_(model, command.context, command.exact ? Numerics::exact : Numerics::fast, kv_type(command.kv)),
-        tokenizer_(tokenizer_spec(model)),
-        options_(command.options) {
+        tokenizer_(tokenizer_of(model)),
+        options_(command.options),
+        model_(model) {
     if (!command.prompt_cache.empty()) prompt_cache_.emplace(command.prompt_cache, model);
   }
 
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+  [[nodiscard]] std::vector<std::uint32_t> chat_tokens(const std::vector<Message>& messages) const {
+    return tokenizer_.encode(render_chat(model_, messages, true), false, true);
+  }
   [[nodiscard]] const Session& session() const noexcept { return session_; }
 
   /// Continues `tokens`; what the session has read of them before is not read again. `on_prompt_read` comes before the
@@ -87,14 +91,10 @@ class Speaker {
     }
   }
 
-  static const tensor::TokenizerSpec& tokenizer_spec(const tensor::Model& model) {
-    if (!model.tokenizer) throw Error(ErrorKind::unsupported, model.path.string() + ": carries no tokenizer");
-    return *model.tokenizer;
-  }
-
   Session session_;
   Tokenizer tokenizer_;
   GenerateOptions options_;
+  const tensor::Model& model_;
   std::optional<PromptCache> prompt_cache_;
   std::vector<std::uint32_t> read_;
 };
@@ -165,8 +165,21 @@ Turn answer(Speaker& speaker, const std::vector<std::uint32_t>& tokens, Console&
   return turn;
 }
 
-std::vector<std::uint32_t> chat_tokens(const Speaker& speaker, const std::vector<Message>& messages) {
-  return speaker.tokenizer().encode(render_chat(speaker.tokenizer().spec(), messages, true), false, true);
+/// A reply with what the document lists. False when that failed: the document of the replies before it is printed then.
+bool reply(Speaker& speaker, std::vector<Message>& messages, Json& turns, Console& console) {
+  try {
+    const Turn turn = answer(speaker, speaker.chat_tokens(messages), console);
+    if (console.json()) turns.push_back(turn_json(turn, speaker.session()));
+    messages.push_back({"assistant", turn.result.text});
+    return true;
+  } catch (const Error& error) {
+    if (!console.json()) throw;
+    Json document;
+    document.set("turns", std::move(turns));
+    console.report(error, std::move(document));
+    console.exit_code = ExitCode::failed;
+    return false;
+  }
 }
 
 /// Every line of the standard input is a message. A person ends with an empty line; in a pipe it says nothing. With
@@ -183,10 +196,8 @@ void converse(Speaker& speaker, std::vector<Message> messages, Console& console)
     if (line.empty()) continue;
     Console::catch_interrupts();
     messages.push_back({"user", line});
-    const Turn turn = answer(speaker, chat_tokens(speaker, messages), console);
-    if (console.json()) turns.push_back(turn_json(turn, speaker.session()));
+    if (!reply(speaker, messages, turns, console)) return;
     if (!prompts && Console::interrupted()) throw Interrupted{};
-    messages.push_back({"assistant", turn.result.text});
   }
   if (prompts) console.print("\n");
   if (!console.json()) return;
@@ -210,7 +221,7 @@ void run(RunCommand& command, bool has_prompt, Console& console) {
   std::vector<std::uint32_t> tokens;
   if (command.chat) {
     messages.push_back({"user", command.prompt});
-    tokens = chat_tokens(speaker, messages);
+    tokens = speaker.chat_tokens(messages);
   } else {
     tokens = speaker.tokenizer().encode(command.prompt, true, false);
   }
@@ -289,9 +300,10 @@ void add_commands(CLI::App& app, Console& console) {
       ->check(whole_number_up_to(std::numeric_limits<std::uint64_t>::max()))
       ->type_name("N");
   verb->add_option("--stop", options.stop, "Stop before this text (repeatable)")
+      ->check([](const std::string& text) { return text.empty() ? "the text is empty" : ""; })
       ->type_name("TEXT")
       ->allow_extra_args(false);
-  verb->add_option("--context", command->context, "Positions to reserve (default: the model's limit, at most 4096)")
+  verb->add_option("--context", command->context, "Positions to reserve; 0: the model's limit, at most 4096 (default)")
       ->check(whole_number_up_to(kMostTokens))
       ->type_name("N");
   verb->add_flag("--exact", command->exact,
@@ -310,7 +322,9 @@ void add_commands(CLI::App& app, Console& console) {
   verb->footer(
       "The text streams to the standard output, statistics go to the standard error at the end.\n"
       "With --chat and without -p every line of the standard input is a message, answered before the\n"
-      "next is read; empty lines of a pipe are skipped. Its end ends the chat.\n\n"
+      "next is read; empty lines of a pipe are skipped. Its end ends the chat.\n"
+      "A prompt cache is refused for another model: config, names, sizes and samples of the weights tell,\n"
+      "of an .ingot the fingerprints; a few changed bytes of another layout may not.\n\n"
       "Examples:\n"
       "  ingot run model.ingot -p 'Once upon a time' -n 64\n"
       "  ingot run model.gguf --chat\n"

@@ -7,6 +7,7 @@
 
 #include "converters/commands.h"
 #include "converters/registry.h"
+#include "format/base/mapped_file.h"
 #include "format/base/parallel.h"
 #include "inspect/text.h"
 #include "kernels/registry.h"
@@ -52,8 +53,16 @@ Memory memory_without(const ReadProbe& probe) {
   return memory;
 }
 
+/// The peer reads nothing else.
+void require_gguf(const std::filesystem::path& path) {
+  constexpr std::string_view kMagic = "GGUF";
+  if (std::filesystem::is_regular_file(path) && as_text(MappedFile(path).bytes()).starts_with(kMagic)) return;
+  throw Error(ErrorKind::unsupported, path.string() + ": --against needs a GGUF file, which llama.cpp reads");
+}
+
 Measured measure(BenchCommand& command) {
   Measured measured;
+  if (!command.against.empty()) require_gguf(command.model);
   const auto start = std::chrono::steady_clock::now();
   const tensor::Model model = convert::read_model(command.model, command.from);
   const Numerics numerics = command.exact ? Numerics::exact : Numerics::fast;

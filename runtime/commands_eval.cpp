@@ -25,11 +25,6 @@ struct EvalCommand {
 constexpr std::uint64_t kMostTextBytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMostStateBytes = std::uint64_t{1} << 20;
 
-const tensor::TokenizerSpec& tokenizer_of(const tensor::Model& model) {
-  if (!model.tokenizer) throw Error(ErrorKind::unsupported, model.path.string() + ": carries no tokenizer");
-  return *model.tokenizer;
-}
-
 /// A model and its session, both alive as long as this.
 struct Evaluated {
   tensor::Model model;
@@ -277,7 +272,9 @@ void add_eval_command(CLI::App& app, Console& console) {
   console.add_common_options(*verb);
   verb->footer(
       "The perplexity is that of llama-perplexity: windows of 512 tokens from an empty context, the\n"
-      "second half of each counts. ± is the standard error.\n\n"
+      "second half of each counts. ± is the standard error. A baseline lists the likeliest tokens only:\n"
+      "the KL divergence is that of the list and the sum of the rest; in brackets is how great it can\n"
+      "be whatever the rest looks like. A baseline of more windows than are read will do.\n\n"
       "Examples:\n"
       "  ingot eval model.gguf --text wiki.txt\n"
       "  ingot eval converted.ingot --text wiki.txt --against original/ --windows 20\n"

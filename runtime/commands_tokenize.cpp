@@ -54,15 +54,16 @@ std::vector<std::uint32_t> ids_of(std::string_view text, std::uint64_t vocab_siz
 }
 
 /// What the model's chat template makes of a JSON list of {"role": .., "content": ..}.
-std::string rendered(const TokenizeCommand& command, const tensor::TokenizerSpec& spec) {
+std::string rendered(const TokenizeCommand& command, const tensor::Model& model) {
   constexpr std::uint64_t kMostBytes = 64u << 20;
   const Json json = parse_json(read_text_file(command.messages, kMostBytes), command.messages);
   std::vector<Message> messages;
   for (const Json& one : json.as_array(command.messages)) {
-    const auto field = [&](const char* name) { return one.at(name, command.messages).as_string(command.messages); };
+    const std::string where = command.messages + ": message " + std::to_string(messages.size() + 1);
+    const auto field = [&](const char* name) { return one.at(name, where).as_string(where + ": " + name); };
     messages.push_back({field("role"), field("content")});
   }
-  return render_chat(spec, messages, !command.no_reply);
+  return render_chat(model, messages, !command.no_reply);
 }
 
 Json document(const Tokenizer& tokenizer, const std::vector<std::uint32_t>& ids) {
@@ -106,13 +107,12 @@ void run_tokenize(TokenizeCommand& command, bool has_text, Console& console) {
   }
   const tensor::Model model = convert::read_model(command.model, command.from);
   console.note_findings(model.findings);
-  if (!model.tokenizer) throw Error(ErrorKind::unsupported, command.model + ": carries no tokenizer");
+  const Tokenizer tokenizer = tokenizer_of(model);
   if (chats) {
-    command.text = rendered(command, *model.tokenizer);
+    command.text = rendered(command, model);
     command.bare = command.parse_special = true;  // the template writes the control tokens
     if (command.rendered) return print_rendered(command.text, console);
   }
-  const Tokenizer tokenizer(*model.tokenizer);
   Json documents(JsonArray{});
   std::string output;
   for (const std::string& text : texts_of(command)) {
@@ -160,7 +160,8 @@ void add_tokenize_command(CLI::App& app, Console& console) {
   convert::add_from_option(*verb, command->from);
   console.add_common_options(*verb);
   verb->footer(
-      "Tokens are those that 'run' reads: without --special, control tokens in a text are plain text.\n\n"
+      "Tokens are those that 'run' reads: without --special, control tokens in a text are plain text.\n"
+      "In messages they count wherever they stand, also inside a content, as in transformers.\n\n"
       "Examples:\n"
       "  ingot tokenize model.gguf -p 'Once upon a time'\n"
       "  ingot tokenize model.gguf -p '<|im_start|>user' --special --pieces\n"

@@ -59,6 +59,11 @@ pid_t start(const std::filesystem::path& program, const std::vector<std::string>
   return child;
 }
 
+std::string ending(int status) {
+  return WIFSIGNALED(status) ? "was ended by signal " + std::to_string(WTERMSIG(status))
+                             : "ended with exit status " + std::to_string(WEXITSTATUS(status));
+}
+
 /// The standard output of a program that ends well.
 std::string output_of(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
   std::array<int, 2> ends{};
@@ -77,8 +82,10 @@ std::string output_of(const std::filesystem::path& program, const std::vector<st
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail(program, "failed");
-  return output;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return output;
+  std::string words;
+  for (const std::string& argument : arguments) words += " " + argument;
+  fail(program, ending(status) + " (its arguments:" + words + ")");
 }
 
 }  // namespace

@@ -175,8 +175,21 @@ class PromptFile {
 
 }  // namespace
 
-PromptCache::PromptCache(std::filesystem::path path, const tensor::Model& model)
-    : path_(std::move(path)), model_(identity_of(model)) {}
+namespace {
+
+/// Where a link leads, also to nothing yet: a file is replaced whole, and a link would become a file.
+std::filesystem::path followed(std::filesystem::path path) {
+  constexpr int kMostLinks = 40;
+  std::error_code status;
+  for (int i = 0; i < kMostLinks && std::filesystem::is_symlink(path, status); ++i)
+    path = path.parent_path() / std::filesystem::read_symlink(path, status);
+  return path;
+}
+
+}  // namespace
+
+PromptCache::PromptCache(const std::filesystem::path& path, const tensor::Model& model)
+    : path_(followed(path)), model_(identity_of(model)) {}
 
 std::uint64_t PromptCache::restore(Session& session, std::span<const std::uint32_t> prompt) {
   session.reset();

@@ -15,7 +15,7 @@ namespace ingot::runtime {
 class PromptCache {
  public:
   /// The file need not exist. Takes what tells this model from others; does not keep the model.
-  PromptCache(std::filesystem::path path, const tensor::Model& model);
+  PromptCache(const std::filesystem::path& path, const tensor::Model& model);
 
   /// Begins the session's sequence anew with what the file has of the beginning of `prompt`, and returns how many
   /// tokens that are: never the last one, whose logits are wanted; none without a file. Throws Error when the file is

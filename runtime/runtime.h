@@ -36,6 +36,9 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
+/// The model's own. Throws unsupported naming the model when it has none, or none that this runtime can execute.
+[[nodiscard]] Tokenizer tokenizer_of(const tensor::Model& model);
+
 /// Joins token bytes into valid UTF-8 pieces for streaming: holds back incomplete characters, replaces invalid bytes by
 /// U+FFFD.
 class Utf8Streamer {
@@ -52,6 +55,9 @@ struct Message {
 };
 /// Renders the model's chat template (the common families; throws unsupported quoting the construct otherwise).
 [[nodiscard]] std::string render_chat(const tensor::TokenizerSpec& spec, std::span<const Message> messages,
+                                      bool add_generation_prompt);
+/// That of a model with a tokenizer; errors name the model.
+[[nodiscard]] std::string render_chat(const tensor::Model& model, std::span<const Message> messages,
                                       bool add_generation_prompt);
 
 /// How products with integer codes are computed: from exactly decoded weights in binary32, the yardstick; or from the

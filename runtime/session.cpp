@@ -5,6 +5,7 @@
 #include "format/base/error.h"
 #include "kernels/registry.h"
 #include "runtime/arch/architecture.h"
+#include "runtime/model_errors.h"
 #include "runtime/runtime.h"
 
 namespace ingot::runtime {
@@ -68,6 +69,7 @@ KvType default_kv(Numerics numerics) noexcept { return numerics == Numerics::exa
 }  // namespace
 
 struct Session::Impl {
+  std::string model;  // its path
   std::uint64_t context, position = 0;
   Numerics numerics = Numerics::exact;
   double load_seconds = 0;
@@ -79,14 +81,14 @@ struct Session::Impl {
   void take(std::span<const std::uint32_t> added) {
     if (added.empty()) throw Error(ErrorKind::invalid_value, "forward: expected at least one token");
     if (added.size() > context - position) {
-      throw Error(ErrorKind::limit_exceeded, "the context of " + std::to_string(context) + " positions is full (" +
-                                                 std::to_string(position) + " used, " + std::to_string(added.size()) +
-                                                 " more wanted)");
+      throw Error(ErrorKind::limit_exceeded, model + ": the context of " + std::to_string(context) +
+                                                 " positions is full (" + std::to_string(position) + " used, " +
+                                                 std::to_string(added.size()) + " more wanted)");
     }
     for (const std::uint32_t token : added) {
       if (token >= network->vocab_size()) {
-        throw Error(ErrorKind::invalid_value,
-                    "token id " + std::to_string(token) + ": expected below " + std::to_string(network->vocab_size()));
+        throw Error(ErrorKind::invalid_value, model + ": token id " + std::to_string(token) + ": expected below " +
+                                                  std::to_string(network->vocab_size()));
       }
     }
     tokens.resize(position);
@@ -112,11 +114,13 @@ Session::Session(const tensor::Model& model, std::uint64_t context, Numerics num
   check_kernels();
   check_is_whole(model);
   check_is_causal(model);
+  impl_->model = model.path.string();
   impl_->context = chosen_context(model, context);
   impl_->numerics = numerics;
   const auto start = std::chrono::steady_clock::now();
-  impl_->network =
-      architecture_of(model).load(Loader(model, numerics, kv.value_or(default_kv(numerics))), impl_->context);
+  impl_->network = naming(model, [&] {
+    return architecture_of(model).load(Loader(model, numerics, kv.value_or(default_kv(numerics))), impl_->context);
+  });
   impl_->load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   impl_->logits.resize(impl_->network->vocab_size());
 }

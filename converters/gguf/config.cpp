@@ -53,6 +53,16 @@ class Keys {
     if (!value || !std::isfinite(*value)) reject(*entry);
     return entry->type == ValueType::f32 ? decimal_meaning(static_cast<float>(*value)) : *value;
   }
+  [[nodiscard]] double positive(std::string_view key, double fallback) const {
+    const double value = number(key, fallback);
+    if (find(key) != nullptr && !(value > 0)) reject_number(*find(key), "above 0", value);
+    return value;
+  }
+  [[nodiscard]] double not_negative(std::string_view key, double fallback) const {
+    const double value = number(key, fallback);
+    if (find(key) != nullptr && value < 0) reject_number(*find(key), "from 0 on", value);
+    return value;
+  }
 
  private:
   /// The decimal that was meant: 1e-05 as in config.json, not 9.999999747378752e-06. Rounds to the same binary32.
@@ -68,6 +78,13 @@ class Keys {
                 file_.where + ": metadata key '" + std::string(entry.key) + "' of type " +
                     std::string(name(entry.type)) + " has no usable value (at byte " + std::to_string(entry.offset) +
                     ")",
+                entry.offset);
+  }
+  [[noreturn]] void reject_number(const KeyValue& entry, std::string_view range, double value) const {
+    throw Error(ErrorKind::invalid_value,
+                file_.where + ": metadata key '" + std::string(entry.key) + "': expected a number " +
+                    std::string(range) + ", got " + std::to_string(value) + " (at byte " +
+                    std::to_string(entry.offset) + ")",
                 entry.offset);
   }
   const GgufFile& file_;
@@ -93,7 +110,8 @@ double usual_yarn_magnitude(double factor) { return factor <= 1 ? 1 : 0.1 * std:
 RopeScaling read_rope_scaling(const GgufFile& file, const Keys& keys, const std::string& prefix) {
   RopeScaling scaling;
   const auto type = file.text(prefix + ".rope.scaling.type");
-  scaling.factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 1));
+  scaling.factor = keys.not_negative("rope.scaling.factor", keys.not_negative("rope.scale_linear", 1));
+  if (scaling.factor == 0) scaling.factor = 1;  // as llama.cpp takes it
   if (type && *type != "none") scaling.type = std::string(*type);
   if (!type && scaling.factor != 1) scaling.type = "linear";
   for (const float value : small_vector(file, "rope_factors_long.weight")) scaling.long_factor.push_back(value);
@@ -143,7 +161,8 @@ void read_specials(const Keys& keys, const Architecture& architecture, ModelConf
     config.attention_softcap = keys.number("attn_logit_softcapping", 50);
     config.final_softcap = keys.number("final_logit_softcapping", 30);
   }
-  if (architecture.neutral == "gemma3") config.rope_theta_local = keys.number("rope.freq_base_swa", kDefaultRopeTheta);
+  if (architecture.neutral == "gemma3")
+    config.rope_theta_local = keys.positive("rope.freq_base_swa", kDefaultRopeTheta);
   if (architecture.norm_plus_one) config.attention_scale = derived_attention_scale(config, architecture);
   if (architecture.neutral == "smollm3") {
     for (std::uint64_t i = 0; i < config.layer_count; ++i) config.rope_layers.push_back((i + 1) % 4 != 0);
@@ -256,14 +275,15 @@ ModelConfig read_config(const GgufFile& file, const Architecture* architecture) 
   config.head_dim = keys.count("attention.key_length", usual_head_dim);
   config.expert_count = keys.count("expert_count", 0);
   config.experts_per_token = keys.count("expert_used_count", 0);
-  config.norm_epsilon = keys.number("attention.layer_norm_rms_epsilon", keys.number("attention.layer_norm_epsilon", 0));
+  config.norm_epsilon =
+      keys.not_negative("attention.layer_norm_rms_epsilon", keys.not_negative("attention.layer_norm_epsilon", 0));
   config.vocab_size = keys.count("vocab_size", 0);
   if (const KeyValue* tokens = file.find("tokenizer.ggml.tokens");
       config.vocab_size == 0 && tokens != nullptr && tokens->type == ValueType::array) {
     config.vocab_size = tokens->count;
   }
   if (config.architecture != "gpt2") {
-    config.rope_theta = keys.number("rope.freq_base", kDefaultRopeTheta);
+    config.rope_theta = keys.positive("rope.freq_base", kDefaultRopeTheta);
     const std::uint64_t rotary = keys.count("rope.dimension_count", config.head_dim);
     config.rotary_dim = rotary == config.head_dim ? 0 : rotary;
     config.rope_scaling = read_rope_scaling(file, keys, prefix);

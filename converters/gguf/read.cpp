@@ -209,6 +209,10 @@ Model read_model(const std::filesystem::path& path, const ReadOptions&) {
       find_gguf_architecture(word, first.text(kArchitectureKey).value_or(""), has_experts);
   model.config = read_config(first, architecture);
   model.tokenizer = read_tokenizer(first);
+  if (model.tokenizer) model.findings = unknown_special_tokens(first, *model.tokenizer);
+  const auto kind = first.text("tokenizer.ggml.model");
+  if (kind && *kind != "none" && *kind != "no_vocab" && !model.tokenizer)
+    model.metadata.emplace("source.tokenizer", "tokenizer model '" + std::string(*kind) + "'");
   read_metadata(first, model);
   std::vector<std::size_t> first_tensor;
   std::vector<std::vector<std::size_t>> counts;  // by file and tensor

@@ -264,4 +264,17 @@ std::optional<TokenizerSpec> read_tokenizer(const GgufFile& file) {
   return std::nullopt;
 }
 
+std::vector<std::string> unknown_special_tokens(const GgufFile& file, const TokenizerSpec& spec) {
+  constexpr std::uint64_t kNone = 0xFFFFFFFF;
+  std::vector<std::string> findings;
+  for (const std::string_view key : {"bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id"}) {
+    const std::string name = "tokenizer.ggml." + std::string(key);
+    const auto value = file.unsigned_integer(name);
+    if (!value || *value == kNone || *value < spec.tokens.size()) continue;
+    findings.push_back("metadata key '" + name + "' is " + std::to_string(*value) + ", the vocabulary has " +
+                       std::to_string(spec.tokens.size()) + " tokens: it is passed over");
+  }
+  return findings;
+}
+
 }  // namespace ingot::convert::gguf

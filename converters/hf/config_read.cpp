@@ -42,6 +42,15 @@ class Reader {
   [[nodiscard]] std::optional<double> number(Keys keys) const {
     return get<double>(keys, [](const Json& value, const std::string& place) { return value.as_double(place); });
   }
+  /// A number that means nothing where it is zero or below.
+  [[nodiscard]] std::optional<double> positive(Keys keys) const {
+    return get<double>(keys, [](const Json& value, const std::string& place) {
+      const double number = value.as_double(place);
+      if (!(number > 0))
+        throw Error(ErrorKind::invalid_value, place + ": expected a number above 0, got " + std::to_string(number));
+      return number;
+    });
+  }
   [[nodiscard]] std::optional<bool> flag(Keys keys) const {
     return get<bool>(keys, [](const Json& value, const std::string& place) { return value.as_bool(place); });
   }
@@ -61,6 +70,8 @@ class Reader {
     return Reader(json, where_ + ": " + std::string(name), lenient_);
   }
   [[nodiscard]] const std::string& where() const noexcept { return where_; }
+  /// Of an architecture that is not known: what cannot be read is not there.
+  [[nodiscard]] bool is_lenient() const noexcept { return lenient_; }
 
  private:
   template <class T, class Convert>
@@ -128,6 +139,16 @@ void read_sizes(const Reader& reader, ModelConfig& config) {
 /// yarn with mscale (DeepSeek): the attention factor is the quotient of two such terms.
 double mscale_term(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * std::log(factor) + 1; }
 
+/// Some types mean nothing without it.
+std::optional<double> read_factor(const Reader& rope, std::string_view type) {
+  const std::optional<double> factor = rope.positive({"factor"});
+  if (!factor && !rope.is_lenient() && (type == "linear" || type == "dynamic" || type == "llama3")) {
+    throw Error(ErrorKind::invalid_value,
+                rope.where() + ": factor: expected a number with rope_type \"" + std::string(type) + "\", got none");
+  }
+  return factor;
+}
+
 RopeScaling read_scaling(const Reader& rope, const Reader& top, const ModelConfig& config) {
   RopeScaling scaling;
   scaling.type = rope.text({"rope_type", "type"});
@@ -148,7 +169,7 @@ RopeScaling read_scaling(const Reader& rope, const Reader& top, const ModelConfi
           ? static_cast<double>(config.context_length) / static_cast<double>(scaling.original_context_length)
           : 1;
   const bool derives = scaling.type == "yarn" || scaling.type == "longrope";
-  scaling.factor = rope.number({"factor"}).value_or(derives ? stretch : 1);
+  scaling.factor = read_factor(rope, scaling.type).value_or(derives ? stretch : 1);
   const std::optional<double> mscale = rope.number({"mscale"});
   const std::optional<double> mscale_all = rope.number({"mscale_all_dim"});
   if (scaling.type == "yarn" && scaling.attention_factor == 0 && mscale && mscale_all && *mscale != 0 &&
@@ -171,9 +192,9 @@ void read_partial_rotary(const Reader& rope, const Reader& top, ModelConfig& con
 void read_rope(const Reader& reader, const HfArchitecture* row, ModelConfig& config) {
   if (row != nullptr && row->default_rope_theta == 0) return;
   const double default_theta = row != nullptr ? row->default_rope_theta : 0;
-  config.rope_theta = reader.number({"rope_theta"}).value_or(default_theta);
+  config.rope_theta = reader.positive({"rope_theta"}).value_or(default_theta);
   const bool two_bases = config.architecture == "gemma3";
-  if (two_bases) config.rope_theta_local = reader.number({"rope_local_base_freq"}).value_or(10000);
+  if (two_bases) config.rope_theta_local = reader.positive({"rope_local_base_freq"}).value_or(10000);
   const Json* parameters = reader.find({"rope_parameters", "rope_scaling"});
   if (parameters == nullptr || !parameters->is_object()) {
     read_partial_rotary(reader, reader, config);
@@ -181,13 +202,13 @@ void read_rope(const Reader& reader, const HfArchitecture* row, ModelConfig& con
   }
   const Json* full = parameters->find("full_attention");
   const Reader rope = reader.nested(full != nullptr ? *full : *parameters, "rope_parameters");
-  config.rope_theta = rope.number({"rope_theta"}).value_or(config.rope_theta);
+  config.rope_theta = rope.positive({"rope_theta"}).value_or(config.rope_theta);
   config.rope_scaling = read_scaling(rope, reader, config);
   read_partial_rotary(rope, reader, config);
   const Json* local = parameters->find("sliding_attention");
   if (two_bases && local != nullptr && local->is_object()) {
     config.rope_theta_local =
-        reader.nested(*local, "rope_parameters").number({"rope_theta"}).value_or(config.rope_theta_local);
+        reader.nested(*local, "rope_parameters").positive({"rope_theta"}).value_or(config.rope_theta_local);
   }
 }
 
@@ -299,6 +320,10 @@ tensor::ModelConfig read_hf_config(const Json& json, std::string_view where) {
   read_sizes(reader, config);
   config.norm_epsilon = reader.number({"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps"})
                             .value_or(row != nullptr ? row->default_norm_epsilon : 0);
+  if (config.norm_epsilon < 0) {
+    throw Error(ErrorKind::invalid_value, reader.where() + ": epsilon of the norms: expected a number from 0 on, got " +
+                                              std::to_string(config.norm_epsilon));
+  }
   read_rope(reader, row, config);
   read_rope_layers(reader, config);
   read_window(reader, config);

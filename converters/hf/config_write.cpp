@@ -82,7 +82,7 @@ void set_gpt2(Json& json, const ModelConfig& config) {
 }
 
 void set_rope(Json& json, const ModelConfig& config) {
-  json.set("rope_theta", Json(config.rope_theta));
+  if (config.rope_theta > 0) json.set("rope_theta", Json(config.rope_theta));  // else not stated: the usual one
   json.set("rope_scaling", scaling_json(config));
   if (config.rope_scaling.type == "longrope" && config.rope_scaling.original_context_length != 0) {
     json.set("original_max_position_embeddings", Json(config.rope_scaling.original_context_length));

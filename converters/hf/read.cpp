@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -285,7 +286,8 @@ void read_config(Model& model, const std::string& where) {
   if (!method.empty()) model.metadata.emplace("source.quantization", method);
 }
 
-void read_tokenizer(Model& model, const std::string& where) {
+/// Returns what is odd about it.
+std::vector<std::string> read_tokenizer(Model& model, const std::string& where) {
   const FileLookup files = [&](std::string_view name) -> std::optional<Bytes> {
     const Attachment* attachment = model.find_attachment("hf/" + std::string(name));
     if (attachment == nullptr) return std::nullopt;
@@ -294,6 +296,7 @@ void read_tokenizer(Model& model, const std::string& where) {
   HfTokenizerResult result = read_hf_tokenizer(files, where);
   model.tokenizer = std::move(result.spec);
   if (!result.note.empty()) model.metadata.emplace("source.tokenizer", result.note);
+  return std::move(result.findings);
 }
 
 /// Plain tensors by their bytes, so that those which share them are found.
@@ -369,13 +372,14 @@ tensor::Model read_hf(const std::filesystem::path& path, const ReadOptions& opti
   model.path = path;
   add_attachments(directory, model);
   read_config(model, path.string());
-  read_tokenizer(model, path.string());
+  std::vector<std::string> findings = read_tokenizer(model, path.string());
   if (const Attachment* card = model.find_attachment("hf/" + std::string(kModelCardFile)))
     read_model_card(as_text(card->bytes), model);
   for (const std::string& name : directory.not_restorable) model.metadata["source.not_restorable"] += name + "\n";
 
   const Inventory inventory(checkpoint, codec, options);
   model.findings = inventory.findings();
+  std::ranges::move(findings, std::back_inserter(model.findings));
   for (const WeightFile& file : directory.weights)
     for (const std::string& note : file.notes) model.findings.push_back(file.path + ": " + note);
   const bool is_adapter = read_adapter_facts(model, directory.weights.front().path, path.string());

@@ -17,7 +17,8 @@ using FileLookup = std::function<std::optional<Bytes>(std::string_view name)>;
 
 struct HfTokenizerResult {
   std::optional<tensor::TokenizerSpec> spec;
-  std::string note;  // why there is none although files exist
+  std::string note;                   // why there is none although files exist
+  std::vector<std::string> findings;  // special tokens that it does not have
 };
 
 /// From tokenizer.json, else tokenizer.model, else vocab.json + merges.txt; with tokenizer_config.json,

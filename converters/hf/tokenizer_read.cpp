@@ -186,6 +186,23 @@ void read_special_tokens(TokenizerSpec& spec, const Json& tokenizer_config, cons
   spec.end_of_generation.assign(ends.begin(), ends.end());
 }
 
+/// Ids that token_ids() passed over. Negative ones mean none.
+std::vector<std::string> unknown_special_tokens(const TokenizerSpec& spec, const Json& config, std::string_view file) {
+  std::vector<std::string> findings;
+  for (const std::string_view key : {"bos_token_id", "eos_token_id"}) {
+    const Json* value = config.find(key);
+    if (value == nullptr) continue;
+    const JsonArray alone(1, *value);
+    for (const Json& id : value->is_array() ? value->as_array(key) : alone) {
+      if (!id.is_integer() || id.as_i64(key) < 0) continue;
+      if (static_cast<std::uint64_t>(id.as_i64(key)) < spec.tokens.size()) continue;
+      findings.push_back(std::string(file) + " says " + std::string(key) + " " + std::to_string(id.as_i64(key)) +
+                         ", the tokenizer has " + std::to_string(spec.tokens.size()) + " tokens: it is passed over");
+    }
+  }
+  return findings;
+}
+
 std::string read_chat_template(const FileLookup& files, const Json& tokenizer_config, const std::string& where) {
   if (const std::optional<Bytes> bytes = files("chat_template.jinja")) return std::string(as_text(*bytes));
   const Json json = parse_optional(files, "chat_template.json", where);
@@ -224,6 +241,9 @@ HfTokenizerResult read_hf_tokenizer(const FileLookup& files, std::string_view di
   const Json generation = parse_optional(files, "generation_config.json", where);
   if (!files("tokenizer.json")) add_decoder_tokens(spec, tokenizer_config, where + "/tokenizer_config.json");
   read_special_tokens(spec, tokenizer_config, map, config, generation);
+  result.findings = unknown_special_tokens(spec, config, "config.json");
+  for (std::string& finding : unknown_special_tokens(spec, generation, "generation_config.json"))
+    result.findings.push_back(std::move(finding));
   read_added_ends(spec, tokenizer_config, has_post_processor);
   spec.chat_template = read_chat_template(files, tokenizer_config, where);
   return result;

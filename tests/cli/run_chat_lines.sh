@@ -13,3 +13,11 @@ print(len(turns), "".join(turn["text"] + "\n" for turn in turns) == open("two.tx
 PYTHON
 ask < /dev/null | wc -c
 ingot run --help | grep -c 'every line of the standard input is a message'
+# Where the context is full, the document still has the replies before.
+printf 'Hello.\nAnd then?\n' | ingot run "$DATA/tiny-llama" --chat -n 5 --context 24 --json 2> error.txt > full.json || echo "exit $?"
+python3 - <<'PYTHON'
+import json
+document = json.load(open("full.json"))
+print([turn["stop_reason"] for turn in document["turns"]], document["error"]["kind"])
+PYTHON
+sed "s|$DATA|DATA|" error.txt

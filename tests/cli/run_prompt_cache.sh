@@ -39,3 +39,10 @@ sed -n '/^ingot/p' statistics.txt
 ask -p "$long" --prompt-cache absent/kept --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["prompt_cache_fault"])'
 # Nothing of a prompt is printed that could not be read.
 { ask -p 'Once upon a time' --prompt-cache "$DATA/tiny-llama/config.json" || true; } | cat -A
+# A link stays one: the file that it leads to is replaced.
+mkdir store
+ln -s store/linked link
+ask -p "$long" --prompt-cache link > /dev/null
+ask -p "$long" --prompt-cache link > /dev/null
+from_cache
+[[ -L link && -s store/linked ]] && echo "still a link"

@@ -2,6 +2,8 @@
 code() { local got=0; "$@" >/dev/null 2>message || got=$?; echo "$got $(head -n 1 message | sed "s,$DATA,DATA,g")"; }
 code ingot
 code ingot frobnicate
+code ingot --bar inspect x
+code ingot run "$DATA/tiny-llama" -p text --stop ''
 code ingot inspect ''
 code ingot verify "$DATA/tiny-llama" ''
 code ingot convert "$DATA/tiny-llama" -o '' --to ingot
