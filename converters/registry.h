@@ -104,7 +104,8 @@ struct ValueComparison {
   std::uint64_t elements = 0, differing = 0;
   double worst_error = 0;  // largest |b - a|; infinite where only one of the two is NaN
   /// The largest |b - a| in units of b's scale (integer codes), of the smallest distance of two entries (tables and
-  /// e2m1) or of the last place of b's type (floats); 0 for grids and coded floats of 8 bits, which have no step.
+  /// e2m1) or of the last place, in b's type, of the larger value (floats); 0 for grids and coded floats of 8 bits,
+  /// which have no step.
   double worst_error_steps = 0;
   double rms_error_steps = 0;
   double worst_error_ulp = 0, rms_error_ulp = 0;  // in units of the last place, as binary32, of the larger value

@@ -191,7 +191,7 @@ void add_diff(CLI::App& app, Console& console) {
       "text is cut, special tokens, chat template). Not compared is what changes no value and no token:\n"
       "schemes, packing, order and files of the tensors, the spelling of a known pattern, defaults.\n\n"
       "Errors are those of B against A. STEPS is the worst error in units of B's scale (integer codes) or\n"
-      "of the last place of B's type (floats). Exit code 0 only if nothing differs.\n\n"
+      "of the last place, in B's type, of the larger value (floats). Exit code 0 only if nothing differs.\n\n"
       "Examples:\n"
       "  ingot diff original/ fine-tuned/\n"
       "  ingot diff model.ingot model-q8_0.gguf --json");

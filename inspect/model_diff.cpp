@@ -59,6 +59,13 @@ std::vector<FactDifference> object_differences(const Json& a, const Json& b) {
   return differences;
 }
 
+/// Without the type that a writer would announce, which changes no value and no token.
+Json config_json(const Model& model) {
+  tensor::ModelConfig config = model.config;
+  config.torch_dtype.clear();
+  return tensor::to_json(config);
+}
+
 /// An entry that is absent says the same as this value.
 struct ImpliedEntry {
   std::string_view key, value;
@@ -153,7 +160,7 @@ ModelDifference compare_models(const Model& a, const Model& b, Depth depth, cons
   }
   for (const Tensor& tensor : b.tensors)
     if (!tensor.derived && index_a.find(tensor.name) == nullptr) result.tensors.push_back(one_sided(tensor, false));
-  result.config = object_differences(tensor::to_json(a.config), tensor::to_json(b.config));
+  result.config = object_differences(config_json(a), config_json(b));
   result.metadata = object_differences(metadata_json(a), metadata_json(b));
   result.tokenizer = object_differences(tokenizer_json(a), tokenizer_json(b));
   return result;

@@ -60,10 +60,11 @@ Differences differences_by_definition(const std::vector<float>& a, const std::ve
       if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
       run_errors[lane] += error * error;
       sum.worst_error[lane] = std::max(sum.worst_error[lane], error);
-      const double places = error / place_of(std::fabs(a[i]) > std::fabs(b[i]) ? a[i] : b[i], {23, -126});
+      const float farther = std::fabs(a[i]) > std::fabs(b[i]) ? a[i] : b[i];
+      const double places = error / place_of(farther, {23, -126});
       sum.squared_places[lane] += places * places;
       sum.worst_places[lane] = std::max(sum.worst_places[lane], places);
-      const double in_steps = error / (size == nullptr ? place_of(a[i], steps.grid) : std::fabs(*size));
+      const double in_steps = error / (size == nullptr ? place_of(farther, steps.grid) : std::fabs(*size));
       double& worst_steps = sum.worst_steps[size == nullptr ? lane : 0];
       worst_steps = std::max(worst_steps, in_steps);
       if (size == nullptr) sum.squared_steps[lane] += in_steps * in_steps;

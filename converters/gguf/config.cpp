@@ -337,6 +337,9 @@ void write_config(HeaderBuilder& header, const ModelConfig& config, const Archit
   if (!gpt2) write_rope(header, prefix, config, architecture);
   if (config.sliding_window > 0 || architecture.neutral == "phi3")
     count("attention.sliding_window", config.sliding_window);
+  if (!config.sliding_layers.empty() &&
+      config.sliding_layers != sliding_layers(architecture.sliding, config.layer_count))
+    header.add_bools(prefix + "attention.sliding_window_pattern", config.sliding_layers);
   if (architecture.neutral == "gemma2") {
     number("attn_logit_softcapping", config.attention_softcap);
     number("final_logit_softcapping", config.final_softcap);

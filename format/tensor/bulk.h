@@ -30,7 +30,7 @@ struct FloatGrid {
 
 /// What errors are measured in.
 struct Steps {
-  const float* sizes = nullptr;  // of runs of elements; null: the last place of a value in `grid`
+  const float* sizes = nullptr;  // of runs of elements; null: the last place in `grid` of the larger of two values
   std::uint64_t run_elems = 1;   // that share a size
   std::uint64_t skipped = 0;     // elements of the first run that lie before the first value; less than run_elems
   FloatGrid grid{0, 0};

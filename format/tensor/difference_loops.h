@@ -59,7 +59,7 @@ inline void add_difference(float a, float b, const FloatGrid& grid, bool by_grid
   sum.squared_places[lane] += places * places;
   raise_to(sum.worst_places[lane], places);
   if (!by_grid) return;
-  const double steps = error * places_per_unit(wide, grid);
+  const double steps = error * places_per_unit(farther, grid);
   sum.squared_steps[lane] += steps * steps;
   raise_to(sum.worst_steps[lane], steps);
 }
@@ -172,11 +172,12 @@ inline bool add_eight(const float* a, const float* b, const FloatGrid& grid, Wid
   const Wide error = distance(from, to);
   add_square(run.squared, error);
   raise_to(run.worst, error);
-  const Wide places = product(error, places_lanes(larger_magnitude(from, to), kBinary32));
+  const Wide farther = larger_magnitude(from, to);
+  const Wide places = product(error, places_lanes(farther, kBinary32));
   add_square(sum.squared_places, places);
   raise_to(sum.worst_places, places);
   if constexpr (by_grid) {
-    const Wide steps = product(error, places_lanes(from, grid));
+    const Wide steps = product(error, places_lanes(farther, grid));
     add_square(sum.squared_steps, steps);
     raise_to(sum.worst_steps, steps);
   }

@@ -69,11 +69,12 @@ inline void add_near(const float* a, const float* b, std::uint64_t count, const 
     add_square(sum.value, from);
     add_square(error_sum, error);
     worst = larger(worst, error);
-    const Eight places = product(error, inverse_powers(larger_magnitude(from, to), least_power_of(kBinary32)));
+    const Eight farther = larger_magnitude(from, to);
+    const Eight places = product(error, inverse_powers(farther, least_power_of(kBinary32)));
     add_square(sum.places, places);
     sum.worst_places = larger(sum.worst_places, places);
     if constexpr (by_grid) {
-      const Eight steps = product(error, inverse_powers(from, least_power_of(grid)));
+      const Eight steps = product(error, inverse_powers(farther, least_power_of(grid)));
       add_square(sum.steps, steps);
       sum.worst_steps = larger(sum.worst_steps, steps);
     }
