@@ -163,6 +163,18 @@ void note_unmatched(const tensor::Model& model, const WriteOptions& options, Con
   look("--quantize", options.quantize, is_quantized_by_user);
 }
 
+/// What `restore` will not give back.
+void note_left_out(const tensor::Model& model, const ConvertOptions& options, Console& console) {
+  const auto left_out = model.metadata.find("source.not_restorable");
+  const Layout* const target = find_layout(options.to);
+  if (left_out == model.metadata.end() || target == nullptr || !target->keeps_source) return;
+  constexpr std::size_t kLongest = 200;
+  std::string names = left_out->second;
+  while (names.ends_with('\n')) names.pop_back();
+  for (std::size_t at = 0; (at = names.find('\n', at)) != std::string::npos; at += 2) names.replace(at, 1, ", ");
+  console.note("not in the .ingot, and not restored: " + inspect::elide(inspect::printable(names), kLongest, inspect::Elide::end));
+}
+
 /// Other files of a directory go along; a second form of the weights among them is seldom wanted and as large as these.
 void note_large_companions(const tensor::Model& model, const ConvertOptions& options, Console& console) {
   constexpr std::uint64_t kLargeBytes = std::uint64_t{64} << 20;
@@ -229,6 +241,7 @@ void run_convert(ConvertCommand& command, Console& console) {
   note_dropped(options, console);
   note_unmatched(model, options.write, console);
   note_large_companions(model, options, console);
+  note_left_out(model, options, console);
   if (options.resume && !options.write.part && !is_resumable(command.output))
     console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
   if (command.dry_run) {

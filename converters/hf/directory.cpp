@@ -173,12 +173,9 @@ std::vector<fs::directory_entry> all_entries(const fs::path& root) {
   fs::recursive_directory_iterator entry(root, status);
   while (!status && entry != fs::recursive_directory_iterator()) {
     listed = entry->path();
-    if (is_version_control(listed)) {
-      std::error_code ignored;
-      if (entry->is_directory(ignored)) entry.disable_recursion_pending();
-    } else {
-      entries.push_back(*entry);
-    }
+    std::error_code ignored;
+    if (is_version_control(listed) && entry->is_directory(ignored)) entry.disable_recursion_pending();
+    entries.push_back(*entry);
     entry.increment(status);
   }
   if (status) throw Error(ErrorKind::io, listed.string() + ": cannot list: " + status.message());
@@ -192,12 +189,16 @@ void list_others(HfDirectory& directory) {
   for (const fs::directory_entry& entry : all_entries(directory.root)) {
     const std::string name = entry.path().lexically_relative(directory.root).generic_string();
     std::error_code status;
+    if (is_version_control(entry.path())) {
+      directory.not_restorable.push_back(name);
+      continue;
+    }
     if (entry.is_directory(status)) {
       if (entry.is_symlink(status) || fs::is_empty(entry.path(), status)) empty.insert(name);
       continue;
     }
-    if (!entry.is_regular_file(status) || weights.contains(name)) continue;
-    if (!can_be_named(name)) {
+    if (weights.contains(name)) continue;
+    if (!entry.is_regular_file(status) || !can_be_named(name)) {
       directory.not_restorable.push_back(name);
       continue;
     }

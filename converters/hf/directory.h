@@ -19,7 +19,7 @@ struct HfDirectory {
   std::filesystem::path root;               // the directory; of a single file, its parent
   std::vector<WeightFile> weights;          // by path
   std::vector<std::string> others;          // every other regular file, relative, sorted; empty for a single file
-  std::vector<std::string> not_restorable;  // entries that a source recipe cannot name: empty directories, odd names
+  std::vector<std::string> not_restorable;  // what a source recipe leaves out: empty directories, odd names, .git, ...
 };
 
 /// Does the path hold weights in safetensors or in files of torch.save (looks at the first bytes)? Never throws.
