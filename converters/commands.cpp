@@ -172,7 +172,8 @@ void note_left_out(const tensor::Model& model, const ConvertOptions& options, Co
   std::string names = left_out->second;
   while (names.ends_with('\n')) names.pop_back();
   for (std::size_t at = 0; (at = names.find('\n', at)) != std::string::npos; at += 2) names.replace(at, 1, ", ");
-  console.note("not in the .ingot, and not restored: " + inspect::elide(inspect::printable(names), kLongest, inspect::Elide::end));
+  console.note("not in the .ingot, and not restored: " +
+               inspect::elide(inspect::printable(names), kLongest, inspect::Elide::end));
 }
 
 /// Other files of a directory go along; a second form of the weights among them is seldom wanted and as large as these.
