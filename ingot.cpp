@@ -6,6 +6,7 @@
 #include <csignal>
 #include <exception>
 #include <filesystem>
+#include <iostream>
 #include <memory>
 #include <new>
 #include <span>
@@ -152,7 +153,9 @@ ExitCode run(int argc, char** argv, Console& console) {
     require_known_command(app, argv[1]);
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version
-    return static_cast<ExitCode>(app.exit(wanted));
+    const int code = app.exit(wanted);
+    if (!std::cout.flush()) throw ingot::Error(ingot::ErrorKind::io, "cannot write to the standard output");
+    return static_cast<ExitCode>(code);
   } catch (const CLI::ParseError& error) {
     const std::vector<CLI::App*> verbs = app.get_subcommands();
     const std::string verb = verbs.empty() ? std::string() : " " + verbs.front()->get_name();

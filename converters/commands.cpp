@@ -105,15 +105,21 @@ Part parse_part(const std::string& text) {
   return part;
 }
 
-/// Runs `work`; when it fails and leaves something to continue, says so.
+/// Runs `work`; when it fails and leaves something that `resume` did not refuse to continue, says so.
 template <class Work>
-void with_resume_hint(const std::string& output, Console& console, const Work& work) {
-  try {
-    work();
-  } catch (...) {
+void with_resume_hint(const std::string& output, bool resume, Console& console, const Work& work) {
+  const auto hint = [&] {
     console.end_progress();
     if (is_resumable(output))
       console.note("What is finished of " + inspect::printable(output) + " is kept: --resume goes on with it.");
+  };
+  try {
+    work();
+  } catch (const Error& error) {
+    if (!resume || error.kind != ErrorKind::mismatch) hint();
+    throw;
+  } catch (...) {
+    hint();
     throw;
   }
 }
@@ -248,16 +254,18 @@ void run_convert(ConvertCommand& command, Console& console) {
   if (command.dry_run) {
     const Forecast result = forecast(model, options, command.output);
     const std::uint64_t disk_bytes = needed_disk(model, result, options);
-    console.json()
-        ? console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped))
-        : console.print(inspect::forecast_text(result, console.style()) + inspect::needs_text(result, disk_bytes));
+    const std::optional<Part>& part = options.write.part;
+    const std::string whole = part ? "All " + inspect::plural(part->count, "part") + " together. " : std::string();
+    console.json() ? console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped))
+                   : console.print(inspect::forecast_text(result, console.style()) + whole +
+                                   inspect::needs_text(result, disk_bytes));
     return;
   }
   if (!console.json())
     options.on_forecast = [&](const Forecast& result) {
       console.print(inspect::forecast_text(result, console.style()));
     };
-  with_resume_hint(command.output, console, [&] {
+  with_resume_hint(command.output, options.resume, console, [&] {
     const ConversionReport report = convert(model, command.output, options);
     note_recovery(report, model, options, console);
     if (!options.write.part) return print_report(report, command.output, command.report, console);
@@ -283,6 +291,7 @@ void add_convert(CLI::App& app, Console& console) {
           "--scheme", options.write.scheme,
           "What weights become: f32, bf16, f16; gguf: q8_0, q4_0, ...; 4bit-g128, nf4, fp8, ... (default: keep)")
       ->transform(CLI::ignore_case)
+      ->check([](const std::string& word) { return word.empty() ? "the name is empty" : ""; })
       ->type_name("S");
   verb->add_option("--keep", options.write.keep, "Tensors with such names are neither quantized nor cast")
       ->type_name("REGEX");
@@ -411,8 +420,8 @@ void add_join(CLI::App& app, Console& console) {
 
 }  // namespace
 
-void add_from_option(CLI::App& command, std::string& from) {
-  command.add_option("--from", from, "Layout of the input, instead of detecting it")
+void add_from_option(CLI::App& command, std::string& from, const std::string& whose) {
+  command.add_option("--from", from, "Layout of " + whose + ", instead of detecting it")
       ->check(known_layout(false))
       ->type_name("LAYOUT");
 }

@@ -13,6 +13,6 @@ void add_commands(CLI::App& app, Console& console);
 void add_restore_command(CLI::App& app, Console& console);
 
 /// --from LAYOUT: overrides detection; an unknown name is a usage error.
-void add_from_option(CLI::App& command, std::string& from);
+void add_from_option(CLI::App& command, std::string& from, const std::string& whose = "the input");
 
 }  // namespace ingot::convert

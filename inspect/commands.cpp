@@ -44,7 +44,8 @@ std::vector<Hash128> compute_fingerprints(const tensor::Model& model, Console& c
 void inspect_tensor(const tensor::Model& model, const InspectOptions& options, Console& console) {
   const tensor::Tensor* tensor = model.find(options.tensor);
   if (tensor == nullptr)
-    throw Error(ErrorKind::invalid_value, options.model + ": has no tensor '" + options.tensor + "'");
+    throw Error(ErrorKind::invalid_value, options.model + ": has no tensor '" + options.tensor +
+                                              "' (--all lists the names, the same in all layouts)");
   tensor::Tensor shown = *tensor;
   if (options.fingerprint) shown.fingerprint = tensor::fingerprint(shown);
   const TensorDetail detail = tensor_detail(shown);
@@ -83,6 +84,7 @@ void add_inspect(CLI::App& app, Console& console) {
   command->add_option("MODEL", options->model, "File or directory in any layout")->required();
   command->add_flag("--all", options->all, "One line for every tensor instead of folding repeated layers");
   command->add_option("--tensor", options->tensor, "Look at one tensor: planes, scales, zero points, first values")
+      ->check([](const std::string& name) { return name.empty() ? "the name is empty" : ""; })
       ->type_name("NAME");
   command->add_flag("--fingerprint", options->fingerprint, "Compute fingerprints of the values (reads everything)");
   convert::add_from_option(*command, options->from);
@@ -144,7 +146,7 @@ void add_verify(CLI::App& app, Console& console) {
       ->expected(1, 2);
   command->add_flag("--values", options->values,
                     "One file: also decode every tensor and compare its recorded fingerprint");
-  convert::add_from_option(*command, options->from);
+  convert::add_from_option(*command, options->from, "the input, or of both");
   console.add_common_options(*command);
   command->footer(
       "One file: reads every byte and checks every hash; of a manifest, those of all files of the set.\n"
@@ -183,7 +185,7 @@ void add_diff(CLI::App& app, Console& console) {
   command->add_option("A", options->a, "File or directory in any layout")->required();
   command->add_option("B", options->b, "File or directory in any layout")->required();
   command->add_flag("--all", options->all, "One line for every tensor instead of folding repeated layers");
-  convert::add_from_option(*command, options->from);
+  convert::add_from_option(*command, options->from, "the input, or of both");
   console.add_common_options(*command);
   command->footer(
       "Compared are, whatever the layouts: the values of all tensors, the configuration (sizes, norms,\n"

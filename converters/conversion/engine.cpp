@@ -160,7 +160,7 @@ Forecast forecast(const tensor::Model& model, const ConvertOptions& options, con
                   Planned& planned) {
   const Layout& layout = target_layout(options);
   if (options.write.compress && !layout.compresses) {
-    throw Error(ErrorKind::unsupported, "--compress: layout " + options.to + " has no compression");
+    throw OptionError("--compress: layout " + options.to + " has no compression");
   }
   refuse_unknown_settings(layout, options.write);
   refuse_adapter(model, layout);

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <set>
 
@@ -56,6 +57,18 @@ std::string head_hash(const fs::path& path) {
   return hash128(as_bytes_view(head)).hex();
 }
 
+/// In UTC, with all digits that the file system has.
+std::string text_of(const timespec& time) {
+  constexpr std::size_t kDigits = 9;
+  std::tm fields{};
+  char date[64];
+  if (::gmtime_r(&time.tv_sec, &fields) == nullptr || std::strftime(date, sizeof date, "%F %T", &fields) == 0)
+    return std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
+  std::string fraction = std::to_string(time.tv_nsec);
+  fraction.insert(0, kDigits - std::min(kDigits, fraction.size()), '0');
+  return std::string(date) + "." + fraction + " UTC";
+}
+
 /// `removed`: the directory of what stands for files that were removed as they were converted.
 Json source_json(const tensor::Model& model, const fs::path& removed) {
   Json files{JsonObject{}};
@@ -70,7 +83,7 @@ Json source_json(const tensor::Model& model, const fs::path& removed) {
     struct stat facts {};
     if (::stat(path.c_str(), &facts) != 0) continue;  // gone: a difference too
     file.set("size", static_cast<std::int64_t>(facts.st_size));
-    file.set("time of change", std::to_string(facts.st_mtim.tv_sec) + "." + std::to_string(facts.st_mtim.tv_nsec));
+    file.set("time of change", text_of(facts.st_mtim));
     file.set("first bytes", head_hash(path));
     files.set(text_of(path.filename()), std::move(file));
   }

@@ -78,8 +78,8 @@ void require_same_conversion(const Json& recorded, const Json& wanted, const fs:
                              const std::string& way_out) {
   const std::string difference = first_difference(recorded, wanted, "");
   if (difference.empty()) return;
-  throw Error(ErrorKind::mismatch,
-              journal.string() + ": begun by another conversion: " + difference + " (" + way_out + ")");
+  throw Error(ErrorKind::mismatch, journal.string() + ": begun by another conversion, or of another source: " +
+                                       difference + " (" + way_out + ")");
 }
 
 const std::string kWithoutResume = "without --resume the work starts anew";

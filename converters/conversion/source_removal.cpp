@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "converters/conversion/source_skeleton.h"
+#include "converters/option_error.h"
 #include "format/base/error.h"
 #include "format/base/output_file.h"
 #include "format/container/write_fault.h"
@@ -106,7 +107,8 @@ std::optional<dev_t> device_of(fs::path path) {
 
 void require_removable(const Model& model, const ConvertOptions& options) {
   const Layout* target = find_layout(options.to);
-  if (target == nullptr || !target->keeps_source) refuse(model, "only --to ingot; the .ingot can be converted further");
+  if (target == nullptr || !target->keeps_source)
+    throw OptionError("--delete-source-as-read: only --to ingot; the .ingot can be converted further");
   if (!options.prove || !options.write.sync || options.write.part || options.recover)
     refuse(model,
            "not with --no-proof, --no-sync, --part or --recover: nothing is removed that is not proven and safe");

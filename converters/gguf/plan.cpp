@@ -212,6 +212,7 @@ void Planner::choose_block_form(const Tensor& tensor, TensorPlan& plan) const {
     plan.recoded = std::move(form->recoded.tensor);
     return;
   }
+  if (tensor.scheme.order != tensor::Order::identity) reason = "columns are in an order of their own: act-order";
   plan.reason = "no GGUF type holds the scheme " + tensor::describe(tensor.scheme) + " with rows of " +
                 std::to_string(plan.shape.back()) + (reason.empty() ? "" : " (" + reason + ")");
   // By consent: what loses least among the types that every program runs.

@@ -370,7 +370,7 @@ std::vector<HfItem> plan_items(const tensor::Model& model, const WriteOptions& o
     HfItem item = plan_item(tensor, model.config.architecture, is_kept ? std::nullopt : wanted);
     const std::string plain_name = plain_hf_name(tensor.name, model.config.architecture);
     item.file_name = wrapped ? wrapped_hf_name(plain_name) : plain_name;
-    if (why.empty() && codec != nullptr && is_hf_conv1d(tensor.name, model.config.architecture))
+    if (why.empty() && !is_kept && codec != nullptr && is_hf_conv1d(tensor.name, model.config.architecture))
       why = "a Conv1D, which this layout has in floating point only";
     if (why_plain.empty() && !why.empty()) why_plain = "tensor '" + tensor.name + "': " + why;
     item.why_plain = std::move(why);

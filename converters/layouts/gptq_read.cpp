@@ -70,7 +70,7 @@ class Undecided {
     }
     if (!label && !shown) {
       throw Error(ErrorKind::mismatch, checkpoint.where() + ": tensor '" + first + ".qzeros': " + why +
-                                           ", and the codes do not tell (--trust-config takes " +
+                                           ", and the codes do not tell (convert --trust-config takes " +
                                            (labelled ? "gptq" : "gptq_v2") + ")");
     }
     if (shown && (!label || *shown != *label)) {

@@ -244,9 +244,9 @@ class SizeFinder {
     if (candidates.size() != 1) {
       fail(*module.weight,
            product + " can be " + (candidates.empty() ? "no size of the config" : "several sizes") +
-               (configured.given
-                    ? "; the config says " + sizes_text(wanted) + " (--trust-config takes them)"
-                    : ", and no config says which (--trust-config takes the usual " + sizes_text(wanted) + ")"));
+               (configured.given ? "; the config says " + sizes_text(wanted) + " (convert --trust-config takes them)"
+                                 : ", and no config says which (convert --trust-config takes the usual " +
+                                       sizes_text(wanted) + ")"));
     }
     return candidates.front();
   }

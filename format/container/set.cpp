@@ -98,7 +98,7 @@ void check_member(const File& manifest, const SetMember& member, const File& fil
                 where + ": not the file that the set was written with (expected root " + member.root.hex() + ", got " +
                     root.hex() +
                     "); bring the original back, or take back what was edited in it (`ingot edit` with "
-                    "the old value): metadata of a set belong in its manifest");
+                    "--set and the old value, or --unset): metadata of a set belong in its manifest");
   }
   const std::uint64_t tensors = file.index.model.tensors.size();
   if (tensors != member.tensors)

@@ -23,7 +23,7 @@ ingot join parts/recovered | grep -c equal
 diff -r recovered parts/recovered
 # A part that is refused leaves nothing behind; a conversion of the whole does not throw parts away unasked.
 ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf --part 1/2 | tail -n 1
-ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf --part 2/3 2>&1 | grep -o 'begun by another conversion: --part was 2, is 3'
+ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf --part 2/3 2>&1 | grep -o 'begun by another conversion, or of another source: --part was 2, is 3'
 ls -A parts/.c.gguf.partial
 for option in --no-proof --resume; do
   ingot convert "$DATA/tiny-llama" -o parts/c.gguf --to gguf $option 2>&1 > report.txt || echo "exit $?"
@@ -33,3 +33,12 @@ ingot join parts/c.gguf | grep -c equal
 ingot convert "$DATA/tiny-llama" -o parts/d.gguf --to gguf --part 1/2 | tail -n 1
 ingot convert "$DATA/tiny-llama" -o parts/d.gguf --to gguf --force | tail -n 1
 ls -A parts | grep 'd[.-]'
+# What --resume refuses is not recommended; when a source was changed is readable.
+cp -r "$DATA/tiny-llama" changing
+touch -d '2019-02-03 04:05:06 UTC' changing/config.json
+touch cut-00001-of-00005.ingot  # in the way
+ingot convert changing -o cut.ingot --to ingot --shard-size 500KB 2>&1 > /dev/null | tail -n 2
+touch -d '2020-02-03 04:05:06.07 UTC' changing/config.json
+ingot convert changing -o cut.ingot --to ingot --shard-size 500KB --resume 2>&1 > /dev/null |
+  grep -oE 'What is .*|source file: config.json: time of change was "[0-9-]+ [0-9:.]+ UTC", is .*' || true
+ingot convert changing -o cut.ingot --to ingot --part 1/2 --shard-size 500KB --dry-run | grep -o 'All 2 parts together. Needs'

@@ -42,6 +42,12 @@ code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(.)\1' --dry-r
 code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --drop '((.{0,30}){0,30}){0,20}Z' --dry-run
 code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(?=.*(a|(?!b)))' --dry-run
 code ingot convert "$DATA/tiny-llama" -o y.gguf --to gguf --keep '(?=[(]?)(?!b)[)(?=.]' --dry-run
+code ingot convert "$DATA/tiny-llama" -o x --to gptq --scheme ''
+code ingot convert "$DATA/tiny-llama" -o x.gguf --to gguf --compress
+code ingot convert "$DATA/tiny-llama" -o x.gguf --to gguf --delete-source-as-read
+code ingot inspect "$DATA/tiny-llama" --tensor ''
+code ingot inspect "$DATA/tiny-llama" --tensor blk.0.ffn_down.weight
+code sh -c 'ingot --help > /dev/full'
 code ingot inspect absent
 code ingot verify absent
 code ingot restore absent -o out
