@@ -110,7 +110,7 @@ template <class Work>
 void with_resume_hint(const std::string& output, bool resume, Console& console, const Work& work) {
   const auto hint = [&] {
     console.end_progress();
-    if (is_resumable(output))
+    if (!output.empty() && is_resumable(output))
       console.note("What is finished of " + inspect::printable(output) + " is kept: --resume goes on with it.");
   };
   try {
@@ -232,6 +232,16 @@ void require_place_of_report(const std::string& report, const std::filesystem::p
     refuse(": exists and is no report of a conversion; it is not replaced");
 }
 
+void print_forecast(const tensor::Model& model, const ConvertCommand& command, Console& console) {
+  const ConvertOptions& options = command.options;
+  const Forecast result = forecast(model, options, command.output);
+  const std::uint64_t disk_bytes = needed_disk(model, result, options);
+  if (console.json()) return console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped));
+  const std::optional<Part>& part = options.write.part;
+  const std::string whole = part ? "All " + inspect::plural(part->count, "part") + " together. " : std::string();
+  console.print(inspect::forecast_text(result, console.style()) + whole + inspect::needs_text(result, disk_bytes));
+}
+
 void run_convert(ConvertCommand& command, Console& console) {
   if (!command.dry_run) require_place_of_report(command.report, command.output);
   ConvertOptions& options = command.options;
@@ -241,8 +251,11 @@ void run_convert(ConvertCommand& command, Console& console) {
   options.allow = allowed_class(command.allow);
   options.write.progress = console.progress();
   const ReadOptions read_options{options.write.progress, command.trust_config};
-  tensor::Model model = options.resume ? read_remaining_model(command.model, command.output, options.from, read_options)
-                                       : read_model(command.model, options.from, read_options);
+  tensor::Model model;
+  with_resume_hint(command.output, options.resume, console, [&] {  // a shard may be missing that was converted already
+    model = options.resume ? read_remaining_model(command.model, command.output, options.from, read_options)
+                           : read_model(command.model, options.from, read_options);
+  });
   console.note_findings(model.findings);
   drop_tensors(model, options);
   note_dropped(options, console);
@@ -251,16 +264,7 @@ void run_convert(ConvertCommand& command, Console& console) {
   note_left_out(model, options, console);
   if (options.resume && !options.write.part && !is_resumable(command.output))
     console.note("--resume: nothing of " + inspect::printable(command.output) + " is there to go on with");
-  if (command.dry_run) {
-    const Forecast result = forecast(model, options, command.output);
-    const std::uint64_t disk_bytes = needed_disk(model, result, options);
-    const std::optional<Part>& part = options.write.part;
-    const std::string whole = part ? "All " + inspect::plural(part->count, "part") + " together. " : std::string();
-    console.json() ? console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped))
-                   : console.print(inspect::forecast_text(result, console.style()) + whole +
-                                   inspect::needs_text(result, disk_bytes));
-    return;
-  }
+  if (command.dry_run) return print_forecast(model, command, console);
   if (!console.json())
     options.on_forecast = [&](const Forecast& result) {
       console.print(inspect::forecast_text(result, console.style()));

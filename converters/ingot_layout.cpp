@@ -5,6 +5,7 @@
 #include "converters/layout_rows.h"
 #include "converters/option_error.h"
 #include "format/container/container.h"
+#include "format/container/limits.h"
 #include "format/tensor/scheme.h"
 
 namespace ingot::convert {
@@ -21,11 +22,25 @@ bool detect(const std::filesystem::path& path) {
 
 tensor::Model read(const std::filesystem::path& path, const ReadOptions&) { return container::open(path); }
 
+/// Here, and not by the container, because the source is at fault.
+void check_names(const tensor::Model& model) {
+  for (const tensor::Tensor& tensor : model.tensors) {
+    const std::size_t size = tensor.name.size();
+    if (size > 0 && size <= container::kMaxNameBytes) continue;
+    constexpr std::size_t kShown = 64;
+    throw Error(ErrorKind::limit_exceeded, model.path.string() + ": tensor '" + tensor.name.substr(0, kShown) +
+                                               (size > kShown ? "..." : "") + "': bytes of the name: expected 1 to " +
+                                               std::to_string(container::kMaxNameBytes) + " in an .ingot, got " +
+                                               std::to_string(size));
+  }
+}
+
 Forecast forecast(const tensor::Model& model, const WriteOptions& options) {
   if (!options.scheme.empty()) {
     throw OptionError("--scheme " + options.scheme +
                       ": an .ingot keeps the schemes of its source; another layout can change them");
   }
+  check_names(model);
   Forecast result;
   result.tensors.reserve(model.tensors.size());
   for (const tensor::Tensor& tensor : model.tensors) {

@@ -70,6 +70,7 @@ struct ConversionReport {
   std::uint64_t source_bytes = 0, written_bytes = 0;
   std::uint64_t disk_bytes = 0;  // as needed_disk() said before
   std::uint64_t kept_bytes = 0;  // of written_bytes: finished by an earlier process and confirmed by their hashes
+  std::vector<std::string> repeated_files;  // names of those of which something had been finished and was lost
   double forecast_seconds = 0, write_seconds = 0, prove_seconds = 0;
   std::vector<std::filesystem::path> files;  // OUT and its members, or those that OUT was split into; none of a part
   bool proven = false;                       // false with prove = false: proofs and the model fingerprints are empty

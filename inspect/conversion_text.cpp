@@ -262,7 +262,10 @@ std::string proof_text(const convert::ConversionReport& report, const TextStyle&
   text += "Wrote " + human_bytes(report.written_bytes) + " in " + human_seconds(report.write_seconds) + " (" +
           human_rate(static_cast<double>(report.written_bytes), report.write_seconds) + ")";
   if (report.proven) text += ", proven in " + human_seconds(report.prove_seconds);
-  return text + "\n";
+  text += "\n";
+  for (const std::string& file : report.repeated_files)
+    text += "Made again: " + printable(file) + " (its bytes were not those that had been written)\n";
+  return text;
 }
 
 namespace {
@@ -331,6 +334,11 @@ Json report_json(const convert::ConversionReport& report) {
   json.set("source_bytes", report.source_bytes);
   json.set("written_bytes", report.written_bytes);
   json.set("kept_bytes", report.kept_bytes);
+  if (!report.repeated_files.empty()) {
+    Json files(JsonArray{});
+    for (const std::string& file : report.repeated_files) files.push_back(file);
+    json.set("repeated_files", std::move(files));
+  }
   json.set("forecast_seconds", number_json(report.forecast_seconds));
   json.set("write_seconds", number_json(report.write_seconds));
   json.set("prove_seconds", number_json(report.prove_seconds));

@@ -287,6 +287,7 @@ void run_staged(const tensor::Model& model, const std::filesystem::path& output,
     write_and_prove(model, target_layout(options), whole, staging, journal, report);
     report.written_bytes = staging.bytes();
     report.kept_bytes = journal.kept_bytes();
+    report.repeated_files.assign(journal.repeated_files().begin(), journal.repeated_files().end());
     if (whole.write.part) return journal.record_end();
     const Clock::time_point start = Clock::now();
     if (options.overwrite) refuse_to_replace_other_things(model, output);  // what came there meanwhile

@@ -77,8 +77,10 @@ ConversionReport join(const fs::path& output, const ConvertOptions& wanted) {
   staging.keep();  // parts are not thrown away because one is missing
   const Parts parts = complete_parts(staging, output);
   ConvertOptions options = recorded_options(parts.identity, wanted, output.string());
-  tensor::Model model = read_model(parts.identity.at("MODEL", output.string()).as_string(output.string()), options.from,
-                                   {options.write.progress, options.trust_config});
+  const fs::path source = parts.identity.at("MODEL", output.string()).as_string(output.string());
+  if (!fs::exists(source, status))
+    throw Error(ErrorKind::io, source.string() + ": the source of the parts is not there, and joining needs it");
+  tensor::Model model = read_model(source, options.from, {options.write.progress, options.trust_config});
   drop_tensors(model, options);
   ConversionReport report = convert_into(model, output, options, parts.journals, &staging);
   staging.discard();

@@ -173,6 +173,7 @@ const FinishedWork* ConversionJournal::find(const OutputFile& file, std::string_
 
 void ConversionJournal::record(const OutputFile& file, std::string_view key, const FinishedWork& work) {
   enter(file);
+  if (records_.contains({file_name(file), std::string(key)})) repeated_files_.insert(file_name(file));
   append(record_json(file_name(file), key, work));
   recorded_ = true;
 }

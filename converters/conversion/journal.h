@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "converters/registry.h"
@@ -49,6 +50,8 @@ class ConversionJournal final : public WriteJournal {
   void add_records_of(const std::filesystem::path& path, const Json& identity);
   [[nodiscard]] bool has_records() const noexcept { return !records_.empty() || recorded_; }
   [[nodiscard]] std::uint64_t kept_bytes() const noexcept { return kept_bytes_; }
+  /// Files of which something was done again that an earlier run had finished: its bytes are not there any more.
+  [[nodiscard]] const std::set<std::string>& repeated_files() const noexcept { return repeated_files_; }
 
  private:
   [[nodiscard]] std::string file_name(const OutputFile& file) const;
@@ -58,6 +61,7 @@ class ConversionJournal final : public WriteJournal {
   std::filesystem::path path_, files_;
   std::map<std::pair<std::string, std::string>, FinishedWork> records_;
   std::map<std::string, Json> facts_;
+  std::set<std::string> repeated_files_;
   std::function<void(const std::filesystem::path&)> on_file_end_;
   mutable std::filesystem::path open_file_;  // the one that the writer asked or told about last
   std::uint64_t kept_bytes_ = 0;

@@ -181,7 +181,7 @@ Vocabulary build_vocabulary(const TokenizerSpec& spec, std::uint64_t embedding_r
       std::string& text = vocabulary.tokens[id];
       if (vocabulary.types[id] != TokenType::user_defined) continue;
       for (std::size_t at = 0; (at = text.find(kLowBlock, at)) != std::string::npos;)
-        text.replace(at, kLowBlock.size(), " ");
+        text.replace(at, kLowBlock.size(), 1, ' ');
     }
   }
   if (embedding_rows > 0) pad(vocabulary, embedding_rows);

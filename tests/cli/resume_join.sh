@@ -42,3 +42,17 @@ touch -d '2020-02-03 04:05:06.07 UTC' changing/config.json
 ingot convert changing -o cut.ingot --to ingot --shard-size 500KB --resume 2>&1 > /dev/null |
   grep -oE 'What is .*|source file: config.json: time of change was "[0-9-]+ [0-9:.]+ UTC", is .*' || true
 ingot convert changing -o cut.ingot --to ingot --part 1/2 --shard-size 500KB --dry-run | grep -o 'All 2 parts together. Needs'
+# What was damaged or lost of a part is made again and named; the source must be there.
+cp -r "$DATA/tiny-llama" source
+mkdir mended
+for part in 1 2; do ingot convert source -o mended/whole.ingot --to ingot --shard-size 500KB --part $part/2 > report.txt; done
+printf 'XXXX' | dd of=mended/.whole.ingot.partial/files/whole-00002-of-00005.ingot bs=1 seek=200000 conv=notrunc 2> dd.txt
+rm mended/.whole.ingot.partial/files/whole-00004-of-00005.ingot
+mv source elsewhere
+ingot join mended/whole.ingot 2>&1 | sed 's,.*/work/,,' || true
+mv elsewhere source
+ingot join mended/whole.ingot | grep '^Made again'
+ingot verify mended/whole.ingot | head -n 1
+# What was begun is named also where the source cannot be read any more.
+rm changing/*.safetensors
+ingot convert changing -o cut.ingot --to ingot 2>&1 > /dev/null | head -n 1
