@@ -76,7 +76,7 @@ Json metadata_json(const Model& model) {
   Json json(JsonObject{});
   for (const ImpliedEntry& entry : kImpliedMetadata) json.set(entry.key, entry.value);
   for (const auto& [key, value] : model.metadata)
-    if (key != "source.quantization") json.set(key, value);  // it says in which scheme, not what
+    if (!key.starts_with("source.")) json.set(key, value);  // those say of which files it was made, and in which scheme
   return json;
 }
 

@@ -20,3 +20,5 @@ ingot convert usual -o usual.gguf --to gguf > /dev/null
 ingot diff usual usual.gguf && echo "exit $?"
 ingot convert "$DATA/tiny-variants/qwen2" -o slides.gguf --to gguf > /dev/null
 ingot diff "$DATA/tiny-variants/qwen2" slides.gguf && echo "exit $?"
+mkdir -p usual/.git/objects
+ingot diff usual usual.gguf
