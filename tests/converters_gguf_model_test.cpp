@@ -10,7 +10,6 @@
 #include "converters/gguf/file.h"
 #include "converters/gguf/names.h"
 #include "converters/gguf/read.h"
-#include "converters/gguf/rope_scaling.h"
 #include "converters/gguf/write.h"
 #include "converters/registry.h"
 #include "format/base/mapped_file.h"
@@ -298,45 +297,6 @@ TEST_CASE("llama3_divisors_are_those_of_the_published_models") {
   const auto recognised = convert::gguf::recognise_llama3_divisors(plain, divisors);
   REQUIRE(recognised);
   CHECK(*recognised == config.rope_scaling);
-}
-
-TEST_CASE("scalings_that_gguf_has_no_keys_for_come_home") {
-  Model model = convert::read_model(data("data/tiny-llama"));
-  const TemporaryDirectory scratch;
-  const auto home = [&](const tensor::RopeScaling& scaling) {
-    model.config.rope_scaling = scaling;
-    convert::ConvertOptions options;
-    options.to = "gguf";
-    options.overwrite = true;
-    (void)convert::convert(model, scratch / "model.gguf", options);
-    return convert::read_model(scratch / "model.gguf").config.rope_scaling;
-  };
-  tensor::RopeScaling dynamic, odd, usual;
-  dynamic.type = "dynamic";
-  dynamic.factor = 4;
-  odd.type = usual.type = "llama3";
-  odd.factor = 5.5;
-  odd.low_freq_factor = 1.5;
-  odd.high_freq_factor = 7;
-  odd.original_context_length = 1234;
-  usual.factor = 8;
-  usual.original_context_length = 8192;
-  for (const tensor::RopeScaling& scaling : {dynamic, odd, usual}) {
-    CHECK(home(scaling) == scaling);
-    const bool says_so = convert::gguf::parse_file(scratch / "model.gguf").text("ingot.rope_scaling").has_value();
-    CHECK(says_so == !(scaling == usual));
-  }
-  // What the file says counts only where its divisors are those.
-  const std::string text = convert::gguf::unsaid_rope_scaling(model.config);
-  CHECK(text.empty());
-  model.config.rope_scaling = odd;
-  const std::vector<float> divisors = convert::gguf::llama3_rope_divisors(model.config);
-  const std::string said = convert::gguf::unsaid_rope_scaling(model.config);
-  CHECK(convert::gguf::said_rope_scaling(said, model.config, divisors, "test") == odd);
-  std::vector<float> others = divisors;
-  others.back() *= 2;
-  CHECK(!convert::gguf::said_rope_scaling(said, model.config, others, "test"));
-  CHECK(!convert::gguf::said_rope_scaling(said, model.config, {}, "test"));
 }
 
 TEST_CASE("models_that_readers_would_run_wrongly_are_refused") {

@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <vector>
-
-#include "converters/gguf/rope_scaling.h"
+#include <numbers>
 
 namespace ingot::convert::gguf {
 namespace {
@@ -15,8 +13,10 @@ using tensor::ModelConfig;
 using tensor::RopeScaling;
 
 constexpr std::uint64_t kMaxLayers = 65536;
+constexpr std::uint64_t kMaxHeadDim = 65536;
 constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 40;
 constexpr double kDefaultRopeTheta = 10000;
+constexpr std::uint64_t kLlama3OriginalContext = 8192;
 
 /// Lookups under one architecture prefix.
 class Keys {
@@ -195,8 +195,6 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
   const std::uint64_t rotary = config.rotary_dim > 0 ? config.rotary_dim : config.head_dim;
   if (rotary > 0) header.add_u32(prefix + "rope.dimension_count", static_cast<std::uint32_t>(rotary));
   const RopeScaling& scaling = config.rope_scaling;
-  if (const std::string unsaid = unsaid_rope_scaling(config); !unsaid.empty())
-    header.add_string(kRopeScalingKey, unsaid);
   if (scaling.type.empty() || scaling.type == "none" || scaling.type == "default" || scaling.type == "dynamic" ||
       scaling.type == "llama3") {
     return;  // llama3 is written as the tensor rope_freqs
@@ -228,6 +226,10 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
   }
 }
 
+std::uint64_t rope_head_dim(const ModelConfig& config) {
+  return config.head_dim > 0 ? config.head_dim : config.hidden_size / std::max<std::uint64_t>(config.head_count, 1);
+}
+
 /// GGUF leaves these to the reader; a model that differs would be loaded and run wrongly.
 void check_built_in(const ModelConfig& config, const Architecture& architecture) {
   const auto refuse = [&](const std::string& what) {
@@ -254,17 +256,6 @@ void check_built_in(const ModelConfig& config, const Architecture& architecture)
     const bool rotates = architecture.neutral != "smollm3" || (i + 1) % 4 != 0;
     if (config.rope_layers[i] != rotates) refuse("the layers without RoPE");
   }
-}
-
-/// Where GGUF has no keys for it.
-void read_unsaid_scaling(const GgufFile& file, ModelConfig& config) {
-  const std::vector<float> divisors = small_vector(file, "rope_freqs.weight");
-  std::optional<RopeScaling> found = recognise_llama3_divisors(config, divisors);
-  if (const auto said = file.text(kRopeScalingKey)) {
-    const std::string where = file.where + ": metadata key '" + std::string(kRopeScalingKey) + "'";
-    if (const auto scaling = said_rope_scaling(*said, config, divisors, where)) found = scaling;
-  }
-  if (found) config.rope_scaling = *found;
 }
 
 }  // namespace
@@ -297,7 +288,8 @@ ModelConfig read_config(const GgufFile& file, const Architecture* architecture) 
     config.rotary_dim = rotary == config.head_dim ? 0 : rotary;
     config.rope_scaling = read_rope_scaling(file, keys, prefix);
     forget_derived(config.rope_scaling, config.context_length);
-    read_unsaid_scaling(file, config);
+    if (const auto llama3 = recognise_llama3_divisors(config, small_vector(file, "rope_freqs.weight")))
+      config.rope_scaling = *llama3;
   }
   config.sliding_window = keys.count("attention.sliding_window", 0);
   config.attention_scale = keys.number("attention.scale", 0);
@@ -344,6 +336,54 @@ void write_config(HeaderBuilder& header, const ModelConfig& config, const Archit
     number("attn_logit_softcapping", config.attention_softcap);
     number("final_logit_softcapping", config.final_softcap);
   }
+}
+
+std::vector<float> llama3_rope_divisors(const ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  const std::uint64_t head_dim = rope_head_dim(config);
+  if (head_dim > kMaxHeadDim) {
+    throw Error(ErrorKind::limit_exceeded,
+                "head_dim is " + std::to_string(head_dim) + ", at most " + std::to_string(kMaxHeadDim));
+  }
+  const auto original = static_cast<float>(scaling.original_context_length > 0 ? scaling.original_context_length
+                                                                               : kLlama3OriginalContext);
+  const auto low = static_cast<float>(scaling.low_freq_factor), high = static_cast<float>(scaling.high_freq_factor);
+  const auto factor = static_cast<float>(scaling.factor);
+  std::vector<float> divisors;
+  for (std::uint64_t i = 0; i < head_dim / 2; ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
+    const float frequency = 1.0f / std::pow(static_cast<float>(config.rope_theta), exponent);
+    const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
+    if (wavelength < original / high) {
+      divisors.push_back(1);
+    } else if (wavelength > original / low) {
+      divisors.push_back(factor);
+    } else {
+      const float smooth = (original / wavelength - low) / (high - low);
+      divisors.push_back(1 / ((1 - smooth) / factor + smooth));
+    }
+  }
+  return divisors;
+}
+
+std::optional<RopeScaling> recognise_llama3_divisors(const ModelConfig& config, std::span<const float> divisors) {
+  if (divisors.empty() || divisors.size() != rope_head_dim(config) / 2) return std::nullopt;
+  ModelConfig guess = config;
+  guess.rope_scaling = RopeScaling{};
+  guess.rope_scaling.type = "llama3";
+  guess.rope_scaling.factor = divisors.back();
+  constexpr float kLastBits = 1e-4f;  // the powers were taken by another library
+  const auto fits = [&](std::uint64_t original) {
+    guess.rope_scaling.original_context_length = original;
+    const std::vector<float> expected = llama3_rope_divisors(guess);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      if (!(std::fabs(expected[i] - divisors[i]) <= kLastBits * expected[i])) return false;
+    return true;
+  };
+  if (fits(kLlama3OriginalContext)) return guess.rope_scaling;
+  for (std::uint64_t original = 64; original <= (1u << 20); original *= 2)
+    if (fits(original)) return guess.rope_scaling;
+  return std::nullopt;
 }
 
 }  // namespace ingot::convert::gguf

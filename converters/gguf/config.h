@@ -16,4 +16,11 @@ namespace ingot::convert::gguf {
 /// that readers of the architecture do not have built in, an unknown RoPE scaling).
 void write_config(HeaderBuilder& header, const tensor::ModelConfig& config, const Architecture& architecture);
 
+/// RoPE frequency divisors of llama3 scaling, head_dim/2 of them, computed in binary32 as the reference converter does.
+[[nodiscard]] std::vector<float> llama3_rope_divisors(const tensor::ModelConfig& config);
+/// The reverse: the llama3 scaling (with the usual low, high and original length) whose divisors these are; empty
+/// when they are not.
+[[nodiscard]] std::optional<tensor::RopeScaling> recognise_llama3_divisors(const tensor::ModelConfig& config,
+                                                                           std::span<const float> divisors);
+
 }  // namespace ingot::convert::gguf

@@ -9,7 +9,6 @@
 #include "converters/gguf/encode.h"
 #include "converters/gguf/planes.h"
 #include "converters/gguf/recode.h"
-#include "converters/gguf/rope_scaling.h"
 #include "converters/option_error.h"
 #include "converters/recode/scheme_choice.h"
 #include "format/base/checked_math.h"
