@@ -235,6 +235,7 @@ void require_place_of_report(const std::string& report, const std::filesystem::p
 void print_forecast(const tensor::Model& model, const ConvertCommand& command, Console& console) {
   const ConvertOptions& options = command.options;
   const Forecast result = forecast(model, options, command.output);
+  console.note_findings(result.findings);
   const std::uint64_t disk_bytes = needed_disk(model, result, options);
   if (console.json()) return console.print_json(inspect::forecast_json(result, disk_bytes, options.dropped));
   const std::optional<Part>& part = options.write.part;
@@ -267,6 +268,7 @@ void run_convert(ConvertCommand& command, Console& console) {
   if (command.dry_run) return print_forecast(model, command, console);
   if (!console.json())
     options.on_forecast = [&](const Forecast& result) {
+      console.note_findings(result.findings);
       console.print(inspect::forecast_text(result, console.style()));
     };
   with_resume_hint(command.output, options.resume, console, [&] {

@@ -82,6 +82,7 @@ struct Forecast {
   std::vector<TensorOutcome> tensors;
   std::uint64_t output_bytes = 0;
   std::uint64_t peak_memory_bytes = 0;            // estimated by the engine: conversion/work_time.h
+  std::vector<std::string> findings;              // what the target cannot say or hold beside tensors, a sentence each
   std::shared_ptr<const PreparedWrite> prepared;  // for WriteOptions; borrows from the model; may be null
 };
 

@@ -300,6 +300,11 @@ Json forecast_json(const convert::Forecast& forecast, std::uint64_t disk_bytes,
   json.set("disk_bytes", disk_bytes);
   json.set("peak_memory_bytes", forecast.peak_memory_bytes);
   add_dropped(json, dropped);
+  if (!forecast.findings.empty()) {
+    Json findings(JsonArray{});
+    for (const std::string& finding : forecast.findings) findings.push_back(to_valid_utf8(finding));
+    json.set("findings", std::move(findings));
+  }
   json.set("tensors", std::move(tensors));
   return json;
 }

@@ -299,6 +299,77 @@ TEST_CASE("llama3_divisors_are_those_of_the_published_models") {
   CHECK(*recognised == config.rope_scaling);
 }
 
+TEST_CASE("llama3_scaling_with_unusual_numbers_is_found_by_its_divisors") {
+  tensor::ModelConfig config;
+  config.head_dim = 64;
+  config.rope_theta = 10000;
+  struct Numbers {
+    double factor, low, high;
+    std::uint64_t original;
+  };
+  for (const auto& [factor, low, high, original] : {Numbers{5.5, 1.5, 7, 1234},
+                                                    {3.3, 1, 4, 8191},
+                                                    {4, 1, 4, 32},
+                                                    {10, 2, 2.5, 20'000},
+                                                    {10, 2, 2.25, 20'000},
+                                                    {16, 0.5, 32, 4096}}) {
+    CAPTURE(original);
+    config.rope_scaling = {};
+    config.rope_scaling.type = "llama3";
+    config.rope_scaling.factor = factor;
+    config.rope_scaling.low_freq_factor = low;
+    config.rope_scaling.high_freq_factor = high;
+    config.rope_scaling.original_context_length = original;
+    const std::vector<float> divisors = convert::gguf::llama3_rope_divisors(config);
+    tensor::ModelConfig found = config;
+    found.rope_scaling = {};
+    found.rope_scaling = convert::gguf::recognise_llama3_divisors(found, divisors).value();
+    CHECK(convert::gguf::are_llama3_divisors(found, divisors));
+    CHECK(found.rope_scaling.factor == factor);
+    std::vector<float> others = divisors;  // of no scaling
+    others[others.size() / 2] *= 1.01f;
+    config.rope_scaling = {};
+    CHECK(!convert::gguf::recognise_llama3_divisors(config, others));
+  }
+}
+
+TEST_CASE("rope_scaling_that_gguf_cannot_say_comes_home_and_is_called_out") {
+  const TemporaryDirectory directory;
+  Model model = convert::read_model(data("data/tiny-llama"));
+  const auto home = [&](const tensor::RopeScaling& scaling, std::size_t findings) {
+    model.config.rope_scaling = scaling;
+    CHECK(convert::gguf::forecast_model(model, {}).findings.size() == findings);
+    convert::gguf::write_model(model, directory / "m.gguf", {});
+    const Model read = convert::gguf::read_model(directory / "m.gguf", {});
+    CHECK(read.config.rope_scaling == scaling);
+    return convert::gguf::parse_file(directory / "m.gguf").text("ingot.config").has_value();
+  };
+  tensor::RopeScaling scaling;
+  CHECK(!home(scaling, 0));
+  scaling.type = "dynamic";
+  scaling.factor = 4;
+  CHECK(home(scaling, 1));
+  scaling.type = "llama3";
+  scaling.original_context_length = 8192;
+  CHECK(!home(scaling, 0));
+  scaling.factor = 5.37;
+  scaling.low_freq_factor = 1.3;
+  scaling.high_freq_factor = 7.1;
+  scaling.original_context_length = 1234;
+  CHECK(home(scaling, 0));
+}
+
+TEST_CASE("a_window_in_some_layers_that_gguf_cannot_say_comes_home_and_is_called_out") {
+  const TemporaryDirectory directory;
+  const Model model = convert::read_model(data("data/tiny-variants/qwen2"));
+  CHECK(model.config.sliding_layers == std::vector<bool>{false, true});
+  CHECK(convert::gguf::forecast_model(model, {}).findings.size() == 1);
+  convert::gguf::write_model(model, directory / "m.gguf", {});
+  const Model read = convert::gguf::read_model(directory / "m.gguf", {});
+  CHECK(read.config.sliding_window == model.config.sliding_window);
+  CHECK(read.config.sliding_layers == model.config.sliding_layers);
+}
+
 TEST_CASE("models_that_readers_would_run_wrongly_are_refused") {
   const Model source = convert::read_model(data("data/tiny-llama"));
   const auto refused = [&](const std::function<void(tensor::ModelConfig&)>& change) {

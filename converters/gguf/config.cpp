@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <numbers>
 
 namespace ingot::convert::gguf {
 namespace {
@@ -13,10 +12,8 @@ using tensor::ModelConfig;
 using tensor::RopeScaling;
 
 constexpr std::uint64_t kMaxLayers = 65536;
-constexpr std::uint64_t kMaxHeadDim = 65536;
 constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 40;
 constexpr double kDefaultRopeTheta = 10000;
-constexpr std::uint64_t kLlama3OriginalContext = 8192;
 
 /// Lookups under one architecture prefix.
 class Keys {
@@ -129,6 +126,37 @@ RopeScaling read_rope_scaling(const GgufFile& file, const Keys& keys, const std:
   return scaling;
 }
 
+/// The fields that GGUF's own keys do not say; of a file of another writer, none.
+ModelConfig read_unsaid(const GgufFile& file) {
+  const auto text = file.text(kConfigKey);
+  if (!text) return {};
+  const std::string where = file.where + ": " + std::string(kConfigKey);
+  return tensor::model_config_from_json(parse_json(*text, where), where);
+}
+
+/// Of llama3 scaling the file has the divisors only; the parameters that kConfigKey tells are believed where they give
+/// these.
+RopeScaling read_unsaid_scaling(const GgufFile& file, const ModelConfig& config) {
+  const std::vector<float> divisors = small_vector(file, "rope_freqs.weight");
+  ModelConfig stated = config;
+  stated.rope_scaling = read_unsaid(file).rope_scaling;
+  const std::string& type = stated.rope_scaling.type;
+  const bool fits = type == "llama3" ? are_llama3_divisors(stated, divisors) : type == "dynamic" && divisors.empty();
+  return fits ? stated.rope_scaling : recognise_llama3_divisors(config, divisors).value_or(RopeScaling{});
+}
+
+/// What of the model GGUF's own keys and divisors would not give back, and readers do not have built in.
+ModelConfig unsaid_fields(const ModelConfig& config, const Architecture& architecture) {
+  ModelConfig unsaid, plain = config;
+  const RopeScaling& scaling = config.rope_scaling;
+  plain.rope_scaling = {};
+  const bool lost = scaling.type == "llama3" ? recognise_llama3_divisors(plain, llama3_rope_divisors(config)) != scaling
+                                             : scaling.type == "dynamic";
+  if (lost) unsaid.rope_scaling = scaling;
+  if (architecture.sliding == SlidingRule::none) unsaid.sliding_layers = config.sliding_layers;
+  return unsaid;
+}
+
 std::vector<bool> read_sliding_layers(const Keys& keys, const Architecture* architecture, std::uint64_t layer_count) {
   const KeyValue* pattern = keys.find("attention.sliding_window_pattern");
   if (pattern != nullptr && pattern->is_array_of(ValueType::boolean) && pattern->count == layer_count) {
@@ -197,7 +225,7 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
   const RopeScaling& scaling = config.rope_scaling;
   if (scaling.type.empty() || scaling.type == "none" || scaling.type == "default" || scaling.type == "dynamic" ||
       scaling.type == "llama3") {
-    return;  // llama3 is written as the tensor rope_freqs
+    return;  // llama3 is written as the tensor rope_freqs, and kConfigKey tells the rest
   }
   if (scaling.type != "linear" && scaling.type != "yarn" && scaling.type != "longrope") {
     throw Error(ErrorKind::unsupported,
@@ -224,10 +252,6 @@ void write_rope(HeaderBuilder& header, const std::string& prefix, const ModelCon
     if (attention == 0) attention = derived_attention_factor(scaling, config.context_length);
     header.add_f32(prefix + "rope.scaling.attn_factor", static_cast<float>(attention));
   }
-}
-
-std::uint64_t rope_head_dim(const ModelConfig& config) {
-  return config.head_dim > 0 ? config.head_dim : config.hidden_size / std::max<std::uint64_t>(config.head_count, 1);
 }
 
 /// GGUF leaves these to the reader; a model that differs would be loaded and run wrongly.
@@ -288,13 +312,33 @@ ModelConfig read_config(const GgufFile& file, const Architecture* architecture) 
     config.rotary_dim = rotary == config.head_dim ? 0 : rotary;
     config.rope_scaling = read_rope_scaling(file, keys, prefix);
     forget_derived(config.rope_scaling, config.context_length);
-    if (const auto llama3 = recognise_llama3_divisors(config, small_vector(file, "rope_freqs.weight")))
-      config.rope_scaling = *llama3;
+    if (config.rope_scaling.type.empty()) config.rope_scaling = read_unsaid_scaling(file, config);
   }
   config.sliding_window = keys.count("attention.sliding_window", 0);
   config.attention_scale = keys.number("attention.scale", 0);
   if (architecture != nullptr) read_specials(keys, *architecture, config);
+  if (std::vector<bool> sliding = read_unsaid(file).sliding_layers;
+      config.sliding_window > 0 && sliding.size() == config.layer_count)
+    config.sliding_layers = std::move(sliding);
   return config;
+}
+
+std::vector<std::string> unsaid_to_readers(const ModelConfig& config, const Architecture& architecture) {
+  const ModelConfig unsaid = unsaid_fields(config, architecture);
+  const std::string kept = "; the key " + std::string(kConfigKey) + " keeps it for Ingot and the way back";
+  std::vector<std::string> findings;
+  if (unsaid.rope_scaling.type == "dynamic") {
+    findings.push_back(
+        "GGUF has no RoPE scaling of type 'dynamic': other readers run the model without it, which is "
+        "the same up to " +
+        std::to_string(config.context_length) + " tokens and not beyond" + kept);
+  }
+  if (!unsaid.sliding_layers.empty()) {
+    findings.push_back("GGUF has no sliding window in some layers of " + std::string(architecture.neutral) +
+                       ": other readers run the model without it, which is the same up to " +
+                       std::to_string(config.sliding_window) + " tokens and not beyond" + kept);
+  }
+  return findings;
 }
 
 void write_config(HeaderBuilder& header, const ModelConfig& config, const Architecture& architecture) {
@@ -327,63 +371,14 @@ void write_config(HeaderBuilder& header, const ModelConfig& config, const Archit
   number(gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", config.norm_epsilon);
   if (config.vocab_size > 0) count("vocab_size", config.vocab_size);
   if (!gpt2) write_rope(header, prefix, config, architecture);
+  if (const ModelConfig unsaid = unsaid_fields(config, architecture); unsaid != ModelConfig{})
+    header.add_string(kConfigKey, canonical_json(tensor::to_json(unsaid)));
   if (config.sliding_window > 0 || architecture.neutral == "phi3")
     count("attention.sliding_window", config.sliding_window);
-  if (!config.sliding_layers.empty() &&
-      config.sliding_layers != sliding_layers(architecture.sliding, config.layer_count))
-    header.add_bools(prefix + "attention.sliding_window_pattern", config.sliding_layers);
   if (architecture.neutral == "gemma2") {
     number("attn_logit_softcapping", config.attention_softcap);
     number("final_logit_softcapping", config.final_softcap);
   }
-}
-
-std::vector<float> llama3_rope_divisors(const ModelConfig& config) {
-  const RopeScaling& scaling = config.rope_scaling;
-  const std::uint64_t head_dim = rope_head_dim(config);
-  if (head_dim > kMaxHeadDim) {
-    throw Error(ErrorKind::limit_exceeded,
-                "head_dim is " + std::to_string(head_dim) + ", at most " + std::to_string(kMaxHeadDim));
-  }
-  const auto original = static_cast<float>(scaling.original_context_length > 0 ? scaling.original_context_length
-                                                                               : kLlama3OriginalContext);
-  const auto low = static_cast<float>(scaling.low_freq_factor), high = static_cast<float>(scaling.high_freq_factor);
-  const auto factor = static_cast<float>(scaling.factor);
-  std::vector<float> divisors;
-  for (std::uint64_t i = 0; i < head_dim / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
-    const float frequency = 1.0f / std::pow(static_cast<float>(config.rope_theta), exponent);
-    const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
-    if (wavelength < original / high) {
-      divisors.push_back(1);
-    } else if (wavelength > original / low) {
-      divisors.push_back(factor);
-    } else {
-      const float smooth = (original / wavelength - low) / (high - low);
-      divisors.push_back(1 / ((1 - smooth) / factor + smooth));
-    }
-  }
-  return divisors;
-}
-
-std::optional<RopeScaling> recognise_llama3_divisors(const ModelConfig& config, std::span<const float> divisors) {
-  if (divisors.empty() || divisors.size() != rope_head_dim(config) / 2) return std::nullopt;
-  ModelConfig guess = config;
-  guess.rope_scaling = RopeScaling{};
-  guess.rope_scaling.type = "llama3";
-  guess.rope_scaling.factor = divisors.back();
-  constexpr float kLastBits = 1e-4f;  // the powers were taken by another library
-  const auto fits = [&](std::uint64_t original) {
-    guess.rope_scaling.original_context_length = original;
-    const std::vector<float> expected = llama3_rope_divisors(guess);
-    for (std::size_t i = 0; i < expected.size(); ++i)
-      if (!(std::fabs(expected[i] - divisors[i]) <= kLastBits * expected[i])) return false;
-    return true;
-  };
-  if (fits(kLlama3OriginalContext)) return guess.rope_scaling;
-  for (std::uint64_t original = 64; original <= (1u << 20); original *= 2)
-    if (fits(original)) return guess.rope_scaling;
-  return std::nullopt;
 }
 
 }  // namespace ingot::convert::gguf

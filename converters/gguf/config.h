@@ -16,10 +16,16 @@ namespace ingot::convert::gguf {
 /// that readers of the architecture do not have built in, an unknown RoPE scaling).
 void write_config(HeaderBuilder& header, const tensor::ModelConfig& config, const Architecture& architecture);
 
+/// What write_config() cannot tell other readers of GGUF and does not refuse, since short texts come out the same.
+[[nodiscard]] std::vector<std::string> unsaid_to_readers(const tensor::ModelConfig& config,
+                                                         const Architecture& architecture);
+
 /// RoPE frequency divisors of llama3 scaling, head_dim/2 of them, computed in binary32 as the reference converter does.
 [[nodiscard]] std::vector<float> llama3_rope_divisors(const tensor::ModelConfig& config);
-/// The reverse: the llama3 scaling (with the usual low, high and original length) whose divisors these are; empty
-/// when they are not.
+/// Are these the divisors of config.rope_scaling, but for the last bits?
+[[nodiscard]] bool are_llama3_divisors(const tensor::ModelConfig& config, std::span<const float> divisors);
+/// The reverse: a llama3 scaling whose divisors these are, of several the most usual one; empty when none is found.
+/// (Twice the original length, low and high say the same, so that the numbers may be others than those of the source.)
 [[nodiscard]] std::optional<tensor::RopeScaling> recognise_llama3_divisors(const tensor::ModelConfig& config,
                                                                            std::span<const float> divisors);
 

@@ -39,6 +39,9 @@ struct Architecture {
 /// The key that tells architectures apart which share a GGUF name: the neutral word, in files of this writer.
 inline constexpr std::string_view kArchitectureKey = "ingot.architecture";
 
+/// The key that holds fields of spec/model_config.md which GGUF cannot say, in files of this writer.
+inline constexpr std::string_view kConfigKey = "ingot.config";
+
 /// By ModelConfig::architecture; null when there is no row.
 [[nodiscard]] const Architecture* find_architecture(std::string_view neutral) noexcept;
 /// By general.architecture and the neutral word, which may be empty; null when there is no row. Of several rows the

@@ -208,6 +208,7 @@ Forecast forecast_model(const Model& model, const WriteOptions& options) {
       forecast.tensors.push_back(outcome);
     }
   }
+  if (source_header(model) == nullptr) forecast.findings = unsaid_to_readers(model.config, *plan.architecture);
   const std::vector<const TensorPlan*> none;
   forecast.output_bytes +=
       shard_header(model, plan, 0, 1, none).finish().size();  // also finds keys that cannot be written
