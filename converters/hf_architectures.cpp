@@ -7,19 +7,19 @@ namespace {
 
 // Defaults are those of the configuration classes of transformers: they apply where a key is absent.
 constexpr std::array<HfArchitecture, 13> kArchitectures = {{
-    {"llama", "llama", "LlamaForCausalLM", false, 10000, 1e-6},
-    {"mistral", "mistral", "MistralForCausalLM", false, 10000, 1e-6},
-    {"mixtral", "mixtral", "MixtralForCausalLM", false, 1e6, 1e-5},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, 10000, 1e-6},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, 10000, 1e-6},
-    {"gemma2", "gemma2", "Gemma2ForCausalLM", true, 10000, 1e-6},
-    {"gemma3_text", "gemma3", "Gemma3ForCausalLM", true, 1e6, 1e-6},
-    {"gemma3", "gemma3", "Gemma3ForCausalLM", true, 1e6, 1e-6},
-    {"phi3", "phi3", "Phi3ForCausalLM", false, 10000, 1e-5},
-    {"gpt2", "gpt2", "GPT2LMHeadModel", true, 0, 1e-5},
-    {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, 2e6, 1e-6},
-    {"olmo2", "olmo2", "Olmo2ForCausalLM", false, 10000, 1e-5},
-    {"gemma", "gemma", "GemmaForCausalLM", true, 10000, 1e-6},
+    {"llama", "llama", "LlamaForCausalLM", false, 10000, 1e-6, "silu"},
+    {"mistral", "mistral", "MistralForCausalLM", false, 10000, 1e-6, "silu"},
+    {"mixtral", "mixtral", "MixtralForCausalLM", false, 1e6, 1e-5, "silu"},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, 10000, 1e-6, "silu"},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, 10000, 1e-6, "silu"},
+    {"gemma2", "gemma2", "Gemma2ForCausalLM", true, 10000, 1e-6, "gelu_tanh"},
+    {"gemma3_text", "gemma3", "Gemma3ForCausalLM", true, 1e6, 1e-6, "gelu_tanh"},
+    {"gemma3", "gemma3", "Gemma3ForCausalLM", true, 1e6, 1e-6, "gelu_tanh"},
+    {"phi3", "phi3", "Phi3ForCausalLM", false, 10000, 1e-5, "silu"},
+    {"gpt2", "gpt2", "GPT2LMHeadModel", true, 0, 1e-5, "gelu_tanh"},
+    {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, 2e6, 1e-6, "silu"},
+    {"olmo2", "olmo2", "Olmo2ForCausalLM", false, 10000, 1e-5, "silu"},
+    {"gemma", "gemma", "GemmaForCausalLM", true, 10000, 1e-6, "gelu_tanh"},
 }};
 
 }  // namespace

@@ -13,6 +13,7 @@ struct HfArchitecture {
   bool tied_by_default;
   double default_rope_theta;  // 0: no rotary embedding
   double default_norm_epsilon;
+  std::string_view default_activation;  // neutral word
 };
 /// Null when unknown.
 [[nodiscard]] const HfArchitecture* find_hf_architecture(std::string_view model_type) noexcept;

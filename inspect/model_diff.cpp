@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 
 #include "format/tensor/fingerprint.h"
@@ -59,18 +60,26 @@ std::vector<FactDifference> object_differences(const Json& a, const Json& b) {
   return differences;
 }
 
-/// Without the type that a writer would announce, which changes no value and no token.
-Json config_json(const Model& model) {
-  tensor::ModelConfig config = model.config;
-  config.torch_dtype.clear();
-  return tensor::to_json(config);
-}
-
 /// An entry that is absent says the same as this value.
 struct ImpliedEntry {
   std::string_view key, value;
 };
 constexpr std::array<ImpliedEntry, 1> kImpliedMetadata = {{{"general.type", "model"}}};
+
+/// Without what says the same as its absence, and without the type that a writer of floats should announce.
+Json config_json(const Model& model) {
+  tensor::ModelConfig config = model.config;
+  const auto all = [](const std::vector<bool>& layers) {
+    return std::find(layers.begin(), layers.end(), false) == layers.end();
+  };
+  if (all(config.sliding_layers) || config.sliding_window == 0) config.sliding_layers.clear();
+  if (all(config.rope_layers)) config.rope_layers.clear();
+  if (config.rotary_dim == config.head_dim) config.rotary_dim = 0;
+  if (config.head_dim > 0 && config.attention_scale == 1 / std::sqrt(static_cast<double>(config.head_dim)))
+    config.attention_scale = 0;
+  config.torch_dtype.clear();
+  return tensor::to_json(config);
+}
 
 Json metadata_json(const Model& model) {
   Json json(JsonObject{});

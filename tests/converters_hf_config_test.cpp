@@ -77,6 +77,16 @@ std::optional<ErrorKind> kind_of(const std::string& text) {
 
 }  // namespace
 
+TEST_CASE("an_absent_activation_is_the_one_of_the_class") {
+  const auto activation = [](const std::string& type) {
+    return read_hf_config(parse_json("{\"model_type\":\"" + type + "\"}", "config.json"), "config.json").activation;
+  };
+  CHECK(activation("llama") == "silu");
+  CHECK(activation("gpt2") == "gelu_tanh");
+  CHECK(activation("gemma3_text") == "gelu_tanh");
+  CHECK(activation("unheard-of").empty());
+}
+
 TEST_CASE("hf_config_reads_what_transformers_reads") {
   const Json rows = load("configs.json");
   CHECK(rows.as_array("rows").size() >= 36);

@@ -156,6 +156,26 @@ TEST_CASE("compare_models_names_every_kind_of_difference") {
   }
 }
 
+TEST_CASE("settings_that_say_the_same_as_their_absence_are_no_difference") {
+  tensor::Model a = test::make_small_model();
+  a.config.layer_count = 2;
+  a.config.head_dim = 64;
+  tensor::Model b = a;
+  b.config.torch_dtype = "float16";
+  b.config.rope_layers = {true, true};
+  b.config.sliding_layers = {true, true};
+  b.config.rotary_dim = 64;
+  b.config.attention_scale = 0.125;
+  CHECK(compare_models(a, b, Depth::fingerprints, {}).config.empty());
+  b.config.rope_layers = {true, false};
+  b.config.sliding_layers = {false, true};
+  b.config.sliding_window = 8;
+  b.config.rotary_dim = 32;
+  b.config.attention_scale = 0.25;
+  b.config.activation = "gelu";
+  CHECK(compare_models(a, b, Depth::fingerprints, {}).config.size() == 6);
+}
+
 TEST_CASE("order_of_the_tokens_that_end_a_text_is_no_difference") {
   tensor::Model a = test::make_small_model();
   if (!a.tokenizer) a.tokenizer.emplace();

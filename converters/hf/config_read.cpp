@@ -332,8 +332,7 @@ tensor::ModelConfig read_hf_config(const Json& json, std::string_view where) {
                                      ? reader.text({"hidden_activation", "hidden_act"})
                                      : reader.text({"hidden_act", "activation_function", "hidden_activation"});
   config.activation = neutral_activation(activation, is_gemma(config));
-  if (config.activation.empty() && row != nullptr)
-    config.activation = is_gemma(config) || config.architecture == "gpt2" ? "gelu_tanh" : "silu";
+  if (config.activation.empty() && row != nullptr) config.activation = row->default_activation;
   const Reader outer(json, where, row == nullptr);
   config.tied_embeddings =
       reader.flag({"tie_word_embeddings"})
