@@ -340,9 +340,9 @@ Json report_json(const convert::ConversionReport& report) {
   json.set("written_bytes", report.written_bytes);
   json.set("kept_bytes", report.kept_bytes);
   if (!report.repeated_files.empty()) {
-    Json files(JsonArray{});
-    for (const std::string& file : report.repeated_files) files.push_back(file);
-    json.set("repeated_files", std::move(files));
+    Json repeated(JsonArray{});
+    for (const std::string& file : report.repeated_files) repeated.push_back(file);
+    json.set("repeated_files", std::move(repeated));
   }
   json.set("forecast_seconds", number_json(report.forecast_seconds));
   json.set("write_seconds", number_json(report.write_seconds));
