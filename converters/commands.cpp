@@ -407,9 +407,10 @@ void add_join(CLI::App& app, Console& console) {
                  "Replace OUT if it exists: a file, or a directory with nothing but a checkpoint");
   console.add_common_options(*verb);
   verb->footer(
-      "The parts must be there, finished, and of one source and one set of options. What they wrote is\n"
-      "checked by its hashes; manifest, index and tokenizer files are added; the result is proven and\n"
-      "gets its name. It is byte for byte that of one conversion with the same --shard-size.\n\n"
+      "The parts must be there, finished, and of one source and one set of options, and the source too:\n"
+      "what the parts wrote is checked by its hashes, and made again where it is damaged. Manifest, index\n"
+      "and tokenizer files are added; the result is proven and gets its name. It is byte for byte that of\n"
+      "one conversion with the same --shard-size.\n\n"
       "Examples:\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB --part 1/2\n"
       "  ingot convert checkpoint/ -o model.ingot --to ingot --shard-size 2GB --part 2/2\n"

@@ -299,6 +299,34 @@ TEST_CASE("llama3_divisors_are_those_of_the_published_models") {
   CHECK(*recognised == config.rope_scaling);
 }
 
+TEST_CASE("llama3_divisors_of_transformers_are_ours_and_tell_the_scaling") {
+  const std::string where = "golden/foreign/gguf/llama3_divisors.json";
+  const Json rows = parse_json(read_text_file(data(where.c_str()), 1u << 20), where);
+  for (const Json& row : rows.as_array(where)) {
+    const auto number = [&](std::string_view name) { return row.at(name, where).as_double(where); };
+    tensor::ModelConfig config;
+    config.head_dim = row.at("head_dim", where).as_u64(where);
+    config.rope_theta = number("rope_theta");
+    tensor::RopeScaling scaling;
+    scaling.type = "llama3";
+    scaling.factor = number("factor");
+    scaling.low_freq_factor = number("low_freq_factor");
+    scaling.high_freq_factor = number("high_freq_factor");
+    scaling.original_context_length = row.at("original_context_length", where).as_u64(where);
+    std::vector<float> divisors;
+    for (const Json& value : row.at("divisors", where).as_array(where))
+      divisors.push_back(static_cast<float>(value.as_double(where)));
+    CAPTURE(scaling.original_context_length);
+    const auto found = convert::gguf::recognise_llama3_divisors(config, divisors);
+    REQUIRE(found);
+    CHECK(*found == scaling);
+    config.rope_scaling = scaling;
+    const std::vector<float> ours = convert::gguf::llama3_rope_divisors(config);
+    REQUIRE(ours.size() == divisors.size());
+    for (std::size_t i = 0; i < ours.size(); ++i) CHECK(ours[i] == doctest::Approx(divisors[i]).epsilon(1e-6));
+  }
+}
+
 TEST_CASE("llama3_scaling_with_unusual_numbers_is_found_by_its_divisors") {
   tensor::ModelConfig config;
   config.head_dim = 64;

@@ -49,7 +49,7 @@ for part in 1 2; do ingot convert source -o mended/whole.ingot --to ingot --shar
 printf 'XXXX' | dd of=mended/.whole.ingot.partial/files/whole-00002-of-00005.ingot bs=1 seek=200000 conv=notrunc 2> dd.txt
 rm mended/.whole.ingot.partial/files/whole-00004-of-00005.ingot
 mv source elsewhere
-ingot join mended/whole.ingot 2>&1 | sed 's,.*/work/,,' || true
+ingot join mended/whole.ingot 2>&1 | sed 's,.*/source:,source:,' || true
 mv elsewhere source
 ingot join mended/whole.ingot | grep '^Made again'
 ingot verify mended/whole.ingot | head -n 1
